@@ -1,0 +1,176 @@
+//! Dtypes and devices: the only file that knows which ones exist.
+
+use dfdx::prelude::*;
+
+use crate::build::{BuildAny, Family};
+use crate::{Error, Result};
+
+/// A matrix of runtime shape, the one tensor type of the framework: `[rows, columns]`, vectors are `[1, d]`.
+pub type Matrix<E, D, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
+
+/// Element types: f32 and f64.
+pub trait Scalar: Dtype + num_traits::Float + num_traits::NumAssign + std::iter::Sum {
+    /// Rounds from f64.
+    fn of(value: f64) -> Self;
+    /// Widens to f64.
+    fn wide(self) -> f64;
+}
+
+impl Scalar for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Scalar for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+/// A dfdx device that Equilibria runs on: [`Cpu`], and `Cuda` with the feature `cuda`.
+pub trait Backend<E: Scalar>: Device<E> {
+    /// Whether hand-written [kernels](crate::Kernel) can run here: they work on host memory.
+    const HAS_KERNELS: bool;
+
+    /// Builds what a configuration describes for this dtype and device.
+    fn build<F: Family>(
+        config: &(impl BuildAny<F> + ?Sized),
+        request: F::Request<'_, Self>,
+    ) -> Result<F::Product<E, Self>>;
+
+    /// Per-row inner products `⟨a_s, b_s⟩` in f64.
+    fn row_dots(a: &Matrix<E, Self>, b: &Matrix<E, Self>) -> Vec<f64>;
+
+    /// Adds `delta` to the gradient of `tensor`.
+    fn accumulate(
+        gradients: &mut Gradients<E, Self>,
+        tensor: &Matrix<E, Self>,
+        delta: &Matrix<E, Self>,
+    ) -> Result<()>;
+}
+
+/// `Σ_k a_k b_k` in f64, in eight independent sums so that the loop vectorizes.
+pub(crate) fn dot<E: Scalar>(a: &[E], b: &[E]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail: f64 = (a_chunks.remainder().iter().zip(b_chunks.remainder()))
+        .map(|(&x, &y)| x.wide() * y.wide())
+        .sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane].wide() * y[lane].wide();
+        }
+    }
+    sums.iter().sum::<f64>() + tail
+}
+
+/// Copies a tensor to the host, row-major.
+pub fn to_host<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>) -> Vec<E> {
+    let tensor = tensor.clone().contiguous();
+    let (rows, columns) = *tensor.shape();
+    let mut values = vec![E::default(); rows * columns];
+    tensor.copy_into(&mut values);
+    values
+}
+
+/// Makes a matrix from row-major host values.
+pub fn from_host<E: Scalar, D: Backend<E>>(
+    device: &D,
+    values: Vec<E>,
+    shape: (usize, usize),
+) -> Result<Matrix<E, D>> {
+    device
+        .try_tensor_from_vec(values, shape)
+        .map_err(Error::device)
+}
+
+macro_rules! cpu_backend {
+    ($dtype:ty, $pick:ident) => {
+        impl Backend<$dtype> for Cpu {
+            const HAS_KERNELS: bool = true;
+
+            fn build<F: Family>(
+                config: &(impl BuildAny<F> + ?Sized),
+                request: F::Request<'_, Self>,
+            ) -> Result<F::Product<$dtype, Self>> {
+                config.$pick(request)
+            }
+
+            fn row_dots(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> Vec<f64> {
+                let columns = a.shape().1.max(1);
+                let (a, b) = (to_host(a), to_host(b));
+                a.chunks(columns)
+                    .zip(b.chunks(columns))
+                    .map(|(a, b)| dot(a, b))
+                    .collect()
+            }
+
+            fn accumulate(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                delta: &Matrix<$dtype, Self>,
+            ) -> Result<()> {
+                let delta = to_host(delta);
+                let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                for (g, d) in gradient.iter_mut().zip(delta) {
+                    *g += d;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+cpu_backend!(f32, cpu_f32);
+cpu_backend!(f64, cpu_f64);
+
+#[cfg(feature = "cuda")]
+macro_rules! cuda_backend {
+    ($dtype:ty, $pick:ident) => {
+        impl Backend<$dtype> for Cuda {
+            const HAS_KERNELS: bool = false;
+
+            fn build<F: Family>(
+                config: &(impl BuildAny<F> + ?Sized),
+                request: F::Request<'_, Self>,
+            ) -> Result<F::Product<$dtype, Self>> {
+                config.$pick(request)
+            }
+
+            fn row_dots(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> Vec<f64> {
+                let (a, b) = (a.clone().to_dtype::<f64>(), b.clone().to_dtype::<f64>());
+                (a * b).sum::<(usize,), Axis<1>>().as_vec()
+            }
+
+            /// dfdx shares no device memory with other crates, so the sum is computed as the gradient of a
+            /// throw-away graph and exchanged for the old one.
+            fn accumulate(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                delta: &Matrix<$dtype, Self>,
+            ) -> Result<()> {
+                gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                let sum: Matrix<$dtype, Self> = gradients.get(tensor) + delta.clone();
+                let probe = tensor.device().zeros_like(tensor.shape());
+                let mut scratch = (probe.leaky_trace() * sum).sum::<Rank0, _>().backward();
+                let new = scratch.get_or_alloc_mut(&probe).map_err(Error::device)?;
+                let old = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                std::mem::swap(new, old);
+                Ok(())
+            }
+        }
+    };
+}
+
+#[cfg(feature = "cuda")]
+cuda_backend!(f32, cuda_f32);
+#[cfg(feature = "cuda")]
+cuda_backend!(f64, cuda_f64);

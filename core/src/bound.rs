@@ -1,0 +1,175 @@
+//! A layer with its inputs bound: splits the batch into blocks where a kernel allows, and runs jobs in state spaces.
+
+use dfdx::prelude::*;
+
+use crate::backend::{from_host, to_host};
+use crate::blocks::Split;
+use crate::kernel::Kernel;
+use crate::space::TensorSpace;
+use crate::{
+    Backend, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot,
+};
+
+/// A layer with its injected inputs.
+pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
+    layer: L,
+    device: D,
+    inputs: Vec<Matrix<E, D>>,
+    kernel: Option<Box<dyn Kernel<E>>>,
+    batch: usize,
+}
+
+/// What a job leaves behind.
+pub(crate) struct Outcome<E: Scalar, D: Backend<E>, R> {
+    /// Final contents of the given states.
+    pub states: Vec<Matrix<E, D>>,
+    /// What was pulled back: parameters, then inputs.
+    pub gradients: Vec<Option<Matrix<E, D>>>,
+    /// One result per block, in order.
+    pub results: Vec<R>,
+}
+
+/// A job runs in every state space the batch is split into, on the slots of the given states.
+pub(crate) type Job<'j, R> =
+    dyn Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<R> + Sync + 'j;
+
+impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
+    /// Checks the inputs and binds them. They must be contiguous.
+    pub fn new(layer: &L, inputs: Vec<Matrix<E, D>>) -> Result<Self> {
+        let dims = layer.input_dims();
+        let batch = inputs.first().map_or(0, |x| x.shape().0);
+        let got: Vec<(usize, usize)> = inputs.iter().map(|x| *x.shape()).collect();
+        let expected: Vec<(usize, usize)> = dims.iter().map(|&dim| (batch, dim)).collect();
+        let device = match inputs.first() {
+            Some(x) if got == expected && batch > 0 => x.device().clone(),
+            _ => {
+                return Err(Error::Shape {
+                    what: "the injected inputs".to_owned(),
+                    expected: format!("{expected:?} with a batch of at least 1"),
+                    got: format!("{got:?}"),
+                })
+            }
+        };
+        for (index, x) in inputs.iter().enumerate() {
+            require_finite(x, || format!("injected input {index}"))?;
+        }
+        let kernel = D::HAS_KERNELS.then(|| layer.kernel(&inputs)).flatten();
+        Ok(Self {
+            layer: layer.clone(),
+            device,
+            inputs,
+            kernel,
+            batch,
+        })
+    }
+
+    /// Runs `job` on the given states, each `[batch, state_dim]`.
+    pub fn run<R: Send>(&self, given: &[Matrix<E, D>], job: &Job<'_, R>) -> Result<Outcome<E, D, R>> {
+        let expected = (self.batch, self.layer.state_dim());
+        for state in given {
+            if *state.shape() != expected {
+                return Err(Error::Shape {
+                    what: "a state".to_owned(),
+                    expected: format!("{expected:?}"),
+                    got: format!("{:?}", state.shape()),
+                });
+            }
+        }
+        match &self.kernel {
+            Some(kernel) => self.run_kernel(&**kernel, given, job),
+            None => self.run_tensors(given, job),
+        }
+    }
+
+    fn run_tensors<R>(&self, given: &[Matrix<E, D>], job: &Job<'_, R>) -> Result<Outcome<E, D, R>> {
+        let mut space = TensorSpace::new(&self.layer, self.device.clone(), &self.inputs, self.batch);
+        let slots = (given.iter())
+            .map(|state| space.adopt(state.clone()))
+            .collect::<Result<Vec<_>>>()?;
+        let result = job(&mut space, &slots)?;
+        let states = (slots.iter())
+            .map(|&slot| space.state(slot))
+            .collect::<Result<Vec<_>>>()?;
+        let gradients = space.into_gradients();
+        Ok(Outcome {
+            states,
+            gradients: gradients.parameters.into_iter().chain(gradients.inputs).collect(),
+            results: vec![result],
+        })
+    }
+
+    fn run_kernel<R: Send>(
+        &self,
+        kernel: &dyn Kernel<E>,
+        given: &[Matrix<E, D>],
+        job: &Job<'_, R>,
+    ) -> Result<Outcome<E, D, R>> {
+        let shapes: Vec<(usize, usize)> = self.tensors().iter().map(|t| *t.shape()).collect();
+        let (parameters, inputs) = shapes.split_at(shapes.len() - self.inputs.len());
+        let split = Split {
+            batch: self.batch,
+            dim: self.layer.state_dim(),
+            parameters: parameters.iter().map(|(rows, columns)| rows * columns).collect(),
+            inputs: inputs.iter().map(|(_, columns)| *columns).collect(),
+        };
+        let given: Vec<Vec<E>> = given.iter().map(to_host).collect();
+        let whole = split.run(kernel, &given, job)?;
+        let tensor = |values, shape| from_host(&self.device, values, shape);
+        let gradients = whole.gradients.parameters.into_iter().chain(whole.gradients.inputs);
+        Ok(Outcome {
+            states: (whole.states.into_iter())
+                .map(|state| tensor(state, (split.batch, split.dim)))
+                .collect::<Result<_>>()?,
+            gradients: gradients
+                .zip(shapes)
+                .map(|(values, shape)| tensor(values, shape).map(Some))
+                .collect::<Result<_>>()?,
+            results: whole.results,
+        })
+    }
+
+    /// Parameters, then inputs.
+    fn tensors(&self) -> Vec<Matrix<E, D>> {
+        let parameters = self.layer.named().into_iter().map(|(_, tensor)| tensor);
+        parameters.chain(self.inputs.iter().cloned()).collect()
+    }
+
+    /// Adds `factor` times the pulled-back gradients to those of the tape.
+    pub fn accumulate(
+        &self,
+        gradients: &mut Gradients<E, D>,
+        parts: Vec<Option<Matrix<E, D>>>,
+        factor: f64,
+    ) -> Result<()> {
+        for (tensor, part) in self.tensors().iter().zip(parts) {
+            if let Some(part) = part {
+                let part = if factor == 1.0 { part } else { part * E::of(factor) };
+                D::accumulate(gradients, tensor, &part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every gradient of this layer NaN: a failed backward pass must not look like a zero gradient.
+    pub fn poison(&self, gradients: &mut Gradients<E, D>) {
+        for tensor in self.tensors() {
+            // Where even this fails, the device is out of memory and the next allocation says so.
+            let _ = D::accumulate(gradients, &tensor, &(tensor.clone() * E::nan()));
+        }
+    }
+}
+
+fn require_finite<E: Scalar, D: Backend<E>>(
+    tensor: &Matrix<E, D>,
+    what: impl Fn() -> String,
+) -> Result<()> {
+    let columns = tensor.shape().1.max(1);
+    let bad = to_host(tensor).iter().position(|value| !value.is_finite());
+    bad.map_or(Ok(()), |index| {
+        Err(Error::NonFinite {
+            what: what(),
+            row: index / columns,
+            column: index % columns,
+        })
+    })
+}

@@ -1,0 +1,244 @@
+//! An implicit layer on the dfdx tape: solve forward, differentiate through the solution.
+
+use std::sync::{Arc, Mutex};
+
+use dfdx::prelude::*;
+
+use crate::bound::Bound;
+use crate::layer::Tape;
+use crate::{
+    solve, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, Matrix, Parameters,
+    Regularizer, Report, Result, Scalar, Stop,
+};
+
+/// A layer, a solver, a backward strategy and regularizers, together a differentiable function `x ↦ z*`.
+///
+/// Works in training and evaluation alike: whether gradients flow depends on the tape alone.
+#[derive(Clone)]
+pub struct Equilibrium<L> {
+    /// The map `f_θ(z; x)`.
+    pub layer: L,
+    /// Forward solver.
+    pub solver: Arc<dyn FixedPointSolver>,
+    /// When the forward solve ends, and what happens if it does not converge.
+    pub stop: Stop,
+    /// How gradients pass through the solution.
+    pub backward: Arc<dyn BackwardStrategy>,
+    /// Penalties at the solution; used by [`penalty`](Self::penalty) only.
+    pub regularizers: Vec<Arc<dyn Regularizer>>,
+}
+
+/// What [`Equilibrium::forward`] returns.
+pub struct Solved<E: Scalar, D: Backend<E>, T> {
+    /// The equilibrium z*, `[batch, state_dim]`, on the tape of the call.
+    pub z: Matrix<E, D, T>,
+    /// How the forward solve went.
+    pub report: Report,
+    /// How the adjoint solve went, once the tape has run.
+    pub adjoint: Adjoint,
+}
+
+/// The outcome of one backward pass; empty until the tape has run.
+#[derive(Debug, Clone, Default)]
+pub struct Adjoint(Arc<Mutex<Option<Result<Report>>>>);
+
+impl Adjoint {
+    /// Takes the report of the adjoint solve; `None` if the tape has not run yet.
+    ///
+    /// # Errors
+    /// What stopped the backward pass. dfdx offers no way to return it from `backward()`; the gradients of this
+    /// equilibrium are then NaN, so that it cannot go unnoticed.
+    pub fn take(&self) -> Result<Option<Report>> {
+        let mut slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        slot.take().transpose()
+    }
+
+    fn set(&self, outcome: Result<Report>) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
+    }
+}
+
+impl<E: Scalar, D: Backend<E>, L: Parameters<E, D>> Parameters<E, D> for Equilibrium<L> {
+    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
+        self.layer.visit(path, visitor);
+    }
+
+    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
+        self.layer.visit_mut(path, visitor);
+    }
+}
+
+impl<L> Equilibrium<L> {
+    /// Puts a layer and its plugins together, with the default [`Stop`] and no regularizers.
+    pub fn new(
+        layer: L,
+        solver: impl Into<Arc<dyn FixedPointSolver>>,
+        backward: impl Into<Arc<dyn BackwardStrategy>>,
+    ) -> Self {
+        Self {
+            layer,
+            solver: solver.into(),
+            stop: Stop::default(),
+            backward: backward.into(),
+            regularizers: Vec::new(),
+        }
+    }
+
+    /// Checks the configuration of every plugin.
+    pub fn validate(&self) -> Result<()> {
+        self.solver.validate()?;
+        self.stop.validate()?;
+        self.backward.validate()?;
+        self.regularizers.iter().try_for_each(|r| r.validate())
+    }
+
+    /// Solves `z* = f_θ(z*; x)` from `z = 0`, for every sample of the batch.
+    ///
+    /// Gradients reach every parameter and every input. The inputs come without a tape; `tape` is the one they were
+    /// computed on (`NoneTape` in evaluation), and continues on `z`.
+    ///
+    /// # Shapes
+    /// `x[i]`: `[batch, input_dims[i]]`; `z`: `[batch, state_dim]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::NonFinite`] for bad inputs, [`Error::Unconverged`] if [`Stop::on_unconverged`] says so.
+    pub fn forward<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
+        &self,
+        x: &[Matrix<E, D>],
+        tape: T,
+    ) -> Result<Solved<E, D, T>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        let start = match x.first() {
+            Some(first) => first
+                .device()
+                .try_zeros_like(&(first.shape().0, self.layer.state_dim()))
+                .map_err(Error::device)?,
+            None => return Err(no_inputs()),
+        };
+        self.forward_from(start, x, tape)
+    }
+
+    /// [`forward`](Self::forward) from a given start, `[batch, state_dim]`, which receives no gradient.
+    pub fn forward_from<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
+        &self,
+        start: Matrix<E, D>,
+        x: &[Matrix<E, D>],
+        tape: T,
+    ) -> Result<Solved<E, D, T>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        let (x, mut tape) = contiguous(x, tape);
+        let bound = Bound::new(&self.layer, x)?;
+        let (solver, stop) = (&*self.solver, &self.stop);
+        let mut solved = bound.run(&[start], &|space, slots| {
+            solve(solver, space, slots[0], stop)
+        })?;
+        let report: Report = solved.results.into_iter().collect();
+        self.stop.judge(&report, "forward")?;
+
+        let z = solved.states.swap_remove(0);
+        let adjoint = Adjoint::default();
+        if T::OWNS_TAPE {
+            let (z, backward, adjoint) = (z.clone(), self.backward.clone(), adjoint.clone());
+            tape.add_backward_op(move |gradients| {
+                let outcome = pull_back(&bound, &*backward, &z, gradients);
+                if outcome.is_err() {
+                    bound.poison(gradients);
+                }
+                adjoint.set(outcome);
+                Ok(())
+            });
+        }
+        Ok(Solved {
+            z: z.put_tape(tape),
+            report,
+            adjoint,
+        })
+    }
+
+    /// The regularization loss at `z`, `Σ_r weight_r · mean over samples of penalty_r`, a `[1, 1]` matrix on `tape`.
+    ///
+    /// Its gradient reaches parameters and inputs; `z` is held constant. `seed` fixes the random probes.
+    pub fn penalty<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
+        &self,
+        z: &Matrix<E, D>,
+        x: &[Matrix<E, D>],
+        tape: T,
+        seed: u64,
+    ) -> Result<Matrix<E, D, T>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        let (x, mut tape) = contiguous(x, tape);
+        let bound = Bound::new(&self.layer, x)?;
+        let scale = 1.0 / z.shape().0.max(1) as f64;
+        let mut value = 0.0;
+        let mut parts = Vec::with_capacity(self.regularizers.len());
+        for (index, regularizer) in self.regularizers.iter().enumerate() {
+            let seed = seed.wrapping_add(index as u64);
+            let outcome = bound.run(&[z.clone()], &|space, slots| {
+                regularizer.penalty(space, slots[0], seed)
+            })?;
+            let factor = regularizer.weight() * scale;
+            value += factor * outcome.results.iter().sum::<f64>();
+            parts.push((factor, outcome.gradients));
+        }
+        let value = crate::from_host(z.device(), vec![E::of(value)], (1, 1))?;
+        if T::OWNS_TAPE {
+            let value = value.clone();
+            tape.add_backward_op(move |gradients| {
+                gradients.try_alloc_for(&value)?;
+                let cotangent = gradients.get(&value).as_vec()[0].wide();
+                for (factor, part) in parts {
+                    // Only running out of device memory can stop this, and dfdx reports that by itself.
+                    let _ = bound.accumulate(gradients, part, cotangent * factor);
+                }
+                Ok(())
+            });
+        }
+        Ok(value.put_tape(tape))
+    }
+}
+
+/// Gradients of parameters and inputs due to the cotangent that has arrived at `z`.
+fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
+    bound: &Bound<E, D, L>,
+    backward: &dyn BackwardStrategy,
+    z: &Matrix<E, D>,
+    gradients: &mut Gradients<E, D>,
+) -> Result<Report> {
+    gradients.try_alloc_for(z).map_err(Error::device)?;
+    let cotangent = gradients.get(z);
+    let outcome = bound.run(&[z.clone(), cotangent], &|space, slots| {
+        backward.backward(space, slots[0], slots[1])
+    })?;
+    let report = outcome.results.into_iter().collect();
+    backward.judge(&report)?;
+    bound.accumulate(gradients, outcome.gradients, 1.0)?;
+    Ok(report)
+}
+
+/// The inputs in row-major order; a copy, where one is needed, is recorded on the tape.
+fn contiguous<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
+    x: &[Matrix<E, D>],
+    mut tape: T,
+) -> (Vec<Matrix<E, D>>, T) {
+    let mut inputs = Vec::with_capacity(x.len());
+    for x in x {
+        let (x, next) = x.clone().put_tape(tape).contiguous().split_tape();
+        inputs.push(x);
+        tape = next;
+    }
+    (inputs, tape)
+}
+
+fn no_inputs() -> Error {
+    Error::Shape {
+        what: "the injected inputs".to_owned(),
+        expected: "at least one matrix, to tell the batch size".to_owned(),
+        got: "none".to_owned(),
+    }
+}

@@ -1,0 +1,162 @@
+//! What can go wrong, with the numbers that say where, and what to do about it.
+
+use crate::report::Status;
+
+/// Result of everything in Equilibria that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of the framework. Every message says what is wrong, what is allowed and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A configuration value outside its range.
+    #[error("`{plugin}`: `{field}` must be {expected}, got {got}")]
+    Config {
+        /// Name of the plugin or configuration table.
+        plugin: &'static str,
+        /// The key at fault.
+        field: &'static str,
+        /// The allowed range.
+        expected: &'static str,
+        /// The value found.
+        got: String,
+    },
+
+    /// A plugin name that no linked crate registers.
+    #[error("no {kind} plugin is named `{name}`{}; known: {}", hint(.nearest), .known.join(", "))]
+    UnknownPlugin {
+        /// Kind of plugin, e.g. `solver`.
+        kind: String,
+        /// The name asked for.
+        name: String,
+        /// The known name closest to it.
+        nearest: Option<String>,
+        /// All known names, sorted.
+        known: Vec<String>,
+    },
+
+    /// Two linked files register the same name.
+    #[error("two {kind} plugins are named `{name}`: {first} and {second}; rename one")]
+    DuplicatePlugin {
+        /// Kind of plugin.
+        kind: String,
+        /// The shared name.
+        name: String,
+        /// File of one.
+        first: &'static str,
+        /// File of the other.
+        second: &'static str,
+    },
+
+    /// No plugin of a kind is linked into the program.
+    #[error(
+        "no {kind} plugin is registered; is the crate that provides them linked? \
+         Add e.g. `use equilibria_solvers as _;`"
+    )]
+    EmptyRegistry {
+        /// Kind of plugin.
+        kind: String,
+    },
+
+    /// A plugin configuration that does not parse.
+    #[error("{what}: {message}")]
+    Parse {
+        /// What was parsed.
+        what: String,
+        /// The parser's message.
+        message: String,
+    },
+
+    /// A tensor of the wrong shape.
+    #[error("{what} must have shape {expected}, got {got}")]
+    Shape {
+        /// The tensor.
+        what: String,
+        /// The shape it must have.
+        expected: String,
+        /// The shape it has.
+        got: String,
+    },
+
+    /// NaN or infinity where only numbers make sense.
+    #[error("{what} holds a non-finite value at row {row}, column {column} (from 0)")]
+    NonFinite {
+        /// The tensor.
+        what: String,
+        /// Row, from 0.
+        row: usize,
+        /// Column, from 0.
+        column: usize,
+    },
+
+    /// A solve left samples unsolved and `on_unconverged = "error"` was asked for.
+    #[error(
+        "{solve} solve: {unconverged} of {batch} samples unsolved (sample {sample}: {status} at relative \
+         residual {residual:.2e}); raise `max_steps`, loosen `tolerance`, choose another solver, \
+         or set `on_unconverged = \"warn\"`"
+    )]
+    Unconverged {
+        /// `forward` or `adjoint`.
+        solve: &'static str,
+        /// Unsolved samples.
+        unconverged: usize,
+        /// Samples in the batch.
+        batch: usize,
+        /// The sample with the largest relative residual.
+        sample: usize,
+        /// Its status.
+        status: Status,
+        /// Its relative residual.
+        residual: f64,
+    },
+
+    /// A file that cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
+    /// An error of the tensor device, e.g. out of memory.
+    #[error("tensor device: {message}")]
+    Device {
+        /// The device's message.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Wraps an error of a dfdx device, which need not implement [`std::error::Error`].
+    pub fn device(error: impl std::fmt::Display) -> Self {
+        Self::Device {
+            message: error.to_string(),
+        }
+    }
+
+    /// Returns [`Error::Config`] unless `holds`.
+    pub fn require(
+        holds: bool,
+        plugin: &'static str,
+        field: &'static str,
+        expected: &'static str,
+        got: impl ToString,
+    ) -> Result<()> {
+        if holds {
+            return Ok(());
+        }
+        Err(Self::Config {
+            plugin,
+            field,
+            expected,
+            got: got.to_string(),
+        })
+    }
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+}

@@ -1,0 +1,59 @@
+//! The contracts of Equilibria: layers whose output is *defined* by an equation, `z* = f_θ(z*; x)`.
+//!
+//! | who | contract | knows |
+//! |---|---|---|
+//! | a layer | [`ImplicitLayer`] | dfdx tensors; nothing of solvers |
+//! | a solver | [`FixedPointSolver`], [`Iteration`] | the vectors of a [`StateSpace`]; nothing of layers or gradients |
+//! | a backward strategy | [`BackwardStrategy`] | vectors and `Jᵀu` of a [`DifferentiableSpace`] |
+//! | a regularizer | [`Regularizer`] | the same |
+//!
+//! [`solve()`] is the one loop that evaluates, measures and stops; [`Equilibrium`] puts all of them on the dfdx tape.
+
+mod blocks;
+mod bound;
+
+pub mod backend;
+pub mod backward;
+pub mod build;
+pub mod equilibrium;
+pub mod error;
+pub mod kernel;
+pub mod layer;
+pub mod parameters;
+pub mod registry;
+pub mod regularizer;
+pub mod report;
+pub mod solve;
+pub mod solver;
+pub mod space;
+pub mod testing;
+
+pub use backend::{from_host, to_host, Backend, Matrix, Scalar};
+pub use backward::{AdjointSpace, BackwardStrategy};
+pub use build::{Build, BuildAny, Family};
+pub use equilibrium::{Adjoint, Equilibrium, Solved};
+pub use error::{Error, Result};
+pub use kernel::{Kernel, KernelBlock, KernelGradients};
+pub use layer::{AnyLayer, DynLayer, ImplicitLayer, StepOnly, Tape};
+pub use parameters::Parameters;
+pub use regularizer::Regularizer;
+pub use report::{Report, SampleReport, Status};
+pub use solve::{solve, OnUnconverged, Stop, Tolerance};
+pub use solver::{Evaluation, FixedPointSolver, Iteration};
+pub use space::{Coef, DifferentiableSpace, Slot, StateSpace};
+
+#[doc(hidden)]
+pub use {dfdx, inventory, serde, serde_json, typetag};
+
+/// Everything a plugin file needs.
+pub mod prelude {
+    pub use crate::registry;
+    pub use crate::{
+        parameters, plugin, solve, AdjointSpace, Backend, BackwardStrategy, Build, Coef,
+        DifferentiableSpace, Error, Evaluation, FixedPointSolver, ImplicitLayer, Iteration, Kernel,
+        KernelBlock, KernelGradients, Matrix, OnUnconverged, Parameters, Regularizer, Report,
+        Result, Scalar, Slot, StateSpace, Status, Stop, Tape, Tolerance,
+    };
+    pub use serde::{Deserialize, Serialize};
+    pub use typetag;
+}

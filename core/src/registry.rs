@@ -1,0 +1,282 @@
+//! The registry: every plugin that is linked into the program, by kind and name.
+//!
+//! A plugin registers itself where it is declared, through [`plugin!`](crate::plugin). There is no list to edit.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// A kind of plugin; implemented for the trait object, e.g. `dyn FixedPointSolver`.
+pub trait Kind {
+    /// Name of the kind, which is also the configuration key plugins of this kind stand under.
+    const NAME: &'static str;
+}
+
+/// What [`plugin!`](crate::plugin) submits.
+pub struct Registration {
+    /// See [`Kind::NAME`].
+    pub kind: &'static str,
+    /// The file that registers it.
+    pub file: &'static str,
+    /// Documentation, line by line.
+    pub docs: &'static [&'static str],
+    /// Documentation of each field, line by line.
+    pub fields: &'static [(&'static str, &'static [&'static str])],
+    /// The default configuration, with its `type`.
+    pub default: fn() -> serde_json::Result<Value>,
+}
+
+inventory::collect!(Registration);
+
+/// One registered plugin.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Plugin {
+    /// Kind, e.g. `solver`.
+    pub kind: &'static str,
+    /// Name in a configuration; equals the file name.
+    pub name: String,
+    /// First sentence of its documentation.
+    pub summary: String,
+    /// Its documentation, in Markdown.
+    pub docs: String,
+    /// Name and documentation of every field.
+    pub fields: Vec<(&'static str, String)>,
+    /// Default configuration, with its `type`.
+    pub default: Value,
+    /// The file that registers it.
+    #[serde(skip)]
+    pub file: &'static str,
+}
+
+impl Plugin {
+    fn new(entry: &'static Registration) -> Result<Self> {
+        let parse = |message: String| Error::Parse {
+            what: format!("default configuration in {}", entry.file),
+            message,
+        };
+        let default = (entry.default)().map_err(|error| parse(error.to_string()))?;
+        let name = default["type"].as_str().map(str::to_owned);
+        let docs = join_lines(entry.docs);
+        let fields = entry.fields.iter();
+        Ok(Self {
+            kind: entry.kind,
+            name: name.ok_or_else(|| parse("no `type`".to_owned()))?,
+            summary: docs.split("\n\n").next().unwrap_or("").replace('\n', " "),
+            fields: fields.map(|(name, docs)| (*name, join_lines(docs))).collect(),
+            docs,
+            default,
+            file: entry.file,
+        })
+    }
+}
+
+fn join_lines(lines: &[&str]) -> String {
+    let lines: Vec<&str> = lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    lines.join("\n").trim().to_owned()
+}
+
+/// All plugins, by kind and name.
+///
+/// # Errors
+/// [`Error::DuplicatePlugin`] if two files register the same name.
+pub fn plugins() -> Result<BTreeMap<(&'static str, String), Plugin>> {
+    collect(inventory::iter::<Registration>.into_iter())
+}
+
+fn collect(
+    entries: impl Iterator<Item = &'static Registration>,
+) -> Result<BTreeMap<(&'static str, String), Plugin>> {
+    let mut plugins: BTreeMap<_, Plugin> = BTreeMap::new();
+    for entry in entries {
+        let plugin = Plugin::new(entry)?;
+        let key = (plugin.kind, plugin.name.clone());
+        if let Some(first) = plugins.get(&key) {
+            return Err(Error::DuplicatePlugin {
+                kind: plugin.kind.to_owned(),
+                name: plugin.name,
+                first: first.file,
+                second: plugin.file,
+            });
+        }
+        plugins.insert(key, plugin);
+    }
+    Ok(plugins)
+}
+
+/// All plugins of one kind, by name.
+///
+/// # Errors
+/// [`Error::EmptyRegistry`] if there is none: the crate that provides them is not linked.
+pub fn of_kind(kind: &str) -> Result<Vec<Plugin>> {
+    let mut plugins: Vec<Plugin> = plugins()?.into_values().collect();
+    plugins.retain(|plugin| plugin.kind == kind);
+    if plugins.is_empty() {
+        return Err(Error::EmptyRegistry {
+            kind: kind.to_owned(),
+        });
+    }
+    Ok(plugins)
+}
+
+/// One plugin.
+///
+/// # Errors
+/// [`Error::UnknownPlugin`], which lists the known names and the nearest one.
+pub fn find(kind: &str, name: &str) -> Result<Plugin> {
+    let mut plugins = of_kind(kind)?;
+    match plugins.iter().position(|plugin| plugin.name == name) {
+        Some(index) => Ok(plugins.swap_remove(index)),
+        None => {
+            let known: Vec<String> = plugins.into_iter().map(|plugin| plugin.name).collect();
+            Err(Error::UnknownPlugin {
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+                nearest: nearest(name, known.iter().map(String::as_str)),
+                known,
+            })
+        }
+    }
+}
+
+/// The candidate most like `name`, if any is alike at all.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    /// Below this Jaro-Winkler similarity a suggestion would puzzle more than it helps.
+    const ALIKE: f64 = 0.7;
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// Makes a plugin from its configuration: a table with a `type` and any of its fields.
+///
+/// # Errors
+/// [`Error::UnknownPlugin`], or [`Error::Parse`] for a bad field.
+pub fn make<P: ?Sized + Kind>(config: &Value) -> Result<Box<P>>
+where
+    Box<P>: serde::de::DeserializeOwned,
+{
+    let name = config["type"].as_str().unwrap_or("");
+    find(P::NAME, name)?;
+    serde_json::from_value(config.clone()).map_err(|error| Error::Parse {
+        what: format!("{} `{name}`", P::NAME),
+        message: error.to_string(),
+    })
+}
+
+/// Makes a plugin with its default configuration.
+///
+/// # Errors
+/// [`Error::UnknownPlugin`].
+pub fn default<P: ?Sized + Kind>(name: &str) -> Result<Box<P>>
+where
+    Box<P>: serde::de::DeserializeOwned,
+{
+    make(&serde_json::json!({ "type": name }))
+}
+
+/// Declares a plugin: its configuration struct with documented fields and defaults, and its registration.
+///
+/// ```
+/// use equilibria_core::prelude::*;
+///
+/// plugin! {
+///     /// The constant solver: proposes `f(z)` each time.
+///     pub struct Plain: FixedPointSolver {
+///         /// A number nobody uses, at least 0.
+///         pub number: f64 = 1.5,
+///     }
+/// }
+///
+/// #[typetag::serde(name = "plain")]
+/// impl FixedPointSolver for Plain {
+///     fn start(&self, _: &mut dyn StateSpace) -> Result<Box<dyn Iteration>> {
+///         unimplemented!()
+///     }
+/// }
+///
+/// let plugin = registry::find("solver", "plain").unwrap();
+/// assert_eq!(plugin.summary, "The constant solver: proposes `f(z)` each time.");
+/// ```
+#[macro_export]
+macro_rules! plugin {
+    (
+        $(#[doc = $doc:literal])*
+        $vis:vis struct $name:ident: $kind:path {
+            $(
+                $(#[doc = $field_doc:literal])*
+                $field_vis:vis $field:ident: $type:ty = $default:expr
+            ),* $(,)?
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, $crate::serde::Serialize, $crate::serde::Deserialize)]
+        #[serde(crate = "equilibria_core::serde", default, deny_unknown_fields)]
+        $vis struct $name {
+            $($(#[doc = $field_doc])* $field_vis $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        $crate::inventory::submit! {
+            $crate::registry::Registration {
+                kind: <dyn $kind as $crate::registry::Kind>::NAME,
+                file: file!(),
+                docs: &[$($doc),*],
+                fields: &[$((stringify!($field), &[$($field_doc),*])),*],
+                default: || {
+                    let plugin: Box<dyn $kind> = Box::new($name::default());
+                    $crate::serde_json::to_value(&plugin)
+                },
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn entry(name: fn() -> serde_json::Result<Value>, file: &'static str) -> Registration {
+        Registration {
+            kind: "solver",
+            file,
+            docs: &[" Title.", "", " More."],
+            fields: &[],
+            default: name,
+        }
+    }
+
+    static FIRST: Registration = entry(|| Ok(serde_json::json!({"type": "a"})), "first.rs");
+    static SECOND: Registration = entry(|| Ok(serde_json::json!({"type": "a"})), "second.rs");
+
+    #[test]
+    fn a_duplicate_name_is_reported_with_both_files() {
+        let error = collect([&FIRST, &SECOND].into_iter()).expect_err("same name");
+        assert_eq!(
+            error.to_string(),
+            "two solver plugins are named `a`: first.rs and second.rs; rename one"
+        );
+        assert_eq!(collect([&FIRST].into_iter()).expect("one").len(), 1);
+    }
+
+    #[test]
+    fn an_empty_registry_says_what_to_link() {
+        let error = of_kind("nothing-of-the-kind").expect_err("none of this kind");
+        assert!(error.to_string().contains("use equilibria_solvers as _;"));
+    }
+
+    #[test]
+    fn the_nearest_name_is_suggested_only_if_it_is_near() {
+        let known = || ["anderson", "picard"].into_iter();
+        assert_eq!(nearest("andersen", known()).as_deref(), Some("anderson"));
+        assert_eq!(nearest("xyz", known()), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! What a solve has to say for itself: one record per sample.
+
+use std::fmt;
+
+/// How the solve of one sample ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// The residual meets the tolerance.
+    Converged,
+    /// The step budget ended first.
+    MaxSteps,
+    /// The residual has stopped shrinking.
+    Stalled,
+    /// The residual has grown beyond the divergence bound.
+    Diverged,
+    /// `f` returned NaN or infinity.
+    NonFinite,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Converged => "converged",
+            Self::MaxSteps => "out of steps",
+            Self::Stalled => "stalled",
+            Self::Diverged => "diverged",
+            Self::NonFinite => "non-finite",
+        })
+    }
+}
+
+/// The solve of one sample. Residuals belong to the returned iterate.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct SampleReport {
+    /// How it ended.
+    pub status: Status,
+    /// Evaluations of `f` spent on this sample.
+    pub steps: usize,
+    /// ‖f(z) − z‖₂, in units of z; infinite if `f` was never finite.
+    pub residual: f64,
+    /// ‖f(z) − z‖₂ / ‖f(z)‖₂, dimensionless; 0 for an exact fixed point.
+    pub relative_residual: f64,
+    /// ‖f(z) − z‖₂ at every evaluation, if [`Stop::trace`](crate::Stop::trace) is set; else empty.
+    pub trace: Vec<f64>,
+}
+
+/// The solve of a batch, one entry per sample in the order of the batch.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Report {
+    /// One record per sample.
+    pub samples: Vec<SampleReport>,
+}
+
+impl Report {
+    /// Evaluations of `f`, summed over samples.
+    pub fn evaluations(&self) -> usize {
+        self.samples.iter().map(|s| s.steps).sum()
+    }
+
+    /// Mean number of evaluations per sample; 0 for an empty batch.
+    pub fn mean_steps(&self) -> f64 {
+        self.evaluations() as f64 / self.samples.len().max(1) as f64
+    }
+
+    /// Evaluations spent on the slowest sample.
+    pub fn max_steps(&self) -> usize {
+        self.samples.iter().map(|s| s.steps).max().unwrap_or(0)
+    }
+
+    /// Number of samples with the given status.
+    pub fn count(&self, status: Status) -> usize {
+        self.samples.iter().filter(|s| s.status == status).count()
+    }
+
+    /// Number of samples that have not converged, for whatever reason.
+    pub fn unconverged(&self) -> usize {
+        self.samples.len() - self.count(Status::Converged)
+    }
+
+    /// Index and record of the sample with the largest relative residual.
+    pub fn worst(&self) -> Option<(usize, &SampleReport)> {
+        self.samples
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.relative_residual.total_cmp(&b.1.relative_residual))
+    }
+
+    /// Appends the samples of another part of the same batch.
+    pub fn extend(&mut self, other: Report) {
+        self.samples.extend(other.samples);
+    }
+}
+
+impl FromIterator<Report> for Report {
+    fn from_iter<I: IntoIterator<Item = Report>>(parts: I) -> Self {
+        let mut whole = Report::default();
+        parts.into_iter().for_each(|part| whole.extend(part));
+        whole
+    }
+}

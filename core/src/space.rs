@@ -1,0 +1,92 @@
+//! The vector space a solve runs in: handles to batches of vectors, and the few coarse operations solvers need.
+//!
+//! Solvers, backward strategies and regularizers see nothing but this table. Written once, they run on CPU and CUDA,
+//! in f32 and f64. SUNDIALS splits its solvers from its vectors in the same way (`N_Vector`).
+
+mod slice;
+mod tensor;
+
+pub use slice::SliceSpace;
+pub use tensor::TensorSpace;
+
+use crate::Result;
+
+/// Handle to one batch of vectors, `[batch, dim]`, owned by a [`StateSpace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slot(pub(crate) usize);
+
+/// A coefficient of [`StateSpace::combine`].
+#[derive(Debug, Clone, Copy)]
+pub enum Coef<'a> {
+    /// One number for the whole batch.
+    Same(f64),
+    /// One number per sample, `[batch]`.
+    PerSample(&'a [f64]),
+}
+
+impl Coef<'_> {
+    /// The coefficient of one sample.
+    #[inline]
+    pub fn of(&self, sample: usize) -> f64 {
+        match self {
+            Self::Same(c) => *c,
+            Self::PerSample(c) => c[sample],
+        }
+    }
+}
+
+/// The vector space a solve runs in, and the map `f` whose fixed point is sought.
+///
+/// Rows are samples. The first [`batch`](StateSpace::batch) rows of a slot are *active*; rows behind them belong to
+/// samples that are done, and no operation but [`permute`](StateSpace::permute) touches them.
+pub trait StateSpace {
+    /// Number of active samples.
+    fn batch(&self) -> usize;
+
+    /// Dimension of one sample's state.
+    fn dim(&self) -> usize;
+
+    /// A slot with unspecified finite contents. Storage is recycled: a solve allocates on its first steps only.
+    fn alloc(&mut self) -> Result<Slot>;
+
+    /// Gives a slot back.
+    fn release(&mut self, slot: Slot);
+
+    /// `out = f(z)`.
+    fn apply(&mut self, z: Slot, out: Slot) -> Result<()>;
+
+    /// `out[s · bs.len() + k] = ⟨a_s, bs[k]_s⟩`, per sample, accumulated in f64.
+    fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()>;
+
+    /// `out_s = Σ_k c_{k,s} v_{k,s}` in one pass; `out` may be among the terms.
+    fn combine(&mut self, out: Slot, terms: &[(Coef<'_>, Slot)]) -> Result<()>;
+
+    /// Copies the given active rows of `from` to `to`. A selection, not a masked product: 0 · NaN would be NaN.
+    fn copy_rows(&mut self, from: Slot, to: Slot, rows: &[usize]) -> Result<()>;
+
+    /// Exchanges the given pairs of rows, one pair after the other, in everything that holds one row per sample
+    /// (slots, injected inputs, linearization); then the first `batch` rows are the active ones.
+    fn permute(&mut self, swaps: &[(usize, usize)], batch: usize) -> Result<()>;
+
+    /// Fills the active rows with standard normal numbers that depend only on `seed` and on the sample, not on
+    /// the batch it is in.
+    fn fill_normal(&mut self, slot: Slot, seed: u64) -> Result<()>;
+
+    /// Copies the active rows from the host, row-major `[batch, dim]`.
+    fn write(&mut self, slot: Slot, values: &[f64]) -> Result<()>;
+
+    /// Copies the active rows to the host, row-major `[batch, dim]`.
+    fn read(&mut self, slot: Slot) -> Result<Vec<f64>>;
+}
+
+/// A state space whose map can be differentiated: what backward strategies and regularizers work on.
+pub trait DifferentiableSpace: StateSpace {
+    /// Fixes the point at which [`vjp`](Self::vjp) and [`pull_back`](Self::pull_back) differentiate.
+    fn linearize(&mut self, z: Slot) -> Result<()>;
+
+    /// `out = Jᵀu` with `J = ∂f/∂z` at the linearization point.
+    fn vjp(&mut self, u: Slot, out: Slot) -> Result<()>;
+
+    /// Adds `(∂f/∂θ)ᵀu` and `(∂f/∂x)ᵀu` at the linearization point to the gradients of parameters and inputs.
+    fn pull_back(&mut self, u: Slot) -> Result<()>;
+}

@@ -1,0 +1,198 @@
+//! A data set as a single `.safetensors` file.
+
+use super::array::{self, Array};
+use super::check::{check, Part, Source};
+use super::{DataError, DataSet, Split, Table};
+use safetensors::SafeTensors;
+use std::collections::HashMap;
+
+impl DataSet {
+    /// Writes the set as the bytes of one `.safetensors` file.
+    ///
+    /// Arrays `1.train`, `1.test`, `2.train`, ... hold the modalities (samples
+    /// by features), `labels.train` and `labels.test` the class ids. The
+    /// metadata holds `name`, `classes` and `modalities` (JSON lists of names),
+    /// and the free-form `attribution` and `license`.
+    ///
+    /// Each table is stored in the smallest of U8, U16 and F32 that is exact
+    /// for it. Failing that it is stored as F32 if this changes no value by a
+    /// relative error of 1e-7 or more, and as F64 otherwise. Modalities go by
+    /// the names they have in the training split. The order of the metadata
+    /// entries is not fixed, so two calls may differ in their bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the set is not [valid](Self::validate).
+    pub fn to_bundle(&self, attribution: &str, license: &str) -> Result<Vec<u8>, DataError> {
+        self.validate()?;
+        let invalid = |problem: String| invalid(&self.name, problem);
+        let mut arrays = Vec::new();
+        for (part, split) in Part::BOTH.into_iter().zip([&self.train, &self.test]) {
+            let labels = Array::labels(&split.labels)
+                .ok_or_else(|| invalid("a label does not fit in 32 bits".into()))?;
+            arrays.push((part.labels_array(), labels));
+            for (k, table) in (1..).zip(&split.modalities) {
+                let shape = vec![table.rows(), table.columns];
+                let array = Array::numbers(shape, &table.values);
+                arrays.push((part.table_array(k), array));
+            }
+        }
+        let views = arrays.iter().map(|(name, array)| (name, array));
+        let metadata = self.bundle_metadata(attribution, license);
+        safetensors::serialize(views, Some(metadata)).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// Reads what [`to_bundle`](Self::to_bundle) wrote; `origin` names the
+    /// bytes in errors, a file name for example.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are not a complete bundle or the arrays do not fit
+    /// together; the error names the array and, where there is one, the row
+    /// and column.
+    pub fn from_bundle(bytes: &[u8], origin: &str) -> Result<Self, DataError> {
+        let not_a_bundle =
+            |error| invalid(origin, format!("not a whole safetensors file ({error})"));
+        let arrays = SafeTensors::deserialize(bytes).map_err(not_a_bundle)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_a_bundle)?;
+        let entries = Entries {
+            origin,
+            entries: header.metadata().as_ref(),
+        };
+        let modalities = entries.names("modalities")?;
+        let reader = Reader { origin, arrays };
+        let set = Self {
+            name: entries.text("name")?.to_owned(),
+            classes: entries.names("classes")?,
+            train: reader.split(Part::Train, &modalities)?,
+            test: reader.split(Part::Test, &modalities)?,
+        };
+        check(&set, Source::Bundle(origin))?;
+        reader.check_count(modalities.len())?;
+        Ok(set)
+    }
+
+    fn bundle_metadata(&self, attribution: &str, license: &str) -> HashMap<String, String> {
+        let modalities = self
+            .train
+            .modalities
+            .iter()
+            .map(|table| table.name.as_str());
+        let classes = self.classes.iter().map(String::as_str);
+        let entries = [
+            ("name", self.name.clone()),
+            ("classes", json_list(classes)),
+            ("modalities", json_list(modalities)),
+            ("attribution", attribution.to_owned()),
+            ("license", license.to_owned()),
+        ];
+        entries.map(|(key, text)| (key.to_owned(), text)).into()
+    }
+}
+
+fn json_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<serde_json::Value>().to_string()
+}
+
+fn invalid(file: impl Into<String>, problem: String) -> DataError {
+    DataError::InvalidBundle {
+        file: file.into(),
+        problem,
+    }
+}
+
+/// The metadata of a bundle.
+struct Entries<'a> {
+    origin: &'a str,
+    entries: Option<&'a HashMap<String, String>>,
+}
+
+impl Entries<'_> {
+    fn text(&self, key: &str) -> Result<&str, DataError> {
+        self.entries
+            .and_then(|entries| entries.get(key))
+            .map(String::as_str)
+            .ok_or_else(|| invalid(self.origin, format!("the metadata has no entry {key:?}")))
+    }
+
+    fn names(&self, key: &str) -> Result<Vec<String>, DataError> {
+        serde_json::from_str(self.text(key)?).map_err(|error| {
+            let problem = format!("the metadata entry {key:?} is not a list of names ({error})");
+            invalid(self.origin, problem)
+        })
+    }
+}
+
+/// The arrays of a bundle.
+struct Reader<'a> {
+    origin: &'a str,
+    arrays: SafeTensors<'a>,
+}
+
+impl Reader<'_> {
+    fn split(&self, part: Part, modalities: &[String]) -> Result<Split, DataError> {
+        let tables = (1..)
+            .zip(modalities)
+            .map(|(k, name)| self.table(&part.table_array(k), name));
+        Ok(Split {
+            modalities: tables.collect::<Result<_, DataError>>()?,
+            labels: self.labels(&part.labels_array())?,
+        })
+    }
+
+    /// Arrays that the metadata does not name would be lost without a word.
+    fn check_count(&self, modalities: usize) -> Result<(), DataError> {
+        let (found, expected) = (self.arrays.len(), 2 * (modalities + 1));
+        if found == expected {
+            return Ok(());
+        }
+        let problem = format!("found {found} arrays where the metadata calls for {expected}");
+        Err(invalid(self.origin, problem))
+    }
+
+    fn table(&self, array: &str, name: &str) -> Result<Table, DataError> {
+        let view = self.view(array)?;
+        let &[_, columns] = view.shape() else {
+            return Err(self.wrong_shape(array, view.shape(), "2 (samples by features)"));
+        };
+        let values = array::read_numbers(&view)
+            .ok_or_else(|| self.wrong_type(array, view.dtype(), "U8, U16, U32, F32 or F64"))?;
+        Ok(Table {
+            name: name.to_owned(),
+            columns,
+            values,
+        })
+    }
+
+    fn labels(&self, array: &str) -> Result<Vec<usize>, DataError> {
+        let view = self.view(array)?;
+        if view.shape().len() != 1 {
+            return Err(self.wrong_shape(array, view.shape(), "1 (samples)"));
+        }
+        array::read_labels(&view)
+            .ok_or_else(|| self.wrong_type(array, view.dtype(), "U8, U16 or U32"))
+    }
+
+    fn view(&self, array: &str) -> Result<safetensors::tensor::TensorView<'_>, DataError> {
+        self.arrays
+            .tensor(array)
+            .map_err(|_| invalid(self.place(array), "the array is missing".into()))
+    }
+
+    fn wrong_shape(&self, array: &str, shape: &[usize], dimensions: &str) -> DataError {
+        let problem =
+            format!("found shape {shape:?} where the number of dimensions is {dimensions}");
+        invalid(self.place(array), problem)
+    }
+
+    fn wrong_type(&self, array: &str, found: safetensors::Dtype, types: &str) -> DataError {
+        invalid(
+            self.place(array),
+            format!("found type {found:?} in place of {types}"),
+        )
+    }
+
+    fn place(&self, array: &str) -> String {
+        format!("{} [{array}]", self.origin)
+    }
+}

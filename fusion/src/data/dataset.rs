@@ -1,0 +1,148 @@
+//! The data set itself: tables, splits and class names.
+
+use super::check::{check, Source};
+use super::DataError;
+
+/// One modality of one split: a matrix of samples by features.
+///
+/// Values are in the units of the source until
+/// [`MinMax::apply`](super::MinMax::apply) makes them dimensionless.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// Name of the modality, for people.
+    pub name: String,
+    /// Number of features per sample.
+    pub columns: usize,
+    /// `rows() * columns` values, row after row.
+    pub values: Vec<f64>,
+}
+
+impl Table {
+    /// Number of samples (0 for a table without columns).
+    pub fn rows(&self) -> usize {
+        self.values.len().checked_div(self.columns).unwrap_or(0)
+    }
+
+    /// The `columns` features of sample `i`, counted from 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `i` is not below [`rows`](Self::rows).
+    pub fn row(&self, i: usize) -> &[f64] {
+        &self.values[i * self.columns..(i + 1) * self.columns]
+    }
+
+    fn select(&self, rows: &[usize]) -> Self {
+        let values = rows.iter().flat_map(|&i| self.row(i)).copied().collect();
+        Self {
+            name: self.name.clone(),
+            columns: self.columns,
+            values,
+        }
+    }
+}
+
+/// A set of samples with their labels.
+///
+/// Row `i` of every modality and `labels[i]` describe the same sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// One table per modality, each with [`len`](Self::len) rows.
+    pub modalities: Vec<Table>,
+    /// The class of each sample, an index into [`DataSet::classes`].
+    pub labels: Vec<usize>,
+}
+
+impl Split {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are no samples.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The given samples, in the given order; rows are counted from 0 and may
+    /// repeat.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a row is not below [`len`](Self::len).
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            modalities: self.modalities.iter().map(|t| t.select(rows)).collect(),
+            labels: rows.iter().map(|&i| self.labels[i]).collect(),
+        }
+    }
+}
+
+/// A labeled multimodal data set with a fixed test split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataSet {
+    /// Name of the data set.
+    pub name: String,
+    /// Class names; a label is an index into this list.
+    pub classes: Vec<String>,
+    /// Samples to learn from; validation samples are taken from here.
+    pub train: Split,
+    /// Samples for the final evaluation only.
+    pub test: Split,
+}
+
+impl DataSet {
+    /// Checks that the parts fit together: both splits have at least one row
+    /// and the same modalities with equal columns, every modality has one row
+    /// per label, every value is finite and every label names a class.
+    ///
+    /// # Errors
+    ///
+    /// The first fault found, naming the modality and, where there is one, the
+    /// row and column.
+    pub fn validate(&self) -> Result<(), DataError> {
+        check(self, Source::Memory(&self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_read_in_order() {
+        let table = Table {
+            name: "a".into(),
+            columns: 2,
+            values: vec![1.0, 2.0, 3.0, 4.0],
+        };
+        assert_eq!(table.rows(), 2);
+        assert_eq!(table.row(1), [3.0, 4.0]);
+    }
+
+    #[test]
+    fn a_table_without_columns_has_no_rows() {
+        let table = Table {
+            name: String::new(),
+            columns: 0,
+            values: Vec::new(),
+        };
+        assert_eq!(table.rows(), 0);
+    }
+
+    #[test]
+    fn selection_keeps_order_and_repeats() {
+        let split = Split {
+            modalities: vec![Table {
+                name: "a".into(),
+                columns: 1,
+                values: vec![10.0, 11.0, 12.0],
+            }],
+            labels: vec![0, 1, 2],
+        };
+        let picked = split.select(&[2, 0, 2]);
+        assert_eq!(picked.labels, [2, 0, 2]);
+        assert_eq!(picked.modalities[0].values, [12.0, 10.0, 12.0]);
+        assert!(split.select(&[]).is_empty());
+    }
+}

@@ -1,0 +1,198 @@
+//! What can be wrong with a data set, said so that it can be put right.
+
+use std::io;
+
+/// A data set that cannot be used.
+///
+/// Rows and columns are counted from 1, as in a spreadsheet. `file` is a path
+/// for a folder, `origin [array]` for a bundle, and the name of the data set
+/// with the modality for one built in memory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The path given for a data set is not a folder.
+    #[error("{path}: there is no such folder; give the folder that holds 1_tr.csv, 1_te.csv, labels_tr.csv and labels_te.csv")]
+    NoFolder {
+        /// The path as it was given.
+        path: String,
+    },
+
+    /// A file that the rest of the folder calls for is not there.
+    #[error("{file} is missing: {reason}; add the file")]
+    MissingFile {
+        /// The file that was looked for.
+        file: String,
+        /// Why it was expected, and what else would do.
+        reason: String,
+    },
+
+    /// A modality file lies outside the numbering of the folder.
+    #[error("{file}: expected the modalities to be numbered from 1 to {count}; renumber the file, list its modality in modalities.csv, or remove it")]
+    UnexpectedModality {
+        /// The file that does not belong.
+        file: String,
+        /// How many modalities the folder has.
+        count: usize,
+    },
+
+    /// The operating system refused a file, or it is not UTF-8 text.
+    #[error("{file} could not be read; expected a readable file of UTF-8 text, so check its permissions and encoding")]
+    Unreadable {
+        /// The file or folder that could not be read.
+        file: String,
+        /// What the operating system reported.
+        #[source]
+        source: io::Error,
+    },
+
+    /// A file or array without a single row.
+    #[error("{file} is empty; expected at least one row")]
+    EmptyFile {
+        /// The empty file or array.
+        file: String,
+    },
+
+    /// A blank line with further lines after it.
+    #[error("{file}, row {row}: the line is blank; expected one entry per line, so fill it in or delete it")]
+    BlankLine {
+        /// The file with the blank line.
+        file: String,
+        /// The blank line, from 1.
+        row: usize,
+    },
+
+    /// A row whose width differs from the first row of its file.
+    #[error("{file}, row {row}: found {found} columns, expected {expected} as in row 1; give every row the same number of comma-separated cells")]
+    RaggedRow {
+        /// The file with the ragged row.
+        file: String,
+        /// The ragged row, from 1.
+        row: usize,
+        /// Columns of row 1.
+        expected: usize,
+        /// Columns of this row.
+        found: usize,
+    },
+
+    /// A cell that does not read as a number.
+    #[error("{file}, row {row}, column {column}: found {cell:?}, expected a number such as 0.25; remove header lines and fill empty cells")]
+    NotANumber {
+        /// The file with the cell.
+        file: String,
+        /// Row of the cell, from 1.
+        row: usize,
+        /// Column of the cell, from 1.
+        column: usize,
+        /// The text of the cell.
+        cell: String,
+    },
+
+    /// A NaN or an infinity.
+    #[error("{file}, row {row}, column {column}: found {value}, expected a finite number; impute the value or drop the row")]
+    NotFinite {
+        /// The file or array with the value.
+        file: String,
+        /// Row of the value, from 1.
+        row: usize,
+        /// Column of the value, from 1.
+        column: usize,
+        /// The value found.
+        value: f64,
+    },
+
+    /// A label that is not written as 0, 1, 2, ...
+    #[error("{file}, row {row}, column 1: found {cell:?}, expected a class id such as 0, 1 or 2; write one non-negative integer per line")]
+    NotALabel {
+        /// The file with the label.
+        file: String,
+        /// Row of the label, from 1.
+        row: usize,
+        /// The text found.
+        cell: String,
+    },
+
+    /// A label that names no class.
+    #[error("{file}, row {row}, column 1: found label {label}, expected one below {classes}, the number of classes; correct the label or add its class (in a folder, to classes.csv)")]
+    LabelOutOfRange {
+        /// The file or array with the label.
+        file: String,
+        /// Row of the label, from 1.
+        row: usize,
+        /// The label found.
+        label: usize,
+        /// How many classes there are.
+        classes: usize,
+    },
+
+    /// A modality without exactly one row per label.
+    #[error("{file} has {rows} rows, expected {expected} as in {reference}; row i of every file must describe the same sample")]
+    RowCount {
+        /// The file or array with the wrong number of rows.
+        file: String,
+        /// Its rows.
+        rows: usize,
+        /// What it is compared with.
+        reference: String,
+        /// Rows of `reference`.
+        expected: usize,
+    },
+
+    /// A table whose width differs from the table it must match.
+    #[error("{file} has {columns} columns, expected {expected} as in {reference}; use the same features in the same order")]
+    ColumnCount {
+        /// The file or array with the wrong number of columns.
+        file: String,
+        /// Its columns.
+        columns: usize,
+        /// What it is compared with.
+        reference: String,
+        /// Columns of `reference`.
+        expected: usize,
+    },
+
+    /// A list of feature names that does not fit its table.
+    #[error("{file} lists {names} feature names, expected {columns}, one per column of {table}; correct the list or delete it")]
+    FeatureNames {
+        /// The file with the names.
+        file: String,
+        /// How many names it lists.
+        names: usize,
+        /// The table the names belong to.
+        table: String,
+        /// Columns of `table`.
+        columns: usize,
+    },
+
+    /// A split whose number of modalities is not the one called for.
+    #[error("{file} has {found} modalities, expected {expected}; give every split the same modalities in the same order")]
+    ModalityCount {
+        /// The data set or split.
+        file: String,
+        /// Modalities found.
+        found: usize,
+        /// Modalities called for.
+        expected: usize,
+    },
+
+    /// A table whose values do not fill whole rows.
+    #[error("{file} has {values} values, expected whole rows of {columns} columns with at least one column; correct `columns` or the values")]
+    TableShape {
+        /// The table.
+        file: String,
+        /// Columns the table claims.
+        columns: usize,
+        /// Values it holds.
+        values: usize,
+    },
+
+    /// Bytes that are not a bundle written by [`DataSet::to_bundle`].
+    ///
+    /// [`DataSet::to_bundle`]: super::DataSet::to_bundle
+    #[error("{file}: {problem}; expected a complete bundle, so copy or write the file again")]
+    InvalidBundle {
+        /// The bundle, with the array or entry at fault where it is known.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}

@@ -1,0 +1,37 @@
+//! Multimodal data sets: reading, checking, scaling and sampling.
+//!
+//! A [`DataSet`] holds the same samples seen through several modalities, one
+//! [`Table`] each, already divided into a training and a test [`Split`]. It is
+//! read from a folder of CSV files ([`DataSet::from_folder`]) or from a single
+//! `.safetensors` file ([`DataSet::from_bundle`]); both go through the same
+//! checks, so a loaded set has matching shapes, finite values and known labels.
+//!
+//! ```no_run
+//! use equilibria_fusion::data::{stratified_holdout, DataError, DataSet, MinMax};
+//! use std::path::Path;
+//!
+//! fn main() -> Result<(), DataError> {
+//!     let mut set = DataSet::from_folder(Path::new("data/digits"))?;
+//!     let (kept, held_out) = stratified_holdout(&set.train.labels, 0.2, 7);
+//!     let scale = MinMax::fit(&set.train.select(&kept));
+//!     scale.apply(&mut set.train)?;
+//!     let validation = set.train.select(&held_out);
+//!     println!("{} validation samples", validation.len());
+//!     Ok(())
+//! }
+//! ```
+
+mod array;
+mod bundle;
+mod check;
+mod dataset;
+mod error;
+mod folder;
+mod lines;
+mod sampling;
+mod scale;
+
+pub use dataset::{DataSet, Split, Table};
+pub use error::DataError;
+pub use sampling::{batches, stratified_holdout};
+pub use scale::{FeatureRange, MinMax};

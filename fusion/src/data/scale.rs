@@ -1,0 +1,157 @@
+//! Min-max scaling learned on the training rows.
+
+use super::{DataError, Split, Table};
+use serde::{Deserialize, Serialize};
+
+/// How one feature is scaled: `(value - minimum) / range`, in the units of the
+/// feature.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FeatureRange {
+    /// Smallest training value.
+    pub minimum: f64,
+    /// Largest minus smallest training value, or 1 for a constant feature.
+    pub range: f64,
+}
+
+/// Per-feature scaling of the training rows to [0, 1].
+///
+/// Other rows are mapped by the same rule and may fall outside [0, 1]; they
+/// are not clipped, since by how much they do is information too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MinMax {
+    /// For each modality, one entry per column.
+    pub modalities: Vec<Vec<FeatureRange>>,
+}
+
+impl MinMax {
+    /// Learns minimum and range of every feature from the training rows.
+    ///
+    /// A split without rows gives the identity.
+    pub fn fit(train: &Split) -> Self {
+        Self {
+            modalities: train.modalities.iter().map(feature_ranges).collect(),
+        }
+    }
+
+    /// Scales a split in place; its values become dimensionless.
+    ///
+    /// # Errors
+    ///
+    /// If the split differs in its modalities or columns from the one that was
+    /// fitted; it is then left unchanged.
+    pub fn apply(&self, split: &mut Split) -> Result<(), DataError> {
+        self.check(split)?;
+        for (ranges, table) in self.modalities.iter().zip(&mut split.modalities) {
+            // An empty table may claim 0 columns, which chunks refuse.
+            for row in table.values.chunks_exact_mut(table.columns.max(1)) {
+                for (value, feature) in row.iter_mut().zip(ranges) {
+                    *value = (*value - feature.minimum) / feature.range;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, split: &Split) -> Result<(), DataError> {
+        let (found, expected) = (split.modalities.len(), self.modalities.len());
+        if found != expected {
+            return Err(DataError::ModalityCount {
+                file: "the split to scale".into(),
+                found,
+                expected,
+            });
+        }
+        let pairs = (1..).zip(self.modalities.iter().zip(&split.modalities));
+        for (k, (ranges, table)) in pairs {
+            if ranges.len() != table.columns {
+                return Err(DataError::ColumnCount {
+                    file: format!("modality {k} ({}) of the split to scale", table.name),
+                    columns: table.columns,
+                    reference: "the rows the scaling was fitted on".into(),
+                    expected: ranges.len(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn feature_ranges(table: &Table) -> Vec<FeatureRange> {
+    let rows = || (0..table.rows()).map(|i| table.row(i));
+    (0..table.columns)
+        .map(|column| feature_range(rows().map(|row| row[column])))
+        .collect()
+}
+
+fn feature_range(values: impl Iterator<Item = f64>) -> FeatureRange {
+    let extremes = values.fold(None, |extremes: Option<(f64, f64)>, value| {
+        let (low, high) = extremes.unwrap_or((value, value));
+        Some((low.min(value), high.max(value)))
+    });
+    let (minimum, maximum) = extremes.unwrap_or((0.0, 1.0));
+    let range = maximum - minimum;
+    FeatureRange {
+        minimum,
+        range: if range > 0.0 { range } else { 1.0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use approx::assert_relative_eq;
+
+    fn split(columns: usize, values: &[f64]) -> Split {
+        Split {
+            modalities: vec![Table {
+                name: "a".into(),
+                columns,
+                values: values.to_vec(),
+            }],
+            labels: vec![0; values.len() / columns],
+        }
+    }
+
+    #[test]
+    fn training_rows_fill_the_unit_interval_and_others_are_not_clipped() -> Result<(), DataError> {
+        let mut train = split(2, &[-1.0, 5.0, 3.0, 5.0, 1.0, 5.0]);
+        let mut test = split(2, &[7.0, 4.5, -3.0, 5.0]);
+        let scale = MinMax::fit(&train);
+        scale.apply(&mut train)?;
+        scale.apply(&mut test)?;
+        // Column 1: (v + 1) / 4. Column 2 is constant: (v - 5) / 1.
+        let expected = [0.0, 0.0, 1.0, 0.0, 0.5, 0.0];
+        assert_relative_eq!(train.modalities[0].values[..], expected[..]);
+        assert_relative_eq!(test.modalities[0].values[..], [2.0, -0.5, -0.5, 0.0][..]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_split_that_does_not_fit_is_left_unchanged() {
+        let scale = MinMax::fit(&split(2, &[0.0, 1.0, 2.0, 3.0]));
+        let mut narrow = split(1, &[4.0]);
+        let error = scale.apply(&mut narrow).map_err(|error| error.to_string());
+        let expected = "modality 1 (a) of the split to scale has 1 columns, expected 2";
+        assert!(error.is_err_and(|message| message.starts_with(expected)));
+        assert_eq!(narrow, split(1, &[4.0]));
+
+        let mut more = split(2, &[4.0, 5.0]);
+        more.modalities.push(more.modalities[0].clone());
+        assert!(matches!(
+            scale.apply(&mut more),
+            Err(DataError::ModalityCount {
+                found: 2,
+                expected: 1,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn scaling_survives_json() -> Result<(), serde_json::Error> {
+        let scale = MinMax::fit(&split(2, &[0.25, 1.0, 0.75, 1.0]));
+        let text = serde_json::to_string(&scale)?;
+        assert_eq!(serde_json::from_str::<MinMax>(&text)?, scale);
+        Ok(())
+    }
+}

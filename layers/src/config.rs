@@ -1,0 +1,37 @@
+//! Layers by name: from a plain configuration to a layer for any dtype and device.
+
+use std::fmt::Debug;
+
+use equilibria_core::registry::Kind;
+use equilibria_core::{AnyLayer, Backend, BuildAny, Family, Scalar};
+
+use crate::Initializer;
+
+/// The family of implicit layers.
+pub struct Layers;
+
+impl Family for Layers {
+    type Request<'a, D: 'a> = LayerRequest<'a, D>;
+    type Product<E: Scalar, D: Backend<E>> = AnyLayer<E, D>;
+}
+
+/// What a layer is built for.
+pub struct LayerRequest<'a, D> {
+    /// Dimension of one sample's state.
+    pub state: usize,
+    /// Width of each injected input.
+    pub inputs: &'a [usize],
+    /// Makes the parameters.
+    pub init: &'a mut Initializer<D>,
+}
+
+/// The configuration of an implicit layer, as it stands in a file. The layer itself comes from
+/// [`Build<Layers>`](equilibria_core::Build).
+#[equilibria_core::typetag::serde(tag = "type")]
+pub trait LayerConfig: BuildAny<Layers> + Debug + Send + Sync + dyn_clone::DynClone {}
+
+dyn_clone::clone_trait_object!(LayerConfig);
+
+impl Kind for dyn LayerConfig {
+    const NAME: &'static str = "layer";
+}

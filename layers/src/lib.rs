@@ -1,0 +1,21 @@
+//! Implicit layers, the modules and CPU kernels they are built from, and what trains them.
+//!
+//! A new file in `src/plugins` is a new layer; nothing else is edited.
+
+pub use equilibria_solvers as solvers;
+pub use equilibria_solvers::core;
+
+pub mod checkpoint;
+pub mod config;
+pub mod initialize;
+pub mod kernel;
+pub mod modules;
+pub mod optimizer;
+
+/// Implicit layers that a configuration can name.
+pub mod plugins {
+    automod::dir!(pub "src/plugins");
+}
+
+pub use config::{LayerConfig, LayerRequest, Layers};
+pub use initialize::Initializer;

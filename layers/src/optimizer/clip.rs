@@ -1,0 +1,29 @@
+//! Gradient-norm clipping.
+
+use dfdx::prelude::Gradients;
+use equilibria_core::{to_host, Backend, Error, Parameters, Result, Scalar};
+
+/// ‖g‖₂ over all parameters together, in f64.
+pub fn gradient_norm<E: Scalar, D: Backend<E>>(
+    parameters: &impl Parameters<E, D>,
+    gradients: &mut Gradients<E, D>,
+) -> Result<f64> {
+    let mut square = 0.0;
+    for (_, tensor) in parameters.named() {
+        gradients.try_alloc_for(&tensor).map_err(Error::device)?;
+        let gradient = to_host(&gradients.get(&tensor));
+        square += gradient.into_iter().map(|g| g.wide() * g.wide()).sum::<f64>();
+    }
+    Ok(square.sqrt())
+}
+
+/// The factor that brings a gradient of norm `norm` down to at most `limit`: `min(1, limit / norm)`.
+///
+/// Reference: R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of training recurrent neural networks, ICML 2013.
+pub fn clip_norm(norm: f64, limit: f64) -> f64 {
+    if norm > limit {
+        limit / norm
+    } else {
+        1.0
+    }
+}

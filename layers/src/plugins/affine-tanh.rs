@@ -1,0 +1,172 @@
+//! The affine-tanh layer.
+
+use std::ops::Range;
+
+use dfdx::prelude::*;
+use equilibria_core::kernel::swap_rows;
+use equilibria_core::prelude::*;
+use equilibria_core::{to_host, AnyLayer};
+
+use crate::kernel::{add, Affine};
+use crate::modules::Linear;
+use crate::{LayerConfig, LayerRequest, Layers};
+
+plugin! {
+    /// The affine-tanh layer, f(z; x) = tanh(W z + U x + b).
+    ///
+    /// The smallest useful equilibrium: a recurrent cell run to rest. A contraction where ‖W‖₂ < 1, which the default
+    /// initialization makes likely: W has independent normal entries of deviation `gain` / √d, so ‖W‖₂ ≈ 2 `gain`.
+    /// It takes one injected input of any width.
+    ///
+    /// Reference: S. Bai, J. Z. Kolter, V. Koltun, Deep Equilibrium Models, NeurIPS 2019, §3 (weight-tied networks).
+    pub struct AffineTanhConfig: LayerConfig {
+        /// Scale of the initial W, above 0. Dimensionless.
+        pub gain: f64 = 0.4,
+    }
+}
+
+#[typetag::serde(name = "affine-tanh")]
+impl LayerConfig for AffineTanhConfig {}
+
+impl Build<Layers> for AffineTanhConfig {
+    fn build<E: Scalar, D: Backend<E>>(
+        &self,
+        request: LayerRequest<'_, D>,
+    ) -> Result<AnyLayer<E, D>> {
+        Error::require(self.gain > 0.0, "affine-tanh", "gain", "above 0", self.gain)?;
+        let (state, inputs) = (request.state, request.inputs);
+        let one = format!("{} inputs", inputs.len());
+        Error::require(inputs.len() == 1, "affine-tanh", "inputs", "one injected input", one)?;
+        let init = request.init;
+        Ok(AnyLayer::new(AffineTanh {
+            w: Linear::normal(state, state, self.gain / (state as f64).sqrt(), init)?,
+            u: init.xavier_normal(state, inputs[0])?,
+        }))
+    }
+}
+
+/// `f(z; x) = tanh(W z + U x + b)`.
+#[derive(Clone)]
+pub struct AffineTanh<E: Scalar, D: Backend<E>> {
+    /// W, `[dim, dim]`, and b.
+    pub w: Linear<E, D>,
+    /// U, `[dim, width of x]`.
+    pub u: Matrix<E, D>,
+}
+
+parameters!(AffineTanh { w, u });
+
+impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineTanh<E, D> {
+    fn state_dim(&self) -> usize {
+        self.w.outputs()
+    }
+
+    fn input_dims(&self) -> Vec<usize> {
+        vec![self.u.shape().1]
+    }
+
+    fn step<T: Tape<E, D>>(
+        &self,
+        z: Matrix<E, D, T>,
+        x: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
+        let u = self.u.retaped::<T>().permute::<_, Axes2<1, 0>>();
+        let injected = x[0].retaped::<T>().matmul(u);
+        Ok((self.w.forward(z) + injected).tanh())
+    }
+
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+        let u = Affine::new(&Linear {
+            weight: self.u.clone(),
+            bias: self.w.bias.clone(),
+        });
+        let x = to_host(&x[0]);
+        let mut injected = vec![E::zero(); x.len() / self.u.shape().1 * self.state_dim()];
+        u.product(&x, &mut injected);
+        Some(Box::new(AffineTanhKernel {
+            w: Affine::new(&self.w),
+            u,
+            x,
+            injected,
+        }))
+    }
+}
+
+/// The map on slices. U x is a constant of the solve.
+struct AffineTanhKernel<E> {
+    w: Affine<E>,
+    u: Affine<E>,
+    x: Vec<E>,
+    injected: Vec<E>,
+}
+
+impl<E: Scalar> Kernel<E> for AffineTanhKernel<E> {
+    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+        let dim = self.w.bias().len();
+        let width = self.x.len() / (self.injected.len() / dim);
+        let part = |all: &[E], width| all[rows.start * width..rows.end * width].to_vec();
+        Box::new(AffineTanhBlock {
+            kernel: self,
+            dim,
+            width,
+            x: part(&self.x, width),
+            injected: part(&self.injected, dim),
+            z: vec![E::zero(); rows.len() * dim],
+            value: vec![E::zero(); rows.len() * dim],
+            cotangent: vec![E::zero(); rows.len() * dim],
+        })
+    }
+}
+
+struct AffineTanhBlock<'k, E> {
+    kernel: &'k AffineTanhKernel<E>,
+    dim: usize,
+    width: usize,
+    x: Vec<E>,
+    injected: Vec<E>,
+    /// The linearization point.
+    z: Vec<E>,
+    /// f there.
+    value: Vec<E>,
+    cotangent: Vec<E>,
+}
+
+impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
+    fn apply(&mut self, z: &[E], out: &mut [E]) {
+        self.kernel.w.forward(z, out);
+        add(out, &self.injected);
+        out.iter_mut().for_each(|out| *out = out.tanh());
+    }
+
+    fn linearize(&mut self, z: &[E]) {
+        self.z[..z.len()].copy_from_slice(z);
+        let mut value = std::mem::take(&mut self.value);
+        self.apply(z, &mut value[..z.len()]);
+        self.value = value;
+    }
+
+    fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>) {
+        let len = u.len();
+        let cotangent = &mut self.cotangent[..len];
+        for ((c, &u), &value) in cotangent.iter_mut().zip(u).zip(&self.value) {
+            *c = u * (E::one() - value * value);
+        }
+        self.kernel.w.backward(cotangent, out);
+        let Some(gradients) = gradients else { return };
+        if let [w, b, injection] = &mut gradients.parameters[..] {
+            self.kernel.w.parameters_backward(&self.z[..len], cotangent, w, b);
+            let x = &self.x[..len / self.dim * self.width];
+            self.kernel.u.weight_backward(x, cotangent, injection);
+        }
+        if let [x] = &mut gradients.inputs[..] {
+            self.kernel.u.backward_add(cotangent, &mut x[..len / self.dim * self.width]);
+        }
+    }
+
+    fn swap_rows(&mut self, a: usize, b: usize) {
+        swap_rows(&mut self.x, self.width, a, b);
+        for rows in [&mut self.injected, &mut self.z, &mut self.value] {
+            swap_rows(rows, self.dim, a, b);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The residual block of DEQ fusion.
+
+use std::ops::Range;
+
+use dfdx::prelude::*;
+use equilibria_core::kernel::swap_rows;
+use equilibria_core::prelude::*;
+use equilibria_core::{to_host, AnyLayer};
+
+use crate::kernel::{self, add, relu, relu_backward, Affine, Normalized};
+use crate::modules::{GroupNorm, Linear};
+use crate::{LayerConfig, LayerRequest, Layers};
+
+plugin! {
+    /// The residual block of DEQ fusion (eq. 8), a group-normalized two-layer map with injected input.
+    ///
+    /// ẑ = ReLU(GN₁(θ̂ z + b̂)), z̃ = GN₂(θ̃ ẑ + x + b̃), f(z; x) = GN₃(ReLU(z̃)).
+    ///
+    /// It takes one injected input as wide as the state. Linear weights start as N(0, `deviation`²), small, so that the
+    /// equilibrium is easy at first: with the usual U(±1/√d) the spectral radius is about 0.65 already.
+    ///
+    /// Reference: J. Ni et al., Deep Equilibrium Multimodal Fusion, arXiv 2306.16645, eq. 8. The authors' code adds z
+    /// before the last ReLU; the paper does not: see `skip`.
+    pub struct ResidualBlockConfig: LayerConfig {
+        /// Groups of the group normalizations, a divisor of the width.
+        pub groups: usize = 4,
+        /// Standard deviation of the initial linear weights, above 0.
+        pub deviation: f64 = 0.01,
+        /// Adds z before the last ReLU, f(z; x) = GN₃(ReLU(z̃ + z)), as the authors' code does.
+        pub skip: bool = false,
+    }
+}
+
+#[typetag::serde(name = "residual-block")]
+impl LayerConfig for ResidualBlockConfig {}
+
+impl Build<Layers> for ResidualBlockConfig {
+    fn build<E: Scalar, D: Backend<E>>(
+        &self,
+        request: LayerRequest<'_, D>,
+    ) -> Result<AnyLayer<E, D>> {
+        let (width, init) = (request.state, request.init);
+        let got = format!("{:?}", request.inputs);
+        let fits = request.inputs == [width];
+        Error::require(fits, "residual-block", "inputs", "one, as wide as the state", got)?;
+        let positive = self.deviation > 0.0 && self.deviation.is_finite();
+        Error::require(positive, "residual-block", "deviation", "above 0", self.deviation)?;
+        Ok(AnyLayer::new(ResidualBlock {
+            hat: Linear::normal(width, width, self.deviation, init)?,
+            tilde: Linear::normal(width, width, self.deviation, init)?,
+            gn1: GroupNorm::new(width, self.groups, init)?,
+            gn2: GroupNorm::new(width, self.groups, init)?,
+            gn3: GroupNorm::new(width, self.groups, init)?,
+            skip: self.skip,
+        }))
+    }
+}
+
+/// `f(z; x) = GN₃(ReLU(GN₂(θ̃ ReLU(GN₁(θ̂ z + b̂)) + x + b̃)))`, eq. 8.
+#[derive(Clone)]
+pub struct ResidualBlock<E: Scalar, D: Backend<E>> {
+    /// θ̂ and b̂.
+    pub hat: Linear<E, D>,
+    /// θ̃ and b̃.
+    pub tilde: Linear<E, D>,
+    /// Normalization of the first line of eq. 8.
+    pub gn1: GroupNorm<E, D>,
+    /// Normalization of the second line.
+    pub gn2: GroupNorm<E, D>,
+    /// Normalization of the third line.
+    pub gn3: GroupNorm<E, D>,
+    /// Whether z is added before the last ReLU.
+    pub skip: bool,
+}
+
+parameters!(ResidualBlock { hat, tilde, gn1, gn2, gn3 });
+
+impl<E: Scalar, D: Backend<E>> ResidualBlock<E, D> {
+    /// `ẑ = ReLU(GN₁(θ̂ z + b̂))`, the first line of eq. 8.
+    pub fn hat<T: Tape<E, D>>(&self, z: Matrix<E, D, T>) -> Matrix<E, D, T> {
+        self.gn1.forward(self.hat.forward(z)).relu()
+    }
+
+    /// `z̃ = GN₂(θ̃ ẑ + x + b̃)`, the second line of eq. 8.
+    pub fn tilde<T: Tape<E, D>>(
+        &self,
+        hat: Matrix<E, D, T>,
+        x: &Matrix<E, D>,
+    ) -> Matrix<E, D, T> {
+        self.gn2.forward(self.tilde.forward(hat) + x.clone())
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ResidualBlock<E, D> {
+    fn state_dim(&self) -> usize {
+        self.hat.outputs()
+    }
+
+    fn input_dims(&self) -> Vec<usize> {
+        vec![self.state_dim()]
+    }
+
+    fn step<T: Tape<E, D>>(
+        &self,
+        z: Matrix<E, D, T>,
+        x: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
+        let skipped = self.skip.then(|| z.with_empty_tape());
+        let tilde = self.tilde(self.hat(z), &x[0]);
+        let sum = match skipped {
+            Some(z) => tilde + z,
+            None => tilde,
+        };
+        Ok(self.gn3.forward(sum.relu()))
+    }
+
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+        Some(Box::new(ResidualKernel {
+            hat: Affine::new(&self.hat),
+            tilde: Affine::new(&self.tilde),
+            gn1: kernel::GroupNorm::new(&self.gn1),
+            gn2: kernel::GroupNorm::new(&self.gn2),
+            gn3: kernel::GroupNorm::new(&self.gn3),
+            skip: self.skip,
+            x: to_host(&x[0]),
+        }))
+    }
+}
+
+/// The map on slices.
+struct ResidualKernel<E> {
+    hat: Affine<E>,
+    tilde: Affine<E>,
+    gn1: kernel::GroupNorm<E>,
+    gn2: kernel::GroupNorm<E>,
+    gn3: kernel::GroupNorm<E>,
+    skip: bool,
+    x: Vec<E>,
+}
+
+impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
+    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+        let dim = self.hat.bias().len();
+        let zeros = || vec![E::zero(); rows.len() * dim];
+        Box::new(ResidualBlockRows {
+            dim,
+            x: self.x[rows.start * dim..rows.end * dim].to_vec(),
+            z: zeros(),
+            hat: zeros(),
+            rectified: zeros(),
+            scratch: zeros(),
+            norm1: self.gn1.record(rows.len()),
+            norm2: self.gn2.record(rows.len()),
+            norm3: self.gn3.record(rows.len()),
+            kernel: self,
+        })
+    }
+}
+
+/// The rows of one block: injected input, linearization, work space.
+struct ResidualBlockRows<'k, E> {
+    kernel: &'k ResidualKernel<E>,
+    dim: usize,
+    x: Vec<E>,
+    /// The linearization point.
+    z: Vec<E>,
+    /// ẑ there.
+    hat: Vec<E>,
+    /// ReLU(z̃) there.
+    rectified: Vec<E>,
+    scratch: Vec<E>,
+    norm1: Normalized<E>,
+    norm2: Normalized<E>,
+    norm3: Normalized<E>,
+}
+
+impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
+    fn apply(&mut self, z: &[E], out: &mut [E]) {
+        let (k, hat) = (self.kernel, &mut self.scratch[..z.len()]);
+        k.hat.forward(z, hat);
+        k.gn1.forward(hat);
+        relu(hat);
+        k.tilde.forward(hat, out);
+        add(out, &self.x);
+        k.gn2.forward(out);
+        if k.skip {
+            add(out, z);
+        }
+        relu(out);
+        k.gn3.forward(out);
+    }
+
+    fn linearize(&mut self, z: &[E]) {
+        let (k, len) = (self.kernel, z.len());
+        self.z[..len].copy_from_slice(z);
+        let hat = &mut self.hat[..len];
+        k.hat.forward(z, hat);
+        k.gn1.forward_recorded(hat, &mut self.norm1);
+        relu(hat);
+        let out = &mut self.rectified[..len];
+        k.tilde.forward(hat, out);
+        add(out, &self.x);
+        k.gn2.forward_recorded(out, &mut self.norm2);
+        if k.skip {
+            add(out, z);
+        }
+        relu(out);
+        let value = &mut self.scratch[..len];
+        value.copy_from_slice(out);
+        k.gn3.forward_recorded(value, &mut self.norm3);
+    }
+
+    fn pull_back(
+        &mut self,
+        u: &[E],
+        out: &mut [E],
+        mut gradients: Option<&mut KernelGradients<E>>,
+    ) {
+        let (k, len) = (self.kernel, u.len());
+        let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
+        let upper = &mut self.scratch[..len];
+        upper.copy_from_slice(u);
+        if let Some([.., w3, b3]) = &mut parameters {
+            k.gn3.parameters_backward(&self.norm3, upper, w3, b3);
+        }
+        k.gn3.backward(&self.norm3, upper);
+        relu_backward(&self.rectified[..len], upper);
+        let skipped = k.skip.then(|| upper.to_vec());
+        if let Some([.., w2, b2, _, _]) = &mut parameters {
+            k.gn2.parameters_backward(&self.norm2, upper, w2, b2);
+        }
+        k.gn2.backward(&self.norm2, upper);
+        if let Some([_, _, weight, bias, ..]) = &mut parameters {
+            k.tilde.parameters_backward(&self.hat[..len], upper, weight, bias);
+        }
+
+        let lower = out;
+        k.tilde.backward(upper, lower);
+        relu_backward(&self.hat[..len], lower);
+        if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
+            k.gn1.parameters_backward(&self.norm1, lower, w1, b1);
+        }
+        k.gn1.backward(&self.norm1, lower);
+        if let Some([weight, bias, ..]) = &mut parameters {
+            k.hat.parameters_backward(&self.z[..len], lower, weight, bias);
+        }
+        if let Some([x]) = gradients.map(|g| &mut g.inputs[..]) {
+            add(x, upper);
+        }
+        let result = upper;
+        k.hat.backward(lower, result);
+        if let Some(skipped) = skipped {
+            add(result, &skipped);
+        }
+        lower.copy_from_slice(result);
+    }
+
+    fn swap_rows(&mut self, a: usize, b: usize) {
+        for rows in [&mut self.x, &mut self.z, &mut self.hat, &mut self.rectified] {
+            swap_rows(rows, self.dim, a, b);
+        }
+        self.norm1.swap_rows(&self.kernel.gn1, a, b);
+        self.norm2.swap_rows(&self.kernel.gn2, a, b);
+        self.norm3.swap_rows(&self.kernel.gn3, a, b);
+    }
+}

@@ -1,0 +1,226 @@
+//! Anderson acceleration.
+
+use equilibria_core::prelude::*;
+
+plugin! {
+    /// Anderson acceleration: the next point mixes the last m evaluations so that the mixed residual is smallest.
+    ///
+    /// With residuals r_j = f(z_j) − z_j of the last m points, per sample:
+    /// minimize ‖Σ_j α_j r_j‖² + ridge subject to Σ_j α_j = 1, then z ← Σ_j α_j (z_j + β r_j).
+    ///
+    /// On affine maps it is equivalent to restarted GMRES; on smooth ones it converges at least as fast as Picard near
+    /// the solution, and also where the spectral radius is moderately above 1. Cost per step: one evaluation of f, m
+    /// inner products, one combination of m vectors; memory 2m vectors. The small systems are solved per sample on the
+    /// host in f64; one that is singular falls back to a Picard step for that sample alone.
+    ///
+    /// The ridge is *relative* by default: the Gram matrix is divided by its largest diagonal entry first. With
+    /// `ridge = "absolute"` and `regularization = 1e-4` the iterates are those of TorchDEQ (and of locuslab/deq), whose
+    /// convergence flattens once ‖r‖² falls below the regularization.
+    ///
+    /// Reference: H. F. Walker, P. Ni, Anderson acceleration for fixed-point iterations, SIAM J. Numer. Anal. 49, 2011.
+    pub struct Anderson: FixedPointSolver {
+        /// Number of points mixed, m, at least 1; 1 is Picard iteration.
+        pub memory: usize = 6,
+        /// Mixing β in (0, 2]: 1 mixes values of f only. Dimensionless.
+        pub mixing: f64 = 1.0,
+        /// Whether `regularization` is relative to the largest squared residual norm, or absolute in units of z².
+        pub ridge: Ridge = Ridge::Relative,
+        /// The number added to the diagonal of the Gram matrix, at least 0.
+        pub regularization: f64 = 1e-8,
+    }
+}
+
+/// What the regularization is measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(crate = "equilibria_core::serde", rename_all = "kebab-case")]
+pub enum Ridge {
+    /// The largest diagonal entry of the Gram matrix.
+    Relative,
+    /// 1, as in TorchDEQ.
+    Absolute,
+}
+
+#[typetag::serde(name = "anderson")]
+impl FixedPointSolver for Anderson {
+    fn validate(&self) -> Result<()> {
+        let mixing = self.mixing > 0.0 && self.mixing <= 2.0;
+        let ridge = self.regularization >= 0.0 && self.regularization.is_finite();
+        Error::require(self.memory >= 1, "anderson", "memory", "at least 1", self.memory)?;
+        Error::require(mixing, "anderson", "mixing", "in (0, 2]", self.mixing)?;
+        Error::require(
+            ridge,
+            "anderson",
+            "regularization",
+            "finite and at least 0",
+            self.regularization,
+        )
+    }
+
+    fn start(&self, space: &mut dyn StateSpace) -> Result<Box<dyn Iteration>> {
+        let (m, batch) = (self.memory, space.batch());
+        Ok(Box::new(Mixing {
+            config: self.clone(),
+            values: Vec::with_capacity(m),
+            residuals: Vec::with_capacity(m),
+            evaluations: 0,
+            gram: vec![0.0; batch * m * m],
+            products: vec![0.0; batch * m],
+            weights: vec![vec![0.0; batch]; m],
+            system: System::new(m),
+        }))
+    }
+}
+
+/// The history of one solve; point k sits in place k mod m.
+struct Mixing {
+    config: Anderson,
+    values: Vec<Slot>,
+    residuals: Vec<Slot>,
+    evaluations: usize,
+    /// Inner products of the residuals, `[batch, m, m]`.
+    gram: Vec<f64>,
+    products: Vec<f64>,
+    /// α, one vector over the samples per point.
+    weights: Vec<Vec<f64>>,
+    system: System,
+}
+
+impl Iteration for Mixing {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: Evaluation,
+        next: Slot,
+    ) -> Result<()> {
+        let newest = self.remember(space, at)?;
+        self.update_gram(space, newest)?;
+        for sample in 0..space.batch() {
+            self.weigh(sample, newest);
+        }
+
+        let mut terms = Vec::with_capacity(2 * self.values.len());
+        for (weight, &value) in self.weights.iter().zip(&self.values) {
+            terms.push((Coef::PerSample(weight), value));
+        }
+        // Σ α (z + β r) = Σ α f(z) − (1 − β) Σ α r: with the usual β = 1 the residuals need not be read.
+        let rest: Vec<Vec<f64>>;
+        if self.config.mixing != 1.0 {
+            let factor = self.config.mixing - 1.0;
+            let scale = |weights: &Vec<f64>| weights.iter().map(|w| factor * w).collect();
+            rest = self.weights.iter().map(scale).collect();
+            for (weight, &residual) in rest.iter().zip(&self.residuals) {
+                terms.push((Coef::PerSample(weight), residual));
+            }
+        }
+        space.combine(next, &terms)
+    }
+
+    fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {
+        let block = self.config.memory * self.config.memory;
+        for &(a, b) in swaps {
+            for entry in 0..block {
+                self.gram.swap(a * block + entry, b * block + entry);
+            }
+        }
+    }
+
+    fn finish(&mut self, space: &mut dyn StateSpace) {
+        for slot in self.values.drain(..).chain(self.residuals.drain(..)) {
+            space.release(slot);
+        }
+    }
+}
+
+impl Mixing {
+    /// Stores an evaluation in place of the oldest one and returns its place.
+    fn remember(&mut self, space: &mut dyn StateSpace, at: Evaluation) -> Result<usize> {
+        let place = self.evaluations % self.config.memory;
+        self.evaluations += 1;
+        if place == self.values.len() {
+            self.values.push(space.alloc()?);
+            self.residuals.push(space.alloc()?);
+        }
+        space.combine(self.values[place], &[(Coef::Same(1.0), at.fz)])?;
+        space.combine(self.residuals[place], &[(Coef::Same(1.0), at.residual)])?;
+        Ok(place)
+    }
+
+    fn update_gram(&mut self, space: &mut dyn StateSpace, newest: usize) -> Result<()> {
+        let (m, n, batch) = (self.config.memory, self.residuals.len(), space.batch());
+        let products = &mut self.products[..batch * n];
+        space.dots(self.residuals[newest], &self.residuals, products)?;
+        for sample in 0..batch {
+            let gram = &mut self.gram[sample * m * m..][..m * m];
+            for (other, &product) in products[sample * n..][..n].iter().enumerate() {
+                gram[newest * m + other] = product;
+                gram[other * m + newest] = product;
+            }
+        }
+        Ok(())
+    }
+
+    /// Solves the constrained least-squares problem of one sample.
+    fn weigh(&mut self, sample: usize, newest: usize) {
+        let (m, n) = (self.config.memory, self.residuals.len());
+        let gram = &self.gram[sample * m * m..][..m * m];
+        let scale = match self.config.ridge {
+            Ridge::Absolute => 1.0,
+            Ridge::Relative => (0..n).map(|k| gram[k * m + k]).fold(0.0, f64::max),
+        };
+        let entry = |row: usize, column: usize| {
+            let ridge = if row == column { self.config.regularization } else { 0.0 };
+            gram[row * m + column] / scale + ridge
+        };
+        let solved = self.system.solve(n, entry);
+        for (point, weights) in self.weights[..n].iter_mut().enumerate() {
+            weights[sample] = match solved {
+                true => self.system.solution[point],
+                false => f64::from(u8::from(point == newest)),
+            };
+        }
+    }
+}
+
+/// The small symmetric system of one sample, with its work space.
+struct System {
+    factor: Vec<f64>,
+    solution: Vec<f64>,
+}
+
+impl System {
+    fn new(size: usize) -> Self {
+        Self {
+            factor: vec![0.0; size * size],
+            solution: vec![0.0; size],
+        }
+    }
+
+    /// Minimizes αᵀHα subject to Σα = 1: α = H⁻¹1 / 1ᵀH⁻¹1, by Cholesky. False if H is not positive definite.
+    fn solve(&mut self, n: usize, entry: impl Fn(usize, usize) -> f64) -> bool {
+        let (l, x) = (&mut self.factor, &mut self.solution[..n]);
+        for row in 0..n {
+            for column in 0..=row {
+                let known: f64 = (0..column).map(|k| l[row * n + k] * l[column * n + k]).sum();
+                let rest = entry(row, column) - known;
+                if row > column {
+                    l[row * n + column] = rest / l[column * n + column];
+                } else if rest > 0.0 {
+                    l[row * n + row] = rest.sqrt();
+                } else {
+                    return false;
+                }
+            }
+        }
+        for row in 0..n {
+            let known: f64 = (0..row).map(|k| l[row * n + k] * x[k]).sum();
+            x[row] = (1.0 - known) / l[row * n + row];
+        }
+        for row in (0..n).rev() {
+            let known: f64 = (row + 1..n).map(|k| l[k * n + row] * x[k]).sum();
+            x[row] = (x[row] - known) / l[row * n + row];
+        }
+        let sum: f64 = x.iter().sum();
+        x.iter_mut().for_each(|x| *x /= sum);
+        x.iter().all(|x| x.is_finite())
+    }
+}

@@ -1,0 +1,40 @@
+//! Solvers, backward strategies and regularizers: one file per plugin, named like the plugin.
+//!
+//! A new file in one of the three folders is a new plugin; nothing else is edited.
+
+pub use equilibria_core as core;
+
+/// Fixed-point solvers, also used for adjoint equations.
+pub mod forward {
+    automod::dir!(pub "src/forward");
+}
+
+/// How gradients pass through an equilibrium.
+pub mod backward {
+    automod::dir!(pub "src/backward");
+}
+
+/// Penalties on the map at its equilibrium.
+pub mod regularizers {
+    automod::dir!(pub "src/regularizers");
+}
+
+use std::sync::Arc;
+
+use equilibria_core::{registry, BackwardStrategy, FixedPointSolver, Result};
+
+/// A solver by name, with its default configuration.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one.
+pub fn solver(name: &str) -> Result<Arc<dyn FixedPointSolver>> {
+    registry::default::<dyn FixedPointSolver>(name).map(Arc::from)
+}
+
+/// A backward strategy by name, with its default configuration.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one.
+pub fn backward(name: &str) -> Result<Arc<dyn BackwardStrategy>> {
+    registry::default::<dyn BackwardStrategy>(name).map(Arc::from)
+}
