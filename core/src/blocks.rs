@@ -63,7 +63,11 @@ impl Split {
         let zeros = |len| vec![E::zero(); len];
         let gradients = KernelGradients {
             parameters: self.parameters.iter().map(|&len| zeros(len)).collect(),
-            inputs: self.inputs.iter().map(|width| zeros(rows.len() * width)).collect(),
+            inputs: self
+                .inputs
+                .iter()
+                .map(|width| zeros(rows.len() * width))
+                .collect(),
         };
         let block = kernel.block(rows.clone());
         let mut space = SliceSpace::new(block, self.dim, rows.clone(), gradients);
@@ -76,7 +80,10 @@ impl Split {
         }
         let result = job(&mut space, &slots)?;
         Ok(Part {
-            states: slots.iter().map(|&slot| space.state(slot).to_vec()).collect(),
+            states: slots
+                .iter()
+                .map(|&slot| space.state(slot).to_vec())
+                .collect(),
             gradients: space.into_gradients(),
             results: vec![result],
         })
@@ -100,8 +107,15 @@ impl<E: Scalar, R> Part<E, R> {
         for (rows, more) in self.gradients.inputs.iter_mut().zip(next.gradients.inputs) {
             rows.extend(more);
         }
-        for (sum, part) in self.gradients.parameters.iter_mut().zip(next.gradients.parameters) {
-            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        for (sum, part) in self
+            .gradients
+            .parameters
+            .iter_mut()
+            .zip(next.gradients.parameters)
+        {
+            sum.iter_mut()
+                .zip(part)
+                .for_each(|(sum, part)| *sum += part);
         }
         self.results.extend(next.results);
         self

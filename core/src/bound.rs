@@ -6,9 +6,7 @@ use crate::backend::{from_host, to_host};
 use crate::blocks::Split;
 use crate::kernel::Kernel;
 use crate::space::TensorSpace;
-use crate::{
-    Backend, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot,
-};
+use crate::{Backend, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
 /// A layer with its injected inputs.
 pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
@@ -30,8 +28,7 @@ pub(crate) struct Outcome<E: Scalar, D: Backend<E>, R> {
 }
 
 /// A job runs in every state space the batch is split into, on the slots of the given states.
-pub(crate) type Job<'j, R> =
-    dyn Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<R> + Sync + 'j;
+pub(crate) type Job<'j, R> = dyn Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<R> + Sync + 'j;
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     /// Checks the inputs and binds them. They must be contiguous.
@@ -64,7 +61,11 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     }
 
     /// Runs `job` on the given states, each `[batch, state_dim]`.
-    pub fn run<R: Send>(&self, given: &[Matrix<E, D>], job: &Job<'_, R>) -> Result<Outcome<E, D, R>> {
+    pub fn run<R: Send>(
+        &self,
+        given: &[Matrix<E, D>],
+        job: &Job<'_, R>,
+    ) -> Result<Outcome<E, D, R>> {
         let expected = (self.batch, self.layer.state_dim());
         for state in given {
             if *state.shape() != expected {
@@ -82,7 +83,8 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     }
 
     fn run_tensors<R>(&self, given: &[Matrix<E, D>], job: &Job<'_, R>) -> Result<Outcome<E, D, R>> {
-        let mut space = TensorSpace::new(&self.layer, self.device.clone(), &self.inputs, self.batch);
+        let mut space =
+            TensorSpace::new(&self.layer, self.device.clone(), &self.inputs, self.batch);
         let slots = (given.iter())
             .map(|state| space.adopt(state.clone()))
             .collect::<Result<Vec<_>>>()?;
@@ -93,7 +95,11 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         let gradients = space.into_gradients();
         Ok(Outcome {
             states,
-            gradients: gradients.parameters.into_iter().chain(gradients.inputs).collect(),
+            gradients: gradients
+                .parameters
+                .into_iter()
+                .chain(gradients.inputs)
+                .collect(),
             results: vec![result],
         })
     }
@@ -109,13 +115,20 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         let split = Split {
             batch: self.batch,
             dim: self.layer.state_dim(),
-            parameters: parameters.iter().map(|(rows, columns)| rows * columns).collect(),
+            parameters: parameters
+                .iter()
+                .map(|(rows, columns)| rows * columns)
+                .collect(),
             inputs: inputs.iter().map(|(_, columns)| *columns).collect(),
         };
         let given: Vec<Vec<E>> = given.iter().map(to_host).collect();
         let whole = split.run(kernel, &given, job)?;
         let tensor = |values, shape| from_host(&self.device, values, shape);
-        let gradients = whole.gradients.parameters.into_iter().chain(whole.gradients.inputs);
+        let gradients = whole
+            .gradients
+            .parameters
+            .into_iter()
+            .chain(whole.gradients.inputs);
         Ok(Outcome {
             states: (whole.states.into_iter())
                 .map(|state| tensor(state, (split.batch, split.dim)))
@@ -143,7 +156,12 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     ) -> Result<()> {
         for (tensor, part) in self.tensors().iter().zip(parts) {
             if let Some(part) = part {
-                let part = if factor == 1.0 { part } else { part * E::of(factor) };
+                #[allow(clippy::float_cmp)] // exactly 1 is the common case, and saves a copy
+                let part = if factor == 1.0 {
+                    part
+                } else {
+                    part * E::of(factor)
+                };
                 D::accumulate(gradients, tensor, &part)?;
             }
         }

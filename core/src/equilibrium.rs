@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use dfdx::prelude::*;
 
 use crate::bound::Bound;
-use crate::layer::Tape;
+use crate::layer::AnyTape;
 use crate::{
     solve, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, Matrix, Parameters,
     Regularizer, Report, Result, Scalar, Stop,
@@ -49,12 +49,18 @@ impl Adjoint {
     /// What stopped the backward pass. dfdx offers no way to return it from `backward()`; the gradients of this
     /// equilibrium are then NaN, so that it cannot go unnoticed.
     pub fn take(&self) -> Result<Option<Report>> {
-        let mut slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut slot = self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         slot.take().transpose()
     }
 
     fn set(&self, outcome: Result<Report>) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
     }
 }
 
@@ -84,6 +90,17 @@ impl<L> Equilibrium<L> {
         }
     }
 
+    /// The same plugins for another layer.
+    pub fn with_layer<M>(&self, layer: M) -> Equilibrium<M> {
+        Equilibrium {
+            layer,
+            solver: self.solver.clone(),
+            stop: self.stop.clone(),
+            backward: self.backward.clone(),
+            regularizers: self.regularizers.clone(),
+        }
+    }
+
     /// Checks the configuration of every plugin.
     pub fn validate(&self) -> Result<()> {
         self.solver.validate()?;
@@ -102,7 +119,7 @@ impl<L> Equilibrium<L> {
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::NonFinite`] for bad inputs, [`Error::Unconverged`] if [`Stop::on_unconverged`] says so.
-    pub fn forward<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
+    pub fn forward<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         &self,
         x: &[Matrix<E, D>],
         tape: T,
@@ -121,7 +138,7 @@ impl<L> Equilibrium<L> {
     }
 
     /// [`forward`](Self::forward) from a given start, `[batch, state_dim]`, which receives no gradient.
-    pub fn forward_from<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
+    pub fn forward_from<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         &self,
         start: Matrix<E, D>,
         x: &[Matrix<E, D>],
@@ -162,7 +179,7 @@ impl<L> Equilibrium<L> {
     /// The regularization loss at `z`, `Σ_r weight_r · mean over samples of penalty_r`, a `[1, 1]` matrix on `tape`.
     ///
     /// Its gradient reaches parameters and inputs; `z` is held constant. `seed` fixes the random probes.
-    pub fn penalty<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
+    pub fn penalty<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         &self,
         z: &Matrix<E, D>,
         x: &[Matrix<E, D>],
@@ -179,7 +196,7 @@ impl<L> Equilibrium<L> {
         let mut parts = Vec::with_capacity(self.regularizers.len());
         for (index, regularizer) in self.regularizers.iter().enumerate() {
             let seed = seed.wrapping_add(index as u64);
-            let outcome = bound.run(&[z.clone()], &|space, slots| {
+            let outcome = bound.run(std::slice::from_ref(z), &|space, slots| {
                 regularizer.penalty(space, slots[0], seed)
             })?;
             let factor = regularizer.weight() * scale;
@@ -222,7 +239,7 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
 }
 
 /// The inputs in row-major order; a copy, where one is needed, is recorded on the tape.
-fn contiguous<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
+fn contiguous<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: &[Matrix<E, D>],
     mut tape: T,
 ) -> (Vec<Matrix<E, D>>, T) {

@@ -25,7 +25,7 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>: Parameters<E, D> + Clone + 's
     ///
     /// # Shapes
     /// `z` and the result: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
-    fn step<T: Tape<E, D>>(
+    fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
         x: &[Matrix<E, D>],
@@ -38,7 +38,9 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>: Parameters<E, D> + Clone + 's
 }
 
 /// A dfdx tape, traced (`OwnedTape`) or not (`NoneTape`), that can also run a layer known only at run time.
-pub trait Tape<E: Scalar, D: Backend<E>>: dfdx::prelude::Tape<E, D> + 'static {
+pub trait AnyTape<E: Scalar, D: Backend<E>>:
+    dfdx::prelude::Tape<E, D> + std::fmt::Debug + 'static
+{
     /// Runs the `step` of `layer` on this kind of tape.
     fn step(
         layer: &dyn DynLayer<E, D>,
@@ -47,7 +49,7 @@ pub trait Tape<E: Scalar, D: Backend<E>>: dfdx::prelude::Tape<E, D> + 'static {
     ) -> Result<Matrix<E, D, Self>>;
 }
 
-impl<E: Scalar, D: Backend<E>> Tape<E, D> for NoneTape {
+impl<E: Scalar, D: Backend<E>> AnyTape<E, D> for NoneTape {
     fn step(
         layer: &dyn DynLayer<E, D>,
         z: Matrix<E, D>,
@@ -57,7 +59,7 @@ impl<E: Scalar, D: Backend<E>> Tape<E, D> for NoneTape {
     }
 }
 
-impl<E: Scalar, D: Backend<E>> Tape<E, D> for OwnedTape<E, D> {
+impl<E: Scalar, D: Backend<E>> AnyTape<E, D> for OwnedTape<E, D> {
     fn step(
         layer: &dyn DynLayer<E, D>,
         z: Matrix<E, D, Self>,
@@ -152,7 +154,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
         self.0.dyn_input_dims()
     }
 
-    fn step<T: Tape<E, D>>(
+    fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
         x: &[Matrix<E, D>],
@@ -188,7 +190,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> ImplicitLayer<E, D> for S
         self.0.input_dims()
     }
 
-    fn step<T: Tape<E, D>>(
+    fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
         x: &[Matrix<E, D>],

@@ -34,7 +34,7 @@ pub use build::{Build, BuildAny, Family};
 pub use equilibrium::{Adjoint, Equilibrium, Solved};
 pub use error::{Error, Result};
 pub use kernel::{Kernel, KernelBlock, KernelGradients};
-pub use layer::{AnyLayer, DynLayer, ImplicitLayer, StepOnly, Tape};
+pub use layer::{AnyLayer, AnyTape, DynLayer, ImplicitLayer, StepOnly};
 pub use parameters::Parameters;
 pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status};
@@ -49,10 +49,10 @@ pub use {dfdx, inventory, serde, serde_json, typetag};
 pub mod prelude {
     pub use crate::registry;
     pub use crate::{
-        parameters, plugin, solve, AdjointSpace, Backend, BackwardStrategy, Build, Coef,
+        parameters, plugin, solve, AdjointSpace, AnyTape, Backend, BackwardStrategy, Build, Coef,
         DifferentiableSpace, Error, Evaluation, FixedPointSolver, ImplicitLayer, Iteration, Kernel,
         KernelBlock, KernelGradients, Matrix, OnUnconverged, Parameters, Regularizer, Report,
-        Result, Scalar, Slot, StateSpace, Status, Stop, Tape, Tolerance,
+        Result, Scalar, Slot, StateSpace, Status, Stop, Tolerance,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

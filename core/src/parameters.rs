@@ -4,7 +4,7 @@ use crate::{Backend, Matrix, Scalar};
 
 /// Something with trainable parameters, each a matrix with a name such as `theta.1.hat.weight`.
 ///
-/// Both methods must visit the same parameters in the same order. [`parameters!`](crate::parameters) writes them from a
+/// Both methods must visit the same parameters in the same order. [`parameters!`](crate::parameters!) writes them from a
 /// list of fields.
 pub trait Parameters<E: Scalar, D: Backend<E>> {
     /// Shows every parameter; `path` is the name of `self`, empty at the top.
@@ -16,7 +16,9 @@ pub trait Parameters<E: Scalar, D: Backend<E>> {
     /// Names and tensors. Cheap: dfdx tensors share their storage, and keep the identity gradients are found by.
     fn named(&self) -> Vec<(String, Matrix<E, D>)> {
         let mut all = Vec::new();
-        self.visit("", &mut |name, tensor| all.push((name.to_owned(), tensor.clone())));
+        self.visit("", &mut |name, tensor| {
+            all.push((name.to_owned(), tensor.clone()))
+        });
         all
     }
 }

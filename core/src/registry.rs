@@ -64,7 +64,9 @@ impl Plugin {
             kind: entry.kind,
             name: name.ok_or_else(|| parse("no `type`".to_owned()))?,
             summary: docs.split("\n\n").next().unwrap_or("").replace('\n', " "),
-            fields: fields.map(|(name, docs)| (*name, join_lines(docs))).collect(),
+            fields: fields
+                .map(|(name, docs)| (*name, join_lines(docs)))
+                .collect(),
             docs,
             default,
             file: entry.file,
@@ -73,7 +75,10 @@ impl Plugin {
 }
 
 fn join_lines(lines: &[&str]) -> String {
-    let lines: Vec<&str> = lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    let lines: Vec<&str> = lines
+        .iter()
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
     lines.join("\n").trim().to_owned()
 }
 

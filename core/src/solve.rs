@@ -102,11 +102,41 @@ impl Stop {
     pub fn validate(&self) -> Result<()> {
         let Tolerance { absolute, relative } = self.tolerance;
         let proper = |t: f64| t >= 0.0 && t.is_finite();
-        Error::require(proper(absolute), "tolerance", "absolute", "finite and at least 0", absolute)?;
-        Error::require(proper(relative), "tolerance", "relative", "finite and at least 0", relative)?;
-        Error::require(self.max_steps >= 1, "stop", "max_steps", "at least 1", self.max_steps)?;
-        Error::require(self.patience >= 1, "stop", "patience", "at least 1", self.patience)?;
-        Error::require(self.divergence > 1.0, "stop", "divergence", "above 1", self.divergence)
+        Error::require(
+            proper(absolute),
+            "tolerance",
+            "absolute",
+            "finite and at least 0",
+            absolute,
+        )?;
+        Error::require(
+            proper(relative),
+            "tolerance",
+            "relative",
+            "finite and at least 0",
+            relative,
+        )?;
+        Error::require(
+            self.max_steps >= 1,
+            "stop",
+            "max_steps",
+            "at least 1",
+            self.max_steps,
+        )?;
+        Error::require(
+            self.patience >= 1,
+            "stop",
+            "patience",
+            "at least 1",
+            self.patience,
+        )?;
+        Error::require(
+            self.divergence > 1.0,
+            "stop",
+            "divergence",
+            "above 1",
+            self.divergence,
+        )
     }
 
     /// Applies [`OnUnconverged`] to a finished solve; `solve` is `forward` or `adjoint`.
@@ -160,7 +190,10 @@ pub fn solve(
     let mut swaps = Vec::new();
     for step in 1..=stop.max_steps {
         space.apply(at.z, at.fz)?;
-        space.combine(at.residual, &[(Coef::Same(1.0), at.fz), (Coef::Same(-1.0), at.z)])?;
+        space.combine(
+            at.residual,
+            &[(Coef::Same(1.0), at.fz), (Coef::Same(-1.0), at.z)],
+        )?;
         books.record(space, &at, step)?;
         space.copy_rows(at.z, z, &books.improved)?;
 
@@ -260,7 +293,10 @@ impl<'a> Books<'a> {
 
     /// Moves the samples that are done behind the others; appends the exchanges to `swaps`, returns how many are left.
     fn retire(&mut self, swaps: &mut Vec<(usize, usize)>) -> usize {
-        let left = self.done[..self.active].iter().filter(|done| !**done).count();
+        let left = self.done[..self.active]
+            .iter()
+            .filter(|done| !**done)
+            .count();
         let mut from = left;
         for row in 0..left {
             if self.done[row] {
@@ -279,7 +315,11 @@ impl<'a> Books<'a> {
     fn into_report(mut self) -> Report {
         self.rows.sort_by_key(|account| account.sample);
         Report {
-            samples: self.rows.into_iter().map(|account| account.report).collect(),
+            samples: self
+                .rows
+                .into_iter()
+                .map(|account| account.report)
+                .collect(),
         }
     }
 }
@@ -288,7 +328,11 @@ impl Account {
     /// Whether this iterate is the best so far; NaN never is.
     fn improve(&mut self, residual: f64, norm: f64, stop: &Stop) -> bool {
         let bound = stop.tolerance.bound(norm);
-        let measure = if bound > 0.0 { residual / bound } else { residual };
+        let measure = if bound > 0.0 {
+            residual / bound
+        } else {
+            residual
+        };
         let better = measure < self.best && norm.is_finite();
         if better {
             self.best = measure;

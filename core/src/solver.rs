@@ -43,12 +43,7 @@ pub struct Evaluation {
 /// The running state of one solve.
 pub trait Iteration {
     /// Writes the next point to evaluate into `next`.
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: Evaluation,
-        next: Slot,
-    ) -> Result<()>;
+    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()>;
 
     /// Follows [`StateSpace::permute`] in whatever is kept per sample on the host. Default: nothing is kept.
     fn permute(&mut self, _swaps: &[(usize, usize)], _batch: usize) {}

@@ -88,5 +88,6 @@ pub trait DifferentiableSpace: StateSpace {
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()>;
 
     /// Adds `(∂f/∂θ)ᵀu` and `(∂f/∂x)ᵀu` at the linearization point to the gradients of parameters and inputs.
+    /// All samples must be active and in their original order, as [`solve`](crate::solve()) leaves them.
     fn pull_back(&mut self, u: Slot) -> Result<()>;
 }

@@ -1,1 +1,111 @@
 //! Checks for authors of layers, solvers and kernels.
+//!
+//! | question | answer |
+//! |---|---|
+//! | does my kernel compute the same as `step`? | [`check_kernel`] |
+//! | are the gradients of my equilibrium right? | [`check_equilibrium`] |
+//! | are the gradients of any loss right? | [`central_difference`] |
+//! | does my solver solve? | [`AffineMap`], a map with a chosen spectrum and a known fixed point |
+//!
+//! All checks return a number to be compared with a tolerance; NaN, which no tolerance admits, means that something
+//! was not finite or that there was nothing to compare.
+
+mod affine;
+mod gradient;
+mod kernel;
+
+pub use affine::AffineMap;
+pub use gradient::{central_difference, check_equilibrium, Loss};
+pub use kernel::check_kernel;
+
+use dfdx::prelude::HasShape;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rand_distr::StandardNormal;
+
+use crate::{from_host, to_host, Backend, Matrix, Parameters, Result, Scalar};
+
+/// Independent standard normal numbers; the same seed gives the same ones.
+pub fn random_values(count: usize, seed: u64) -> Vec<f64> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..count).map(|_| rng.sample(StandardNormal)).collect()
+}
+
+/// A matrix of independent standard normal entries; the same seed gives the same one, up to rounding to `E`.
+pub fn random_matrix<E: Scalar, D: Backend<E>>(
+    device: &D,
+    shape: (usize, usize),
+    seed: u64,
+) -> Result<Matrix<E, D>> {
+    let values = random_values(shape.0 * shape.1, seed);
+    from_host(device, values.into_iter().map(E::of).collect(), shape)
+}
+
+/// Adds independent normal numbers of the given deviation to every parameter.
+///
+/// Fresh layers have biases of 0 and scales of 1, behind which many a mistake hides.
+pub fn perturb<E: Scalar, D: Backend<E>>(
+    model: &mut impl Parameters<E, D>,
+    deviation: f64,
+    seed: u64,
+) -> Result<()> {
+    let (mut outcome, mut seed) = (Ok(()), seed);
+    model.visit_mut("", &mut |_, tensor| {
+        seed = seed.wrapping_add(1);
+        let values = to_host(tensor);
+        let noise = random_values(values.len(), seed);
+        let sums = values
+            .iter()
+            .zip(noise)
+            .map(|(&value, noise)| value + E::of(deviation * noise));
+        match from_host(&tensor.device().clone(), sums.collect(), *tensor.shape()) {
+            Ok(new) => *tensor = new,
+            Err(error) => outcome = Err(error),
+        }
+    });
+    outcome
+}
+
+/// ‖a − b‖₂ / ‖b‖₂; 0 if both are 0 or empty, NaN if a number is not finite or the lengths differ.
+pub fn relative_difference(a: &[f64], b: &[f64]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    if a.len() != b.len() {
+        return f64::NAN;
+    }
+    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| a - b));
+    let scale = norm(&mut b.iter().copied());
+    if difference == 0.0 && scale == 0.0 {
+        return 0.0;
+    }
+    let ratio = difference / scale;
+    if ratio.is_finite() || scale == 0.0 {
+        ratio
+    } else {
+        f64::NAN
+    }
+}
+
+/// The larger of two errors; NaN if one is: [`f64::max`] would forget it.
+pub(crate) fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::float_cmp)] // exact by construction
+    fn differences_are_relative_and_never_hide_nan() {
+        assert_eq!(relative_difference(&[3.0, 4.5], &[3.0, 4.0]), 0.1);
+        assert_eq!(relative_difference(&[0.0], &[0.0]), 0.0);
+        assert_eq!(relative_difference(&[1.0], &[0.0]), f64::INFINITY);
+        assert!(relative_difference(&[f64::NAN], &[1.0]).is_nan());
+        assert!(relative_difference(&[1.0], &[1.0, 2.0]).is_nan());
+        assert!(worse(worse(0.0, f64::NAN), 1.0).is_nan());
+    }
+}

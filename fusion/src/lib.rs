@@ -1,1 +1,41 @@
-//! Placeholder.
+//! Multimodal models: DEQ fusion and its alternatives, backbones, data sets, training.
+//!
+//! A new file in `src/fusions`, `src/backbones` or `src/sources` is a new plugin; nothing else is edited.
+
+pub use equilibria_layers as layers;
+pub use equilibria_layers::{core, solvers};
+
+pub mod checkpoint;
+pub mod data;
+pub mod deq;
+pub mod experiment;
+pub mod metrics;
+pub mod model;
+pub mod pass;
+pub mod train;
+
+/// Fusions: from one feature per modality to one feature.
+pub mod fusions {
+    automod::dir!(pub "src/fusions");
+}
+
+/// Backbones: from raw modalities to one feature each.
+pub mod backbones {
+    automod::dir!(pub "src/backbones");
+}
+
+/// Where data comes from.
+pub mod sources {
+    automod::dir!(pub "src/sources");
+}
+
+pub use experiment::{Dtype, Experiment, Training};
+pub use model::{
+    Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource, Fusion, FusionConfig,
+    FusionRequest, Fusions, Model,
+};
+pub use pass::{Labels, Pass, Solve};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -42,11 +42,17 @@ impl<D: Clone> Initializer<D> {
     where
         D: Backend<E>,
     {
-        self.fill(shape, |rng| deviation * rng.sample::<f64, _>(StandardNormal))
+        self.fill(shape, |rng| {
+            deviation * rng.sample::<f64, _>(StandardNormal)
+        })
     }
 
     /// Xavier (Glorot) normal weights `[outputs, inputs]`: deviation √(2 / (inputs + outputs)).
-    pub fn xavier_normal<E: Scalar>(&mut self, outputs: usize, inputs: usize) -> Result<Matrix<E, D>>
+    pub fn xavier_normal<E: Scalar>(
+        &mut self,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Matrix<E, D>>
     where
         D: Backend<E>,
     {
@@ -62,7 +68,9 @@ impl<D: Clone> Initializer<D> {
     where
         D: Backend<E>,
     {
-        let values = (0..shape.0 * shape.1).map(|_| E::of(value(&mut self.rng))).collect();
+        let values = (0..shape.0 * shape.1)
+            .map(|_| E::of(value(&mut self.rng)))
+            .collect();
         from_host(&self.device, values, shape)
     }
 }

@@ -5,7 +5,6 @@
 pub use equilibria_solvers as solvers;
 pub use equilibria_solvers::core;
 
-pub mod checkpoint;
 pub mod config;
 pub mod initialize;
 pub mod kernel;
@@ -19,3 +18,7 @@ pub mod plugins {
 
 pub use config::{LayerConfig, LayerRequest, Layers};
 pub use initialize::Initializer;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/composition.md")]
+struct CompositionGuide;

@@ -48,9 +48,9 @@ impl<E: Scalar, D: Backend<E>> Rows<E, D> {
     /// All rows in the given order, the first `batch` of them active.
     fn reorder(&self, order: &Tensor<(usize,), usize, D>, batch: usize) -> Self {
         let whole = match &self.done {
-            Some(done) => {
-                (self.active.clone(), done.clone()).concat_along(Axis::<0>).realize()
-            }
+            Some(done) => (self.active.clone(), done.clone())
+                .concat_along(Axis::<0>)
+                .realize(),
             None => self.active.clone(),
         };
         let (rows, _) = *whole.shape();
@@ -61,7 +61,10 @@ impl<E: Scalar, D: Backend<E>> Rows<E, D> {
         match (part(0, batch), part(batch, rows)) {
             (Some(active), done) => Self { active, done },
             // With no active row left there is nothing to compute; the rows wait as they are.
-            (None, _) => Self { active: whole, done: None },
+            (None, _) => Self {
+                active: whole,
+                done: None,
+            },
         }
     }
 }
@@ -120,10 +123,7 @@ impl<'l, E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> TensorSpace<'l, E, D,
 
     /// Gradients of `⟨u, f(z)⟩` at the linearization point, with `z` and the inputs they belong to.
     #[allow(clippy::type_complexity)]
-    fn backward(
-        &self,
-        u: Slot,
-    ) -> Result<(Gradients<E, D>, Matrix<E, D>, Vec<Matrix<E, D>>)> {
+    fn backward(&self, u: Slot) -> Result<(Gradients<E, D>, Matrix<E, D>, Vec<Matrix<E, D>>)> {
         let point = self.point.as_ref().map(|rows| rows.active.clone());
         let point = point.ok_or(Error::Shape {
             what: "linearization point".to_owned(),
@@ -222,8 +222,9 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
             let mut pick: Vec<usize> = (0..self.batch).collect();
             rows.iter().for_each(|&row| pick[row] = self.batch + row);
             let pick = self.device.tensor_from_vec(pick, (self.batch,));
-            let both: Matrix<E, D> =
-                (self.state(to)?, self.state(from)?).concat_along(Axis::<0>).realize();
+            let both: Matrix<E, D> = (self.state(to)?, self.state(from)?)
+                .concat_along(Axis::<0>)
+                .realize();
             self.set(to, both.gather(pick));
         }
         Ok(())
@@ -292,7 +293,10 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> DifferentiableSpace
         let parameters = self.layer.named();
         let parameters = parameters.iter().map(|(_, tensor)| tensor);
         let sums = self.gradients.parameters.iter_mut();
-        for (tensor, sum) in parameters.zip(sums).chain(inputs.iter().zip(&mut self.gradients.inputs)) {
+        for (tensor, sum) in parameters
+            .zip(sums)
+            .chain(inputs.iter().zip(&mut self.gradients.inputs))
+        {
             gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
             let new = gradients.get(tensor);
             *sum = Some(match sum.take() {

@@ -51,7 +51,10 @@ impl<E: Scalar> GroupNorm<E> {
     /// Normalizes `x`, `[rows, width]`, in place.
     pub fn forward(&self, x: &mut [E]) {
         for row in x.chunks_exact_mut(self.weight.len()) {
-            let affine = self.weight.chunks_exact(self.size()).zip(self.bias.chunks_exact(self.size()));
+            let affine = self
+                .weight
+                .chunks_exact(self.size())
+                .zip(self.bias.chunks_exact(self.size()));
             for (x, (weight, bias)) in row.chunks_exact_mut(self.size()).zip(affine) {
                 let (mean, scale) = self.statistics(x);
                 for ((x, &w), &b) in x.iter_mut().zip(weight).zip(bias) {
@@ -69,7 +72,9 @@ impl<E: Scalar> GroupNorm<E> {
                 let (mean, scale) = self.statistics(x);
                 record.scales[row * self.groups + group] = scale;
                 let values = &mut record.values[row * width + group * size..][..size];
-                let affine = self.weight[group * size..].iter().zip(&self.bias[group * size..]);
+                let affine = self.weight[group * size..]
+                    .iter()
+                    .zip(&self.bias[group * size..]);
                 for ((x, value), (&w, &b)) in x.iter_mut().zip(values).zip(affine) {
                     *value = (*x - mean) * scale;
                     *x = *value * w + b;

@@ -37,13 +37,27 @@ impl View {
 /// `out = a b` with `a` `[rows, inner]`, `b` `[inner, columns]`, `out` `[rows, columns]`, all row-major.
 pub fn matmul<E: Scalar>(a: &[E], b: &[E], out: &mut [E], inner: usize, columns: usize) {
     let rows = a.len() / inner;
-    product(a, View::new(rows, inner), b, View::new(inner, columns), out, false);
+    product(
+        a,
+        View::new(rows, inner),
+        b,
+        View::new(inner, columns),
+        out,
+        false,
+    );
 }
 
 /// `out = out + a b`; see [`matmul`].
 pub fn matmul_add<E: Scalar>(a: &[E], b: &[E], out: &mut [E], inner: usize, columns: usize) {
     let rows = a.len() / inner;
-    product(a, View::new(rows, inner), b, View::new(inner, columns), out, true);
+    product(
+        a,
+        View::new(rows, inner),
+        b,
+        View::new(inner, columns),
+        out,
+        true,
+    );
 }
 
 /// `out = out + aᵀ b` with `a` `[inner, rows]`, `b` `[inner, columns]`, `out` `[rows, columns]`, all row-major.
@@ -55,7 +69,14 @@ pub fn matmul_transposed_add<E: Scalar>(
     columns: usize,
 ) {
     let inner = a.len() / rows;
-    product(a, View::new(inner, rows).transposed(), b, View::new(inner, columns), out, true);
+    product(
+        a,
+        View::new(inner, rows).transposed(),
+        b,
+        View::new(inner, columns),
+        out,
+        true,
+    );
 }
 
 fn product<E: Scalar>(a: &[E], av: View, b: &[E], bv: View, out: &mut [E], add: bool) {
@@ -93,13 +114,17 @@ fn product<E: Scalar>(a: &[E], av: View, b: &[E], bv: View, out: &mut [E], add: 
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // small integers are exact
 mod tests {
     use super::*;
 
     /// [1 2 3; 4 5 6] [1 0; 0 1; 1 1] = [4 5; 10 11]; small integers are exact.
     #[test]
     fn products_of_small_integers_are_exact() {
-        let (a, b) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        let (a, b) = (
+            [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            [1.0, 0.0, 0.0, 1.0, 1.0, 1.0],
+        );
         let mut out = [f64::NAN; 4];
         matmul(&a, &b, &mut out, 3, 2);
         assert_eq!(out, [4.0, 5.0, 10.0, 11.0]);

@@ -1,7 +1,7 @@
 //! Group normalization.
 
 use dfdx::prelude::*;
-use equilibria_core::{parameters, Backend, Error, Matrix, Result, Scalar, Tape};
+use equilibria_core::{parameters, AnyTape, Backend, Error, Matrix, Result, Scalar};
 
 use crate::Initializer;
 
@@ -29,9 +29,15 @@ impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
     /// # Errors
     /// [`Error::Config`] unless `groups` divides `width`.
     pub fn new(width: usize, groups: usize, init: &mut Initializer<D>) -> Result<Self> {
-        let divides = groups >= 1 && width.is_multiple_of(groups);
+        let divides = groups >= 1 && width % groups == 0;
         let got = format!("{groups} for width {width}");
-        Error::require(divides, "group-norm", "groups", "a divisor of the width", got)?;
+        Error::require(
+            divides,
+            "group-norm",
+            "groups",
+            "a divisor of the width",
+            got,
+        )?;
         Ok(Self {
             weight: init.constant((1, width), 1.0)?,
             bias: init.constant((1, width), 0.0)?,
@@ -40,11 +46,13 @@ impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
     }
 
     /// Shapes: `x` and result `[batch, width]`.
-    pub fn forward<T: Tape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
+    pub fn forward<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         let shape = *x.shape();
         let (batch, width) = shape;
         let grouped = x.reshape_like(&(batch, self.groups, width / self.groups));
-        let normal = grouped.normalize::<Axis<2>>(Self::EPSILON).reshape_like(&shape);
+        let normal = grouped
+            .normalize::<Axis<2>>(Self::EPSILON)
+            .reshape_like(&shape);
         let row = |vector: &Matrix<E, D>| {
             let vector = vector.retaped::<T>().reshape_like(&(width,));
             vector.broadcast_like::<_, Axis<0>>(&shape)

@@ -1,7 +1,7 @@
 //! Affine map.
 
 use dfdx::prelude::*;
-use equilibria_core::{parameters, Backend, Matrix, Result, Scalar, Tape};
+use equilibria_core::{parameters, AnyTape, Backend, Matrix, Result, Scalar};
 
 use crate::Initializer;
 
@@ -49,7 +49,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     }
 
     /// `x Wᵀ + b`. Shapes: `x` `[batch, inputs]`, result `[batch, outputs]`.
-    pub fn forward<T: Tape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
+    pub fn forward<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         let shape = (x.shape().0, self.outputs());
         let weight = self.weight.retaped::<T>().permute::<_, Axes2<1, 0>>();
         let bias = self.bias.retaped::<T>().reshape_like(&(shape.1,));

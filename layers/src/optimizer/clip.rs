@@ -12,7 +12,10 @@ pub fn gradient_norm<E: Scalar, D: Backend<E>>(
     for (_, tensor) in parameters.named() {
         gradients.try_alloc_for(&tensor).map_err(Error::device)?;
         let gradient = to_host(&gradients.get(&tensor));
-        square += gradient.into_iter().map(|g| g.wide() * g.wide()).sum::<f64>();
+        square += gradient
+            .into_iter()
+            .map(|g| g.wide() * g.wide())
+            .sum::<f64>();
     }
     Ok(square.sqrt())
 }

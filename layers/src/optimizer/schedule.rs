@@ -33,10 +33,23 @@ mod tests {
 
     #[test]
     fn the_rate_drops_at_multiples_of_every() {
-        let decay = StepDecay { every: 3, factor: 0.5 };
+        let decay = StepDecay {
+            every: 3,
+            factor: 0.5,
+        };
         let factors: Vec<f64> = (0..7).map(|epoch| decay.at(epoch)).collect();
         assert_eq!(factors, [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]);
-        assert!(StepDecay { every: 0, factor: 0.5 }.validate().is_err());
-        assert!(StepDecay { every: 1, factor: 1.5 }.validate().is_err());
+        assert!(StepDecay {
+            every: 0,
+            factor: 0.5
+        }
+        .validate()
+        .is_err());
+        assert!(StepDecay {
+            every: 1,
+            factor: 1.5
+        }
+        .validate()
+        .is_err());
     }
 }

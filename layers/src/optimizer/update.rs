@@ -78,19 +78,39 @@ impl OptimizerConfig {
         let check = |holds, field, expected, got: f64| {
             Error::require(holds, "optimizer", field, expected, got)
         };
-        let fraction = |field, value: f64| {
-            check((0.0..1.0).contains(&value), field, "in [0, 1)", value)
-        };
+        let fraction =
+            |field, value: f64| check((0.0..1.0).contains(&value), field, "in [0, 1)", value);
         let positive = |field, value: f64| {
-            check(value > 0.0 && value.is_finite(), field, "finite and above 0", value)
+            check(
+                value > 0.0 && value.is_finite(),
+                field,
+                "finite and above 0",
+                value,
+            )
         };
         let (rate, weight_decay) = match *self {
-            Self::Sgd { rate, momentum, weight_decay } => {
+            Self::Sgd {
+                rate,
+                momentum,
+                weight_decay,
+            } => {
                 fraction("momentum", momentum)?;
                 (rate, weight_decay)
             }
-            Self::Adam { rate, beta1, beta2, epsilon, weight_decay }
-            | Self::AdamW { rate, beta1, beta2, epsilon, weight_decay } => {
+            Self::Adam {
+                rate,
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            }
+            | Self::AdamW {
+                rate,
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => {
                 fraction("beta1", beta1)?;
                 fraction("beta2", beta2)?;
                 positive("epsilon", epsilon)?;
@@ -99,7 +119,12 @@ impl OptimizerConfig {
         };
         positive("rate", rate)?;
         let decays = weight_decay >= 0.0 && weight_decay.is_finite();
-        check(decays, "weight_decay", "finite and at least 0", weight_decay)
+        check(
+            decays,
+            "weight_decay",
+            "finite and at least 0",
+            weight_decay,
+        )
     }
 }
 
@@ -185,7 +210,11 @@ impl OptimizerConfig {
     ) {
         moments.first.resize(values.len(), E::zero());
         match *self {
-            Self::Sgd { rate, momentum, weight_decay } => {
+            Self::Sgd {
+                rate,
+                momentum,
+                weight_decay,
+            } => {
                 let (rate, momentum) = (E::of(rate * rate_factor), E::of(momentum));
                 let decay = E::of(weight_decay);
                 for ((w, &g), v) in values.iter_mut().zip(gradient).zip(&mut moments.first) {
@@ -193,15 +222,45 @@ impl OptimizerConfig {
                     *w -= rate * *v;
                 }
             }
-            Self::Adam { rate, beta1, beta2, epsilon, weight_decay } => {
+            Self::Adam {
+                rate,
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => {
                 let betas = (beta1, beta2);
-                adam(values, gradient, moments, rate * rate_factor, betas, epsilon, weight_decay, steps);
+                adam(
+                    values,
+                    gradient,
+                    moments,
+                    rate * rate_factor,
+                    betas,
+                    epsilon,
+                    weight_decay,
+                    steps,
+                );
             }
-            Self::AdamW { rate, beta1, beta2, epsilon, weight_decay } => {
+            Self::AdamW {
+                rate,
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => {
                 let keep = E::of(1.0 - rate * rate_factor * weight_decay);
                 values.iter_mut().for_each(|w| *w *= keep);
                 let betas = (beta1, beta2);
-                adam(values, gradient, moments, rate * rate_factor, betas, epsilon, 0.0, steps);
+                adam(
+                    values,
+                    gradient,
+                    moments,
+                    rate * rate_factor,
+                    betas,
+                    epsilon,
+                    0.0,
+                    steps,
+                );
             }
         }
     }
@@ -250,7 +309,11 @@ mod tests {
     /// v₁ = 2, w = 0.8; v₂ = 0.5·2 + 1 = 2, w = 0.6.
     #[test]
     fn sgd_accumulates_momentum() {
-        let config = OptimizerConfig::Sgd { rate: 0.1, momentum: 0.5, weight_decay: 0.0 };
+        let config = OptimizerConfig::Sgd {
+            rate: 0.1,
+            momentum: 0.5,
+            weight_decay: 0.0,
+        };
         assert_relative_eq!(run(config, &[2.0, 1.0]), 0.6, epsilon = 1e-15);
     }
 
@@ -284,7 +347,11 @@ mod tests {
 
     #[test]
     fn fields_out_of_range_are_named() {
-        let config = OptimizerConfig::Sgd { rate: 0.1, momentum: 1.0, weight_decay: 0.0 };
+        let config = OptimizerConfig::Sgd {
+            rate: 0.1,
+            momentum: 1.0,
+            weight_decay: 0.0,
+        };
         let message = config.validate().expect_err("momentum 1").to_string();
         assert_eq!(message, "`optimizer`: `momentum` must be in [0, 1), got 1");
     }

@@ -36,7 +36,13 @@ impl Build<Layers> for AffineTanhConfig {
         Error::require(self.gain > 0.0, "affine-tanh", "gain", "above 0", self.gain)?;
         let (state, inputs) = (request.state, request.inputs);
         let one = format!("{} inputs", inputs.len());
-        Error::require(inputs.len() == 1, "affine-tanh", "inputs", "one injected input", one)?;
+        Error::require(
+            inputs.len() == 1,
+            "affine-tanh",
+            "inputs",
+            "one injected input",
+            one,
+        )?;
         let init = request.init;
         Ok(AnyLayer::new(AffineTanh {
             w: Linear::normal(state, state, self.gain / (state as f64).sqrt(), init)?,
@@ -65,7 +71,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineTanh<E, D> {
         vec![self.u.shape().1]
     }
 
-    fn step<T: Tape<E, D>>(
+    fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
         x: &[Matrix<E, D>],
@@ -154,12 +160,16 @@ impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
         self.kernel.w.backward(cotangent, out);
         let Some(gradients) = gradients else { return };
         if let [w, b, injection] = &mut gradients.parameters[..] {
-            self.kernel.w.parameters_backward(&self.z[..len], cotangent, w, b);
+            self.kernel
+                .w
+                .parameters_backward(&self.z[..len], cotangent, w, b);
             let x = &self.x[..len / self.dim * self.width];
             self.kernel.u.weight_backward(x, cotangent, injection);
         }
         if let [x] = &mut gradients.inputs[..] {
-            self.kernel.u.backward_add(cotangent, &mut x[..len / self.dim * self.width]);
+            self.kernel
+                .u
+                .backward_add(cotangent, &mut x[..len / self.dim * self.width]);
         }
     }
 

@@ -42,9 +42,21 @@ impl Build<Layers> for ResidualBlockConfig {
         let (width, init) = (request.state, request.init);
         let got = format!("{:?}", request.inputs);
         let fits = request.inputs == [width];
-        Error::require(fits, "residual-block", "inputs", "one, as wide as the state", got)?;
+        Error::require(
+            fits,
+            "residual-block",
+            "inputs",
+            "one, as wide as the state",
+            got,
+        )?;
         let positive = self.deviation > 0.0 && self.deviation.is_finite();
-        Error::require(positive, "residual-block", "deviation", "above 0", self.deviation)?;
+        Error::require(
+            positive,
+            "residual-block",
+            "deviation",
+            "above 0",
+            self.deviation,
+        )?;
         Ok(AnyLayer::new(ResidualBlock {
             hat: Linear::normal(width, width, self.deviation, init)?,
             tilde: Linear::normal(width, width, self.deviation, init)?,
@@ -73,16 +85,22 @@ pub struct ResidualBlock<E: Scalar, D: Backend<E>> {
     pub skip: bool,
 }
 
-parameters!(ResidualBlock { hat, tilde, gn1, gn2, gn3 });
+parameters!(ResidualBlock {
+    hat,
+    tilde,
+    gn1,
+    gn2,
+    gn3
+});
 
 impl<E: Scalar, D: Backend<E>> ResidualBlock<E, D> {
     /// `ẑ = ReLU(GN₁(θ̂ z + b̂))`, the first line of eq. 8.
-    pub fn hat<T: Tape<E, D>>(&self, z: Matrix<E, D, T>) -> Matrix<E, D, T> {
+    pub fn hat<T: AnyTape<E, D>>(&self, z: Matrix<E, D, T>) -> Matrix<E, D, T> {
         self.gn1.forward(self.hat.forward(z)).relu()
     }
 
     /// `z̃ = GN₂(θ̃ ẑ + x + b̃)`, the second line of eq. 8.
-    pub fn tilde<T: Tape<E, D>>(
+    pub fn tilde<T: AnyTape<E, D>>(
         &self,
         hat: Matrix<E, D, T>,
         x: &Matrix<E, D>,
@@ -100,7 +118,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ResidualBlock<E, D> {
         vec![self.state_dim()]
     }
 
-    fn step<T: Tape<E, D>>(
+    fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
         x: &[Matrix<E, D>],
@@ -231,7 +249,8 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         }
         k.gn2.backward(&self.norm2, upper);
         if let Some([_, _, weight, bias, ..]) = &mut parameters {
-            k.tilde.parameters_backward(&self.hat[..len], upper, weight, bias);
+            k.tilde
+                .parameters_backward(&self.hat[..len], upper, weight, bias);
         }
 
         let lower = out;
@@ -242,7 +261,8 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         }
         k.gn1.backward(&self.norm1, lower);
         if let Some([weight, bias, ..]) = &mut parameters {
-            k.hat.parameters_backward(&self.z[..len], lower, weight, bias);
+            k.hat
+                .parameters_backward(&self.z[..len], lower, weight, bias);
         }
         if let Some([x]) = gradients.map(|g| &mut g.inputs[..]) {
             add(x, upper);

@@ -45,7 +45,13 @@ impl FixedPointSolver for Anderson {
     fn validate(&self) -> Result<()> {
         let mixing = self.mixing > 0.0 && self.mixing <= 2.0;
         let ridge = self.regularization >= 0.0 && self.regularization.is_finite();
-        Error::require(self.memory >= 1, "anderson", "memory", "at least 1", self.memory)?;
+        Error::require(
+            self.memory >= 1,
+            "anderson",
+            "memory",
+            "at least 1",
+            self.memory,
+        )?;
         Error::require(mixing, "anderson", "mixing", "in (0, 2]", self.mixing)?;
         Error::require(
             ridge,
@@ -86,12 +92,7 @@ struct Mixing {
 }
 
 impl Iteration for Mixing {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
         let newest = self.remember(space, at)?;
         self.update_gram(space, newest)?;
         for sample in 0..space.batch() {
@@ -104,6 +105,7 @@ impl Iteration for Mixing {
         }
         // Σ α (z + β r) = Σ α f(z) − (1 − β) Σ α r: with the usual β = 1 the residuals need not be read.
         let rest: Vec<Vec<f64>>;
+        #[allow(clippy::float_cmp)] // exactly 1 is the common case
         if self.config.mixing != 1.0 {
             let factor = self.config.mixing - 1.0;
             let scale = |weights: &Vec<f64>| weights.iter().map(|w| factor * w).collect();
@@ -168,7 +170,11 @@ impl Mixing {
             Ridge::Relative => (0..n).map(|k| gram[k * m + k]).fold(0.0, f64::max),
         };
         let entry = |row: usize, column: usize| {
-            let ridge = if row == column { self.config.regularization } else { 0.0 };
+            let ridge = if row == column {
+                self.config.regularization
+            } else {
+                0.0
+            };
             gram[row * m + column] / scale + ridge
         };
         let solved = self.system.solve(n, entry);
@@ -200,7 +206,9 @@ impl System {
         let (l, x) = (&mut self.factor, &mut self.solution[..n]);
         for row in 0..n {
             for column in 0..=row {
-                let known: f64 = (0..column).map(|k| l[row * n + k] * l[column * n + k]).sum();
+                let known: f64 = (0..column)
+                    .map(|k| l[row * n + k] * l[column * n + k])
+                    .sum();
                 let rest = entry(row, column) - known;
                 if row > column {
                     l[row * n + column] = rest / l[column * n + column];

@@ -29,8 +29,20 @@ impl Regularizer for Jacobian {
     fn validate(&self) -> Result<()> {
         let weight = self.weight >= 0.0 && self.weight.is_finite();
         let step = self.step > 0.0 && self.step.is_finite();
-        Error::require(weight, "jacobian", "weight", "finite and at least 0", self.weight)?;
-        Error::require(self.probes >= 1, "jacobian", "probes", "at least 1", self.probes)?;
+        Error::require(
+            weight,
+            "jacobian",
+            "weight",
+            "finite and at least 0",
+            self.weight,
+        )?;
+        Error::require(
+            self.probes >= 1,
+            "jacobian",
+            "probes",
+            "at least 1",
+            self.probes,
+        )?;
         Error::require(step, "jacobian", "step", "finite and above 0", self.step)
     }
 
@@ -53,7 +65,10 @@ impl Regularizer for Jacobian {
             space.apply(forward, product)?;
             space.apply(backward, probe)?;
             let slope = 0.5 / self.step;
-            space.combine(product, &[(Coef::Same(slope), product), (Coef::Same(-slope), probe)])?;
+            space.combine(
+                product,
+                &[(Coef::Same(slope), product), (Coef::Same(-slope), probe)],
+            )?;
             space.dots(product, &[product], &mut squares)?;
             penalty += share * squares.iter().sum::<f64>();
 
@@ -72,5 +87,10 @@ impl Regularizer for Jacobian {
 }
 
 fn slots(space: &mut dyn DifferentiableSpace) -> Result<[Slot; 4]> {
-    Ok([space.alloc()?, space.alloc()?, space.alloc()?, space.alloc()?])
+    Ok([
+        space.alloc()?,
+        space.alloc()?,
+        space.alloc()?,
+        space.alloc()?,
+    ])
 }

@@ -1,0 +1,133 @@
+//! The two state spaces offer the same operations with the same results.
+
+use equilibria_core::dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::space::{SliceSpace, TensorSpace};
+use equilibria_core::testing::{random_matrix, AffineMap};
+
+const BATCH: usize = 5;
+const DIM: usize = 2;
+
+/// Runs a check in both spaces.
+fn in_both(check: impl Fn(&mut dyn StateSpace)) {
+    let device = Cpu::default();
+    let map: AffineMap<f64, Cpu> = AffineMap::new(&device, &[0.5, 0.2], 1).expect("a map");
+    let x = [random_matrix(&device, (BATCH, DIM), 2).expect("inputs")];
+    let kernel = map.kernel(&x).expect("it has one");
+    let none = KernelGradients::default();
+    check(&mut SliceSpace::new(
+        kernel.block(0..BATCH),
+        DIM,
+        0..BATCH,
+        none,
+    ));
+    check(&mut TensorSpace::new(&map, device, &x, BATCH));
+}
+
+fn slot(space: &mut dyn StateSpace, values: &[f64]) -> Slot {
+    let slot = space.alloc().expect("memory");
+    space.write(slot, values).expect("it fits");
+    slot
+}
+
+/// Equal to the last bit; NaN equals NaN.
+fn assert_same(a: &[f64], b: &[f64]) {
+    let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(a), bits(b), "{a:?} is not {b:?}");
+}
+
+const COUNT: [f64; 10] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+
+#[test]
+fn combinations_may_differ_per_sample_and_overwrite_a_term() {
+    in_both(|space| {
+        let (a, b) = (slot(space, &COUNT), slot(space, &[1.0; 10]));
+        let c = [0.0, 1.0, 2.0, 3.0, 4.0];
+        let terms = [(Coef::Same(2.0), a), (Coef::PerSample(&c), b)];
+        space.combine(a, &terms).expect("memory");
+        let expected = [0.0, 2.0, 5.0, 7.0, 10.0, 12.0, 15.0, 17.0, 20.0, 22.0];
+        assert_same(&space.read(a).expect("host"), &expected);
+        space.combine(a, &[]).expect("memory");
+        assert_same(&space.read(a).expect("host"), &[0.0; 10]);
+    });
+}
+
+#[test]
+fn inner_products_are_per_sample() {
+    in_both(|space| {
+        let (a, b) = (slot(space, &COUNT), slot(space, &[1.0; 10]));
+        let mut out = [f64::NAN; 10];
+        space.dots(a, &[a, b], &mut out).expect("host");
+        assert_same(
+            &out,
+            &[1.0, 1.0, 13.0, 5.0, 41.0, 9.0, 85.0, 13.0, 145.0, 17.0],
+        );
+    });
+}
+
+#[test]
+fn rows_are_selected_not_multiplied() {
+    in_both(|space| {
+        let mut bad = COUNT;
+        bad[2] = f64::NAN;
+        let (from, to) = (slot(space, &bad), slot(space, &[-1.0; 10]));
+        space.copy_rows(from, to, &[0, 3]).expect("memory");
+        let expected = [0.0, 1.0, -1.0, -1.0, -1.0, -1.0, 6.0, 7.0, -1.0, -1.0];
+        assert_same(&space.read(to).expect("host"), &expected);
+        space.copy_rows(from, to, &[]).expect("memory");
+        assert_same(&space.read(to).expect("host"), &expected);
+        space.copy_rows(from, to, &[0, 1, 2, 3, 4]).expect("memory");
+        assert_same(&space.read(to).expect("host"), &bad);
+    });
+}
+
+#[test]
+fn rows_that_are_done_are_left_alone_and_come_back() {
+    in_both(|space| {
+        let a = slot(space, &COUNT);
+        // Samples 1 and 3 are done: the order is 0, 4, 2, 3, 1.
+        space.permute(&[(1, 4)], 3).expect("memory");
+        assert_eq!(space.batch(), 3);
+        assert_same(
+            &space.read(a).expect("host"),
+            &[0.0, 1.0, 8.0, 9.0, 4.0, 5.0],
+        );
+        space.combine(a, &[(Coef::Same(-1.0), a)]).expect("memory");
+        // A slot made meanwhile has room for all.
+        let late = slot(space, &[7.0; 6]);
+        // Then all others.
+        space.permute(&[], 0).expect("memory");
+        assert_eq!(space.batch(), 0);
+        space.permute(&[(1, 4)], BATCH).expect("memory");
+        let expected = [0.0, -1.0, 2.0, 3.0, -4.0, -5.0, 6.0, 7.0, -8.0, -9.0];
+        assert_eq!(space.read(a).expect("host").len(), 10);
+        for (got, expected) in space.read(a).expect("host").iter().zip(expected) {
+            assert!((got - expected).abs() == 0.0, "{got} is not {expected}");
+        }
+        let late = space.read(late).expect("host");
+        assert_eq!(late.len(), 10);
+        assert_same(&late[..2], &[7.0; 2]);
+        assert_same(&late[4..6], &[7.0; 2]);
+    });
+}
+
+#[test]
+fn random_numbers_belong_to_samples() {
+    let seen = std::cell::RefCell::new(Vec::new());
+    in_both(|space| {
+        let a = slot(space, &COUNT);
+        space.fill_normal(a, 3).expect("memory");
+        let all = space.read(a).expect("host");
+        space.permute(&[(1, 4), (0, 2)], 3).expect("memory");
+        space.fill_normal(a, 3).expect("memory");
+        let active = space.read(a).expect("host");
+        let row = |sample: usize| all[sample * DIM..][..DIM].to_vec();
+        assert_same(&active, &[row(2), row(4), row(0)].concat());
+        space.fill_normal(a, 4).expect("memory");
+        let other = space.read(a).expect("host");
+        assert!(other.iter().zip(&active).all(|(a, b)| (a - b).abs() > 0.0));
+        seen.borrow_mut().push(all);
+    });
+    let seen = seen.into_inner();
+    assert_same(&seen[0], &seen[1]);
+}

@@ -1,0 +1,6 @@
+//! One file per subcommand.
+
+pub mod describe;
+pub mod evaluate;
+pub mod plugins;
+pub mod train;

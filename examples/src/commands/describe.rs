@@ -1,0 +1,32 @@
+//! `equilibria describe KIND NAME`: documentation and default configuration.
+
+use std::process::ExitCode;
+
+use equilibria_core::registry;
+
+use crate::error::{Error, Result};
+
+/// Arguments of `describe`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Kind of plugin, e.g. `solver`; see `equilibria plugins`
+    kind: String,
+    /// Name of the plugin, e.g. `anderson`
+    name: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let plugin = registry::find(&args.kind, &args.name)?;
+    println!("{}\n", plugin.docs);
+    for (field, docs) in &plugin.fields {
+        println!("  {field}: {}", docs.replace('\n', " "));
+    }
+    let config = serde_json::json!({ plugin.kind: plugin.default });
+    let config = toml::to_string(&config).map_err(|error| Error::Config {
+        origin: format!("{} `{}`", plugin.kind, plugin.name),
+        message: error.to_string(),
+    })?;
+    println!("\nDefault configuration:\n\n{config}");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,102 @@
+//! `equilibria evaluate`: the metrics of a saved model on the test rows.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use dfdx::prelude::Cpu;
+use equilibria_core::{Backend, Scalar};
+use equilibria_fusion::checkpoint::{Checkpoint, CheckpointError};
+use equilibria_fusion::data::{DataSet, MinMax};
+use equilibria_fusion::sources::folder::Folder;
+use equilibria_fusion::train::{evaluate, Evaluation};
+use equilibria_fusion::{Dtype, Experiment};
+
+use crate::config;
+use crate::error::{Error, Result};
+
+/// Arguments of `evaluate`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The run folder
+    run: PathBuf,
+    /// Evaluate on this folder instead of the configured data
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print the metrics as one JSON object on the last line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let path = args.run.join("model.safetensors");
+    let saved = Checkpoint::read(&path)?;
+    let origin = path.display().to_string();
+    let config = metadata::<serde_json::Value>(&saved, "config", &origin)?;
+    let mut experiment = config::parse(&config, &origin)?;
+    if let Some(path) = &args.data {
+        experiment.data = Box::new(Folder {
+            path: path.display().to_string(),
+        });
+    }
+    let data = experiment.data.load()?;
+    let result = match experiment.dtype {
+        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
+        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
+    };
+    println!(
+        "test: accuracy {:.2} %, weighted F1 {:.2} %, macro F1 {:.2} %; {:.1} solver steps, {:.2} % unconverged",
+        result.metrics.accuracy,
+        result.metrics.weighted_f1,
+        result.metrics.macro_f1,
+        result.mean_solver_steps,
+        100.0 * result.unconverged_fraction
+    );
+    if args.json {
+        println!("{}", serde_json::json!(result));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_on<E: Scalar, D: Backend<E>>(
+    device: &D,
+    experiment: &Experiment,
+    saved: &Checkpoint,
+    origin: &str,
+    mut data: DataSet,
+) -> Result<Evaluation> {
+    let columns: Vec<usize> = metadata(saved, "columns", origin)?;
+    let classes: Vec<String> = metadata(saved, "classes", origin)?;
+    let found: Vec<usize> = data
+        .test
+        .modalities
+        .iter()
+        .map(|table| table.columns)
+        .collect();
+    if found != columns || data.classes.len() != classes.len() {
+        return Err(Error::DataMismatch {
+            what: origin.to_owned(),
+            expected: format!("features {columns:?} and {} classes", classes.len()),
+            got: format!("features {found:?} and {} classes", data.classes.len()),
+        });
+    }
+    let mut model = experiment.model::<E, D>(device, &columns, classes.len())?;
+    saved.load(&mut model)?;
+    metadata::<MinMax>(saved, "scaling", origin)?.apply(&mut data.test)?;
+    Ok(evaluate(&model, device, &data.test, classes.len())?)
+}
+
+fn metadata<T: serde::de::DeserializeOwned>(
+    saved: &Checkpoint,
+    key: &str,
+    origin: &str,
+) -> Result<T> {
+    let damaged = |message: String| CheckpointError::Damaged {
+        path: origin.to_owned(),
+        message,
+    };
+    let text = saved.metadata.get(key);
+    let text = text.ok_or_else(|| damaged(format!("no metadata `{key}`")))?;
+    let value = serde_json::from_str(text);
+    Ok(value.map_err(|error| damaged(format!("metadata `{key}`: {error}")))?)
+}

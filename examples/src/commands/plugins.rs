@@ -1,0 +1,31 @@
+//! `equilibria plugins`: what is registered.
+
+use std::process::ExitCode;
+
+use equilibria_core::registry;
+
+use crate::error::Result;
+
+/// Arguments of `plugins`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print one JSON array instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let plugins = registry::plugins()?;
+    if args.json {
+        let list: Vec<_> = (plugins.values())
+            .map(|p| serde_json::json!({"kind": p.kind, "name": p.name, "summary": p.summary}))
+            .collect();
+        println!("{}", serde_json::Value::Array(list));
+    } else {
+        for plugin in plugins.values() {
+            println!("{:<12} {:<16} {}", plugin.kind, plugin.name, plugin.summary);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,122 @@
+//! Reads the configuration of a run: a TOML file, overrides from the command line, and checks that name the key.
+
+use std::path::Path;
+
+use equilibria_core::registry;
+use equilibria_fusion::Experiment;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Reads and checks a configuration; `overrides` are `key.path=value` with TOML values (bare words are strings).
+pub fn read(path: &Path, overrides: &[String]) -> Result<Experiment> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let origin = path.display().to_string();
+    let mut config: Value = toml::from_str(&text).map_err(|error| Error::Config {
+        origin: origin.clone(),
+        message: error.to_string(),
+    })?;
+    for argument in overrides {
+        set(&mut config, argument)?;
+    }
+    parse(&config, &origin)
+}
+
+/// Checks and parses a configuration.
+pub fn parse(config: &Value, origin: &str) -> Result<Experiment> {
+    check_plugins(config, origin)?;
+    let experiment: Experiment =
+        serde_json::from_value(config.clone()).map_err(|error| Error::Config {
+            origin: origin.to_owned(),
+            message: error.to_string(),
+        })?;
+    experiment.validate().map_err(|error| Error::Config {
+        origin: origin.to_owned(),
+        message: error.to_string(),
+    })?;
+    Ok(experiment)
+}
+
+/// Changes one value of the configuration; tables on the way are made.
+fn set(config: &mut Value, argument: &str) -> Result<()> {
+    let bad = || Error::Set {
+        argument: argument.to_owned(),
+    };
+    let (key, text) = argument.split_once('=').ok_or_else(bad)?;
+    let value = toml::from_str::<Value>(&format!("value = {text}")).map_or_else(
+        |_| Value::String(text.to_owned()),
+        |mut table| table["value"].take(),
+    );
+    let mut place = config;
+    for part in key.split('.') {
+        if part.is_empty() {
+            return Err(bad());
+        }
+        place = match part.parse::<usize>() {
+            Ok(index) if place.is_array() => place.get_mut(index).ok_or_else(bad)?,
+            _ => place
+                .as_object_mut()
+                .ok_or_else(bad)?
+                .entry(part)
+                .or_insert_with(empty_table),
+        };
+    }
+    *place = value;
+    Ok(())
+}
+
+fn empty_table() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// Checks the name and the keys of every plugin, wherever it stands: serde alone could not tell which one is wrong.
+fn check_plugins(table: &Value, origin: &str) -> Result<()> {
+    let Some(entries) = table.as_object() else {
+        return Ok(());
+    };
+    let kinds: Vec<&'static str> = registry::plugins()?
+        .into_keys()
+        .map(|(kind, _)| kind)
+        .collect();
+    for (key, value) in entries {
+        let origin = format!("{origin}: {key}");
+        let items = match value {
+            Value::Array(items) => items.iter().collect(),
+            other => vec![other],
+        };
+        for item in items {
+            if kinds.contains(&key.as_str()) {
+                check_plugin(key, item, &origin)?;
+            }
+            check_plugins(item, &origin)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_plugin(kind: &str, config: &Value, origin: &str) -> Result<()> {
+    let explain = |message: String| Error::Config {
+        origin: origin.to_owned(),
+        message,
+    };
+    let table = config.as_object().ok_or_else(|| {
+        explain(format!(
+            "expected a table such as {{ type = \"...\" }}, got {config}"
+        ))
+    })?;
+    let name = table.get("type").and_then(Value::as_str);
+    let name = name.ok_or_else(|| explain("the key `type` is missing".to_owned()))?;
+    let plugin = registry::find(kind, name).map_err(|error| explain(error.to_string()))?;
+    let known: Vec<&str> = plugin.fields.iter().map(|(field, _)| *field).collect();
+    for key in table.keys().filter(|key| *key != "type") {
+        if !known.contains(&key.as_str()) {
+            return Err(Error::UnknownKey {
+                origin: format!("{origin} (`{name}`)"),
+                key: key.clone(),
+                nearest: registry::nearest(key, known.iter().copied()),
+                known: known.into_iter().map(str::to_owned).collect(),
+            });
+        }
+    }
+    Ok(())
+}

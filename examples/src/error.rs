@@ -1,0 +1,89 @@
+//! Errors of the program: each names the file or key at fault and says what was expected.
+
+use std::path::{Path, PathBuf};
+
+use equilibria_fusion::checkpoint::CheckpointError;
+use equilibria_fusion::data::DataError;
+
+/// Result of every command.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in the program.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The framework refuses.
+    #[error(transparent)]
+    Core(#[from] equilibria_core::Error),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The saved model cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A configuration that does not parse.
+    #[error("{origin}: {message}")]
+    Config {
+        /// The file, and where known the key.
+        origin: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key no one knows.
+    #[error("{origin}: unknown key `{key}`{}; known: {}", hint(.nearest), .known.join(", "))]
+    UnknownKey {
+        /// The file and the table.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The known key closest to it.
+        nearest: Option<String>,
+        /// The keys of this table.
+        known: Vec<String>,
+    },
+    /// `--set` without a key and a value.
+    #[error("--set `{argument}`: expected `key.path=value`, e.g. `fusion.solver.memory=4`")]
+    Set {
+        /// The argument.
+        argument: String,
+    },
+    /// The output folder is in use.
+    #[error("{}: already exists; choose another --out, or --force to replace it", path.display())]
+    OutputExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A saved model and the data do not belong together.
+    #[error("{what}: the model was trained on {expected}, the data has {got}")]
+    DataMismatch {
+        /// What differs.
+        what: String,
+        /// In the model.
+        expected: String,
+        /// In the data.
+        got: String,
+    },
+}
+
+impl Error {
+    /// Wraps an error of the file system.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+}

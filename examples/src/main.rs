@@ -1,0 +1,53 @@
+//! The `equilibria` program: train and evaluate DEQ-fusion models, and list plugins.
+//!
+//! Exit status: 0 success, 2 bad input or usage.
+
+mod commands;
+mod config;
+mod digits;
+mod error;
+mod run_folder;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Deep equilibrium multimodal fusion: train, evaluate, list plugins.
+#[derive(Parser)]
+#[command(name = "equilibria", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a model from a TOML configuration
+    Train(commands::train::Args),
+    /// Evaluate a trained model on the test rows
+    Evaluate(commands::evaluate::Args),
+    /// List all plugins
+    Plugins(commands::plugins::Args),
+    /// Show the documentation and default configuration of a plugin
+    Describe(commands::describe::Args),
+}
+
+fn main() -> ExitCode {
+    // Solver warnings are counted and shown with every epoch; single ones only on request (RUST_LOG=warn).
+    env_logger::Builder::new()
+        .parse_filters(&std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()))
+        .init();
+    let outcome = match Cli::parse().command {
+        Command::Train(args) => commands::train::run(&args),
+        Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Plugins(args) => commands::plugins::run(&args),
+        Command::Describe(args) => commands::describe::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Run folders: written beside their final place and moved there when complete.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A run folder in the making; removed again unless [`finish`](RunFolder::finish) is reached.
+pub struct RunFolder {
+    target: PathBuf,
+    partial: PathBuf,
+    force: bool,
+}
+
+impl RunFolder {
+    /// Prepares `out`, or a new folder `runs/NAME-k` if none is given.
+    ///
+    /// # Errors
+    /// [`Error::OutputExists`] without `force`, [`Error::Io`] if nothing can be written there.
+    pub fn prepare(out: Option<&Path>, name: &str, force: bool) -> Result<Self> {
+        let target = match out {
+            Some(out) => out.to_owned(),
+            None => fresh(name),
+        };
+        if target.exists() && !force {
+            return Err(Error::OutputExists { path: target });
+        }
+        let mut partial = target.clone().into_os_string();
+        partial.push(format!(".partial-{}", std::process::id()));
+        let partial = PathBuf::from(partial);
+        std::fs::create_dir_all(&partial).map_err(Error::io(&target))?;
+        Ok(Self {
+            target,
+            partial,
+            force,
+        })
+    }
+
+    /// Writes one file.
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.partial.join(name);
+        std::fs::write(&path, contents).map_err(Error::io(&path))
+    }
+
+    /// Moves the folder to its place, which it returns.
+    pub fn finish(self) -> Result<PathBuf> {
+        if self.force && self.target.exists() {
+            let old = self.partial.with_extension("replaced");
+            std::fs::rename(&self.target, &old).map_err(Error::io(&self.target))?;
+            std::fs::rename(&self.partial, &self.target).map_err(Error::io(&self.target))?;
+            std::fs::remove_dir_all(&old).map_err(Error::io(&old))?;
+        } else {
+            std::fs::rename(&self.partial, &self.target).map_err(Error::io(&self.target))?;
+        }
+        Ok(self.target.clone())
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // After `finish` there is nothing left to remove.
+        let _ = std::fs::remove_dir_all(&self.partial);
+    }
+}
+
+fn fresh(name: &str) -> PathBuf {
+    (1..)
+        .map(|k| PathBuf::from("runs").join(format!("{name}-{k}")))
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| PathBuf::from("runs").join(name))
+}

@@ -1,0 +1,146 @@
+//! The MM-Dynamics backbone.
+
+use dfdx::prelude::*;
+use equilibria_core::prelude::*;
+
+use crate::layers::modules::Linear;
+use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
+use crate::pass::{Labels, Pass};
+
+plugin! {
+    /// The MM-Dynamics backbone: gates features, encodes each modality and scales it by its own confidence.
+    ///
+    /// s = sigmoid(A x + a), h = dropout(ReLU(E (s ⊙ x) + e)), t = T h + u, c = kᵀh + m, and the feature is c · h.
+    /// Auxiliary losses per modality: mean(s) + MSE(c, softmax(t)[y]) + CE(t, y). Nothing is detached.
+    ///
+    /// Reference: Z. Han, F. Yang, J. Huang, C. Zhang, J. Yao, Multimodal Dynamics, CVPR 2022, part 3; the backbone of the
+    /// BRCA experiment in arXiv 2306.16645.
+    pub struct MmDynamicsConfig: BackboneConfig {
+        /// Width of the features, at least 1.
+        pub hidden: usize = 128,
+        /// Probability that an entry of h is dropped in training, in [0, 1).
+        pub dropout: f64 = 0.5,
+    }
+}
+
+#[typetag::serde(name = "mm-dynamics")]
+impl BackboneConfig for MmDynamicsConfig {
+    fn width(&self) -> usize {
+        self.hidden
+    }
+
+    fn validate(&self) -> Result<()> {
+        let dropout = (0.0..1.0).contains(&self.dropout);
+        Error::require(
+            self.hidden >= 1,
+            "mm-dynamics",
+            "hidden",
+            "at least 1",
+            self.hidden,
+        )?;
+        Error::require(dropout, "mm-dynamics", "dropout", "in [0, 1)", self.dropout)
+    }
+}
+
+impl Build<Backbones> for MmDynamicsConfig {
+    fn build<E: Scalar, D: Backend<E>>(
+        &self,
+        request: BackboneRequest<'_, D>,
+    ) -> Result<Box<dyn Backbone<E, D>>> {
+        let mut modality = Vec::with_capacity(request.modalities.len());
+        for &features in request.modalities {
+            modality.push(Modality {
+                gate: Linear::xavier(features, features, request.init)?,
+                encoder: Linear::xavier(self.hidden, features, request.init)?,
+                classifier: Linear::xavier(request.classes, self.hidden, request.init)?,
+                confidence: Linear::xavier(1, self.hidden, request.init)?,
+            });
+        }
+        Ok(Box::new(MmDynamics {
+            modality,
+            dropout: self.dropout,
+        }))
+    }
+}
+
+/// One set of maps per modality.
+pub struct MmDynamics<E: Scalar, D: Backend<E>> {
+    /// The modalities in order.
+    pub modality: Vec<Modality<E, D>>,
+    /// Probability that an entry of h is dropped in training.
+    pub dropout: f64,
+}
+
+parameters!(MmDynamics { modality });
+
+/// The maps of one modality.
+pub struct Modality<E: Scalar, D: Backend<E>> {
+    /// A and a.
+    pub gate: Linear<E, D>,
+    /// E and e.
+    pub encoder: Linear<E, D>,
+    /// T and u.
+    pub classifier: Linear<E, D>,
+    /// k and m.
+    pub confidence: Linear<E, D>,
+}
+
+parameters!(Modality {
+    gate,
+    encoder,
+    classifier,
+    confidence
+});
+
+impl<E: Scalar, D: Backend<E>> Backbone<E, D> for MmDynamics<E, D> {
+    fn encode(
+        &self,
+        x: &[Matrix<E, D>],
+        labels: Option<&Labels<E, D>>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        let mut features = Vec::with_capacity(x.len());
+        for (index, (modality, x)) in self.modality.iter().zip(x).enumerate() {
+            let gate = pass.run(x, |x| modality.gate.forward(x).sigmoid());
+            let h = pass.run(&gate, |s| modality.encoder.forward(s * x.clone()).relu());
+            let h = pass.dropout(&h, self.dropout, index as u64)?;
+            let confidence = pass.run(&h, |h| modality.confidence.forward(h));
+            if let Some(labels) = labels {
+                modality.auxiliary_losses(&gate, &h, &confidence, labels, pass);
+            }
+            let shape = *h.shape();
+            features.push(pass.run(&confidence, |c| {
+                let c = c
+                    .reshape_like(&(shape.0,))
+                    .broadcast_like::<_, Axis<1>>(&shape);
+                c * h
+            }));
+        }
+        Ok(features)
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> Modality<E, D> {
+    fn auxiliary_losses(
+        &self,
+        gate: &Matrix<E, D>,
+        h: &Matrix<E, D>,
+        confidence: &Matrix<E, D>,
+        labels: &Labels<E, D>,
+        pass: &mut Pass<E, D>,
+    ) {
+        let scores = pass.run(h, |h| self.classifier.forward(h));
+        let sparsity = pass.run(gate, |s| {
+            s.mean::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1))
+        });
+        let truth = pass.run(&scores, |scores| labels.true_class_probability(scores));
+        let regression = pass.run(confidence, |c| {
+            (c - truth)
+                .square()
+                .mean::<Rank0, Axes2<0, 1>>()
+                .reshape_like(&(1, 1))
+        });
+        let classification = pass.run(&scores, |scores| labels.cross_entropy(scores));
+        pass.losses.extend([sparsity, regression, classification]);
+    }
+}

@@ -1,0 +1,73 @@
+//! All states of DEQ fusion in one system, as in the paper's figures.
+
+use dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::AnyLayer;
+
+use super::joint_kernel::JointKernel;
+use super::FuseBlock;
+
+/// `F(z) = (u_1, …, u_N, f_fuse(z_fuse; {u_i}, x_fuse))` with `u_i = f_θi(z_i; x_i)`, eqs. 7-13.
+///
+/// The state of a sample is `[z_1 | … | z_N | z_fuse]`; the gate sees the new `u_i`, because eq. 9 uses z_i^[j+1].
+/// Injected inputs are `x_1, …, x_N, x_fuse`.
+#[derive(Clone)]
+pub struct JointLayer<E: Scalar, D: Backend<E>> {
+    /// f_θ of each modality.
+    pub theta: Vec<AnyLayer<E, D>>,
+    /// f_fuse.
+    pub fuse: FuseBlock<E, D>,
+}
+
+parameters!(JointLayer { theta, fuse });
+
+impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
+    fn state_dim(&self) -> usize {
+        (self.theta.len() + 1) * self.fuse.state_dim()
+    }
+
+    fn input_dims(&self) -> Vec<usize> {
+        vec![self.fuse.state_dim(); self.theta.len() + 1]
+    }
+
+    fn step<T: AnyTape<E, D>>(
+        &self,
+        z: Matrix<E, D, T>,
+        x: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
+        let (n, d) = (self.theta.len(), self.fuse.state_dim());
+        let part = |index: usize| -> Matrix<E, D, T> {
+            let columns = index * d..(index + 1) * d;
+            z.with_empty_tape().slice((.., columns)).realize()
+        };
+        let mut sum: Option<Matrix<E, D, T>> = None;
+        let mut joint: Option<Matrix<E, D, T>> = None;
+        let append = |joint: Option<Matrix<E, D, T>>, next: Matrix<E, D, T>| match joint {
+            Some(joint) => (joint, next).concat_along(Axis::<1>).realize(),
+            None => next,
+        };
+        for (index, theta) in self.theta.iter().enumerate() {
+            let u = theta.step(part(index), std::slice::from_ref(&x[index]))?;
+            sum = Some(match sum {
+                Some(sum) => sum + u.with_empty_tape(),
+                None => u.with_empty_tape(),
+            });
+            joint = Some(append(joint, u));
+        }
+        let sum = sum.unwrap_or_else(|| part(n) * E::zero());
+        let fused = self.fuse.combine(self.fuse.purified(part(n), sum), &x[n]);
+        let (_, tape) = z.split_tape();
+        let (joint, rest) = append(joint, fused).split_tape();
+        let mut tape = tape;
+        tape = merge(tape, rest);
+        Ok(joint.put_tape(tape))
+    }
+
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+        JointKernel::new(self, x).map(|kernel| Box::new(kernel) as Box<dyn Kernel<E>>)
+    }
+}
+
+fn merge<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(first: T, second: T) -> T {
+    first.merge(second)
+}

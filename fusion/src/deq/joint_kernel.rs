@@ -1,0 +1,181 @@
+//! The joint system on slices: the kernels of its parts, side by side.
+
+use std::ops::Range;
+
+use equilibria_core::{
+    Backend, ImplicitLayer, Kernel, KernelBlock, KernelGradients, Matrix, Parameters, Scalar,
+};
+
+use super::fuse_kernel::{FuseKernel, FuseRows};
+use super::JointLayer;
+use crate::layers::kernel::add;
+
+/// Kernels of every f_θ and of f_fuse.
+pub(super) struct JointKernel<E> {
+    theta: Vec<Box<dyn Kernel<E>>>,
+    fuse: FuseKernel<E>,
+    dim: usize,
+    /// Number of parameters of each f_θ.
+    parameters: Vec<usize>,
+}
+
+impl<E: Scalar> JointKernel<E> {
+    /// `None` if one of the parts has no kernel.
+    pub fn new<D: Backend<E>>(layer: &JointLayer<E, D>, x: &[Matrix<E, D>]) -> Option<Self> {
+        let parts = layer.theta.iter().zip(x.chunks(1));
+        Some(Self {
+            theta: parts
+                .map(|(theta, x)| theta.kernel(x))
+                .collect::<Option<_>>()?,
+            fuse: FuseKernel::new(&layer.fuse, None, x.last()?),
+            dim: layer.fuse.state_dim(),
+            parameters: layer
+                .theta
+                .iter()
+                .map(|theta| theta.named().len())
+                .collect(),
+        })
+    }
+}
+
+impl<E: Scalar> Kernel<E> for JointKernel<E> {
+    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+        let zeros = || vec![E::zero(); rows.len() * self.dim];
+        Box::new(JointRows {
+            theta: self
+                .theta
+                .iter()
+                .map(|kernel| kernel.block(rows.clone()))
+                .collect(),
+            fuse: self.fuse.rows(rows.clone()),
+            dim: self.dim,
+            parameters: &self.parameters,
+            z: zeros(),
+            value: zeros(),
+            sum: zeros(),
+        })
+    }
+}
+
+struct JointRows<'k, E> {
+    theta: Vec<Box<dyn KernelBlock<E> + 'k>>,
+    fuse: FuseRows<'k, E>,
+    dim: usize,
+    parameters: &'k [usize],
+    z: Vec<E>,
+    value: Vec<E>,
+    sum: Vec<E>,
+}
+
+/// Copies columns `part · dim ..` of the joint state `[rows, parts · dim]` to `[rows, dim]`.
+fn take<E: Scalar>(joint: &[E], parts: usize, dim: usize, part: usize, out: &mut [E]) {
+    for (out, row) in out
+        .chunks_exact_mut(dim)
+        .zip(joint.chunks_exact(parts * dim))
+    {
+        out.copy_from_slice(&row[part * dim..][..dim]);
+    }
+}
+
+/// The reverse of [`take`].
+fn put<E: Scalar>(joint: &mut [E], parts: usize, dim: usize, part: usize, values: &[E]) {
+    for (values, row) in values
+        .chunks_exact(dim)
+        .zip(joint.chunks_exact_mut(parts * dim))
+    {
+        row[part * dim..][..dim].copy_from_slice(values);
+    }
+}
+
+impl<E: Scalar> JointRows<'_, E> {
+    /// Runs every f_θ, through `visit` for what else is to be done with its state, and injects the sum into f_fuse.
+    fn modalities(
+        &mut self,
+        joint: &[E],
+        mut visit: impl FnMut(&mut dyn KernelBlock<E>, usize, &[E], &[E]),
+    ) {
+        let parts = self.theta.len() + 1;
+        let len = joint.len() / parts;
+        let (z, value, sum) = (
+            &mut self.z[..len],
+            &mut self.value[..len],
+            &mut self.sum[..len],
+        );
+        sum.fill(E::zero());
+        for (part, theta) in self.theta.iter_mut().enumerate() {
+            take(joint, parts, self.dim, part, z);
+            theta.apply(z, value);
+            add(sum, value);
+            visit(&mut **theta, part, z, value);
+        }
+        self.fuse.set_sum(sum);
+        take(joint, parts, self.dim, parts - 1, z);
+    }
+}
+
+impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
+    fn apply(&mut self, joint: &[E], out: &mut [E]) {
+        let (parts, dim) = (self.theta.len() + 1, self.dim);
+        let len = joint.len() / parts;
+        self.modalities(joint, |_, part, _, value| put(out, parts, dim, part, value));
+        self.fuse.apply(&self.z[..len], &mut self.value[..len]);
+        put(out, parts, dim, parts - 1, &self.value[..len]);
+    }
+
+    fn linearize(&mut self, joint: &[E]) {
+        let len = joint.len() / (self.theta.len() + 1);
+        self.modalities(joint, |theta, _, z, _| theta.linearize(z));
+        self.fuse.linearize(&self.z[..len]);
+    }
+
+    fn pull_back(
+        &mut self,
+        u: &[E],
+        out: &mut [E],
+        mut gradients: Option<&mut KernelGradients<E>>,
+    ) {
+        let (parts, dim) = (self.theta.len() + 1, self.dim);
+        let len = u.len() / parts;
+        let (cotangent, result) = (&mut self.z[..len], &mut self.value[..len]);
+        let sum_bar = &mut self.sum[..len];
+
+        let mut fuse_gradients = gradients.as_deref_mut().map(|g| {
+            let first = self.parameters.iter().sum();
+            KernelGradients {
+                parameters: g.parameters.split_off(first),
+                inputs: g.inputs.split_off(parts - 1),
+            }
+        });
+        take(u, parts, dim, parts - 1, cotangent);
+        self.fuse
+            .pull_back_sum(cotangent, result, sum_bar, fuse_gradients.as_mut());
+        put(out, parts, dim, parts - 1, result);
+
+        let mut rest = gradients.as_deref_mut().map(std::mem::take);
+        for (part, theta) in self.theta.iter_mut().enumerate() {
+            take(u, parts, dim, part, cotangent);
+            add(cotangent, sum_bar);
+            let mut own = rest.as_mut().map(|g| KernelGradients {
+                parameters: g.parameters.drain(..self.parameters[part]).collect(),
+                inputs: g.inputs.drain(..1).collect(),
+            });
+            theta.pull_back(cotangent, result, own.as_mut());
+            put(out, parts, dim, part, result);
+            if let (Some(all), Some(own)) = (gradients.as_deref_mut(), own) {
+                all.parameters.extend(own.parameters);
+                all.inputs.extend(own.inputs);
+            }
+        }
+        if let (Some(all), Some(own)) = (gradients, fuse_gradients) {
+            all.parameters.extend(own.parameters);
+            all.inputs.extend(own.inputs);
+        }
+    }
+
+    fn swap_rows(&mut self, a: usize, b: usize) {
+        for theta in &mut self.theta {
+            theta.swap_rows(a, b);
+        }
+        self.fuse.swap_rows(a, b);
+    }
+}

@@ -1,0 +1,139 @@
+//! The configuration of a training run, as it stands in a TOML file.
+
+use equilibria_core::{Backend, Error, Result, Scalar};
+use serde::{Deserialize, Serialize};
+
+use crate::layers::modules::Linear;
+use crate::layers::optimizer::{OptimizerConfig, StepDecay};
+use crate::layers::Initializer;
+use crate::model::{
+    BackboneConfig, BackboneRequest, Backbones, DataSource, FusionConfig, FusionRequest, Fusions,
+    Model,
+};
+
+/// Everything a run depends on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Seed of initialization, validation rows, batches, dropout and probes.
+    #[serde(default)]
+    pub seed: u64,
+    /// Element type.
+    #[serde(default)]
+    pub dtype: Dtype,
+    /// Where data comes from.
+    pub data: Box<dyn DataSource>,
+    /// Encodes each modality.
+    pub backbone: Box<dyn BackboneConfig>,
+    /// Fuses the encoded modalities; a linear head follows.
+    pub fusion: Box<dyn FusionConfig>,
+    /// How it is trained.
+    pub training: Training,
+}
+
+/// Element type of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Double precision.
+    F64,
+}
+
+/// How a model is trained.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Passes over the training rows, at least 1.
+    pub epochs: usize,
+    /// Rows per step, at least 2.
+    pub batch: usize,
+    /// Share of the training rows held out, in [0, 1). Above 0 the best epoch on them is kept; at 0 the last one.
+    #[serde(default)]
+    pub validation: f64,
+    /// Update rule.
+    pub optimizer: OptimizerConfig,
+    /// Step decay of the learning rate. Default: none.
+    #[serde(default)]
+    pub decay: Option<StepDecay>,
+    /// Largest gradient norm; larger gradients are scaled down. Default: no limit.
+    #[serde(default)]
+    pub clip: Option<f64>,
+}
+
+impl Training {
+    fn validate(&self) -> Result<()> {
+        let share = (0.0..1.0).contains(&self.validation);
+        Error::require(
+            self.epochs >= 1,
+            "training",
+            "epochs",
+            "at least 1",
+            self.epochs,
+        )?;
+        Error::require(
+            self.batch >= 2,
+            "training",
+            "batch",
+            "at least 2",
+            self.batch,
+        )?;
+        Error::require(
+            share,
+            "training",
+            "validation",
+            "in [0, 1)",
+            self.validation,
+        )?;
+        if let Some(clip) = self.clip {
+            Error::require(clip > 0.0, "training", "clip", "above 0", clip)?;
+        }
+        if let Some(decay) = &self.decay {
+            decay.validate()?;
+        }
+        self.optimizer.validate()
+    }
+}
+
+impl Experiment {
+    /// Checks the ranges of all fields and of every plugin.
+    pub fn validate(&self) -> Result<()> {
+        self.backbone.validate()?;
+        self.fusion.validate()?;
+        self.training.validate()
+    }
+
+    /// Builds the model for the given numbers of features and classes.
+    pub fn model<E: Scalar, D: Backend<E>>(
+        &self,
+        device: &D,
+        modalities: &[usize],
+        classes: usize,
+    ) -> Result<Model<E, D>> {
+        let mut init = Initializer::new(device, self.seed);
+        let backbone = <D as Backend<E>>::build::<Backbones>(
+            &*self.backbone,
+            BackboneRequest {
+                modalities,
+                classes,
+                init: &mut init,
+            },
+        )?;
+        let fusion = <D as Backend<E>>::build::<Fusions>(
+            &*self.fusion,
+            FusionRequest {
+                modalities: modalities.len(),
+                width: self.backbone.width(),
+                init: &mut init,
+            },
+        )?;
+        let head = Linear::xavier(classes, fusion.output_dim(), &mut init)?;
+        Ok(Model {
+            backbone,
+            fusion,
+            head,
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! Concatenation.
+
+use dfdx::prelude::*;
+use equilibria_core::prelude::*;
+
+use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
+use crate::pass::Pass;
+
+plugin! {
+    /// Concatenation of the features, [x_1 | … | x_N]: no parameters, N times the width.
+    ///
+    /// Reference: Z. Han et al., Multimodal Dynamics, CVPR 2022, which fuses in this way.
+    pub struct ConcatConfig: FusionConfig {}
+}
+
+#[typetag::serde(name = "concat")]
+impl FusionConfig for ConcatConfig {}
+
+impl Build<Fusions> for ConcatConfig {
+    fn build<E: Scalar, D: Backend<E>>(
+        &self,
+        request: FusionRequest<'_, D>,
+    ) -> Result<Box<dyn Fusion<E, D>>> {
+        Ok(Box::new(Concat {
+            width: request.modalities * request.width,
+        }))
+    }
+}
+
+/// `[x_1 | … | x_N]`.
+pub struct Concat {
+    /// Width of the result.
+    pub width: usize,
+}
+
+impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Concat {
+    fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<E, D>)) {}
+
+    fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {}
+}
+
+impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Concat {
+    fn output_dim(&self) -> usize {
+        self.width
+    }
+
+    fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
+        let mut features = x.iter();
+        let first = features.next().cloned().ok_or_else(|| Error::Shape {
+            what: "the features to fuse".to_owned(),
+            expected: "at least one".to_owned(),
+            got: "none".to_owned(),
+        })?;
+        Ok(features.fold(first, |joined, next| {
+            pass.run(&joined, |joined| {
+                (joined, next.clone()).concat_along(Axis::<1>).realize()
+            })
+        }))
+    }
+}

@@ -1,0 +1,75 @@
+//! Weighted sum.
+
+use dfdx::prelude::*;
+use equilibria_core::prelude::*;
+
+use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
+use crate::pass::Pass;
+
+plugin! {
+    /// Weighted sum of the features, Σ_i w_i x_i with one learned weight per modality (eq. 12).
+    ///
+    /// The simplest fusion, and the injected input of DEQ fusion. The weights start at 1.
+    ///
+    /// Reference: J. Ni et al., Deep Equilibrium Multimodal Fusion, arXiv 2306.16645, eq. 12.
+    pub struct WeightedSumConfig: FusionConfig {}
+}
+
+#[typetag::serde(name = "weighted-sum")]
+impl FusionConfig for WeightedSumConfig {}
+
+impl Build<Fusions> for WeightedSumConfig {
+    fn build<E: Scalar, D: Backend<E>>(
+        &self,
+        request: FusionRequest<'_, D>,
+    ) -> Result<Box<dyn Fusion<E, D>>> {
+        Ok(Box::new(WeightedSum {
+            w: request.init.constant((1, request.modalities), 1.0)?,
+            width: request.width,
+        }))
+    }
+}
+
+/// `Σ_i w_i x_i`.
+pub struct WeightedSum<E: Scalar, D: Backend<E>> {
+    /// `[1, N]`.
+    pub w: Matrix<E, D>,
+    /// Width of the features.
+    pub width: usize,
+}
+
+parameters!(WeightedSum { w });
+
+impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightedSum<E, D> {
+    fn output_dim(&self) -> usize {
+        self.width
+    }
+
+    fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
+        Ok(weighted_sum(&self.w, x, pass))
+    }
+}
+
+/// `Σ_i w_i x_i` with `w` `[1, N]` and N features of the same shape.
+pub(crate) fn weighted_sum<E: Scalar, D: Backend<E>>(
+    w: &Matrix<E, D>,
+    x: &[Matrix<E, D>],
+    pass: &mut Pass<E, D>,
+) -> Matrix<E, D> {
+    let mut sum: Option<Matrix<E, D>> = None;
+    for (index, x) in x.iter().enumerate() {
+        let term = pass.run(w, |w| {
+            let shape = *x.shape();
+            let weight: Matrix<E, D, _> = w.slice((.., index..index + 1)).realize();
+            let weight = weight
+                .reshape_like(&())
+                .broadcast_like::<_, Axes2<0, 1>>(&shape);
+            weight * x.clone()
+        });
+        sum = Some(match sum {
+            Some(sum) => pass.run(&sum, |sum| sum + term),
+            None => term,
+        });
+    }
+    sum.unwrap_or_else(|| w.clone())
+}

@@ -1,0 +1,153 @@
+//! A multimodal classifier: backbone, fusion, linear head.
+
+use std::fmt::Debug;
+
+use equilibria_core::registry::Kind;
+use equilibria_core::{Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
+
+use crate::data::{DataError, DataSet};
+use crate::layers::modules::Linear;
+use crate::layers::Initializer;
+use crate::pass::{Labels, Pass};
+
+/// From one feature per modality, each `[batch, width]`, to one feature.
+pub trait Fusion<E: Scalar, D: Backend<E>>: Parameters<E, D> {
+    /// Width of the result.
+    fn output_dim(&self) -> usize;
+
+    /// Fuses the features. Solves and penalties are left in `pass`.
+    fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>>;
+}
+
+/// The family of fusions.
+pub struct Fusions;
+
+impl Family for Fusions {
+    type Request<'a, D: 'a> = FusionRequest<'a, D>;
+    type Product<E: Scalar, D: Backend<E>> = Box<dyn Fusion<E, D>>;
+}
+
+/// What a fusion is built for.
+pub struct FusionRequest<'a, D> {
+    /// Number of modalities.
+    pub modalities: usize,
+    /// Width of each feature.
+    pub width: usize,
+    /// Makes the parameters.
+    pub init: &'a mut Initializer<D>,
+}
+
+/// The configuration of a fusion; the fusion comes from [`Build<Fusions>`](equilibria_core::Build).
+#[equilibria_core::typetag::serde(tag = "type")]
+pub trait FusionConfig: BuildAny<Fusions> + Debug + Send + Sync + dyn_clone::DynClone {
+    /// Checks the ranges of all fields and of the plugins inside. Default: everything is allowed.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+dyn_clone::clone_trait_object!(FusionConfig);
+
+impl Kind for dyn FusionConfig {
+    const NAME: &'static str = "fusion";
+}
+
+/// From raw modalities, `[batch, features of the modality]`, to one feature each, `[batch, width]`.
+pub trait Backbone<E: Scalar, D: Backend<E>>: Parameters<E, D> {
+    /// Encodes every modality. With `labels`, auxiliary losses are left in `pass`.
+    fn encode(
+        &self,
+        x: &[Matrix<E, D>],
+        labels: Option<&Labels<E, D>>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>>;
+}
+
+/// The family of backbones.
+pub struct Backbones;
+
+impl Family for Backbones {
+    type Request<'a, D: 'a> = BackboneRequest<'a, D>;
+    type Product<E: Scalar, D: Backend<E>> = Box<dyn Backbone<E, D>>;
+}
+
+/// What a backbone is built for.
+pub struct BackboneRequest<'a, D> {
+    /// Number of features of each modality.
+    pub modalities: &'a [usize],
+    /// Number of classes.
+    pub classes: usize,
+    /// Makes the parameters.
+    pub init: &'a mut Initializer<D>,
+}
+
+/// The configuration of a backbone; the backbone comes from [`Build<Backbones>`](equilibria_core::Build).
+#[equilibria_core::typetag::serde(tag = "type")]
+pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone::DynClone {
+    /// Width of the encoded features.
+    fn width(&self) -> usize;
+
+    /// Checks the ranges of all fields. Default: everything is allowed.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+dyn_clone::clone_trait_object!(BackboneConfig);
+
+impl Kind for dyn BackboneConfig {
+    const NAME: &'static str = "backbone";
+}
+
+/// Where data comes from.
+#[equilibria_core::typetag::serde(tag = "type")]
+pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
+    /// Reads the whole data set.
+    fn load(&self) -> Result<DataSet, DataError>;
+}
+
+dyn_clone::clone_trait_object!(DataSource);
+
+impl Kind for dyn DataSource {
+    const NAME: &'static str = "data";
+}
+
+/// Backbone, fusion and linear head.
+pub struct Model<E: Scalar, D: Backend<E>> {
+    /// Encodes each modality.
+    pub backbone: Box<dyn Backbone<E, D>>,
+    /// Fuses the encoded modalities.
+    pub fusion: Box<dyn Fusion<E, D>>,
+    /// From the fused feature to class scores.
+    pub head: Linear<E, D>,
+}
+
+impl<E: Scalar, D: Backend<E>> Model<E, D> {
+    /// Class scores, `[batch, classes]`.
+    pub fn logits(
+        &self,
+        x: &[Matrix<E, D>],
+        labels: Option<&Labels<E, D>>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Matrix<E, D>> {
+        let features = self.backbone.encode(x, labels, pass)?;
+        let fused = self.fusion.fuse(&features, pass)?;
+        Ok(pass.run(&fused, |fused| self.head.forward(fused)))
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Model<E, D> {
+    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
+        use equilibria_core::parameters::join;
+        self.backbone.visit(&join(path, "backbone"), visitor);
+        self.fusion.visit(&join(path, "fusion"), visitor);
+        self.head.visit(&join(path, "head"), visitor);
+    }
+
+    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
+        use equilibria_core::parameters::join;
+        self.backbone.visit_mut(&join(path, "backbone"), visitor);
+        self.fusion.visit_mut(&join(path, "fusion"), visitor);
+        self.head.visit_mut(&join(path, "head"), visitor);
+    }
+}

@@ -1,0 +1,153 @@
+//! One pass through a model: the tape, the random seed, and what the solves had to report.
+
+use dfdx::prelude::*;
+use equilibria_core::{from_host, Adjoint, Backend, Error, Matrix, Report, Result, Scalar};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// A matrix on a tape.
+pub type Traced<E, D> = Matrix<E, D, OwnedTape<E, D>>;
+
+/// An equilibrium solved in this pass.
+#[derive(Debug)]
+pub struct Solve {
+    /// Which one, e.g. `theta.1` or `fuse`.
+    pub name: String,
+    /// How the forward solve went.
+    pub report: Report,
+    /// How the adjoint solve went, once the tape has run.
+    pub adjoint: Adjoint,
+}
+
+/// What travels through a model beside the features.
+///
+/// Features are plain matrices; the tape is kept here and lent to one operation after the other, which lets any number
+/// of features share it.
+pub struct Pass<E: Scalar, D: Backend<E>> {
+    /// Seed of dropout masks and probes; `None` in evaluation, where neither is used.
+    pub seed: Option<u64>,
+    /// The equilibria solved so far.
+    pub solves: Vec<Solve>,
+    /// Terms to be added to the loss, each `[1, 1]`.
+    pub losses: Vec<Matrix<E, D>>,
+    tape: OwnedTape<E, D>,
+}
+
+impl<E: Scalar, D: Backend<E>> Pass<E, D> {
+    /// A pass in training; the same seed gives the same masks and probes.
+    pub fn training(seed: u64) -> Self {
+        Self {
+            seed: Some(seed),
+            ..Self::evaluation()
+        }
+    }
+
+    /// A pass in evaluation.
+    pub fn evaluation() -> Self {
+        Self {
+            seed: None,
+            solves: Vec::new(),
+            losses: Vec::new(),
+            tape: OwnedTape::default(),
+        }
+    }
+
+    /// Runs operations on `x` and records them on the tape.
+    pub fn run(
+        &mut self,
+        x: &Matrix<E, D>,
+        operations: impl FnOnce(Traced<E, D>) -> Traced<E, D>,
+    ) -> Matrix<E, D> {
+        let (y, tape) = operations(x.clone().put_tape(std::mem::take(&mut self.tape))).split_tape();
+        self.tape = tape;
+        y
+    }
+
+    /// Lends the tape to something that hands it back.
+    pub fn lend<R>(
+        &mut self,
+        operations: impl FnOnce(OwnedTape<E, D>) -> Result<(R, OwnedTape<E, D>)>,
+    ) -> Result<R> {
+        let (result, tape) = operations(std::mem::take(&mut self.tape))?;
+        self.tape = tape;
+        Ok(result)
+    }
+
+    /// Sets entries to zero with probability `p` and scales the others by `1 / (1 − p)`; does nothing in evaluation.
+    /// `site` tells the masks of one pass apart.
+    pub fn dropout(&mut self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Matrix<E, D>> {
+        let Some(seed) = self.seed.filter(|_| p > 0.0) else {
+            return Ok(x.clone());
+        };
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(site));
+        let (rows, columns) = *x.shape();
+        let kept = E::of(1.0 / (1.0 - p));
+        let mask = (0..rows * columns)
+            .map(|_| {
+                if rng.gen::<f64>() < p {
+                    E::zero()
+                } else {
+                    kept
+                }
+            })
+            .collect();
+        let mask = from_host(x.device(), mask, (rows, columns))?;
+        Ok(self.run(x, |x| x * mask))
+    }
+
+    /// Adds all loss terms to `loss`, runs the tape, and returns the gradients and the value of the sum.
+    ///
+    /// # Errors
+    /// Those of the adjoint solves, see [`Adjoint::take`].
+    pub fn backward(self, loss: &Matrix<E, D>) -> Result<(Gradients<E, D>, f64, Vec<Solve>)> {
+        let mut total = loss.clone().put_tape(self.tape);
+        for term in self.losses {
+            total = total + term;
+        }
+        let value = total.as_vec()[0].wide();
+        let total = total.sum::<Rank0, Axes2<0, 1>>();
+        let gradients = total.try_backward().map_err(Error::device)?;
+        Ok((gradients, value, self.solves))
+    }
+}
+
+/// Class labels of a batch.
+#[derive(Debug, Clone)]
+pub struct Labels<E: Scalar, D: Backend<E>> {
+    /// 1 at the label, 0 elsewhere: `[batch, classes]`.
+    pub one_hot: Matrix<E, D>,
+}
+
+impl<E: Scalar, D: Backend<E>> Labels<E, D> {
+    /// Encodes class numbers below `classes`.
+    pub fn new(device: &D, labels: &[usize], classes: usize) -> Result<Self> {
+        let mut values = vec![E::zero(); labels.len() * classes];
+        for (row, &label) in labels.iter().enumerate() {
+            if label >= classes {
+                return Err(Error::Shape {
+                    what: format!("label of row {row}"),
+                    expected: format!("below {classes}"),
+                    got: label.to_string(),
+                });
+            }
+            values[row * classes + label] = E::one();
+        }
+        Ok(Self {
+            one_hot: from_host(device, values, (labels.len(), classes))?,
+        })
+    }
+
+    /// Softmax cross-entropy, mean over the batch: `[1, 1]`.
+    pub fn cross_entropy(&self, logits: Traced<E, D>) -> Traced<E, D> {
+        let scale = E::of(-1.0 / self.one_hot.shape().0 as f64);
+        let log = logits.log_softmax::<Axis<1>>() * self.one_hot.clone();
+        log.sum::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1)) * scale
+    }
+
+    /// The probability each row gives to its own class, `[batch, 1]`.
+    pub fn true_class_probability(&self, logits: Traced<E, D>) -> Traced<E, D> {
+        let rows = self.one_hot.shape().0;
+        let own = logits.softmax::<Axis<1>>() * self.one_hot.clone();
+        own.sum::<(usize,), Axis<1>>().reshape_like(&(rows, 1))
+    }
+}

@@ -1,0 +1,25 @@
+//! Data from a folder.
+
+use std::path::Path;
+
+use equilibria_core::prelude::*;
+
+use crate::data::{DataError, DataSet};
+use crate::model::DataSource;
+
+plugin! {
+    /// A folder of comma-separated files, `K_tr.csv` and `K_te.csv` for modality K = 1..N, `labels_tr.csv`, `labels_te.csv`.
+    ///
+    /// Optional: `classes.csv`, `modalities.csv`, `K_featname.csv`. No headers; one sample per row.
+    pub struct Folder: DataSource {
+        /// The folder; `--data DIR` overrides it.
+        pub path: String = ".".to_owned(),
+    }
+}
+
+#[typetag::serde(name = "folder")]
+impl DataSource for Folder {
+    fn load(&self) -> Result<DataSet, DataError> {
+        DataSet::from_folder(Path::new(&self.path))
+    }
+}

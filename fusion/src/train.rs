@@ -1,0 +1,265 @@
+//! Training and evaluation of a model on a data set.
+
+use equilibria_core::{from_host, Backend, Error, Matrix, Parameters, Report, Result, Scalar};
+use serde::Serialize;
+
+use crate::data::{batches, Split};
+use crate::experiment::Training;
+use crate::layers::optimizer::{clip_norm, gradient_norm, Optimizer};
+use crate::metrics::{ConfusionMatrix, Metrics};
+use crate::model::Model;
+use crate::pass::{Labels, Pass, Solve};
+
+/// Rows evaluated at a time.
+const EVALUATION_ROWS: usize = 256;
+
+/// What happened in one epoch: one row of `history.csv`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Epoch {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Mean training loss, with all auxiliary terms.
+    pub loss: f64,
+    /// Learning-rate factor of the schedule.
+    pub rate_factor: f64,
+    /// Validation accuracy in percent; `None` without validation rows.
+    pub validation_accuracy: Option<f64>,
+    /// Validation loss (cross-entropy); `None` without validation rows.
+    pub validation_loss: Option<f64>,
+    /// Forward solver steps per sample, mean over equilibria.
+    pub solver_steps: f64,
+    /// Largest relative residual of the forward solves.
+    pub residual: f64,
+    /// Share of forward solves that did not converge.
+    pub unconverged_fraction: f64,
+    /// Adjoint solver steps per sample, mean over equilibria.
+    pub adjoint_steps: f64,
+    /// Share of adjoint solves that did not converge.
+    pub adjoint_unconverged_fraction: f64,
+}
+
+/// A model's performance on some rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evaluation {
+    /// Accuracy and F1 scores, in percent.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// Cross-entropy, mean over rows.
+    pub loss: f64,
+    /// Forward solver steps per sample, mean over equilibria.
+    pub mean_solver_steps: f64,
+    /// Share of forward solves that did not converge.
+    pub unconverged_fraction: f64,
+}
+
+/// Sums over the solves of many passes.
+#[derive(Default)]
+struct Tally {
+    solves: usize,
+    steps: usize,
+    unconverged: usize,
+    residual: f64,
+}
+
+impl Tally {
+    fn add(&mut self, report: &Report) {
+        self.solves += report.samples.len();
+        self.steps += report.evaluations();
+        self.unconverged += report.unconverged();
+        let worst = report
+            .worst()
+            .map_or(0.0, |(_, sample)| sample.relative_residual);
+        self.residual = self.residual.max(worst);
+    }
+
+    fn mean_steps(&self) -> f64 {
+        self.steps as f64 / self.solves.max(1) as f64
+    }
+
+    fn unconverged_fraction(&self) -> f64 {
+        self.unconverged as f64 / self.solves.max(1) as f64
+    }
+}
+
+/// The rows of a split as tensors, one per modality.
+pub fn tensors<E: Scalar, D: Backend<E>>(device: &D, split: &Split) -> Result<Vec<Matrix<E, D>>> {
+    (split.modalities.iter())
+        .map(|table| {
+            let values = table.values.iter().map(|&value| E::of(value)).collect();
+            from_host(device, values, (table.rows(), table.columns))
+        })
+        .collect()
+}
+
+/// Evaluates a model on all rows of a split.
+pub fn evaluate<E: Scalar, D: Backend<E>>(
+    model: &Model<E, D>,
+    device: &D,
+    split: &Split,
+    classes: usize,
+) -> Result<Evaluation> {
+    let (mut tally, mut predictions, mut loss) = (Tally::default(), Vec::new(), 0.0);
+    let rows: Vec<usize> = (0..split.len()).collect();
+    for rows in rows.chunks(EVALUATION_ROWS) {
+        let part = split.select(rows);
+        let labels = Labels::new(device, &part.labels, classes)?;
+        let mut pass = Pass::evaluation();
+        let logits = model.logits(&tensors(device, &part)?, None, &mut pass)?;
+        pass.solves
+            .iter()
+            .for_each(|solve| tally.add(&solve.report));
+        let scores = logits.as_vec();
+        predictions.extend(scores.chunks(classes).map(|row| argmax(row)));
+        let entropy = pass.run(&logits, |logits| labels.cross_entropy(logits));
+        loss += entropy.as_vec()[0].wide() * rows.len() as f64;
+    }
+    let confusion =
+        ConfusionMatrix::new(&predictions, &split.labels, classes).map_err(|error| {
+            Error::Parse {
+                what: "predictions".to_owned(),
+                message: error.to_string(),
+            }
+        })?;
+    Ok(Evaluation {
+        metrics: confusion.metrics(),
+        loss: loss / split.len().max(1) as f64,
+        mean_solver_steps: tally.mean_steps(),
+        unconverged_fraction: tally.unconverged_fraction(),
+    })
+}
+
+fn argmax<E: Scalar>(row: &[E]) -> usize {
+    let start = (0, E::neg_infinity());
+    let best =
+        row.iter().enumerate().fold(
+            start,
+            |best, (index, &value)| {
+                if value > best.1 {
+                    (index, value)
+                } else {
+                    best
+                }
+            },
+        );
+    best.0
+}
+
+/// Trains `model` on `train`; with `validation` rows the parameters of the best epoch on them are kept (highest
+/// accuracy, then lowest loss), without them those of the last epoch. `observe` sees every epoch and may stop the run
+/// by returning an error.
+///
+/// Returns the number of the epoch whose parameters are kept.
+#[allow(clippy::too_many_arguments)]
+pub fn train<E: Scalar, D: Backend<E>>(
+    model: &mut Model<E, D>,
+    device: &D,
+    train: &Split,
+    validation: Option<&Split>,
+    classes: usize,
+    training: &Training,
+    seed: u64,
+    observe: &mut dyn FnMut(&Epoch) -> Result<()>,
+) -> Result<usize> {
+    let mut optimizer = Optimizer::new(training.optimizer.clone())?;
+    let mut kept: Option<(f64, f64, usize, Vec<Vec<E>>)> = None;
+    for epoch in 1..=training.epochs {
+        let rate_factor = training
+            .decay
+            .as_ref()
+            .map_or(1.0, |decay| decay.at(epoch - 1));
+        let mut record = run_epoch(
+            model,
+            device,
+            train,
+            classes,
+            training,
+            &mut optimizer,
+            seed,
+            epoch,
+            rate_factor,
+        )?;
+        if let Some(rows) = validation {
+            let evaluation = evaluate(model, device, rows, classes)?;
+            let (accuracy, loss) = (evaluation.metrics.accuracy, evaluation.loss);
+            record.validation_accuracy = Some(accuracy);
+            record.validation_loss = Some(loss);
+            let better = kept.as_ref().is_none_or(|(best, best_loss, ..)| {
+                accuracy > *best || (accuracy >= *best && loss < *best_loss)
+            });
+            if better {
+                let values = model.named().iter().map(|(_, t)| t.as_vec()).collect();
+                kept = Some((accuracy, loss, epoch, values));
+            }
+        }
+        observe(&record)?;
+    }
+    let Some((.., epoch, values)) = kept else {
+        return Ok(training.epochs);
+    };
+    let mut values = values.into_iter();
+    model.visit_mut("", &mut |_, tensor| {
+        if let Some(value) = values.next() {
+            tensor.copy_from(&value);
+        }
+    });
+    Ok(epoch)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn run_epoch<E: Scalar, D: Backend<E>>(
+    model: &mut Model<E, D>,
+    device: &D,
+    train: &Split,
+    classes: usize,
+    training: &Training,
+    optimizer: &mut Optimizer<E>,
+    seed: u64,
+    epoch: usize,
+    rate_factor: f64,
+) -> Result<Epoch> {
+    let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
+    let plan = batches(train.len(), training.batch, seed, epoch as u64);
+    for (step, rows) in plan.iter().enumerate() {
+        let part = train.select(rows);
+        let labels = Labels::new(device, &part.labels, classes)?;
+        let pass_seed = seed ^ ((epoch as u64) << 32 | step as u64).wrapping_mul(0x9E37_79B9);
+        let mut pass = Pass::training(pass_seed);
+        let logits = model.logits(&tensors(device, &part)?, Some(&labels), &mut pass)?;
+        let loss = pass.run(&logits, |logits| labels.cross_entropy(logits));
+        let (mut gradients, value, solves) = pass.backward(&loss)?;
+        total += value * rows.len() as f64;
+        for Solve {
+            report,
+            adjoint: outcome,
+            ..
+        } in solves
+        {
+            forward.add(&report);
+            if let Some(report) = outcome.take()? {
+                adjoint.add(&report);
+            }
+        }
+        let norm = gradient_norm(model, &mut gradients)?;
+        if !norm.is_finite() {
+            return Err(Error::NonFinite {
+                what: format!("the gradient of epoch {epoch}, step {step}"),
+                row: 0,
+                column: 0,
+            });
+        }
+        let clip = training.clip.map_or(1.0, |limit| clip_norm(norm, limit));
+        optimizer.step(model, &mut gradients, rate_factor, clip)?;
+    }
+    Ok(Epoch {
+        epoch,
+        loss: total / train.len().max(1) as f64,
+        rate_factor,
+        validation_accuracy: None,
+        validation_loss: None,
+        solver_steps: forward.mean_steps(),
+        residual: forward.residual,
+        unconverged_fraction: forward.unconverged_fraction(),
+        adjoint_steps: adjoint.mean_steps(),
+        adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
+    })
+}

@@ -1,0 +1,189 @@
+//! Contracts of all registered layers: a new layer is tested without an edit.
+
+use std::path::Path;
+
+use equilibria_core::dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::serde_json::{json, Value};
+use equilibria_core::testing::{check_kernel, perturb, random_matrix, relative_difference};
+use equilibria_core::{to_host, AnyLayer};
+use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
+
+/// State and input width; a multiple of the default number of groups, but not of the lanes of a vector register.
+const WIDTH: usize = 12;
+
+/// A layer with no parameter left at a special value.
+fn layer<E: Scalar>(config: &Value, width: usize) -> AnyLayer<E, Cpu>
+where
+    Cpu: Backend<E>,
+{
+    let device = Cpu::default();
+    let config = registry::make::<dyn LayerConfig>(config).expect("it parses");
+    let request = LayerRequest {
+        state: width,
+        inputs: &[width],
+        init: &mut Initializer::new(&device, 1),
+    };
+    let mut layer = <Cpu as Backend<E>>::build::<Layers>(&*config, request).expect("it builds");
+    perturb(&mut layer, 0.3, 2).expect("memory");
+    layer
+}
+
+/// All defaults, and options that change the map.
+fn configurations() -> Vec<Value> {
+    let plugins = registry::of_kind("layer").expect("layers are linked");
+    let mut all: Vec<Value> = plugins.into_iter().map(|plugin| plugin.default).collect();
+    all.push(json!({ "type": "residual-block", "skip": true }));
+    all.push(json!({ "type": "residual-block", "groups": 1 }));
+    all
+}
+
+#[test]
+fn every_kernel_agrees_with_its_step() {
+    let device = Cpu::default();
+    for config in configurations() {
+        for batch in [7, 33] {
+            let layer = layer::<f64>(&config, WIDTH);
+            let z = random_matrix(&device, (batch, WIDTH), 3).expect("a state");
+            let x = [random_matrix(&device, (batch, WIDTH), 4).expect("inputs")];
+            let difference = check_kernel(&layer, &z, &x).expect("both work");
+            // Sums of at most 33 · 12 terms, ε = 2e-16 each, through three normalizations.
+            assert!(
+                difference.is_none_or(|d| d < 1e-12),
+                "{config}: {difference:?}"
+            );
+        }
+    }
+}
+
+/// A layer that lost its kernel would pass the test above.
+#[test]
+fn both_layers_of_this_crate_have_kernels() {
+    let x = [random_matrix::<f64, _>(&Cpu::default(), (2, WIDTH), 4).expect("inputs")];
+    for config in configurations() {
+        assert!(
+            layer::<f64>(&config, WIDTH).kernel(&x).is_some(),
+            "{config}"
+        );
+    }
+}
+
+/// A check that cannot see a mistake is no check: the kernel of one layer, the step of another.
+#[test]
+fn the_kernel_check_sees_small_mistakes() {
+    #[derive(Clone)]
+    struct Wrong(AnyLayer<f64, Cpu>, AnyLayer<f64, Cpu>);
+
+    impl Parameters<f64, Cpu> for Wrong {
+        fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<f64, Cpu>)) {
+            self.0.visit(path, visitor);
+        }
+        fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<f64, Cpu>)) {
+            self.0.visit_mut(path, visitor);
+        }
+    }
+
+    // Only used in f64 on the CPU; `ImplicitLayer` fixes both here.
+    impl ImplicitLayer<f64, Cpu> for Wrong {
+        fn state_dim(&self) -> usize {
+            self.0.state_dim()
+        }
+        fn input_dims(&self) -> Vec<usize> {
+            self.0.input_dims()
+        }
+        fn step<T: AnyTape<f64, Cpu>>(
+            &self,
+            z: Matrix<f64, Cpu, T>,
+            x: &[Matrix<f64, Cpu>],
+        ) -> Result<Matrix<f64, Cpu, T>> {
+            self.0.step(z, x)
+        }
+        fn kernel(&self, x: &[Matrix<f64, Cpu>]) -> Option<Box<dyn Kernel<f64>>> {
+            self.1.kernel(x)
+        }
+    }
+
+    let device = Cpu::default();
+    let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
+    let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
+    let right = layer::<f64>(&json!({ "type": "residual-block" }), WIDTH);
+    let mut other = right.clone();
+    perturb(&mut other, 1e-6, 5).expect("memory");
+    let difference = check_kernel(&Wrong(right, other), &z, &x).expect("both work");
+    assert!(difference.is_some_and(|d| d > 1e-7), "{difference:?}");
+}
+
+#[test]
+fn single_precision_is_the_same_map() {
+    let device = Cpu::default();
+    for config in configurations() {
+        let (double, single) = (layer::<f64>(&config, WIDTH), layer::<f32>(&config, WIDTH));
+        let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
+        let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
+        let exact = to_host(&double.step(z, &x).expect("a value"));
+        let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
+        let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
+        let rounded = to_host(&single.step(z, &x).expect("a value"));
+        let rounded: Vec<f64> = rounded.into_iter().map(Scalar::wide).collect();
+        // ε = 1.2e-7, sums of 12 terms, three normalizations that divide by deviations of order 1.
+        assert!(relative_difference(&rounded, &exact) < 1e-5, "{config}");
+    }
+}
+
+#[test]
+fn every_file_is_one_layer_of_its_name() {
+    let plugins = registry::of_kind("layer").expect("linked");
+    for plugin in &plugins {
+        let stem = Path::new(plugin.file)
+            .file_stem()
+            .and_then(|stem| stem.to_str());
+        assert_eq!(stem, Some(plugin.name.as_str()), "{}", plugin.file);
+        let made = registry::make::<dyn LayerConfig>(&plugin.default).expect("it parses");
+        let text = equilibria_core::serde_json::to_value(&made).expect("serializable");
+        assert_eq!(text, plugin.default);
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plugins");
+    let files = std::fs::read_dir(folder).expect("the plugin folder");
+    assert_eq!(plugins.len(), files.count());
+}
+
+#[test]
+fn bad_requests_are_refused_by_name() {
+    let device = Cpu::default();
+    let refusal = |config: Value, state: usize, inputs: &[usize]| {
+        let config = registry::make::<dyn LayerConfig>(&config).expect("it parses");
+        let init = &mut Initializer::new(&device, 1);
+        let request = LayerRequest {
+            state,
+            inputs,
+            init,
+        };
+        let built = <Cpu as Backend<f64>>::build::<Layers>(&*config, request);
+        built.err().expect("refused").to_string()
+    };
+    let residual = || json!({ "type": "residual-block" });
+    assert_eq!(
+        refusal(residual(), 8, &[4]),
+        "`residual-block`: `inputs` must be one, as wide as the state, got [4]"
+    );
+    assert_eq!(
+        refusal(residual(), 6, &[6]),
+        "`group-norm`: `groups` must be a divisor of the width, got 4 for width 6"
+    );
+    assert_eq!(
+        refusal(
+            json!({ "type": "residual-block", "deviation": 0.0 }),
+            8,
+            &[8]
+        ),
+        "`residual-block`: `deviation` must be above 0, got 0"
+    );
+    assert_eq!(
+        refusal(json!({ "type": "affine-tanh", "gain": -1.0 }), 8, &[8]),
+        "`affine-tanh`: `gain` must be above 0, got -1"
+    );
+    assert_eq!(
+        refusal(json!({ "type": "affine-tanh" }), 8, &[8, 8]),
+        "`affine-tanh`: `inputs` must be one injected input, got 2 inputs"
+    );
+}

@@ -1,0 +1,77 @@
+//! The Jacobian penalty is an unbiased estimate of ‖J‖²_F / d.
+
+use std::sync::Arc;
+
+use equilibria_core::dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::testing::{random_matrix, AffineMap};
+use equilibria_core::{to_host, Equilibrium, StepOnly};
+use equilibria_solvers::regularizers::jacobian::Jacobian;
+
+const SPECTRUM: [f64; 4] = [0.9, -0.5, 0.3, 0.1];
+
+fn penalty<L: ImplicitLayer<f64, Cpu>>(layer: L, jacobian: Jacobian, batch: usize) -> f64 {
+    let device = Cpu::default();
+    let x = [random_matrix(&device, (batch, 4), 2).expect("inputs")];
+    let z = random_matrix(&device, (batch, 4), 3).expect("a state");
+    let solver = equilibria_solvers::solver("picard").expect("registered");
+    let backward = equilibria_solvers::backward("jacobian-free").expect("registered");
+    let mut equilibrium = Equilibrium::new(layer, solver, backward);
+    equilibrium.regularizers.push(Arc::new(jacobian));
+    let value = equilibrium.penalty(&z, &x, NoneTape, 11).expect("a value");
+    to_host(&value)[0]
+}
+
+#[test]
+fn its_mean_is_the_squared_frobenius_norm() {
+    let map = AffineMap::new(&Cpu::default(), &SPECTRUM, 1).expect("a map");
+    let (batch, probes, weight) = (40, 500, 0.25);
+    let jacobian = Jacobian {
+        weight,
+        probes,
+        step: 1e-3,
+    };
+    let square = |power| SPECTRUM.iter().map(|value| value.powi(power)).sum::<f64>();
+    // ‖Jε‖² has mean ‖J‖²_F and variance 2 ‖JᵀJ‖²_F; all batch · probes draws are independent.
+    let mean = weight * square(2) / 4.0;
+    let deviation = weight * (2.0 * square(4) / (batch * probes) as f64).sqrt() / 4.0;
+    let value = penalty(map.clone(), jacobian.clone(), batch);
+    assert!(
+        (value - mean).abs() < 4.0 * deviation,
+        "{value} is not {mean} ± {deviation}"
+    );
+    assert!(deviation < 0.02 * mean, "the test is sharp");
+    // Both paths draw the same probes; differences of size 1e-3 are known to ε / 1e-3.
+    let plain = penalty(StepOnly(map), jacobian, batch);
+    assert!(
+        (value - plain).abs() < 1e-11 * plain,
+        "{value} is not {plain}"
+    );
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let message = |jacobian: Jacobian| jacobian.validate().expect_err("out of range").to_string();
+    let good = Jacobian::default;
+    assert_eq!(
+        message(Jacobian {
+            weight: -1.0,
+            ..good()
+        }),
+        "`jacobian`: `weight` must be finite and at least 0, got -1"
+    );
+    assert_eq!(
+        message(Jacobian {
+            probes: 0,
+            ..good()
+        }),
+        "`jacobian`: `probes` must be at least 1, got 0"
+    );
+    assert_eq!(
+        message(Jacobian {
+            step: f64::NAN,
+            ..good()
+        }),
+        "`jacobian`: `step` must be finite and above 0, got NaN"
+    );
+}
