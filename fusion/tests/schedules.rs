@@ -1,0 +1,80 @@
+//! The two schedules of DEQ fusion agree, in value and in every gradient, and kernels agree with steps.
+
+use dfdx::prelude::*;
+use equilibria_core::testing::{check_kernel, random_matrix};
+use equilibria_core::{Backend, Matrix, Stop, Tolerance};
+use equilibria_fusion::deq::FuseBlock;
+use equilibria_fusion::fusions::deq::{Deq, Schedule};
+use equilibria_fusion::layers::Initializer;
+use equilibria_fusion::solvers::backward::implicit::Implicit;
+use equilibria_fusion::{FusionRequest, Fusions, Pass};
+
+const WIDTH: usize = 8;
+
+fn random(shape: (usize, usize), seed: u64) -> Matrix<f64, Cpu> {
+    random_matrix(&Cpu::default(), shape, seed).expect("a matrix")
+}
+
+fn gradients(schedule: Schedule, x: &[Matrix<f64, Cpu>]) -> Vec<Vec<f64>> {
+    let stop = Stop::at(Tolerance::relative(1e-13));
+    let config = Deq {
+        schedule,
+        deviation: 0.1,
+        stop: stop.clone(),
+        backward: Box::new(Implicit {
+            stop,
+            ..Implicit::default()
+        }),
+        ..Deq::default()
+    };
+    let mut init = Initializer::new(&Cpu::default(), 3);
+    let request = FusionRequest {
+        modalities: x.len(),
+        width: WIDTH,
+        init: &mut init,
+    };
+    let fusion = <Cpu as Backend<f64>>::build::<Fusions>(&config, request).expect("a fusion");
+    let mut pass = Pass::training(1);
+    let z = fusion.fuse(x, &mut pass).expect("an equilibrium");
+    let weights = random(*z.shape(), 7);
+    let loss = pass.run(&z, |z| {
+        (z * weights)
+            .sum::<Rank0, Axes2<0, 1>>()
+            .reshape_like(&(1, 1))
+    });
+    let (mut gradients, _, _) = pass.backward(&loss).expect("gradients");
+    let named = fusion.named();
+    let tensors = named.iter().map(|(_, tensor)| tensor).chain(x);
+    let mut all = vec![z.as_vec()];
+    for tensor in tensors {
+        gradients.get_or_alloc_mut(tensor).expect("room");
+        all.push(gradients.get(tensor).as_vec());
+    }
+    all
+}
+
+#[test]
+fn both_schedules_have_the_same_fixed_point_and_gradients() {
+    let x: Vec<_> = (0..3).map(|seed| random((5, WIDTH), seed)).collect();
+    let sequential = gradients(Schedule::Sequential, &x);
+    let joint = gradients(Schedule::Joint, &x);
+    for (a, b) in sequential.iter().flatten().zip(joint.iter().flatten()) {
+        assert!((a - b).abs() <= 1e-10, "{a} {b}");
+    }
+    assert!(sequential.iter().skip(1).flatten().any(|g| g.abs() > 1e-3));
+}
+
+#[test]
+fn kernels_of_the_fusion_layers_agree_with_their_steps() {
+    let mut init = Initializer::new(&Cpu::default(), 5);
+    // Groups of four: in a group of two the normalized values are ±1 whatever x is, so gradients are pure cancellation.
+    let mut fuse = FuseBlock::<f64, Cpu>::new(WIDTH, 3, 2, 0.2, &mut init).expect("a layer");
+    let (z, x) = (random((6, WIDTH), 1), [2, 3].map(|s| random((6, WIDTH), s)));
+    for gate in [true, false] {
+        fuse.gate = gate;
+        let worst = check_kernel(&fuse, &z, &x)
+            .expect("a check")
+            .expect("a kernel");
+        assert!(worst <= 1e-12, "gate {gate}: {worst}");
+    }
+}
