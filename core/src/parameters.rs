@@ -21,6 +21,16 @@ pub trait Parameters<E: Scalar, D: Backend<E>> {
         });
         all
     }
+
+    /// Gives every parameter new values, row-major, in the order of [`named`](Self::named).
+    fn assign(&mut self, values: Vec<Vec<E>>) {
+        let mut values = values.into_iter();
+        self.visit_mut("", &mut |_, tensor| {
+            if let Some(value) = values.next() {
+                tensor.copy_from(&value);
+            }
+        });
+    }
 }
 
 /// A parameter is the smallest thing that has one.

@@ -121,12 +121,7 @@ impl Checkpoint {
         for (name, tensor) in parameters.named() {
             values.push(self.value::<E>(&file, &name, *tensor.shape())?);
         }
-        let mut values = values.into_iter();
-        parameters.visit_mut("", &mut |_, tensor| {
-            if let Some(value) = values.next() {
-                tensor.copy_from(&value);
-            }
-        });
+        parameters.assign(values);
         Ok(())
     }
 

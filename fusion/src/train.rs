@@ -52,6 +52,20 @@ pub struct Evaluation {
     pub unconverged_fraction: f64,
 }
 
+impl std::fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "accuracy {:.2} %, weighted F1 {:.2} %, macro F1 {:.2} %; {:.1} solver steps, {:.2} % unconverged",
+            self.metrics.accuracy,
+            self.metrics.weighted_f1,
+            self.metrics.macro_f1,
+            self.mean_solver_steps,
+            100.0 * self.unconverged_fraction
+        )
+    }
+}
+
 /// Sums over the solves of many passes.
 #[derive(Default)]
 struct Tally {
@@ -196,12 +210,7 @@ pub fn train<E: Scalar, D: Backend<E>>(
     let Some((.., epoch, values)) = kept else {
         return Ok(training.epochs);
     };
-    let mut values = values.into_iter();
-    model.visit_mut("", &mut |_, tensor| {
-        if let Some(value) = values.next() {
-            tensor.copy_from(&value);
-        }
-    });
+    model.assign(values);
     Ok(epoch)
 }
 

@@ -44,14 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
         Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
     };
-    println!(
-        "test: accuracy {:.2} %, weighted F1 {:.2} %, macro F1 {:.2} %; {:.1} solver steps, {:.2} % unconverged",
-        result.metrics.accuracy,
-        result.metrics.weighted_f1,
-        result.metrics.macro_f1,
-        result.mean_solver_steps,
-        100.0 * result.unconverged_fraction
-    );
+    println!("test: {result}");
     if args.json {
         println!("{}", serde_json::json!(result));
     }

@@ -78,15 +78,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, data, &folder)?,
     };
     let place = folder.finish()?;
-    let metrics = &summary.test.metrics;
     println!(
-        "test: accuracy {:.2} %, weighted F1 {:.2} %, macro F1 {:.2} %; {:.1} solver steps, {:.2} % unconverged; \
-         {:.1} s; run folder {}",
-        metrics.accuracy,
-        metrics.weighted_f1,
-        metrics.macro_f1,
-        summary.test.mean_solver_steps,
-        100.0 * summary.test.unconverged_fraction,
+        "test: {}; {:.1} s; run folder {}",
+        summary.test,
         summary.seconds,
         place.display(),
     );

@@ -58,16 +58,10 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
         let fused = self.fuse.combine(self.fuse.purified(part(n), sum), &x[n]);
         let (_, tape) = z.split_tape();
         let (joint, rest) = append(joint, fused).split_tape();
-        let mut tape = tape;
-        tape = merge(tape, rest);
-        Ok(joint.put_tape(tape))
+        Ok(joint.put_tape(tape.merge(rest)))
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
         JointKernel::new(self, x).map(|kernel| Box::new(kernel) as Box<dyn Kernel<E>>)
     }
-}
-
-fn merge<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(first: T, second: T) -> T {
-    first.merge(second)
 }
