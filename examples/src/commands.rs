@@ -4,3 +4,4 @@ pub mod describe;
 pub mod evaluate;
 pub mod plugins;
 pub mod train;
+pub mod verify;

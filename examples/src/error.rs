@@ -60,6 +60,14 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A golden folder that cannot be compared with.
+    #[error("{}: {message}", path.display())]
+    Golden {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and with which array.
+        message: String,
+    },
     /// A saved model and the data do not belong together.
     #[error("{what}: the model was trained on {expected}, the data has {got}")]
     DataMismatch {
@@ -78,6 +86,14 @@ impl Error {
         move |source| Self::Io {
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// A golden file that cannot be compared with.
+    pub fn golden(path: &Path, message: impl ToString) -> Self {
+        Self::Golden {
+            path: path.to_owned(),
+            message: message.to_string(),
         }
     }
 }

@@ -1,18 +1,19 @@
-//! The `equilibria` program: train and evaluate DEQ-fusion models, and list plugins.
+//! The `equilibria` program: train, evaluate and verify DEQ-fusion models, and list plugins.
 //!
-//! Exit status: 0 success, 2 bad input or usage.
+//! Exit status: 0 success, 1 a verification that fails, 2 bad input or usage.
 
 mod commands;
 mod config;
 mod digits;
 mod error;
+mod golden;
 mod run_folder;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Deep equilibrium multimodal fusion: train, evaluate, list plugins.
+/// Deep equilibrium multimodal fusion: train, evaluate, verify, list plugins.
 #[derive(Parser)]
 #[command(name = "equilibria", version, about, arg_required_else_help = true)]
 struct Cli {
@@ -26,6 +27,8 @@ enum Command {
     Train(commands::train::Args),
     /// Evaluate a trained model on the test rows
     Evaluate(commands::evaluate::Args),
+    /// Compare with the arrays of a reference implementation
+    Verify(commands::verify::Args),
     /// List all plugins
     Plugins(commands::plugins::Args),
     /// Show the documentation and default configuration of a plugin
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => commands::train::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
         Command::Plugins(args) => commands::plugins::run(&args),
         Command::Describe(args) => commands::describe::run(&args),
     };

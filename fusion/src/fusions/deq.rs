@@ -156,6 +156,60 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         }
     }
 
+    /// The equilibrium `z_1*, …, z_N*, z_fuse*` of eq. 14, each `[batch, width]`.
+    ///
+    /// `x_fuse` is a variable of its own here: for x_fuse = Σ_i w_i x_i, compute it in the same pass.
+    pub fn states(
+        &self,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        match self.schedule {
+            Schedule::Sequential => self.solve_in_turn(x, x_fuse, pass),
+            Schedule::Joint => self.solve_jointly(x, x_fuse, pass),
+        }
+    }
+
+    fn solve_jointly(
+        &self,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        let d = self.output_dim();
+        let inputs = [x, &[x_fuse]].concat();
+        let z = self.solve("joint".to_owned(), self.joint(), &inputs, 1.0, pass)?;
+        let mut part = |part: usize| {
+            let columns = part * d..(part + 1) * d;
+            pass.run(&z, |z| z.slice((.., columns)).realize())
+        };
+        Ok((0..=x.len()).map(&mut part).collect())
+    }
+
+    fn solve_in_turn(
+        &self,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        let share = 1.0 / (x.len() + 1) as f64;
+        let mut states = Vec::with_capacity(x.len() + 1);
+        let mut sum: Option<Matrix<E, D>> = None;
+        for (index, (theta, x)) in self.theta.iter().zip(x.chunks(1)).enumerate() {
+            let name = format!("theta.{}", index + 1);
+            let z = self.solve(name, theta.clone(), x, share, pass)?;
+            sum = Some(match sum {
+                Some(sum) => pass.run(&sum, |sum| sum + z.clone()),
+                None => z.clone(),
+            });
+            states.push(z);
+        }
+        let inputs = [sum.unwrap_or_else(|| x_fuse.clone()), x_fuse];
+        states.push(self.solve("fuse".to_owned(), self.fuse.clone(), &inputs, share, pass)?);
+        Ok(states)
+    }
+
     fn solve<L: ImplicitLayer<E, D>>(
         &self,
         name: String,
@@ -194,30 +248,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
 
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
         let x_fuse = weighted_sum(&self.w, x, pass);
-        let (n, d) = (self.theta.len(), self.output_dim());
-        if self.schedule == Schedule::Joint {
-            let mut inputs = x.to_vec();
-            inputs.push(x_fuse);
-            let z = self.solve("joint".to_owned(), self.joint(), &inputs, 1.0, pass)?;
-            return Ok(pass.run(&z, |z| z.slice((.., n * d..(n + 1) * d)).realize()));
-        }
-        let share = 1.0 / (n + 1) as f64;
-        let mut sum: Option<Matrix<E, D>> = None;
-        for (index, (theta, x)) in self.theta.iter().zip(x.chunks(1)).enumerate() {
-            let name = format!("theta.{}", index + 1);
-            let z = self.solve(name, theta.clone(), x, share, pass)?;
-            sum = Some(match sum {
-                Some(sum) => pass.run(&sum, |sum| sum + z),
-                None => z,
-            });
-        }
-        let sum = sum.unwrap_or_else(|| x_fuse.clone());
-        self.solve(
-            "fuse".to_owned(),
-            self.fuse.clone(),
-            &[sum, x_fuse],
-            share,
-            pass,
-        )
+        let mut states = self.states(x, x_fuse, pass)?;
+        Ok(states.swap_remove(x.len()))
     }
 }
