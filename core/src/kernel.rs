@@ -19,8 +19,8 @@ pub trait KernelBlock<E: Scalar> {
     /// `out = f(z)`.
     fn apply(&mut self, z: &[E], out: &mut [E]);
 
-    /// Remembers what [`pull_back`](Self::pull_back) needs at `z`.
-    fn linearize(&mut self, z: &[E]);
+    /// `out = f(z)`, and remembers what [`pull_back`](Self::pull_back) needs at `z`.
+    fn linearize(&mut self, z: &[E], out: &mut [E]);
 
     /// `out = (∂f/∂z)ᵀ u` at the linearization point; with `gradients`, also adds `(∂f/∂θ)ᵀ u` and `(∂f/∂x)ᵀ u`.
     fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>);

@@ -64,7 +64,7 @@ impl KernelBlock<f64> for Lines {
         }
     }
 
-    fn linearize(&mut self, _: &[f64]) {}
+    fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
 
     fn pull_back(&mut self, _: &[f64], _: &mut [f64], _: Option<&mut KernelGradients<f64>>) {}
 

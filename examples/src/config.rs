@@ -1,12 +1,33 @@
 //! Reads the configuration of a run: a TOML file, overrides from the command line, and checks that name the key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use equilibria_core::registry;
+use equilibria_fusion::data::DataSet;
+use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+
+/// The option that takes the place of the configured data.
+#[derive(clap::Args)]
+pub struct DataArgs {
+    /// Use this folder instead of the configured data
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// Reads the data; a folder from the command line enters the configuration.
+    pub fn load(&self, experiment: &mut Experiment) -> Result<DataSet> {
+        if let Some(path) = &self.data {
+            let path = path.display().to_string();
+            experiment.data = Box::new(Folder { path });
+        }
+        Ok(experiment.data.load()?)
+    }
+}
 
 /// Reads and checks a configuration; `overrides` are `key.path=value` with TOML values (bare words are strings).
 pub fn read(path: &Path, overrides: &[String]) -> Result<Experiment> {
@@ -25,10 +46,14 @@ pub fn read(path: &Path, overrides: &[String]) -> Result<Experiment> {
 /// Checks and parses a configuration.
 pub fn parse(config: &Value, origin: &str) -> Result<Experiment> {
     check_plugins(config, origin)?;
+    // Names the key, which the message of serde alone does not.
     let experiment: Experiment =
-        serde_json::from_value(config.clone()).map_err(|error| Error::Config {
-            origin: origin.to_owned(),
-            message: error.to_string(),
+        serde_path_to_error::deserialize(config).map_err(|error| Error::Config {
+            origin: match error.path().to_string().as_str() {
+                "." => origin.to_owned(),
+                path => format!("{origin}: {path}"),
+            },
+            message: error.inner().to_string(),
         })?;
     experiment.validate().map_err(|error| Error::Config {
         origin: origin.to_owned(),

@@ -89,6 +89,112 @@ fn a_saved_model_has_the_metrics_of_its_training_run() {
     );
 }
 
+/// A folder of two modalities with the given numbers of columns, two classes, and a config that trains on it.
+fn small_data(columns: [usize; 2]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    for (split, rows) in [("tr", 12), ("te", 4)] {
+        for (index, columns) in columns.into_iter().enumerate() {
+            let cell = |row: usize, column: usize| ((7 * row + 3 * column) % 5).to_string();
+            let row = |row| {
+                (0..columns)
+                    .map(|c| cell(row, c))
+                    .collect::<Vec<_>>()
+                    .join(",")
+                    + "\n"
+            };
+            write(
+                &format!("{}_{split}.csv", index + 1),
+                (0..rows).map(row).collect(),
+            );
+        }
+        let label = |row: usize| format!("{}\n", row % 2);
+        write(
+            &format!("labels_{split}.csv"),
+            (0..rows).map(label).collect(),
+        );
+    }
+    write(
+        "config.toml",
+        r#"
+            data = { type = "folder" }
+            backbone = { type = "encoder", hidden = 8 }
+            fusion = { type = "deq" }
+            training = { epochs = 1, batch = 4, optimizer = { type = "adam" } }
+        "#
+        .to_owned(),
+    );
+    folder
+}
+
+/// Trains on the folder; the run goes to `run` inside it.
+fn train_on(data: &tempfile::TempDir, more: &[&str]) -> Vec<String> {
+    let at = |name: &str| data.path().join(name).display().to_string();
+    let folder = data.path().display().to_string();
+    let mut arguments = vec!["train".to_owned(), at("config.toml")];
+    arguments.extend(["--data".to_owned(), folder, "--out".to_owned(), at("run")]);
+    arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+    arguments
+}
+
+fn borrowed(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn bad_data_is_refused_and_nothing_is_left() {
+    let data = small_data([3, 2]);
+    std::fs::remove_file(data.path().join("2_tr.csv")).expect("removed");
+    let message = refusal(&borrowed(&train_on(&data, &[])));
+    assert!(message.contains("2_tr.csv is missing"), "{message}");
+
+    let data = small_data([3, 2]);
+    std::fs::write(data.path().join("1_te.csv"), "1,2,3\n1,2,x\n").expect("written");
+    let message = refusal(&borrowed(&train_on(&data, &[])));
+    assert!(message.contains("1_te.csv, row 2, column 3"), "{message}");
+    let left = std::fs::read_dir(data.path()).expect("a folder").flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().starts_with("run")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused() {
+    let data = small_data([3, 2]);
+    // A folder below a file can be made by no one, not even by the superuser.
+    let out = data.path().join("config.toml/run").display().to_string();
+    let mut arguments = train_on(&data, &[]);
+    arguments[5] = out.clone();
+    let message = refusal(&borrowed(&arguments));
+    assert!(message.contains(&out), "{message}");
+}
+
+#[test]
+fn a_model_is_refused_data_of_another_shape() {
+    let (data, other) = (small_data([3, 2]), small_data([3, 4]));
+    let trained = equilibria(&borrowed(&train_on(&data, &[])));
+    assert!(
+        trained.status.success(),
+        "{}",
+        String::from_utf8_lossy(&trained.stderr)
+    );
+    let run = data.path().join("run").display().to_string();
+    let message = refusal(&[
+        "evaluate",
+        &run,
+        "--data",
+        &other.path().display().to_string(),
+    ]);
+    for part in ["model.safetensors", "features [3, 2]", "features [3, 4]"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
 #[test]
 fn bad_configuration_is_refused_by_key() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -112,6 +218,11 @@ fn bad_configuration_is_refused_by_key() {
             ["`relative` must be", "got -1"],
         ),
         ("training.epoch=3", ["unknown field `epoch`", "`epochs`"]),
+        ("training.epochs=-3", ["training.epochs", "invalid value"]),
+        (
+            "training.optimizer.rat=1",
+            ["training.optimizer", "unknown field `rat`"],
+        ),
     ] {
         let message = refusal(&[
             "train",

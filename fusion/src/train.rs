@@ -8,7 +8,7 @@ use crate::experiment::Training;
 use crate::layers::optimizer::{clip_norm, gradient_norm, Optimizer};
 use crate::metrics::{ConfusionMatrix, Metrics};
 use crate::model::Model;
-use crate::pass::{Labels, Pass, Solve};
+use crate::pass::{Labels, Pass};
 
 /// Rows evaluated at a time.
 const EVALUATION_ROWS: usize = 256;
@@ -158,117 +158,116 @@ fn argmax<E: Scalar>(row: &[E]) -> usize {
     best.0
 }
 
-/// Trains `model` on `train`; with `validation` rows the parameters of the best epoch on them are kept (highest
-/// accuracy, then lowest loss), without them those of the last epoch. `observe` sees every epoch and may stop the run
-/// by returning an error.
-///
-/// Returns the number of the epoch whose parameters are kept.
-#[allow(clippy::too_many_arguments)]
-pub fn train<E: Scalar, D: Backend<E>>(
-    model: &mut Model<E, D>,
-    device: &D,
-    train: &Split,
-    validation: Option<&Split>,
-    classes: usize,
-    training: &Training,
-    seed: u64,
-    observe: &mut dyn FnMut(&Epoch) -> Result<()>,
-) -> Result<usize> {
-    let mut optimizer = Optimizer::new(training.optimizer.clone())?;
-    let mut kept: Option<(f64, f64, usize, Vec<Vec<E>>)> = None;
-    for epoch in 1..=training.epochs {
-        let rate_factor = training
-            .decay
-            .as_ref()
-            .map_or(1.0, |decay| decay.at(epoch - 1));
-        let mut record = run_epoch(
-            model,
-            device,
-            train,
-            classes,
-            training,
-            &mut optimizer,
-            seed,
-            epoch,
-            rate_factor,
-        )?;
-        if let Some(rows) = validation {
-            let evaluation = evaluate(model, device, rows, classes)?;
-            let (accuracy, loss) = (evaluation.metrics.accuracy, evaluation.loss);
-            record.validation_accuracy = Some(accuracy);
-            record.validation_loss = Some(loss);
-            let better = kept.as_ref().is_none_or(|(best, best_loss, ..)| {
-                accuracy > *best || (accuracy >= *best && loss < *best_loss)
-            });
-            if better {
-                let values = model.named().iter().map(|(_, t)| t.as_vec()).collect();
-                kept = Some((accuracy, loss, epoch, values));
-            }
-        }
-        observe(&record)?;
-    }
-    let Some((.., epoch, values)) = kept else {
-        return Ok(training.epochs);
-    };
-    model.assign(values);
-    Ok(epoch)
+/// Trains a model.
+pub struct Trainer<'a, E: Scalar, D: Backend<E>> {
+    /// The model; its parameters change.
+    pub model: &'a mut Model<E, D>,
+    /// The device of the model.
+    pub device: &'a D,
+    /// Number of classes.
+    pub classes: usize,
+    /// How it is trained.
+    pub training: &'a Training,
+    /// Seed of batches, dropout and probes.
+    pub seed: u64,
 }
 
-#[allow(clippy::too_many_arguments)]
-fn run_epoch<E: Scalar, D: Backend<E>>(
-    model: &mut Model<E, D>,
-    device: &D,
-    train: &Split,
-    classes: usize,
-    training: &Training,
-    optimizer: &mut Optimizer<E>,
-    seed: u64,
+/// The parameters of the best epoch so far.
+struct Best<E> {
     epoch: usize,
-    rate_factor: f64,
-) -> Result<Epoch> {
-    let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
-    let plan = batches(train.len(), training.batch, seed, epoch as u64);
-    for (step, rows) in plan.iter().enumerate() {
-        let part = train.select(rows);
-        let labels = Labels::new(device, &part.labels, classes)?;
-        let pass_seed = seed ^ ((epoch as u64) << 32 | step as u64).wrapping_mul(0x9E37_79B9);
-        let mut pass = Pass::training(pass_seed);
-        let logits = model.logits(&tensors(device, &part)?, Some(&labels), &mut pass)?;
-        let loss = pass.run(&logits, |logits| labels.cross_entropy(logits));
-        let (mut gradients, value, solves) = pass.backward(&loss)?;
-        total += value * rows.len() as f64;
-        for Solve {
-            report,
-            adjoint: outcome,
-            ..
-        } in solves
-        {
-            forward.add(&report);
-            if let Some(report) = outcome.take()? {
-                adjoint.add(&report);
+    accuracy: f64,
+    loss: f64,
+    values: Vec<Vec<E>>,
+}
+
+impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
+    /// Trains on `rows`; with `validation` rows the parameters of the best epoch on them are kept (highest accuracy,
+    /// then lowest loss), without them those of the last epoch. `observe` sees every epoch and may stop the run by
+    /// returning an error.
+    ///
+    /// Returns the number of the epoch whose parameters are kept.
+    pub fn run(
+        &mut self,
+        rows: &Split,
+        validation: Option<&Split>,
+        observe: &mut dyn FnMut(&Epoch) -> Result<()>,
+    ) -> Result<usize> {
+        let mut optimizer = Optimizer::new(self.training.optimizer.clone())?;
+        let mut best: Option<Best<E>> = None;
+        for epoch in 1..=self.training.epochs {
+            let mut record = self.epoch(epoch, rows, &mut optimizer)?;
+            if let Some(validation) = validation {
+                let evaluation = evaluate(self.model, self.device, validation, self.classes)?;
+                let (accuracy, loss) = (evaluation.metrics.accuracy, evaluation.loss);
+                record.validation_accuracy = Some(accuracy);
+                record.validation_loss = Some(loss);
+                let better = best.as_ref().is_none_or(|best| {
+                    accuracy > best.accuracy || (accuracy >= best.accuracy && loss < best.loss)
+                });
+                if better {
+                    let named = self.model.named();
+                    best = Some(Best {
+                        epoch,
+                        accuracy,
+                        loss,
+                        values: named.iter().map(|(_, t)| t.as_vec()).collect(),
+                    });
+                }
             }
+            observe(&record)?;
         }
-        let norm = gradient_norm(model, &mut gradients)?;
-        if !norm.is_finite() {
-            return Err(Error::NonFinite {
-                what: format!("the gradient of epoch {epoch}, step {step}"),
-                row: 0,
-                column: 0,
-            });
-        }
-        let clip = training.clip.map_or(1.0, |limit| clip_norm(norm, limit));
-        optimizer.step(model, &mut gradients, rate_factor, clip)?;
+        let Some(best) = best else {
+            return Ok(self.training.epochs);
+        };
+        self.model.assign(best.values);
+        Ok(best.epoch)
     }
-    Ok(Epoch {
-        epoch,
-        loss: total / train.len().max(1) as f64,
-        rate_factor,
-        validation_accuracy: None,
-        validation_loss: None,
-        solver_steps: forward.mean_steps(),
-        residual: forward.residual,
-        unconverged_fraction: forward.unconverged_fraction(),
-        adjoint_steps: adjoint.mean_steps(),
-        adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
-    })
+
+    /// One pass over `rows`.
+    fn epoch(&mut self, epoch: usize, rows: &Split, optimizer: &mut Optimizer<E>) -> Result<Epoch> {
+        let decay = self.training.decay.as_ref();
+        let rate_factor = decay.map_or(1.0, |decay| decay.at(epoch - 1));
+        let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
+        let plan = batches(rows.len(), self.training.batch, self.seed, epoch as u64);
+        for (step, batch) in plan.iter().enumerate() {
+            let part = rows.select(batch);
+            let labels = Labels::new(self.device, &part.labels, self.classes)?;
+            let x = tensors(self.device, &part)?;
+            let step_seed = (epoch as u64) << 32 | step as u64;
+            let mut pass = Pass::training(self.seed ^ step_seed.wrapping_mul(0x9E37_79B9));
+            let logits = self.model.logits(&x, Some(&labels), &mut pass)?;
+            let loss = pass.run(&logits, |logits| labels.cross_entropy(logits));
+            let (mut gradients, value, solves) = pass.backward(&loss)?;
+            total += value * batch.len() as f64;
+            for solve in solves {
+                forward.add(&solve.report);
+                if let Some(report) = solve.adjoint.take()? {
+                    adjoint.add(&report);
+                }
+            }
+            let norm = gradient_norm(self.model, &mut gradients)?;
+            if !norm.is_finite() {
+                return Err(Error::NonFinite {
+                    what: format!("the gradient of epoch {epoch}, step {step}"),
+                    row: 0,
+                    column: 0,
+                });
+            }
+            let clip = self.training.clip;
+            let clip = clip.map_or(1.0, |limit| clip_norm(norm, limit));
+            optimizer.step(self.model, &mut gradients, rate_factor, clip)?;
+        }
+        Ok(Epoch {
+            epoch,
+            loss: total / rows.len().max(1) as f64,
+            rate_factor,
+            validation_accuracy: None,
+            validation_loss: None,
+            solver_steps: forward.mean_steps(),
+            residual: forward.residual,
+            unconverged_fraction: forward.unconverged_fraction(),
+            adjoint_steps: adjoint.mean_steps(),
+            adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
+        })
+    }
 }

@@ -1,10 +1,12 @@
 //! The two schedules of DEQ fusion agree, in value and in every gradient, and kernels agree with steps.
 
 use dfdx::prelude::*;
-use equilibria_core::testing::{check_kernel, random_matrix};
-use equilibria_core::{Backend, Matrix, Stop, Tolerance};
-use equilibria_fusion::deq::FuseBlock;
+use equilibria_core::testing::{check_kernel, perturb, random_matrix};
+use equilibria_core::{AnyLayer, Backend, Matrix, Stop, Tolerance};
+use equilibria_fusion::deq::{FuseBlock, JointLayer};
 use equilibria_fusion::fusions::deq::{Deq, Schedule};
+use equilibria_fusion::layers::modules::{GroupNorm, Linear};
+use equilibria_fusion::layers::plugins::residual_block::ResidualBlock;
 use equilibria_fusion::layers::Initializer;
 use equilibria_fusion::solvers::backward::implicit::Implicit;
 use equilibria_fusion::{FusionRequest, Fusions, Pass};
@@ -76,5 +78,30 @@ fn kernels_of_the_fusion_layers_agree_with_their_steps() {
             .expect("a check")
             .expect("a kernel");
         assert!(worst <= 1e-12, "gate {gate}: {worst}");
+        let theta = (1..=3).map(|_| {
+            let [hat, tilde] = [(); 2].map(|()| Linear::normal(WIDTH, WIDTH, 0.2, &mut init));
+            let mut norm = || GroupNorm::new(WIDTH, 2, &mut init).expect("a layer");
+            let [gn1, gn2, gn3] = [norm(), norm(), norm()];
+            let [hat, tilde] = [hat, tilde].map(|linear| linear.expect("a layer"));
+            let skip = false;
+            AnyLayer::new(ResidualBlock {
+                hat,
+                tilde,
+                gn1,
+                gn2,
+                gn3,
+                skip,
+            })
+        });
+        let mut joint = JointLayer {
+            theta: theta.collect(),
+            fuse: fuse.clone(),
+        };
+        perturb(&mut joint, 0.1, 4).expect("memory");
+        let z = random((6, 4 * WIDTH), 1);
+        let x = [2, 3, 4, 5].map(|seed| random((6, WIDTH), seed));
+        let worst = check_kernel(&joint, &z, &x).expect("a check");
+        let worst = worst.expect("a kernel");
+        assert!(worst <= 1e-12, "joint, gate {gate}: {worst}");
     }
 }

@@ -217,11 +217,10 @@ fn the_gradient_of_the_jacobian_penalty_is_exact() {
         let jacobian = Jacobian {
             weight: 0.7,
             probes: 2,
-            step: 1e-3,
+            step: 1e-5,
         };
         equilibrium.regularizers.push(Arc::new(jacobian));
-        // The penalty is the square of a difference quotient known to ε / 1e-3 = 2e-13: differences over STEP are good
-        // to 1e-8.
+        // The penalty is exact; the difference inside its gradient is wrong by h² = 1e-10 and ε / h = 2e-11.
         let error = central_difference(&equilibrium, &[matrix(5)], STEP, |equilibrium, x| {
             let penalty = equilibrium.penalty(&z, x, OwnedTape::default(), 13)?;
             Ok((penalty * 2.0).sum())

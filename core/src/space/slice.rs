@@ -174,7 +174,8 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
 impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
     fn linearize(&mut self, z: Slot) -> Result<()> {
         let len = self.len();
-        self.kernel.linearize(&self.slots[z.0][..len]);
+        self.kernel
+            .linearize(&self.slots[z.0][..len], &mut self.scratch[..len]);
         Ok(())
     }
 

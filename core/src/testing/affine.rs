@@ -131,8 +131,9 @@ impl<E: Scalar> KernelBlock<E> for AffineBlock<'_, E> {
         }
     }
 
-    fn linearize(&mut self, z: &[E]) {
+    fn linearize(&mut self, z: &[E], out: &mut [E]) {
         self.z[..z.len()].copy_from_slice(z);
+        self.apply(z, out);
     }
 
     fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>) {

@@ -59,12 +59,17 @@ fn compare<L: ImplicitLayer<f64, Cpu>>(
     let block = kernel.block(rows.clone());
     let mut slices = SliceSpace::new(block, layer.state_dim(), rows.clone(), gradients);
     let mut seen = observe(&mut slices, &z)?;
+    let mut value = vec![0.0; z.len()];
+    kernel.block(rows.clone()).linearize(&z, &mut value);
+    seen.insert(0, value);
     let gradients = slices.into_gradients();
     seen.extend(gradients.parameters.into_iter().chain(gradients.inputs));
 
     let device = Cpu::default();
     let mut tensors = TensorSpace::new(layer, device, &inputs, rows.len());
     let mut expected = observe(&mut tensors, &z)?;
+    // The value that `linearize` leaves is the one `apply` leaves, which comes first.
+    expected.insert(0, expected[0].clone());
     let gradients = tensors.into_gradients();
     let shapes = parameters.into_iter().chain(inputs.iter().map(zeros));
     let pulled = gradients.parameters.into_iter().chain(gradients.inputs);

@@ -7,11 +7,10 @@ use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, CheckpointError};
 use equilibria_fusion::data::{DataSet, MinMax};
-use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::train::{evaluate, Evaluation};
 use equilibria_fusion::{Dtype, Experiment};
 
-use crate::config;
+use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
 
 /// Arguments of `evaluate`.
@@ -19,9 +18,8 @@ use crate::error::{Error, Result};
 pub struct Args {
     /// The run folder
     run: PathBuf,
-    /// Evaluate on this folder instead of the configured data
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
     /// Print the metrics as one JSON object on the last line
     #[arg(long)]
     json: bool,
@@ -34,12 +32,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let origin = path.display().to_string();
     let config = metadata::<serde_json::Value>(&saved, "config", &origin)?;
     let mut experiment = config::parse(&config, &origin)?;
-    if let Some(path) = &args.data {
-        experiment.data = Box::new(Folder {
-            path: path.display().to_string(),
-        });
-    }
-    let data = experiment.data.load()?;
+    let data = args.data.load(&mut experiment)?;
     let result = match experiment.dtype {
         Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
         Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,

@@ -8,12 +8,11 @@ use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Metadata};
 use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax};
-use equilibria_fusion::sources::folder::Folder;
-use equilibria_fusion::train::{evaluate, train, Epoch, Evaluation};
+use equilibria_fusion::train::{evaluate, Epoch, Evaluation, Trainer};
 use equilibria_fusion::{Dtype, Experiment};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::config;
+use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
 use crate::run_folder::RunFolder;
 
@@ -22,9 +21,8 @@ use crate::run_folder::RunFolder;
 pub struct Args {
     /// The configuration, a TOML file
     config: PathBuf,
-    /// Train on this folder instead of the configured data
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
     /// The run folder to write [default: a new one under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -62,12 +60,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(seed) = args.seed {
         experiment.seed = seed;
     }
-    if let Some(path) = &args.data {
-        experiment.data = Box::new(Folder {
-            path: path.display().to_string(),
-        });
-    }
-    let data = experiment.data.load()?;
+    let data = args.data.load(&mut experiment)?;
     let name = args
         .config
         .file_stem()
@@ -112,21 +105,20 @@ fn run_on<E: Scalar, D: Backend<E>>(
 
     let bar = progress_bar(training.epochs as u64);
     let mut history: Vec<Epoch> = Vec::with_capacity(training.epochs);
-    let best_epoch = train(
-        &mut model,
+    let mut trainer = Trainer {
+        model: &mut model,
         device,
-        &rows,
-        (!validation.is_empty()).then_some(&validation),
         classes,
         training,
-        experiment.seed,
-        &mut |epoch| {
-            bar.set_message(message(epoch));
-            bar.inc(1);
-            history.push(epoch.clone());
-            Ok(())
-        },
-    )?;
+        seed: experiment.seed,
+    };
+    let validation = (!validation.is_empty()).then_some(&validation);
+    let best_epoch = trainer.run(&rows, validation, &mut |epoch| {
+        bar.set_message(message(epoch));
+        bar.inc(1);
+        history.push(epoch.clone());
+        Ok(())
+    })?;
     bar.finish();
     let test = evaluate(&model, device, &data.test, classes)?;
     let mean = |value: fn(&Epoch) -> f64| {

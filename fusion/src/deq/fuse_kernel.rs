@@ -191,7 +191,7 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
         self.kernel.gn.forward(out);
     }
 
-    fn linearize(&mut self, z: &[E]) {
+    fn linearize(&mut self, z: &[E], out: &mut [E]) {
         let (k, len) = (self.kernel, z.len());
         self.z[..len].copy_from_slice(z);
         let (mut gate, mut purified) = (
@@ -200,13 +200,11 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
         );
         self.purify(z, &mut gate[..len], &mut purified[..len]);
         (self.gate, self.purified) = (gate, purified);
-        let out = &mut self.rectified[..len];
         k.fuse.forward(&self.purified[..len], out);
         add(out, &self.x_fuse);
         relu(out);
-        let value = &mut self.scratch[..len];
-        value.copy_from_slice(out);
-        k.gn.forward_recorded(value, &mut self.norm);
+        self.rectified[..len].copy_from_slice(out);
+        k.gn.forward_recorded(out, &mut self.norm);
     }
 
     fn pull_back(

@@ -88,44 +88,38 @@ fn put<E: Scalar>(joint: &mut [E], parts: usize, dim: usize, part: usize, values
 }
 
 impl<E: Scalar> JointRows<'_, E> {
-    /// Runs every f_θ, through `visit` for what else is to be done with its state, and injects the sum into f_fuse.
-    fn modalities(
+    /// Runs every part in turn by `run`, which is `apply` or `linearize`.
+    fn run(
         &mut self,
         joint: &[E],
-        mut visit: impl FnMut(&mut dyn KernelBlock<E>, usize, &[E], &[E]),
+        out: &mut [E],
+        run: impl Fn(&mut dyn KernelBlock<E>, &[E], &mut [E]),
     ) {
-        let parts = self.theta.len() + 1;
+        let (parts, dim) = (self.theta.len() + 1, self.dim);
         let len = joint.len() / parts;
-        let (z, value, sum) = (
-            &mut self.z[..len],
-            &mut self.value[..len],
-            &mut self.sum[..len],
-        );
+        let (z, value) = (&mut self.z[..len], &mut self.value[..len]);
+        let sum = &mut self.sum[..len];
         sum.fill(E::zero());
         for (part, theta) in self.theta.iter_mut().enumerate() {
-            take(joint, parts, self.dim, part, z);
-            theta.apply(z, value);
+            take(joint, parts, dim, part, z);
+            run(&mut **theta, z, value);
             add(sum, value);
-            visit(&mut **theta, part, z, value);
+            put(out, parts, dim, part, value);
         }
         self.fuse.set_sum(sum);
-        take(joint, parts, self.dim, parts - 1, z);
+        take(joint, parts, dim, parts - 1, z);
+        run(&mut self.fuse, z, value);
+        put(out, parts, dim, parts - 1, value);
     }
 }
 
 impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
     fn apply(&mut self, joint: &[E], out: &mut [E]) {
-        let (parts, dim) = (self.theta.len() + 1, self.dim);
-        let len = joint.len() / parts;
-        self.modalities(joint, |_, part, _, value| put(out, parts, dim, part, value));
-        self.fuse.apply(&self.z[..len], &mut self.value[..len]);
-        put(out, parts, dim, parts - 1, &self.value[..len]);
+        self.run(joint, out, |part, z, value| part.apply(z, value));
     }
 
-    fn linearize(&mut self, joint: &[E]) {
-        let len = joint.len() / (self.theta.len() + 1);
-        self.modalities(joint, |theta, _, z, _| theta.linearize(z));
-        self.fuse.linearize(&self.z[..len]);
+    fn linearize(&mut self, joint: &[E], out: &mut [E]) {
+        self.run(joint, out, |part, z, value| part.linearize(z, value));
     }
 
     fn pull_back(

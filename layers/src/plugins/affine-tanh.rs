@@ -144,11 +144,10 @@ impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
         out.iter_mut().for_each(|out| *out = out.tanh());
     }
 
-    fn linearize(&mut self, z: &[E]) {
+    fn linearize(&mut self, z: &[E], out: &mut [E]) {
         self.z[..z.len()].copy_from_slice(z);
-        let mut value = std::mem::take(&mut self.value);
-        self.apply(z, &mut value[..z.len()]);
-        self.value = value;
+        self.apply(z, out);
+        self.value[..z.len()].copy_from_slice(out);
     }
 
     fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>) {

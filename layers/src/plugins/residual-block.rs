@@ -208,14 +208,13 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         k.gn3.forward(out);
     }
 
-    fn linearize(&mut self, z: &[E]) {
+    fn linearize(&mut self, z: &[E], out: &mut [E]) {
         let (k, len) = (self.kernel, z.len());
         self.z[..len].copy_from_slice(z);
         let hat = &mut self.hat[..len];
         k.hat.forward(z, hat);
         k.gn1.forward_recorded(hat, &mut self.norm1);
         relu(hat);
-        let out = &mut self.rectified[..len];
         k.tilde.forward(hat, out);
         add(out, &self.x);
         k.gn2.forward_recorded(out, &mut self.norm2);
@@ -223,9 +222,8 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
             add(out, z);
         }
         relu(out);
-        let value = &mut self.scratch[..len];
-        value.copy_from_slice(out);
-        k.gn3.forward_recorded(value, &mut self.norm3);
+        self.rectified[..len].copy_from_slice(out);
+        k.gn3.forward_recorded(out, &mut self.norm3);
     }
 
     fn pull_back(

@@ -1,0 +1,87 @@
+//! Adam and AdamW.
+
+use equilibria_core::{Result, Scalar};
+use serde::{Deserialize, Serialize};
+
+use super::update::{fraction, not_negative, positive, Moments};
+
+/// Adam: `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`, `w ← w − η m̂ / (√v̂ + ε)` with bias-corrected means.
+///
+/// Reference: D. P. Kingma, J. Ba, Adam, ICLR 2015, algorithm 1. Decoupled weight decay: I. Loshchilov, F. Hutter,
+/// Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adam {
+    /// Learning rate η, above 0. Default: 1e-3.
+    pub rate: f64,
+    /// Decay β₁ of the mean of g, in [0, 1). Default: 0.9.
+    pub beta1: f64,
+    /// Decay β₂ of the mean of g², in [0, 1). Default: 0.999.
+    pub beta2: f64,
+    /// ε, above 0, in units of g. Default: 1e-8.
+    pub epsilon: f64,
+    /// λ, at least 0: `adam` adds λ w to the gradient, `adamw` shrinks w by 1 − η λ instead. Default: 0.
+    pub weight_decay: f64,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self {
+            rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+/// Where weight decay enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decay {
+    /// In the gradient, as an L2 penalty.
+    Penalty,
+    /// Beside the update.
+    Decoupled,
+}
+
+impl Adam {
+    pub(super) fn validate(&self) -> Result<()> {
+        positive("rate", self.rate)?;
+        fraction("beta1", self.beta1)?;
+        fraction("beta2", self.beta2)?;
+        positive("epsilon", self.epsilon)?;
+        not_negative("weight_decay", self.weight_decay)
+    }
+
+    /// `steps` counts this one.
+    pub(super) fn update<E: Scalar>(
+        &self,
+        values: &mut [E],
+        gradient: &[E],
+        moments: &mut Moments<E>,
+        rate_factor: f64,
+        steps: i32,
+        decay: Decay,
+    ) {
+        moments.first.resize(values.len(), E::zero());
+        moments.second.resize(values.len(), E::zero());
+        let rate = self.rate * rate_factor;
+        let (penalty, keep) = match decay {
+            Decay::Penalty => (self.weight_decay, 1.0),
+            Decay::Decoupled => (0.0, 1.0 - rate * self.weight_decay),
+        };
+        let rate = E::of(rate / (1.0 - self.beta1.powi(steps)));
+        let correction = E::of(1.0 / (1.0 - self.beta2.powi(steps)).sqrt());
+        let (epsilon, penalty, keep) = (E::of(self.epsilon), E::of(penalty), E::of(keep));
+        let (keep1, keep2) = (E::of(self.beta1), E::of(self.beta2));
+        let (take1, take2) = (E::of(1.0 - self.beta1), E::of(1.0 - self.beta2));
+        let means = moments.first.iter_mut().zip(&mut moments.second);
+        for ((w, &g), (first, second)) in values.iter_mut().zip(gradient).zip(means) {
+            let g = g + penalty * *w;
+            *first = keep1 * *first + take1 * g;
+            *second = keep2 * *second + take2 * g * g;
+            *w = keep * *w - rate * *first / (second.sqrt() * correction + epsilon);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Stochastic gradient descent.
+
+use equilibria_core::{Result, Scalar};
+use serde::{Deserialize, Serialize};
+
+use super::update::{fraction, not_negative, positive, Moments};
+
+/// Stochastic gradient descent with momentum: `v ← μ v + g + λ w`, `w ← w − η v`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sgd {
+    /// Learning rate η, above 0. Default: 0.01.
+    pub rate: f64,
+    /// Momentum μ in [0, 1). Default: 0.
+    pub momentum: f64,
+    /// L2 penalty λ, at least 0. Default: 0.
+    pub weight_decay: f64,
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self {
+            rate: 1e-2,
+            momentum: 0.0,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl Sgd {
+    pub(super) fn validate(&self) -> Result<()> {
+        positive("rate", self.rate)?;
+        fraction("momentum", self.momentum)?;
+        not_negative("weight_decay", self.weight_decay)
+    }
+
+    pub(super) fn update<E: Scalar>(
+        &self,
+        values: &mut [E],
+        gradient: &[E],
+        moments: &mut Moments<E>,
+        rate_factor: f64,
+    ) {
+        moments.first.resize(values.len(), E::zero());
+        let (rate, momentum) = (E::of(self.rate * rate_factor), E::of(self.momentum));
+        let decay = E::of(self.weight_decay);
+        for ((w, &g), v) in values.iter_mut().zip(gradient).zip(&mut moments.first) {
+            *v = momentum * *v + g + decay * *w;
+            *w -= rate * *v;
+        }
+    }
+}
