@@ -8,7 +8,7 @@ plugin! {
     /// UCI Multiple Features: 2000 handwritten digits in 6 modalities, 1400 training and 600 test rows.
     ///
     /// Compiled into the program. R. Duin, TU Delft; M. van Breukelen et al., Handwritten digit recognition by combined
-    /// classifiers, Kybernetika 34, 1998. CC BY 4.0.
+    /// classifiers, Kybernetika 34, 1998. License: see `examples/data/README.md`.
     pub struct Digits: DataSource {}
 }
 
