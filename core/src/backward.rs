@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use crate::{Coef, DifferentiableSpace, Report, Result, Slot, StateSpace};
+use crate::solver::LowRank;
+use crate::{delegate_to_inner, Coef, DifferentiableSpace, Report, Result, Slot, StateSpace};
 
 /// How gradients pass through an equilibrium.
 ///
@@ -15,15 +16,37 @@ pub trait BackwardStrategy: Debug + Send + Sync + dyn_clone::DynClone {
         Ok(())
     }
 
-    /// Adds the gradients due to cotangent `v` at the equilibrium `z` by calls of
-    /// [`linearize`](DifferentiableSpace::linearize) and [`pull_back`](DifferentiableSpace::pull_back).
-    /// Returns the report of the adjoint solve, or an empty one if there is none to report on.
-    fn backward(&self, space: &mut dyn DifferentiableSpace, z: Slot, v: Slot) -> Result<Report>;
+    /// Adds the gradients due to cotangent `v` at the equilibrium by calls of [`linearize`](StateSpace::linearize) and
+    /// [`pull_back`](DifferentiableSpace::pull_back). Returns the report of the adjoint solve, or an empty one if there is
+    /// none to report on.
+    fn backward(
+        &self,
+        space: &mut dyn DifferentiableSpace,
+        solution: &Solution,
+        v: Slot,
+    ) -> Result<Report>;
+
+    /// Whether [`Solution::inverse`] is to be kept from the forward solve. Default: it is not.
+    fn needs_inverse(&self) -> bool {
+        false
+    }
 
     /// Applies the strategy's own policy to the report of the whole batch. Default: whatever happened is accepted.
     fn judge(&self, _report: &Report) -> Result<()> {
         Ok(())
     }
+}
+
+/// The forward solve that is differentiated.
+#[derive(Debug, Clone)]
+pub struct Solution {
+    /// The equilibrium z*.
+    pub z: Slot,
+    /// Where the solve started.
+    pub start: Slot,
+    /// What the solver learned of `(I − J)⁻¹`; empty unless [`BackwardStrategy::needs_inverse`] asks for it and the solver
+    /// learns anything.
+    pub inverse: LowRank,
 }
 
 dyn_clone::clone_trait_object!(BackwardStrategy);
@@ -46,21 +69,20 @@ impl<'s> AdjointSpace<'s> {
 }
 
 impl StateSpace for AdjointSpace<'_> {
-    fn batch(&self) -> usize {
-        self.inner.batch()
-    }
-
-    fn dim(&self) -> usize {
-        self.inner.dim()
-    }
-
-    fn alloc(&mut self) -> Result<Slot> {
-        self.inner.alloc()
-    }
-
-    fn release(&mut self, slot: Slot) {
-        self.inner.release(slot);
-    }
+    delegate_to_inner!(
+        batch,
+        dim,
+        epsilon,
+        alloc,
+        release,
+        dots,
+        combine,
+        copy_rows,
+        permute,
+        fill_normal,
+        write,
+        read
+    );
 
     fn apply(&mut self, u: Slot, out: Slot) -> Result<()> {
         self.inner.vjp(u, out)?;
@@ -68,31 +90,8 @@ impl StateSpace for AdjointSpace<'_> {
             .combine(out, &[(Coef::Same(1.0), out), (Coef::Same(1.0), self.v)])
     }
 
-    fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()> {
-        self.inner.dots(a, bs, out)
-    }
-
-    fn combine(&mut self, out: Slot, terms: &[(Coef<'_>, Slot)]) -> Result<()> {
-        self.inner.combine(out, terms)
-    }
-
-    fn copy_rows(&mut self, from: Slot, to: Slot, rows: &[usize]) -> Result<()> {
-        self.inner.copy_rows(from, to, rows)
-    }
-
-    fn permute(&mut self, swaps: &[(usize, usize)], batch: usize) -> Result<()> {
-        self.inner.permute(swaps, batch)
-    }
-
-    fn fill_normal(&mut self, slot: Slot, seed: u64) -> Result<()> {
-        self.inner.fill_normal(slot, seed)
-    }
-
-    fn write(&mut self, slot: Slot, values: &[f64]) -> Result<()> {
-        self.inner.write(slot, values)
-    }
-
-    fn read(&mut self, slot: Slot) -> Result<Vec<f64>> {
-        self.inner.read(slot)
+    fn jvp(&mut self, u: Slot, out: Slot) -> Result<bool> {
+        self.inner.vjp(u, out)?;
+        Ok(true)
     }
 }

@@ -12,6 +12,11 @@ use crate::{Result, Scalar, StateSpace};
 /// Rows one thread works on at a time. Fixed, so that results do not depend on the number of threads.
 const BLOCK_ROWS: usize = 32;
 
+/// The rows of block number `block`.
+pub(crate) fn rows(block: usize, batch: usize) -> Range<usize> {
+    block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(batch)
+}
+
 /// Sizes of the problem to be split.
 pub(crate) struct Split {
     pub batch: usize,
@@ -38,7 +43,7 @@ impl Split {
         job: &Job<'_, R>,
     ) -> Result<Part<E, R>> {
         let blocks = self.batch.div_ceil(BLOCK_ROWS);
-        let rows = |block: usize| block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(self.batch);
+        let rows = |block| rows(block, self.batch);
         if blocks == 1 {
             // A thread pool would only cost time.
             return self.run_block(kernel, given, job, rows(0));

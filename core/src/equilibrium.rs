@@ -7,8 +7,8 @@ use dfdx::prelude::*;
 use crate::bound::Bound;
 use crate::layer::AnyTape;
 use crate::{
-    solve, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, Matrix, Parameters,
-    Regularizer, Report, Result, Scalar, Stop,
+    solve_with_inverse, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, LowRank,
+    Matrix, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution, Stop,
 };
 
 /// A layer, a solver, a backward strategy and regularizers, together a differentiable function `x ↦ z*`.
@@ -150,18 +150,27 @@ impl<L> Equilibrium<L> {
         let (x, mut tape) = contiguous(x, tape);
         let bound = Bound::new(&self.layer, x)?;
         let (solver, stop) = (&*self.solver, &self.stop);
-        let mut solved = bound.run(&[start], &|space, slots| {
-            solve(solver, space, slots[0], stop)
+        let keep = T::OWNS_TAPE && self.backward.needs_inverse();
+        let mut solved = bound.run(std::slice::from_ref(&start), &|space, slots| {
+            let (report, inverse) = solve_with_inverse(solver, space, slots[0], stop)?;
+            let terms = if keep { &inverse.terms[..] } else { &[] };
+            let read = |&(a, b): &(Slot, Slot)| Ok([space.read(a)?, space.read(b)?]);
+            let kept = terms.iter().map(read).collect::<Result<Vec<_>>>()?;
+            inverse.release(space);
+            Ok((report, kept))
         })?;
-        let report: Report = solved.results.into_iter().collect();
+        let (reports, inverse): (Vec<Report>, Vec<_>) = solved.results.into_iter().unzip();
+        let report: Report = reports.into_iter().collect();
         self.stop.judge(&report, "forward")?;
 
         let z = solved.states.swap_remove(0);
+        let mut known = vec![z.clone(), start];
+        known.extend(merge(&z, &inverse)?);
         let adjoint = Adjoint::default();
         if T::OWNS_TAPE {
-            let (z, backward, adjoint) = (z.clone(), self.backward.clone(), adjoint.clone());
+            let (backward, adjoint) = (self.backward.clone(), adjoint.clone());
             tape.add_backward_op(move |gradients| {
-                let outcome = pull_back(&bound, &*backward, &z, gradients);
+                let outcome = pull_back(&bound, &*backward, known, gradients);
                 if outcome.is_err() {
                     bound.poison(gradients);
                 }
@@ -220,17 +229,52 @@ impl<L> Equilibrium<L> {
     }
 }
 
-/// Gradients of parameters and inputs due to the cotangent that has arrived at `z`.
+/// Puts the terms of the blocks' approximate inverses together to matrices like `z`, `a_1, b_1, a_2, …`. A block that has
+/// fewer terms than another one gets zeros.
+fn merge<E: Scalar, D: Backend<E>>(
+    z: &Matrix<E, D>,
+    blocks: &[Vec<[Vec<f64>; 2]>],
+) -> Result<Vec<Matrix<E, D>>> {
+    let rank = blocks.iter().map(Vec::len).max().unwrap_or(0);
+    let mut matrices = Vec::with_capacity(2 * rank);
+    let (batch, dim) = *z.shape();
+    for (term, side) in (0..rank).flat_map(|term| [(term, 0), (term, 1)]) {
+        let mut values: Vec<E> = Vec::with_capacity(batch * dim);
+        for (index, block) in blocks.iter().enumerate() {
+            match block.get(term) {
+                Some(pair) => values.extend(pair[side].iter().map(|&value| E::of(value))),
+                None => {
+                    let rows = crate::blocks::rows(index, batch).len();
+                    values.resize(values.len() + rows * dim, E::zero());
+                }
+            }
+        }
+        matrices.push(crate::from_host(z.device(), values, (batch, dim))?);
+    }
+    Ok(matrices)
+}
+
+/// Gradients of parameters and inputs due to the cotangent that has arrived at the equilibrium. `known` are z*, the
+/// start, and the terms of an approximate inverse.
 fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     bound: &Bound<E, D, L>,
     backward: &dyn BackwardStrategy,
-    z: &Matrix<E, D>,
+    mut known: Vec<Matrix<E, D>>,
     gradients: &mut Gradients<E, D>,
 ) -> Result<Report> {
-    gradients.try_alloc_for(z).map_err(Error::device)?;
-    let cotangent = gradients.get(z);
-    let outcome = bound.run(&[z.clone(), cotangent], &|space, slots| {
-        backward.backward(space, slots[0], slots[1])
+    gradients.try_alloc_for(&known[0]).map_err(Error::device)?;
+    known.push(gradients.get(&known[0]));
+    let outcome = bound.run(&known, &|space, slots| {
+        let (known, v) = slots.split_at(slots.len() - 1);
+        let pairs = known[2..].chunks_exact(2);
+        let solution = Solution {
+            z: known[0],
+            start: known[1],
+            inverse: LowRank {
+                terms: pairs.map(|pair| (pair[0], pair[1])).collect(),
+            },
+        };
+        backward.backward(space, &solution, v[0])
     })?;
     let report = outcome.results.into_iter().collect();
     backward.judge(&report)?;

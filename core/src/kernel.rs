@@ -22,6 +22,12 @@ pub trait KernelBlock<E: Scalar> {
     /// `out = f(z)`, and remembers what [`pull_back`](Self::pull_back) needs at `z`.
     fn linearize(&mut self, z: &[E], out: &mut [E]);
 
+    /// `out = (∂f/∂z) v` at the linearization point; false, with `out` unspecified, if the kernel has no such product.
+    /// Default: it has none, and solvers that need one take a difference.
+    fn jvp(&mut self, _v: &[E], _out: &mut [E]) -> bool {
+        false
+    }
+
     /// `out = (∂f/∂z)ᵀ u` at the linearization point; with `gradients`, also adds `(∂f/∂θ)ᵀ u` and `(∂f/∂x)ᵀ u`.
     fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>);
 

@@ -29,7 +29,7 @@ pub mod space;
 pub mod testing;
 
 pub use backend::{from_host, to_host, Backend, Matrix, Scalar};
-pub use backward::{AdjointSpace, BackwardStrategy};
+pub use backward::{AdjointSpace, BackwardStrategy, Solution};
 pub use build::{Build, BuildAny, Family};
 pub use equilibrium::{Adjoint, Equilibrium, Solved};
 pub use error::{Error, Result};
@@ -37,10 +37,10 @@ pub use kernel::{Kernel, KernelBlock, KernelGradients};
 pub use layer::{AnyLayer, AnyTape, DynLayer, ImplicitLayer, StepOnly};
 pub use parameters::Parameters;
 pub use regularizer::Regularizer;
-pub use report::{Report, SampleReport, Status};
-pub use solve::{solve, OnUnconverged, Stop, Tolerance};
-pub use solver::{Evaluation, FixedPointSolver, Iteration};
-pub use space::{Coef, DifferentiableSpace, Slot, StateSpace};
+pub use report::{Report, SampleReport, Status, TracePoint};
+pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
+pub use solver::{Evaluation, FixedPointSolver, Iteration, LowRank};
+pub use space::{jacobian_product, Coef, DifferentiableSpace, Slot, StateSpace};
 
 #[doc(hidden)]
 pub use {dfdx, inventory, serde, serde_json, typetag};
@@ -49,10 +49,11 @@ pub use {dfdx, inventory, serde, serde_json, typetag};
 pub mod prelude {
     pub use crate::registry;
     pub use crate::{
-        parameters, plugin, solve, AdjointSpace, AnyTape, Backend, BackwardStrategy, Build, Coef,
-        DifferentiableSpace, Error, Evaluation, FixedPointSolver, ImplicitLayer, Iteration, Kernel,
-        KernelBlock, KernelGradients, Matrix, OnUnconverged, Parameters, Regularizer, Report,
-        Result, Scalar, Slot, StateSpace, Status, Stop, Tolerance,
+        delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace, AnyTape,
+        Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
+        FixedPointSolver, ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
+        Matrix, OnUnconverged, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution,
+        StateSpace, Status, Stop, Tolerance,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

@@ -35,14 +35,27 @@ impl fmt::Display for Status {
 pub struct SampleReport {
     /// How it ended.
     pub status: Status,
-    /// Evaluations of `f` spent on this sample.
+    /// Points at which the residual was measured.
     pub steps: usize,
+    /// Evaluations of `f` and products with its Jacobian spent on this sample.
+    pub evaluations: usize,
+    /// Number of the solver that had the sample last, from 0; above 0 in a chain of solvers only.
+    pub stage: usize,
     /// ‖f(z) − z‖₂, in units of z; infinite if `f` was never finite.
     pub residual: f64,
     /// ‖f(z) − z‖₂ / ‖f(z)‖₂, dimensionless; 0 for an exact fixed point.
     pub relative_residual: f64,
-    /// ‖f(z) − z‖₂ at every evaluation, if [`Stop::trace`](crate::Stop::trace) is set; else empty.
-    pub trace: Vec<f64>,
+    /// The residual at every step, if [`Stop::trace`](crate::Stop::trace) is set; else empty.
+    pub trace: Vec<TracePoint>,
+}
+
+/// The residual at one step of a solve.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct TracePoint {
+    /// Evaluations and products spent until then, this one included.
+    pub evaluations: usize,
+    /// ‖f(z) − z‖₂, in units of z.
+    pub residual: f64,
 }
 
 /// The solve of a batch, one entry per sample in the order of the batch.
@@ -53,19 +66,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// Evaluations of `f`, summed over samples.
+    /// Evaluations of `f` and products with its Jacobian, summed over samples.
     pub fn evaluations(&self) -> usize {
-        self.samples.iter().map(|s| s.steps).sum()
+        self.samples.iter().map(|s| s.evaluations).sum()
     }
 
     /// Mean number of evaluations per sample; 0 for an empty batch.
-    pub fn mean_steps(&self) -> f64 {
+    pub fn mean_evaluations(&self) -> f64 {
         self.evaluations() as f64 / self.samples.len().max(1) as f64
     }
 
-    /// Evaluations spent on the slowest sample.
-    pub fn max_steps(&self) -> usize {
-        self.samples.iter().map(|s| s.steps).max().unwrap_or(0)
+    /// Evaluations spent on the most expensive sample.
+    pub fn max_evaluations(&self) -> usize {
+        self.samples
+            .iter()
+            .map(|s| s.evaluations)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Number of samples with the given status.

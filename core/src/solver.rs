@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::{Result, Slot, StateSpace};
+use crate::{Result, Slot, StateSpace, Tolerance};
 
 /// A fixed-point solver: a plain configuration that starts an [`Iteration`] for each solve.
 ///
@@ -19,8 +19,15 @@ pub trait FixedPointSolver: Debug + Send + Sync + dyn_clone::DynClone {
         Ok(())
     }
 
-    /// Begins a solve in `space`.
-    fn start(&self, space: &mut dyn StateSpace) -> Result<Box<dyn Iteration>>;
+    /// Begins a solve in `space`. Whether `tolerance` is met is not for the solver to judge; it may use it so as not to
+    /// work harder than needed.
+    fn start(&self, space: &mut dyn StateSpace, tolerance: Tolerance)
+        -> Result<Box<dyn Iteration>>;
+
+    /// The solvers to be tried in turn, each on the samples the one before gave up. Default: none but this one.
+    fn stages(&self) -> &[Box<dyn FixedPointSolver>] {
+        &[]
+    }
 }
 
 dyn_clone::clone_trait_object!(FixedPointSolver);
@@ -48,6 +55,26 @@ pub trait Iteration {
     /// Follows [`StateSpace::permute`] in whatever is kept per sample on the host. Default: nothing is kept.
     fn permute(&mut self, _swaps: &[(usize, usize)], _batch: usize) {}
 
-    /// Gives all slots back at the end of the solve. Default: none were taken.
-    fn finish(&mut self, _space: &mut dyn StateSpace) {}
+    /// Gives all slots back at the end of the solve, but for those of an approximate inverse, which the caller takes
+    /// over. Default: no slots were taken, nothing was learned.
+    fn finish(&mut self, _space: &mut dyn StateSpace) -> LowRank {
+        LowRank::default()
+    }
+}
+
+/// `(I − J)⁻¹ ≈ I + Σ_k a_k b_kᵀ` with `J = ∂f/∂z` near the solution, per sample: what a quasi-Newton solver has learned.
+#[derive(Debug, Clone, Default)]
+pub struct LowRank {
+    /// The pairs `(a_k, b_k)`.
+    pub terms: Vec<(Slot, Slot)>,
+}
+
+impl LowRank {
+    /// Gives the slots back.
+    pub fn release(self, space: &mut dyn StateSpace) {
+        for (a, b) in self.terms {
+            space.release(a);
+            space.release(b);
+        }
+    }
 }

@@ -3,10 +3,13 @@
 //! Solvers, backward strategies and regularizers see nothing but this table. Written once, they run on CPU and CUDA,
 //! in f32 and f64. SUNDIALS splits its solvers from its vectors in the same way (`N_Vector`).
 
+mod delegate;
 mod slice;
+mod tangent;
 mod tensor;
 
 pub use slice::SliceSpace;
+pub use tangent::jacobian_product;
 pub use tensor::TensorSpace;
 
 use crate::Result;
@@ -46,6 +49,9 @@ pub trait StateSpace {
     /// Dimension of one sample's state.
     fn dim(&self) -> usize;
 
+    /// Rounding error of one operation, relative: ε of the element type.
+    fn epsilon(&self) -> f64;
+
     /// A slot with unspecified finite contents. Storage is recycled: a solve allocates on its first steps only.
     fn alloc(&mut self) -> Result<Slot>;
 
@@ -77,14 +83,22 @@ pub trait StateSpace {
 
     /// Copies the active rows to the host, row-major `[batch, dim]`.
     fn read(&mut self, slot: Slot) -> Result<Vec<f64>>;
+
+    /// Fixes the point at which derivatives are taken. Default: nothing to do, as for affine maps.
+    fn linearize(&mut self, _z: Slot) -> Result<()> {
+        Ok(())
+    }
+
+    /// `out = J v` with `J = ∂f/∂z` at the linearization point, if this space can; else returns false and leaves `out`
+    /// alone. Default: it cannot. See [`jacobian_product`], which then takes a difference.
+    fn jvp(&mut self, _v: Slot, _out: Slot) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// A state space whose map can be differentiated: what backward strategies and regularizers work on.
 pub trait DifferentiableSpace: StateSpace {
-    /// Fixes the point at which [`vjp`](Self::vjp) and [`pull_back`](Self::pull_back) differentiate.
-    fn linearize(&mut self, z: Slot) -> Result<()>;
-
-    /// `out = Jᵀu` with `J = ∂f/∂z` at the linearization point.
+    /// `out = Jᵀu` with `J = ∂f/∂z` at the [linearization](StateSpace::linearize) point.
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()>;
 
     /// Adds `(∂f/∂θ)ᵀu` and `(∂f/∂x)ᵀu` at the linearization point to the gradients of parameters and inputs.

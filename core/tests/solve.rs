@@ -14,7 +14,7 @@ plugin! {
 
 #[typetag::serde(name = "plain")]
 impl FixedPointSolver for Plain {
-    fn start(&self, _: &mut dyn StateSpace) -> Result<Box<dyn Iteration>> {
+    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(Plain {}))
     }
 }
@@ -32,7 +32,7 @@ plugin! {
 
 #[typetag::serde(name = "no-gradient")]
 impl BackwardStrategy for NoGradient {
-    fn backward(&self, _: &mut dyn DifferentiableSpace, _: Slot, _: Slot) -> Result<Report> {
+    fn backward(&self, _: &mut dyn DifferentiableSpace, _: &Solution, _: Slot) -> Result<Report> {
         Ok(Report::default())
     }
 }
@@ -130,8 +130,9 @@ fn every_sample_has_its_own_status() {
     assert_eq!(steps, [31, 60, 31, 10, 5, 2, 16]);
     for sample in &samples {
         assert_eq!(sample.trace.len(), sample.steps);
+        assert_eq!(sample.evaluations, sample.steps);
     }
-    assert!(samples[4].trace[4].is_nan());
+    assert!(samples[4].trace[4].residual.is_nan());
 }
 
 #[test]

@@ -140,7 +140,8 @@ fn trace(eigenvalues: &[f64], solver: Arc<dyn FixedPointSolver>, tolerance: f64)
         .forward(&x, NoneTape)
         .expect("solvable");
     assert_eq!(solved.report.unconverged(), 0);
-    solved.report.samples[0].trace.clone()
+    let trace = &solved.report.samples[0].trace;
+    trace.iter().map(|point| point.residual).collect()
 }
 
 /// The residual of Picard iteration shrinks by max |1 − β + βλ| per step.

@@ -24,7 +24,7 @@ impl FixedPointSolver for Fading {
         )
     }
 
-    fn start(&self, _: &mut dyn StateSpace) -> Result<Box<dyn Iteration>> {
+    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
         let (period, step) = (self.period, 0.0);
         Ok(Box::new(Fade { period, step }))
     }

@@ -81,6 +81,10 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
         self.dim
     }
 
+    fn epsilon(&self) -> f64 {
+        E::epsilon().wide()
+    }
+
     fn alloc(&mut self) -> Result<Slot> {
         if let Some(slot) = self.free.pop() {
             return Ok(slot);
@@ -169,9 +173,7 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
         let active = &self.slots[slot.0][..self.len()];
         Ok(active.iter().map(|value| value.wide()).collect())
     }
-}
 
-impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
     fn linearize(&mut self, z: Slot) -> Result<()> {
         let len = self.len();
         self.kernel
@@ -179,6 +181,21 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
         Ok(())
     }
 
+    fn jvp(&mut self, v: Slot, out: Slot) -> Result<bool> {
+        let mut product = std::mem::take(&mut self.scratch);
+        let len = self.len();
+        let exact = self
+            .kernel
+            .jvp(&self.slots[v.0][..len], &mut product[..len]);
+        if exact {
+            self.slots[out.0][..len].copy_from_slice(&product[..len]);
+        }
+        self.scratch = product;
+        Ok(exact)
+    }
+}
+
+impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
         self.fill(out, |space, out| {
             let len = out.len();

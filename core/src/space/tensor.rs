@@ -146,6 +146,10 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
         self.layer.state_dim()
     }
 
+    fn epsilon(&self) -> f64 {
+        E::epsilon().wide()
+    }
+
     fn alloc(&mut self) -> Result<Slot> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -271,16 +275,16 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
         let state = to_host(&self.state(slot)?);
         Ok(state.into_iter().map(Scalar::wide).collect())
     }
+
+    fn linearize(&mut self, z: Slot) -> Result<()> {
+        self.point = self.slots[z.0].clone();
+        Ok(())
+    }
 }
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> DifferentiableSpace
     for TensorSpace<'_, E, D, L>
 {
-    fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.point = self.slots[z.0].clone();
-        Ok(())
-    }
-
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
         let (mut gradients, point, _) = self.backward(u)?;
         gradients.get_or_alloc_mut(&point).map_err(Error::device)?;

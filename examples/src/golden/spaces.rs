@@ -3,8 +3,8 @@
 use dfdx::prelude::*;
 use equilibria_core::space::{SliceSpace, TensorSpace};
 use equilibria_core::{
-    to_host, Coef, DifferentiableSpace, ImplicitLayer, KernelGradients, Parameters, Result, Slot,
-    StateSpace,
+    delegate_to_inner, to_host, Coef, DifferentiableSpace, ImplicitLayer, KernelGradients,
+    Parameters, Result, Slot, StateSpace,
 };
 
 use super::subject::Subject;
@@ -96,44 +96,23 @@ pub struct GivenProbes<'s> {
     pub probes: &'s [f64],
 }
 
-/// The operations of [`StateSpace`] that are handed on as they are.
-macro_rules! hand_on {
-    () => {
-        fn batch(&self) -> usize {
-            self.inner.batch()
-        }
-        fn dim(&self) -> usize {
-            self.inner.dim()
-        }
-        fn alloc(&mut self) -> Result<Slot> {
-            self.inner.alloc()
-        }
-        fn release(&mut self, slot: Slot) {
-            self.inner.release(slot);
-        }
-        fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()> {
-            self.inner.dots(a, bs, out)
-        }
-        fn combine(&mut self, out: Slot, terms: &[(Coef<'_>, Slot)]) -> Result<()> {
-            self.inner.combine(out, terms)
-        }
-        fn copy_rows(&mut self, from: Slot, to: Slot, rows: &[usize]) -> Result<()> {
-            self.inner.copy_rows(from, to, rows)
-        }
-        fn permute(&mut self, swaps: &[(usize, usize)], batch: usize) -> Result<()> {
-            self.inner.permute(swaps, batch)
-        }
-        fn write(&mut self, slot: Slot, values: &[f64]) -> Result<()> {
-            self.inner.write(slot, values)
-        }
-        fn read(&mut self, slot: Slot) -> Result<Vec<f64>> {
-            self.inner.read(slot)
-        }
-    };
-}
-
 impl StateSpace for Recording<'_> {
-    hand_on!();
+    delegate_to_inner!(
+        batch,
+        dim,
+        epsilon,
+        alloc,
+        release,
+        dots,
+        combine,
+        copy_rows,
+        permute,
+        fill_normal,
+        write,
+        read,
+        linearize,
+        jvp
+    );
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
         self.inner.apply(z, out)?;
@@ -141,18 +120,13 @@ impl StateSpace for Recording<'_> {
         self.calls.f.extend(self.inner.read(out)?);
         Ok(())
     }
-
-    fn fill_normal(&mut self, slot: Slot, seed: u64) -> Result<()> {
-        self.inner.fill_normal(slot, seed)
-    }
 }
 
 impl StateSpace for GivenProbes<'_> {
-    hand_on!();
-
-    fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        self.inner.apply(z, out)
-    }
+    delegate_to_inner!(
+        batch, dim, epsilon, alloc, release, apply, dots, combine, copy_rows, permute, write, read,
+        linearize, jvp
+    );
 
     fn fill_normal(&mut self, slot: Slot, seed: u64) -> Result<()> {
         let size = self.inner.batch() * self.inner.dim();
@@ -162,15 +136,5 @@ impl StateSpace for GivenProbes<'_> {
 }
 
 impl DifferentiableSpace for GivenProbes<'_> {
-    fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.inner.linearize(z)
-    }
-
-    fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
-        self.inner.vjp(u, out)
-    }
-
-    fn pull_back(&mut self, u: Slot) -> Result<()> {
-        self.inner.pull_back(u)
-    }
+    delegate_to_inner!(vjp, pull_back);
 }

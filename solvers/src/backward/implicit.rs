@@ -30,8 +30,13 @@ impl BackwardStrategy for Implicit {
         self.stop.validate()
     }
 
-    fn backward(&self, space: &mut dyn DifferentiableSpace, z: Slot, v: Slot) -> Result<Report> {
-        space.linearize(z)?;
+    fn backward(
+        &self,
+        space: &mut dyn DifferentiableSpace,
+        solution: &Solution,
+        v: Slot,
+    ) -> Result<Report> {
+        space.linearize(solution.z)?;
         let u = space.alloc()?;
         // v is what the first Picard step from 0 would give; to start there saves one product.
         space.combine(u, &[(Coef::Same(1.0), v)])?;

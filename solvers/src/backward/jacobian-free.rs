@@ -14,8 +14,13 @@ plugin! {
 
 #[typetag::serde(name = "jacobian-free")]
 impl BackwardStrategy for JacobianFree {
-    fn backward(&self, space: &mut dyn DifferentiableSpace, z: Slot, v: Slot) -> Result<Report> {
-        space.linearize(z)?;
+    fn backward(
+        &self,
+        space: &mut dyn DifferentiableSpace,
+        solution: &Solution,
+        v: Slot,
+    ) -> Result<Report> {
+        space.linearize(solution.z)?;
         space.pull_back(v)?;
         Ok(Report::default())
     }

@@ -62,7 +62,7 @@ impl FixedPointSolver for Anderson {
         )
     }
 
-    fn start(&self, space: &mut dyn StateSpace) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
         let (m, batch) = (self.memory, space.batch());
         Ok(Box::new(Mixing {
             config: self.clone(),
@@ -126,10 +126,11 @@ impl Iteration for Mixing {
         }
     }
 
-    fn finish(&mut self, space: &mut dyn StateSpace) {
+    fn finish(&mut self, space: &mut dyn StateSpace) -> LowRank {
         for slot in self.values.drain(..).chain(self.residuals.drain(..)) {
             space.release(slot);
         }
+        LowRank::default()
     }
 }
 

@@ -25,7 +25,7 @@ impl FixedPointSolver for Picard {
         Error::require(allowed, "picard", "damping", "in (0, 1]", self.damping)
     }
 
-    fn start(&self, _: &mut dyn StateSpace) -> Result<Box<dyn Iteration>> {
+    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(self.clone()))
     }
 }

@@ -1,0 +1,214 @@
+//! What the solve loop knows of every sample: statuses, best residuals, and who is still active.
+
+use super::counted::Counted;
+use super::Stop;
+use crate::report::{Report, SampleReport, Status, TracePoint};
+use crate::{Evaluation, Result, StateSpace};
+
+/// The smallest residual of a sample must shrink below this factor within `patience` steps.
+const PROGRESS: f64 = 0.99;
+
+/// The accounts of all samples, ordered like the rows of the space.
+pub(super) struct Books<'a> {
+    pub stop: &'a Stop,
+    /// Rows whose best iterate is the present one.
+    pub improved: Vec<usize>,
+    rows: Vec<Account>,
+    active: usize,
+    /// Number of the present stage, and whether there is no other after it.
+    stage: usize,
+    last: bool,
+    /// What the space had spent when the stage began.
+    spent_before: usize,
+    spent: usize,
+    residuals: Vec<f64>,
+    norms: Vec<f64>,
+}
+
+/// What the loop knows of one sample.
+struct Account {
+    sample: usize,
+    report: SampleReport,
+    state: State,
+    /// Smallest residual so far, in units of the tolerance where there is one.
+    best: f64,
+    /// Evaluations of earlier stages.
+    carried: usize,
+    /// Step within the stage.
+    step: usize,
+    first_residual: f64,
+    milestone: f64,
+    milestone_step: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Active,
+    /// Given up by one stage, to be taken up by the next.
+    Waiting,
+    Done,
+}
+
+impl<'a> Books<'a> {
+    pub fn new(batch: usize, stop: &'a Stop) -> Self {
+        let account = |sample| Account {
+            sample,
+            report: SampleReport {
+                status: Status::MaxSteps,
+                steps: 0,
+                evaluations: 0,
+                stage: 0,
+                residual: f64::INFINITY,
+                relative_residual: f64::INFINITY,
+                trace: Vec::with_capacity(if stop.trace { stop.max_steps } else { 0 }),
+            },
+            state: State::Active,
+            best: f64::INFINITY,
+            carried: 0,
+            step: 0,
+            first_residual: f64::INFINITY,
+            milestone: f64::INFINITY,
+            milestone_step: 0,
+        };
+        Self {
+            stop,
+            improved: Vec::with_capacity(batch),
+            rows: (0..batch).map(account).collect(),
+            active: batch,
+            stage: 0,
+            last: true,
+            spent_before: 0,
+            spent: 0,
+            residuals: vec![0.0; batch],
+            norms: vec![0.0; batch],
+        }
+    }
+
+    /// Begins a stage with the active samples.
+    pub fn begin(&mut self, stage: usize, last: bool) {
+        (self.stage, self.last) = (stage, last);
+        self.spent_before = self.spent;
+        for account in &mut self.rows[..self.active] {
+            account.carried = account.report.evaluations;
+            account.report.stage = stage;
+            (account.step, account.milestone_step) = (0, 0);
+            (account.first_residual, account.milestone) = (f64::INFINITY, f64::INFINITY);
+        }
+    }
+
+    /// Measures the residuals of this evaluation: which samples improved, which are done and why.
+    pub fn record(&mut self, space: &mut Counted<'_>, at: &Evaluation) -> Result<()> {
+        let active = self.active;
+        space.dots(at.residual, &[at.residual], &mut self.residuals[..active])?;
+        space.dots(at.fz, &[at.fz], &mut self.norms[..active])?;
+        self.spent = space.spent;
+        self.improved.clear();
+        for (row, account) in self.rows[..active].iter_mut().enumerate() {
+            let (residual, norm) = (self.residuals[row].sqrt(), self.norms[row].sqrt());
+            account.step += 1;
+            account.report.steps += 1;
+            account.report.evaluations = account.carried + self.spent - self.spent_before;
+            if account.improve(residual, norm, self.stop) {
+                self.improved.push(row);
+            }
+            if let Some(status) = account.end(residual, norm, self.stop) {
+                account.report.status = status;
+                let solved = [Status::Converged, Status::MaxSteps].contains(&status);
+                account.state = match solved || self.last {
+                    true => State::Done,
+                    false => State::Waiting,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the samples that are no longer active behind the others; appends the exchanges to `swaps`, returns how many
+    /// are left.
+    pub fn retire(&mut self, swaps: &mut Vec<(usize, usize)>) -> usize {
+        self.active = self.gather(self.active, State::Active, swaps);
+        self.active
+    }
+
+    /// Makes the samples that wait for the next stage active again; appends the exchanges to `swaps`, returns how many.
+    pub fn readmit(&mut self, swaps: &mut Vec<(usize, usize)>) -> usize {
+        self.active = self.gather(self.rows.len(), State::Waiting, swaps);
+        for account in &mut self.rows[..self.active] {
+            account.state = State::Active;
+        }
+        self.active
+    }
+
+    /// Moves those of the first `count` rows that are in `state` to the front; returns how many there are.
+    fn gather(&mut self, count: usize, state: State, swaps: &mut Vec<(usize, usize)>) -> usize {
+        let wanted = |account: &&Account| account.state == state;
+        let found = self.rows[..count].iter().filter(wanted).count();
+        let mut from = found;
+        for row in 0..found {
+            if self.rows[row].state != state {
+                while self.rows[from].state != state {
+                    from += 1;
+                }
+                self.rows.swap(row, from);
+                swaps.push((row, from));
+            }
+        }
+        found
+    }
+
+    pub fn into_report(mut self) -> Report {
+        self.rows.sort_by_key(|account| account.sample);
+        let samples = self.rows.into_iter().map(|account| account.report);
+        Report {
+            samples: samples.collect(),
+        }
+    }
+}
+
+impl Account {
+    /// Whether this iterate is the best so far; NaN never is.
+    fn improve(&mut self, residual: f64, norm: f64, stop: &Stop) -> bool {
+        let bound = stop.tolerance.bound(norm);
+        let measure = if bound > 0.0 {
+            residual / bound
+        } else {
+            residual
+        };
+        let better = measure < self.best && norm.is_finite();
+        if better {
+            self.best = measure;
+            self.report.residual = residual;
+            self.report.relative_residual = if residual > 0.0 { residual / norm } else { 0.0 };
+        }
+        better
+    }
+
+    /// Why the sample is done, if it is.
+    fn end(&mut self, residual: f64, norm: f64, stop: &Stop) -> Option<Status> {
+        if stop.trace {
+            self.report.trace.push(TracePoint {
+                evaluations: self.report.evaluations,
+                residual,
+            });
+        }
+        if !residual.is_finite() || !norm.is_finite() {
+            return Some(Status::NonFinite);
+        }
+        if residual <= stop.tolerance.bound(norm) {
+            return Some(Status::Converged);
+        }
+        if self.report.evaluations >= stop.max_steps {
+            return Some(Status::MaxSteps);
+        }
+        if self.step == 1 {
+            self.first_residual = residual;
+        }
+        if residual > stop.divergence * self.first_residual {
+            return Some(Status::Diverged);
+        }
+        if self.best < PROGRESS * self.milestone {
+            (self.milestone, self.milestone_step) = (self.best, self.step);
+        }
+        (self.step - self.milestone_step >= stop.patience).then_some(Status::Stalled)
+    }
+}

@@ -1,0 +1,164 @@
+//! When a solve ends.
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::Report;
+use crate::{Error, Result};
+
+/// When a sample counts as solved: ‖f(z) − z‖₂ ≤ `absolute` + `relative` · ‖f(z)‖₂.
+///
+/// Set one of the two for an absolute or a relative test, both for a mixed one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tolerance {
+    /// In units of z; at least 0.
+    pub absolute: f64,
+    /// Dimensionless; at least 0.
+    pub relative: f64,
+}
+
+impl Default for Tolerance {
+    /// Both 0, so that a table that names one of the two means that one alone.
+    fn default() -> Self {
+        Self::mixed(0.0, 0.0)
+    }
+}
+
+impl Tolerance {
+    /// ‖f(z) − z‖₂ ≤ `absolute`.
+    pub fn absolute(absolute: f64) -> Self {
+        Self::mixed(absolute, 0.0)
+    }
+
+    /// ‖f(z) − z‖₂ ≤ `relative` · ‖f(z)‖₂.
+    pub fn relative(relative: f64) -> Self {
+        Self::mixed(0.0, relative)
+    }
+
+    /// ‖f(z) − z‖₂ ≤ `absolute` + `relative` · ‖f(z)‖₂.
+    pub fn mixed(absolute: f64, relative: f64) -> Self {
+        Self { absolute, relative }
+    }
+
+    /// The largest residual that counts as solved, where ‖f(z)‖₂ is `norm`.
+    pub fn bound(&self, norm: f64) -> f64 {
+        self.absolute + self.relative * norm
+    }
+}
+
+/// What happens when a solve leaves samples unsolved. The report tells in every case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnconverged {
+    /// The call fails with [`Error::Unconverged`].
+    Error,
+    /// A warning is logged (through the `log` crate) and the best iterate is used.
+    Warn,
+    /// The best iterate is used.
+    Accept,
+}
+
+/// When a solve ends, for every solver alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stop {
+    /// When a sample counts as solved. Default: relative 1e-4.
+    pub tolerance: Tolerance,
+    /// Evaluations of `f` and products with its Jacobian allowed per sample, at least 1; a solver that takes several for
+    /// one step may exceed it by those. Default: 100.
+    pub max_steps: usize,
+    /// A sample has stalled when its best residual has not shrunk by 1 % over this many steps. Default: 30.
+    pub patience: usize,
+    /// A sample has diverged when its residual exceeds its first one by this factor, above 1. Default: 1e8.
+    pub divergence: f64,
+    /// What to do about unsolved samples. Default: warn.
+    pub on_unconverged: OnUnconverged,
+    /// Keep every residual of every sample in the report. Default: false.
+    pub trace: bool,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self {
+            tolerance: Tolerance::relative(1e-4),
+            max_steps: 100,
+            patience: 30,
+            divergence: 1e8,
+            on_unconverged: OnUnconverged::Warn,
+            trace: false,
+        }
+    }
+}
+
+impl Stop {
+    /// The defaults with another tolerance.
+    pub fn at(tolerance: Tolerance) -> Self {
+        Self {
+            tolerance,
+            ..Self::default()
+        }
+    }
+
+    /// Checks the ranges of all fields.
+    pub fn validate(&self) -> Result<()> {
+        let Tolerance { absolute, relative } = self.tolerance;
+        let proper = |t: f64| t >= 0.0 && t.is_finite();
+        Error::require(
+            proper(absolute),
+            "tolerance",
+            "absolute",
+            "finite and at least 0",
+            absolute,
+        )?;
+        Error::require(
+            proper(relative),
+            "tolerance",
+            "relative",
+            "finite and at least 0",
+            relative,
+        )?;
+        Error::require(
+            self.max_steps >= 1,
+            "stop",
+            "max_steps",
+            "at least 1",
+            self.max_steps,
+        )?;
+        Error::require(
+            self.patience >= 1,
+            "stop",
+            "patience",
+            "at least 1",
+            self.patience,
+        )?;
+        Error::require(
+            self.divergence > 1.0,
+            "stop",
+            "divergence",
+            "above 1",
+            self.divergence,
+        )
+    }
+
+    /// Applies [`OnUnconverged`] to a finished solve; `solve` is `forward` or `adjoint`.
+    pub fn judge(&self, report: &Report, solve: &'static str) -> Result<()> {
+        let unconverged = report.unconverged();
+        let Some((sample, worst)) = report.worst().filter(|_| unconverged > 0) else {
+            return Ok(());
+        };
+        let error = Error::Unconverged {
+            solve,
+            unconverged,
+            batch: report.samples.len(),
+            sample,
+            status: worst.status,
+            residual: worst.relative_residual,
+        };
+        match self.on_unconverged {
+            OnUnconverged::Error => return Err(error),
+            OnUnconverged::Warn => log::warn!("{error}"),
+            OnUnconverged::Accept => {}
+        }
+        Ok(())
+    }
+}
