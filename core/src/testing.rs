@@ -5,6 +5,7 @@
 //! | does my kernel compute the same as `step`? | [`check_kernel`] |
 //! | are the gradients of my equilibrium right? | [`check_equilibrium`] |
 //! | are the gradients of any loss right? | [`central_difference`] |
+//! | which points does my solver visit? | [`Recording`], a space that records every evaluation |
 //! | does my solver solve? | [`AffineMap`], a map with a chosen spectrum and a known fixed point |
 //!
 //! All checks return a number to be compared with a tolerance; NaN, which no tolerance admits, means that something
@@ -13,10 +14,12 @@
 mod affine;
 mod gradient;
 mod kernel;
+mod recording;
 
 pub use affine::AffineMap;
 pub use gradient::{central_difference, check_equilibrium, Loss};
 pub use kernel::check_kernel;
+pub use recording::Recording;
 
 use dfdx::prelude::HasShape;
 use rand::rngs::StdRng;

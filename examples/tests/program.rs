@@ -29,30 +29,43 @@ fn refusal(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// What stands between the markers of a page.
+fn generated(page: &str) -> &str {
+    let start = "<!-- plugins -->\n";
+    let (_, rest) = page.split_once(start).expect("the first marker");
+    let (table, _) = rest.split_once("<!-- /plugins -->").expect("the second marker");
+    table.trim()
+}
+
 #[test]
-fn the_plugin_table_of_the_readme_is_current() {
+fn the_plugin_tables_are_current() {
     let plugins = last_line(&equilibria(&["plugins", "--json"]));
-    let mut table = String::from("| kind | name | summary |\n|---|---|---|\n");
-    for plugin in plugins.as_array().expect("a list") {
-        let cell = |key: &str| plugin[key].as_str().expect("text").replace('|', "\\|");
-        table += &format!(
-            "| {} | `{}` | {} |\n",
-            cell("kind"),
-            cell("name"),
-            cell("summary")
-        );
+    let plugins = plugins.as_array().expect("a list");
+    let cell = |plugin: &serde_json::Value, key: &str| {
+        plugin[key].as_str().expect("text").replace('|', "\\|")
+    };
+    let mut kinds = std::collections::BTreeMap::<String, Vec<String>>::new();
+    let mut summaries = String::from("| kind | name | what it is |\n|---|---|---|\n");
+    for plugin in plugins {
+        let [kind, name, summary] = ["kind", "name", "summary"].map(|key| cell(plugin, key));
+        summaries += &format!("| {kind} | `{name}` | {summary} |\n");
+        kinds.entry(kind).or_default().push(format!("`{name}`"));
     }
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme
-        .split_once("<!-- plugins -->\n")
-        .expect("the first marker");
-    let (found, _) = rest
-        .split_once("<!-- /plugins -->")
-        .expect("the second marker");
-    assert!(
-        found.trim() == table.trim(),
-        "the README's plugin table is stale; replace it by\n{table}"
-    );
+    let mut names = String::from("| kind | plugins |\n|---|---|\n");
+    for (kind, plugins) in kinds {
+        names += &format!("| {kind} | {} |\n", plugins.join(", "));
+    }
+    for (page, found, expected) in [
+        ("README.md", generated(include_str!("../../README.md")), names),
+        (
+            "docs/src/plugin-list.md",
+            generated(include_str!("../../docs/src/plugin-list.md")),
+            summaries,
+        ),
+    ] {
+        let expected = expected.trim();
+        assert!(found == expected, "{page} is stale; replace its table by\n{expected}");
+    }
 }
 
 #[test]

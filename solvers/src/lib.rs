@@ -4,6 +4,11 @@
 
 pub use equilibria_core as core;
 
+mod compat;
+mod krylov;
+
+pub use compat::Compat;
+
 /// Fixed-point solvers, also used for adjoint equations.
 pub mod forward {
     automod::dir!(pub "src/forward");

@@ -83,7 +83,13 @@ fn values_out_of_range_are_refused() {
     };
     for (damping, got) in [(0.0, "0"), (-1.0, "-1"), (1.5, "1.5"), (f64::NAN, "NaN")] {
         let message = format!("`picard`: `damping` must be in (0, 1], got {got}");
-        refused(&Picard { damping }, &message);
+        refused(
+            &Picard {
+                damping,
+                compat: None,
+            },
+            &message,
+        );
     }
     let good = Anderson::default;
     refused(

@@ -153,7 +153,14 @@ fn picard_converges_at_the_theoretical_rate() {
         (0.5, [-0.9, 0.2, 0.0], 0.6),
     ];
     for (damping, spectrum, rate) in cases {
-        let residuals = trace(&spectrum, Arc::new(Picard { damping }), 1e-10);
+        let residuals = trace(
+            &spectrum,
+            Arc::new(Picard {
+                damping,
+                compat: None,
+            }),
+            1e-10,
+        );
         // After 30 steps the other components are smaller by (5/6)^30 at worst, and their squares count: see below.
         // Rounding: ε relative to a residual of about 1e-6.
         let measured = residuals[31] / residuals[30];

@@ -18,9 +18,6 @@ pub(super) struct Books<'a> {
     /// Number of the present stage, and whether there is no other after it.
     stage: usize,
     last: bool,
-    /// What the space had spent when the stage began.
-    spent_before: usize,
-    spent: usize,
     residuals: Vec<f64>,
     norms: Vec<f64>,
 }
@@ -32,8 +29,6 @@ struct Account {
     state: State,
     /// Smallest residual so far, in units of the tolerance where there is one.
     best: f64,
-    /// Evaluations of earlier stages.
-    carried: usize,
     /// Step within the stage.
     step: usize,
     first_residual: f64,
@@ -64,7 +59,6 @@ impl<'a> Books<'a> {
             },
             state: State::Active,
             best: f64::INFINITY,
-            carried: 0,
             step: 0,
             first_residual: f64::INFINITY,
             milestone: f64::INFINITY,
@@ -77,8 +71,6 @@ impl<'a> Books<'a> {
             active: batch,
             stage: 0,
             last: true,
-            spent_before: 0,
-            spent: 0,
             residuals: vec![0.0; batch],
             norms: vec![0.0; batch],
         }
@@ -87,9 +79,7 @@ impl<'a> Books<'a> {
     /// Begins a stage with the active samples.
     pub fn begin(&mut self, stage: usize, last: bool) {
         (self.stage, self.last) = (stage, last);
-        self.spent_before = self.spent;
         for account in &mut self.rows[..self.active] {
-            account.carried = account.report.evaluations;
             account.report.stage = stage;
             (account.step, account.milestone_step) = (0, 0);
             (account.first_residual, account.milestone) = (f64::INFINITY, f64::INFINITY);
@@ -101,13 +91,12 @@ impl<'a> Books<'a> {
         let active = self.active;
         space.dots(at.residual, &[at.residual], &mut self.residuals[..active])?;
         space.dots(at.fz, &[at.fz], &mut self.norms[..active])?;
-        self.spent = space.spent;
         self.improved.clear();
         for (row, account) in self.rows[..active].iter_mut().enumerate() {
             let (residual, norm) = (self.residuals[row].sqrt(), self.norms[row].sqrt());
             account.step += 1;
             account.report.steps += 1;
-            account.report.evaluations = account.carried + self.spent - self.spent_before;
+            account.report.evaluations = space.spent[row];
             if account.improve(residual, norm, self.stop) {
                 self.improved.push(row);
             }

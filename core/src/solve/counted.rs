@@ -1,18 +1,23 @@
-//! Counts what a solve spends.
+//! Counts what a solve spends on each sample.
 
 use crate::{delegate_to_inner, Coef, Result, Slot, StateSpace};
 
-/// A space that counts evaluations of `f` and products with its Jacobian. The same for every active sample, so a sample
-/// that leaves has spent what has been counted until then.
+/// A space that counts evaluations of `f` and products with its Jacobian, for the samples that are active then.
 pub(super) struct Counted<'s> {
     inner: &'s mut dyn StateSpace,
-    /// Evaluations and products so far.
-    pub spent: usize,
+    /// Evaluations and products so far, ordered like the rows.
+    pub spent: Vec<usize>,
 }
 
 impl<'s> Counted<'s> {
     pub fn new(inner: &'s mut dyn StateSpace) -> Self {
-        Self { inner, spent: 0 }
+        let spent = vec![0; inner.batch()];
+        Self { inner, spent }
+    }
+
+    fn count(&mut self) {
+        let batch = self.inner.batch();
+        self.spent[..batch].iter_mut().for_each(|spent| *spent += 1);
     }
 }
 
@@ -26,7 +31,6 @@ impl StateSpace for Counted<'_> {
         dots,
         combine,
         copy_rows,
-        permute,
         fill_normal,
         write,
         read,
@@ -34,13 +38,22 @@ impl StateSpace for Counted<'_> {
     );
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        self.spent += 1;
+        self.count();
         self.inner.apply(z, out)
     }
 
     fn jvp(&mut self, v: Slot, out: Slot) -> Result<bool> {
         let exact = self.inner.jvp(v, out)?;
-        self.spent += usize::from(exact);
+        if exact {
+            self.count();
+        }
         Ok(exact)
+    }
+
+    fn permute(&mut self, swaps: &[(usize, usize)], batch: usize) -> Result<()> {
+        for &(a, b) in swaps {
+            self.spent.swap(a, b);
+        }
+        self.inner.permute(swaps, batch)
     }
 }

@@ -1,14 +1,22 @@
 //! The iterates of the solvers, call by call; those of Anderson acceleration in the mode that follows TorchDEQ.
 
+use equilibria_core::testing::Recording;
 use equilibria_core::{solve, AdjointSpace, FixedPointSolver, Result, StateSpace, Stop, Tolerance};
 use equilibria_fusion::solvers::forward::anderson::{Anderson, Ridge};
 use equilibria_fusion::solvers::forward::picard::Picard;
+use equilibria_fusion::solvers::Compat;
 
 use super::file::Golden;
 use super::ledger::Ledger;
-use super::spaces::{in_both, Calls, Recording};
+use super::spaces::in_both;
 use super::subject::Subject;
 use super::tolerance::{ITERATE, SOLVED, UNREGULARIZED};
+
+/// Every call of f in a solve: arguments and values, `[calls, batch, K]`.
+struct Calls {
+    x: Vec<f64>,
+    f: Vec<f64>,
+}
 
 /// Compares all recorded solves.
 pub fn compare(
@@ -23,6 +31,8 @@ pub fn compare(
         mixing: settings.beta,
         ridge: Ridge::Absolute,
         regularization,
+        compat: Some(Compat::Torchdeq),
+        ..Anderson::default()
     };
 
     let forward = |solver: &dyn FixedPointSolver, calls: usize| {
@@ -99,7 +109,10 @@ fn record(
     };
     let mut recording = Recording::new(space);
     solve(solver, &mut recording, start, &stop)?;
-    Ok(recording.into_calls())
+    Ok(Calls {
+        x: recording.arguments,
+        f: recording.values,
+    })
 }
 
 /// ‖f − x‖ and ‖f‖ of every call and sample, `[calls, batch]`.

@@ -1,4 +1,4 @@
-//! Both state spaces of the joint layer, and wrappers that look into them.
+//! Both state spaces of the joint layer.
 
 use dfdx::prelude::*;
 use equilibria_core::space::{SliceSpace, TensorSpace};
@@ -58,68 +58,12 @@ pub fn in_both<R>(
     Ok(outcomes)
 }
 
-/// Every call of f in a solve.
-#[derive(Default)]
-pub struct Calls {
-    /// Arguments, call after call.
-    pub x: Vec<f64>,
-    /// Values.
-    pub f: Vec<f64>,
-}
-
-/// Records every call of f.
-pub struct Recording<'s> {
-    inner: &'s mut dyn StateSpace,
-    calls: Calls,
-}
-
-impl<'s> Recording<'s> {
-    /// Watches `inner`.
-    pub fn new(inner: &'s mut dyn StateSpace) -> Self {
-        Self {
-            inner,
-            calls: Calls::default(),
-        }
-    }
-
-    /// What was seen.
-    pub fn into_calls(self) -> Calls {
-        self.calls
-    }
-}
-
 /// Draws the given probes in place of random ones: the seed is the index.
 pub struct GivenProbes<'s> {
     /// The space.
     pub inner: &'s mut dyn DifferentiableSpace,
     /// All probes, `[probes, batch, dim]`.
     pub probes: &'s [f64],
-}
-
-impl StateSpace for Recording<'_> {
-    delegate_to_inner!(
-        batch,
-        dim,
-        epsilon,
-        alloc,
-        release,
-        dots,
-        combine,
-        copy_rows,
-        permute,
-        fill_normal,
-        write,
-        read,
-        linearize,
-        jvp
-    );
-
-    fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        self.inner.apply(z, out)?;
-        self.calls.x.extend(self.inner.read(z)?);
-        self.calls.f.extend(self.inner.read(out)?);
-        Ok(())
-    }
 }
 
 impl StateSpace for GivenProbes<'_> {

@@ -2,6 +2,8 @@
 
 use equilibria_core::prelude::*;
 
+use crate::Compat;
+
 plugin! {
     /// Anderson acceleration: the next point mixes the last m evaluations so that the mixed residual is smallest.
     ///
@@ -13,8 +15,10 @@ plugin! {
     /// inner products, one combination of m vectors; memory 2m vectors. The small systems are solved per sample on the
     /// host in f64; one that is singular falls back to a Picard step for that sample alone.
     ///
+    /// A sample whose residual has grown beyond `growth` times its smallest forgets all points but the last.
+    ///
     /// The ridge is *relative* by default: the Gram matrix is divided by its largest diagonal entry first. With
-    /// `ridge = "absolute"` and `regularization = 1e-4` the iterates are those of TorchDEQ (and of locuslab/deq), whose
+    /// `ridge = "absolute"`, `regularization = 1e-4` and `compat = "torchdeq"` the iterates are those of TorchDEQ, whose
     /// convergence flattens once ‖r‖² falls below the regularization.
     ///
     /// Reference: H. F. Walker, P. Ni, Anderson acceleration for fixed-point iterations, SIAM J. Numer. Anal. 49, 2011.
@@ -27,6 +31,10 @@ plugin! {
         pub ridge: Ridge = Ridge::Relative,
         /// The number added to the diagonal of the Gram matrix, at least 0.
         pub regularization: f64 = 1e-8,
+        /// Growth of the residual over its smallest value that restarts a sample, above 1. Dimensionless.
+        pub growth: f64 = 1e3,
+        /// `"torchdeq"`: its recurrence, whose first step is not damped and which never restarts.
+        pub compat: Option<Compat> = None,
     }
 }
 
@@ -59,6 +67,17 @@ impl FixedPointSolver for Anderson {
             "regularization",
             "finite and at least 0",
             self.regularization,
+        )?;
+        let growth = self.growth;
+        Error::require(growth > 1.0, "anderson", "growth", "above 1", growth)?;
+        let fits = self.compat.is_none() || self.ridge == Ridge::Absolute;
+        let got = "relative";
+        Error::require(
+            fits,
+            "anderson",
+            "ridge",
+            "absolute with compat = \"torchdeq\"",
+            got,
         )
     }
 
@@ -69,6 +88,8 @@ impl FixedPointSolver for Anderson {
             values: Vec::with_capacity(m),
             residuals: Vec::with_capacity(m),
             evaluations: 0,
+            smallest: vec![f64::INFINITY; batch],
+            kept: vec![0; batch],
             gram: vec![0.0; batch * m * m],
             products: vec![0.0; batch * m],
             weights: vec![vec![0.0; batch]; m],
@@ -83,6 +104,10 @@ struct Mixing {
     values: Vec<Slot>,
     residuals: Vec<Slot>,
     evaluations: usize,
+    /// Smallest residual of each sample.
+    smallest: Vec<f64>,
+    /// Number of points each sample mixes: its last ones.
+    kept: Vec<usize>,
     /// Inner products of the residuals, `[batch, m, m]`.
     gram: Vec<f64>,
     products: Vec<f64>,
@@ -103,11 +128,14 @@ impl Iteration for Mixing {
         for (weight, &value) in self.weights.iter().zip(&self.values) {
             terms.push((Coef::PerSample(weight), value));
         }
+        // TorchDEQ takes its first step undamped.
+        let undamped = self.evaluations == 1 && self.config.compat.is_some();
+        let mixing = if undamped { 1.0 } else { self.config.mixing };
         // Σ α (z + β r) = Σ α f(z) − (1 − β) Σ α r: with the usual β = 1 the residuals need not be read.
         let rest: Vec<Vec<f64>>;
         #[allow(clippy::float_cmp)] // exactly 1 is the common case
-        if self.config.mixing != 1.0 {
-            let factor = self.config.mixing - 1.0;
+        if mixing != 1.0 {
+            let factor = mixing - 1.0;
             let scale = |weights: &Vec<f64>| weights.iter().map(|w| factor * w).collect();
             rest = self.weights.iter().map(scale).collect();
             for (weight, &residual) in rest.iter().zip(&self.residuals) {
@@ -120,6 +148,8 @@ impl Iteration for Mixing {
     fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {
         let block = self.config.memory * self.config.memory;
         for &(a, b) in swaps {
+            self.smallest.swap(a, b);
+            self.kept.swap(a, b);
             for entry in 0..block {
                 self.gram.swap(a * block + entry, b * block + entry);
             }
@@ -162,13 +192,31 @@ impl Mixing {
         Ok(())
     }
 
+    /// How many points a sample mixes: one more than before, or only the newest if its residual has grown too much.
+    fn keep(&mut self, sample: usize, norm: f64) -> usize {
+        let (kept, smallest) = (&mut self.kept[sample], &mut self.smallest[sample]);
+        let grown = self.config.compat.is_none() && norm > self.config.growth * *smallest;
+        *smallest = smallest.min(norm);
+        *kept = if grown {
+            1
+        } else {
+            (*kept + 1).min(self.config.memory)
+        };
+        *kept
+    }
+
     /// Solves the constrained least-squares problem of one sample.
     fn weigh(&mut self, sample: usize, newest: usize) {
-        let (m, n) = (self.config.memory, self.residuals.len());
+        let m = self.config.memory;
+        let n = self.keep(sample, self.gram[sample * m * m + newest * (m + 1)].sqrt());
         let gram = &self.gram[sample * m * m..][..m * m];
+        // The place of the point of the given age.
+        let place = |age: usize| (newest + m - age) % m;
         let scale = match self.config.ridge {
             Ridge::Absolute => 1.0,
-            Ridge::Relative => (0..n).map(|k| gram[k * m + k]).fold(0.0, f64::max),
+            Ridge::Relative => (0..n)
+                .map(|age| gram[place(age) * (m + 1)])
+                .fold(0.0, f64::max),
         };
         let entry = |row: usize, column: usize| {
             let ridge = if row == column {
@@ -176,14 +224,17 @@ impl Mixing {
             } else {
                 0.0
             };
-            gram[row * m + column] / scale + ridge
+            gram[place(row) * m + place(column)] / scale + ridge
         };
         let solved = self.system.solve(n, entry);
-        for (point, weights) in self.weights[..n].iter_mut().enumerate() {
-            weights[sample] = match solved {
-                true => self.system.solution[point],
-                false => f64::from(u8::from(point == newest)),
-            };
+        for weights in &mut self.weights {
+            weights[sample] = 0.0;
+        }
+        match solved {
+            true => (0..n).for_each(|age| {
+                self.weights[place(age)][sample] = self.system.solution[age];
+            }),
+            false => self.weights[newest][sample] = 1.0,
         }
     }
 }

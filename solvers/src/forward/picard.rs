@@ -2,6 +2,8 @@
 
 use equilibria_core::prelude::*;
 
+use crate::Compat;
+
 plugin! {
     /// Damped Picard (fixed-point) iteration, z ← (1 − β) z + β f(z).
     ///
@@ -15,6 +17,8 @@ plugin! {
     pub struct Picard: FixedPointSolver {
         /// Mixing factor β in (0, 1]; 1 is the plain iteration. Dimensionless.
         pub damping: f64 = 1.0,
+        /// `"torchdeq"`: its iterates are these, only its residuals are β times ours.
+        pub compat: Option<Compat> = None,
     }
 }
 

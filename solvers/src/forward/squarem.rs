@@ -1,0 +1,174 @@
+//! SQUAREM.
+
+use equilibria_core::prelude::*;
+
+plugin! {
+    /// SQUAREM: squared extrapolation from two evaluations, with hardly any memory.
+    ///
+    /// With r = f(z) − z and v = f(f(z)) − 2 f(z) + z the step length is α = −‖r‖ / ‖v‖ (scheme S3), at most −1, and
+    /// z ← z − 2α r + α² v; at α = −1 that is f(f(z)). Where the extrapolated point has a residual more than `growth` times
+    /// that of z, f(f(z)) is taken instead.
+    ///
+    /// Made for slow monotone convergence: one dominant eigenvalue of J close to 1, where Picard iteration crawls. Negative
+    /// or complex dominant eigenvalues gain nothing; there, and for fast convergence to high accuracy, use `anderson`.
+    /// Cost per step: one evaluation of f (two per extrapolation); memory: 4 vectors.
+    ///
+    /// Reference: R. Varadhan, C. Roland, Simple and globally convergent methods for accelerating the convergence of any
+    /// EM algorithm, Scand. J. Stat. 35, 2008.
+    pub struct Squarem: FixedPointSolver {
+        /// Largest accepted ratio of the residuals after and before an extrapolation, at least 1. Dimensionless.
+        pub growth: f64 = 2.0,
+        /// Bound of |α|, at least 1. Dimensionless.
+        pub longest: f64 = 1e3,
+    }
+}
+
+#[typetag::serde(name = "squarem")]
+impl FixedPointSolver for Squarem {
+    fn validate(&self) -> Result<()> {
+        let (growth, longest) = (self.growth, self.longest);
+        let (grows, lengthens) = (growth >= 1.0, longest >= 1.0 && longest.is_finite());
+        Error::require(grows, "squarem", "growth", "at least 1", growth)?;
+        Error::require(
+            lengthens,
+            "squarem",
+            "longest",
+            "finite and at least 1",
+            longest,
+        )
+    }
+
+    fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+        Ok(Box::new(Extrapolation {
+            config: self.clone(),
+            z: space.alloc()?,
+            residual: space.alloc()?,
+            fallback: space.alloc()?,
+            difference: space.alloc()?,
+            phase: Phase::First,
+            norms: vec![f64::INFINITY; space.batch()],
+            rejected: Vec::with_capacity(space.batch()),
+        }))
+    }
+}
+
+/// The points of one extrapolation.
+struct Extrapolation {
+    config: Squarem,
+    /// The base point z and its residual r.
+    z: Slot,
+    residual: Slot,
+    /// f(f(z)) of the extrapolation before: where to go if that failed.
+    fallback: Slot,
+    difference: Slot,
+    phase: Phase,
+    /// ‖r‖ at the base point of the extrapolation before.
+    norms: Vec<f64>,
+    rejected: Vec<usize>,
+}
+
+/// What the point just evaluated is.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// A base point, or an extrapolated one that is to become the base.
+    First,
+    /// f of the base point.
+    Second,
+}
+
+impl Iteration for Extrapolation {
+    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+        match self.phase {
+            Phase::First => self.begin(space, at, next),
+            Phase::Second => self.extrapolate(space, at, next),
+        }
+    }
+
+    fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {
+        for &(a, b) in swaps {
+            self.norms.swap(a, b);
+        }
+    }
+
+    fn finish(&mut self, space: &mut dyn StateSpace) -> LowRank {
+        for slot in [self.z, self.residual, self.fallback, self.difference] {
+            space.release(slot);
+        }
+        LowRank::default()
+    }
+}
+
+impl Extrapolation {
+    /// Makes the point the base, unless the extrapolation to it failed: then f(f(z)) is evaluated instead.
+    fn begin(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+        let batch = space.batch();
+        let mut squares = vec![0.0; batch];
+        space.dots(at.residual, &[at.residual], &mut squares)?;
+        self.rejected.clear();
+        for (sample, square) in squares.iter().enumerate() {
+            let (norm, before) = (square.sqrt(), &mut self.norms[sample]);
+            if norm > self.config.growth * *before {
+                self.rejected.push(sample);
+                *before = f64::INFINITY;
+            } else {
+                *before = norm;
+            }
+        }
+        space.combine(self.z, &[(Coef::Same(1.0), at.z)])?;
+        space.combine(self.residual, &[(Coef::Same(1.0), at.residual)])?;
+        space.combine(next, &[(Coef::Same(1.0), at.fz)])?;
+        // A rejected sample evaluates its fallback now, and its next point is f of that: it takes part in the coming
+        // extrapolation with r = 0, which moves it nowhere else.
+        let rejected = std::mem::take(&mut self.rejected);
+        space.copy_rows(self.fallback, next, &rejected)?;
+        space.copy_rows(self.fallback, self.z, &rejected)?;
+        let mut keep = vec![1.0; batch];
+        rejected.iter().for_each(|&sample| keep[sample] = 0.0);
+        space.combine(self.residual, &[(Coef::PerSample(&keep), self.residual)])?;
+        self.rejected = rejected;
+        self.phase = Phase::Second;
+        Ok(())
+    }
+
+    /// From z, r and the residual at f(z), which is r + v.
+    fn extrapolate(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: Evaluation,
+        next: Slot,
+    ) -> Result<()> {
+        let batch = space.batch();
+        space.combine(
+            self.difference,
+            &[
+                (Coef::Same(1.0), at.residual),
+                (Coef::Same(-1.0), self.residual),
+            ],
+        )?;
+        let (mut r, mut v) = (vec![0.0; batch], vec![0.0; batch]);
+        space.dots(self.residual, &[self.residual], &mut r)?;
+        space.dots(self.difference, &[self.difference], &mut v)?;
+        let lengths = r.iter().zip(&v).map(|(r, v)| {
+            let length = (r / v).sqrt();
+            if length.is_finite() {
+                length.clamp(1.0, self.config.longest)
+            } else {
+                1.0
+            }
+        });
+        let lengths: Vec<f64> = lengths.collect();
+        let linear: Vec<f64> = lengths.iter().map(|length| 2.0 * length).collect();
+        let square: Vec<f64> = lengths.iter().map(|length| length * length).collect();
+        space.combine(
+            next,
+            &[
+                (Coef::Same(1.0), self.z),
+                (Coef::PerSample(&linear), self.residual),
+                (Coef::PerSample(&square), self.difference),
+            ],
+        )?;
+        space.combine(self.fallback, &[(Coef::Same(1.0), at.fz)])?;
+        self.phase = Phase::First;
+        Ok(())
+    }
+}
