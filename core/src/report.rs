@@ -18,6 +18,19 @@ pub enum Status {
     NonFinite,
 }
 
+impl Status {
+    /// The name in configurations and tables, e.g. `max-steps`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Converged => "converged",
+            Self::MaxSteps => "max-steps",
+            Self::Stalled => "stalled",
+            Self::Diverged => "diverged",
+            Self::NonFinite => "non-finite",
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -103,6 +116,24 @@ impl Report {
             .max_by(|a, b| a.1.relative_residual.total_cmp(&b.1.relative_residual))
     }
 
+    /// One line per sample, with a header: `sample,status,stage,steps,evaluations,residual,relative_residual`.
+    pub fn to_csv(&self) -> String {
+        let mut csv =
+            String::from("sample,status,stage,steps,evaluations,residual,relative_residual\n");
+        for (sample, s) in self.samples.iter().enumerate() {
+            csv += &format!(
+                "{sample},{},{},{},{},{},{}\n",
+                s.status.name(),
+                s.stage,
+                s.steps,
+                s.evaluations,
+                s.residual,
+                s.relative_residual
+            );
+        }
+        csv
+    }
+
     /// Appends the samples of another part of the same batch.
     pub fn extend(&mut self, other: Report) {
         self.samples.extend(other.samples);
@@ -114,5 +145,31 @@ impl FromIterator<Report> for Report {
         let mut whole = Report::default();
         parts.into_iter().for_each(|part| whole.extend(part));
         whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_a_table() {
+        let sample = SampleReport {
+            status: Status::MaxSteps,
+            steps: 3,
+            evaluations: 5,
+            stage: 1,
+            residual: 0.25,
+            relative_residual: 0.5,
+            trace: Vec::new(),
+        };
+        let report = Report {
+            samples: vec![sample],
+        };
+        let csv = report.to_csv();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!(lines[1], "0,max-steps,1,3,5,0.25,0.5");
+        assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());
+        assert_eq!(lines.len(), 2);
     }
 }

@@ -62,6 +62,18 @@ impl Drop for RunFolder {
     }
 }
 
+/// Writes a file beside its place and moves it there when complete.
+pub fn write_whole(path: &Path, contents: &str) -> Result<()> {
+    let mut partial = path.to_owned().into_os_string();
+    partial.push(format!(".partial-{}", std::process::id()));
+    let partial = PathBuf::from(partial);
+    let written = std::fs::write(&partial, contents).and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|source| {
+        let _ = std::fs::remove_file(&partial);
+        Error::io(path)(source)
+    })
+}
+
 fn fresh(name: &str) -> PathBuf {
     (1..)
         .map(|k| PathBuf::from("runs").join(format!("{name}-{k}")))

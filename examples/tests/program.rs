@@ -33,7 +33,9 @@ fn refusal(arguments: &[&str]) -> String {
 fn generated(page: &str) -> &str {
     let start = "<!-- plugins -->\n";
     let (_, rest) = page.split_once(start).expect("the first marker");
-    let (table, _) = rest.split_once("<!-- /plugins -->").expect("the second marker");
+    let (table, _) = rest
+        .split_once("<!-- /plugins -->")
+        .expect("the second marker");
     table.trim()
 }
 
@@ -56,7 +58,11 @@ fn the_plugin_tables_are_current() {
         names += &format!("| {kind} | {} |\n", plugins.join(", "));
     }
     for (page, found, expected) in [
-        ("README.md", generated(include_str!("../../README.md")), names),
+        (
+            "README.md",
+            generated(include_str!("../../README.md")),
+            names,
+        ),
         (
             "docs/src/plugin-list.md",
             generated(include_str!("../../docs/src/plugin-list.md")),
@@ -64,7 +70,10 @@ fn the_plugin_tables_are_current() {
         ),
     ] {
         let expected = expected.trim();
-        assert!(found == expected, "{page} is stale; replace its table by\n{expected}");
+        assert!(
+            found == expected,
+            "{page} is stale; replace its table by\n{expected}"
+        );
     }
 }
 
@@ -75,7 +84,13 @@ fn a_saved_model_has_the_metrics_of_its_training_run() {
     let shorter = ["--set", "training.epochs=1", "--json"];
     let train = ["train", &config("digits.toml"), "--out", &run];
     let trained = last_line(&equilibria(&[&train[..], &shorter[..]].concat()));
-    let evaluated = last_line(&equilibria(&["evaluate", &run, "--json"]));
+    let table = folder.path().join("solves.csv").display().to_string();
+    let evaluated = equilibria(&["evaluate", &run, "--json", "--report", &table]);
+    let evaluated = last_line(&evaluated);
+    let solves = std::fs::read_to_string(&table).expect("the table of solves");
+    // A header, and one line for each of 600 rows in each of 7 equilibria.
+    assert_eq!(solves.lines().count(), 1 + 7 * 600);
+    assert!(solves.starts_with("equilibrium,sample,status,"));
     for key in ["accuracy", "weighted_f1", "macro_f1", "mean_solver_steps"] {
         assert_eq!(trained[key], evaluated[key], "{key}");
     }

@@ -50,6 +50,9 @@ pub struct Evaluation {
     pub mean_solver_steps: f64,
     /// Share of forward solves that did not converge.
     pub unconverged_fraction: f64,
+    /// The equilibria by name, and how the forward solve of every row went.
+    #[serde(skip)]
+    pub solves: Vec<(String, Report)>,
 }
 
 impl std::fmt::Display for Evaluation {
@@ -114,14 +117,19 @@ pub fn evaluate<E: Scalar, D: Backend<E>>(
 ) -> Result<Evaluation> {
     let (mut tally, mut predictions, mut loss) = (Tally::default(), Vec::new(), 0.0);
     let rows: Vec<usize> = (0..split.len()).collect();
+    let mut solves: Vec<(String, Report)> = Vec::new();
     for rows in rows.chunks(EVALUATION_ROWS) {
         let part = split.select(rows);
         let labels = Labels::new(device, &part.labels, classes)?;
         let mut pass = Pass::evaluation();
         let logits = model.logits(&tensors(device, &part)?, None, &mut pass)?;
-        pass.solves
-            .iter()
-            .for_each(|solve| tally.add(&solve.report));
+        for (index, solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {
+            tally.add(&solve.report);
+            match solves.get_mut(index) {
+                Some((_, report)) => report.extend(solve.report),
+                None => solves.push((solve.name, solve.report)),
+            }
+        }
         let scores = logits.as_vec();
         predictions.extend(scores.chunks(classes).map(|row| argmax(row)));
         let entropy = pass.run(&logits, |logits| labels.cross_entropy(logits));
@@ -139,6 +147,7 @@ pub fn evaluate<E: Scalar, D: Backend<E>>(
         loss: loss / split.len().max(1) as f64,
         mean_solver_steps: tally.mean_steps(),
         unconverged_fraction: tally.unconverged_fraction(),
+        solves,
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use dfdx::prelude::Cpu;
-use equilibria_core::{Backend, Scalar};
+use equilibria_core::{Backend, Report, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, CheckpointError};
 use equilibria_fusion::data::{DataSet, MinMax};
 use equilibria_fusion::train::{evaluate, Evaluation};
@@ -12,6 +12,7 @@ use equilibria_fusion::{Dtype, Experiment};
 
 use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
+use crate::run_folder::write_whole;
 
 /// Arguments of `evaluate`.
 #[derive(clap::Args)]
@@ -20,6 +21,9 @@ pub struct Args {
     run: PathBuf,
     #[command(flatten)]
     data: DataArgs,
+    /// Write a table of all solves to this file: equilibrium, row, status, steps, residuals
+    #[arg(long, value_name = "FILE.csv")]
+    report: Option<PathBuf>,
     /// Print the metrics as one JSON object on the last line
     #[arg(long)]
     json: bool,
@@ -37,6 +41,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
         Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
     };
+    if let Some(path) = &args.report {
+        write_whole(path, &solves_csv(&result.solves))?;
+    }
     println!("test: {result}");
     if args.json {
         println!("{}", serde_json::json!(result));
@@ -70,6 +77,21 @@ fn run_on<E: Scalar, D: Backend<E>>(
     saved.load(&mut model)?;
     metadata::<MinMax>(saved, "scaling", origin)?.apply(&mut data.test)?;
     Ok(evaluate(&model, device, &data.test, classes.len())?)
+}
+
+/// The reports of all equilibria in one table.
+fn solves_csv(solves: &[(String, Report)]) -> String {
+    let mut csv = String::new();
+    for (name, report) in solves {
+        for (index, line) in report.to_csv().lines().enumerate() {
+            match (index, csv.is_empty()) {
+                (0, true) => csv += &format!("equilibrium,{line}\n"),
+                (0, false) => {}
+                _ => csv += &format!("{name},{line}\n"),
+            }
+        }
+    }
+    csv
 }
 
 fn metadata<T: serde::de::DeserializeOwned>(
