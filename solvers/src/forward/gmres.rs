@@ -52,7 +52,7 @@ struct Cycle {
 
 /// The residual that GMRES aims at, in units of the largest that counts as solved: the true one, measured afterwards,
 /// differs by rounding, and the norm it is relative to changes with the step.
-const AIM: f64 = 0.9;
+const AIM: f64 = 0.99;
 
 impl Iteration for Cycle {
     fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
