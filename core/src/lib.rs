@@ -40,7 +40,7 @@ pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status, TracePoint};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
 pub use solver::{Evaluation, FixedPointSolver, Iteration, LowRank};
-pub use space::{jacobian_product, Coef, DifferentiableSpace, Slot, StateSpace};
+pub use space::{combine_all, jacobian_product, Coef, DifferentiableSpace, Slot, StateSpace};
 
 #[doc(hidden)]
 pub use {dfdx, inventory, serde, serde_json, typetag};
@@ -49,8 +49,8 @@ pub use {dfdx, inventory, serde, serde_json, typetag};
 pub mod prelude {
     pub use crate::registry;
     pub use crate::{
-        delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace, AnyTape,
-        Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
+        combine_all, delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace,
+        AnyTape, Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
         FixedPointSolver, ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
         Matrix, OnUnconverged, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution,
         StateSpace, Status, Stop, Tolerance,

@@ -3,11 +3,13 @@
 //! Solvers, backward strategies and regularizers see nothing but this table. Written once, they run on CPU and CUDA,
 //! in f32 and f64. SUNDIALS splits its solvers from its vectors in the same way (`N_Vector`).
 
+mod combine;
 mod delegate;
 mod slice;
 mod tangent;
 mod tensor;
 
+pub use combine::combine_all;
 pub use slice::SliceSpace;
 pub use tangent::jacobian_product;
 pub use tensor::TensorSpace;

@@ -2,6 +2,8 @@
 
 use equilibria_core::prelude::*;
 
+use crate::combination::Combination;
+
 /// GMRES for `(I − J) d = r` with `J = ∂f/∂z`, one small least-squares problem per sample.
 ///
 /// Reference: Y. Saad, M. H. Schultz, GMRES, SIAM J. Sci. Stat. Comput. 7, 1986, algorithm 4; orthogonalization by
@@ -11,7 +13,13 @@ pub(crate) struct Gmres {
     size: usize,
     basis: Vec<Slot>,
     samples: Vec<Sample>,
-    products: Vec<f64>,
+    combination: Combination,
+    /// Inner products of the newest column.
+    entries: Vec<f64>,
+    before: Vec<f64>,
+    after: Vec<f64>,
+    spoiled: Vec<usize>,
+    swaps: Vec<(usize, usize)>,
 }
 
 /// The least-squares problem of one sample: H is reduced to triangular form R by rotations as it grows.
@@ -49,7 +57,12 @@ impl Gmres {
             size,
             basis: Vec::with_capacity(size + 1),
             samples: (0..batch).map(sample).collect(),
-            products: vec![0.0; batch * (size + 1)],
+            combination: Combination::default(),
+            entries: vec![0.0; batch * (size + 1)],
+            before: vec![0.0; batch],
+            after: vec![0.0; batch],
+            spoiled: Vec::with_capacity(batch),
+            swaps: Vec::with_capacity(batch),
         }
     }
 
@@ -67,14 +80,14 @@ impl Gmres {
         while self.basis.len() <= self.size {
             self.basis.push(space.alloc()?);
         }
-        let mut scales = vec![0.0; batch];
-        space.dots(r, &[r], &mut scales)?;
+        let scales = &mut self.before[..batch];
+        space.dots(r, &[r], scales)?;
         for (sample, (scale, &target)) in scales.iter_mut().zip(targets).enumerate() {
             let norm = scale.sqrt();
             *scale = self.samples[sample].begin(norm, target);
         }
-        space.combine(self.basis[0], &[(Coef::PerSample(&scales), r)])?;
-        let mut swaps = Vec::new();
+        space.combine(self.basis[0], &[(Coef::PerSample(scales), r)])?;
+        let mut swaps = std::mem::take(&mut self.swaps);
         for column in 0..self.size {
             // Solved samples leave, as they do in the solve loop: nobody waits for the slowest.
             let first = swaps.len();
@@ -90,6 +103,8 @@ impl Gmres {
             self.samples.swap(a, b);
         }
         space.permute(&swaps, batch)?;
+        swaps.clear();
+        self.swaps = swaps;
         self.collect(space, d)
     }
 
@@ -115,28 +130,18 @@ impl Gmres {
         let (newest, next) = (self.basis[column], self.basis[column + 1]);
         jacobian_product(space, z, newest, next)?;
         space.combine(next, &[(Coef::Same(1.0), newest), (Coef::Same(-1.0), next)])?;
-        let mut before = vec![0.0; batch];
-        space.dots(next, &[next], &mut before)?;
+        let (before, after) = (&mut self.before[..batch], &mut self.after[..batch]);
+        space.dots(next, &[next], before)?;
 
         let count = column + 1;
-        let mut entries = vec![0.0; batch * count];
+        let entries = &mut self.entries[..batch * count];
+        entries.fill(0.0);
+        let basis = (&self.basis[..count], &self.basis[..count]);
         for _ in 0..2 {
-            let products = &mut self.products[..batch * count];
-            space.dots(next, &self.basis[..count], products)?;
-            entries
-                .iter_mut()
-                .zip(&*products)
-                .for_each(|(h, p)| *h += p);
-            let coefficients: Vec<Vec<f64>> = (0..count)
-                .map(|k| products[k..].iter().step_by(count).map(|p| -p).collect())
-                .collect();
-            let mut terms = vec![(Coef::Same(1.0), next)];
-            let basis = coefficients.iter().zip(&self.basis);
-            terms.extend(basis.map(|(c, &slot)| (Coef::PerSample(c), slot)));
-            space.combine(next, &terms)?;
+            let products = self.combination.project(space, next, next, basis, -1.0)?;
+            entries.iter_mut().zip(products).for_each(|(h, p)| *h += p);
         }
-        let mut after = vec![0.0; batch];
-        space.dots(next, &[next], &mut after)?;
+        space.dots(next, &[next], after)?;
         let noise = BREAKDOWN * space.epsilon();
         for (sample, after) in after.iter_mut().enumerate() {
             let norm = after.sqrt();
@@ -148,28 +153,23 @@ impl Gmres {
             let own = &entries[sample * count..][..count];
             *after = self.samples[sample].extend(own, rest);
         }
-        space.combine(next, &[(Coef::PerSample(&after), next)])?;
+        space.combine(next, &[(Coef::PerSample(after), next)])?;
         // What is not finite must not meet the coefficient 0 later on: 0 · NaN is NaN.
+        self.spoiled.clear();
         let spoiled = |&sample: &usize| !before[sample].is_finite();
-        let spoiled: Vec<usize> = (0..batch).filter(spoiled).collect();
-        space.copy_rows(self.basis[0], next, &spoiled)
+        self.spoiled.extend((0..batch).filter(spoiled));
+        space.copy_rows(self.basis[0], next, &self.spoiled)
     }
 
     /// `d = Σ_k y_k v_k`.
     fn collect(&mut self, space: &mut dyn StateSpace, d: Slot) -> Result<()> {
         let samples = &mut self.samples[..space.batch()];
-        let count = samples
-            .iter()
-            .map(|sample| sample.columns)
-            .max()
-            .unwrap_or(0);
         samples.iter_mut().for_each(Sample::finish);
-        let coefficients: Vec<Vec<f64>> = (0..count)
-            .map(|k| samples.iter().map(|sample| sample.solution[k]).collect())
-            .collect();
-        let basis = coefficients.iter().zip(&self.basis);
-        let terms: Vec<_> = basis.map(|(c, &slot)| (Coef::PerSample(c), slot)).collect();
-        space.combine(d, &terms)
+        let columns = samples.iter().map(|sample| sample.columns);
+        let count = columns.max().unwrap_or(0);
+        let coefficients = (0..count).map(|k| samples.iter().map(move |sample| sample.solution[k]));
+        self.combination
+            .combine(space, d, coefficients, &self.basis)
     }
 
     /// Gives all slots back.

@@ -4,6 +4,7 @@
 
 pub use equilibria_core as core;
 
+mod combination;
 mod compat;
 mod krylov;
 

@@ -37,6 +37,7 @@ impl FixedPointSolver for Aitken {
             longest: self.longest,
             lengths: vec![self.first; space.batch()],
             before: None,
+            products: [vec![0.0; space.batch()], vec![0.0; space.batch()]],
         }))
     }
 }
@@ -47,6 +48,7 @@ struct Relaxation {
     lengths: Vec<f64>,
     /// The residual before.
     before: Option<Slot>,
+    products: [Vec<f64>; 2],
 }
 
 impl Iteration for Relaxation {
@@ -88,11 +90,12 @@ impl Relaxation {
         scratch: Slot,
     ) -> Result<()> {
         let batch = space.batch();
-        let (mut along, mut square) = (vec![0.0; batch], vec![0.0; batch]);
+        let [along, square] = &mut self.products;
+        let (along, square) = (&mut along[..batch], &mut square[..batch]);
         let difference = [(Coef::Same(1.0), before), (Coef::Same(-1.0), residual)];
         space.combine(scratch, &difference)?;
-        space.dots(scratch, &[before], &mut along)?;
-        space.dots(scratch, &[scratch], &mut square)?;
+        space.dots(scratch, &[before], along)?;
+        space.dots(scratch, &[scratch], square)?;
         for (sample, length) in self.lengths[..batch].iter_mut().enumerate() {
             let factor = along[sample] / square[sample];
             if factor.is_finite() {

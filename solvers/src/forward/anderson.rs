@@ -124,25 +124,27 @@ impl Iteration for Mixing {
             self.weigh(sample, newest);
         }
 
-        let mut terms = Vec::with_capacity(2 * self.values.len());
-        for (weight, &value) in self.weights.iter().zip(&self.values) {
-            terms.push((Coef::PerSample(weight), value));
-        }
         // TorchDEQ takes its first step undamped.
         let undamped = self.evaluations == 1 && self.config.compat.is_some();
         let mixing = if undamped { 1.0 } else { self.config.mixing };
+        let values = self.weights.iter().zip(&self.values);
+        let values = values.map(|(weight, &value)| (Coef::PerSample(weight), value));
+        combine_all(space, next, values)?;
         // Σ α (z + β r) = Σ α f(z) − (1 − β) Σ α r: with the usual β = 1 the residuals need not be read.
-        let rest: Vec<Vec<f64>>;
         #[allow(clippy::float_cmp)] // exactly 1 is the common case
         if mixing != 1.0 {
-            let factor = mixing - 1.0;
-            let scale = |weights: &Vec<f64>| weights.iter().map(|w| factor * w).collect();
-            rest = self.weights.iter().map(scale).collect();
-            for (weight, &residual) in rest.iter().zip(&self.residuals) {
-                terms.push((Coef::PerSample(weight), residual));
+            for weight in self.weights.iter_mut().flatten() {
+                *weight *= mixing - 1.0;
             }
+            let rest = self.weights.iter().zip(&self.residuals);
+            let rest = rest.map(|(weight, &residual)| (Coef::PerSample(weight), residual));
+            combine_all(
+                space,
+                next,
+                std::iter::once((Coef::Same(1.0), next)).chain(rest),
+            )?;
         }
-        space.combine(next, &terms)
+        Ok(())
     }
 
     fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {

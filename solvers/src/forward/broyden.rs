@@ -2,6 +2,7 @@
 
 use equilibria_core::prelude::*;
 
+use crate::combination::Combination;
 use crate::Compat;
 
 plugin! {
@@ -37,21 +38,28 @@ impl FixedPointSolver for Broyden {
     }
 
     fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+        let batch = space.batch();
         let mut slots = || space.alloc();
         let (before, best) = ([slots()?, slots()?], [slots()?, slots()?]);
         let (s, y, a, b) = (slots()?, slots()?, slots()?, slots()?);
         Ok(Box::new(QuasiNewton {
             config: self.clone(),
-            terms: Vec::with_capacity(self.memory),
+            left: Vec::with_capacity(self.memory),
+            right: Vec::with_capacity(self.memory),
             updates: 0,
+            begun: false,
             before,
             best,
             s,
             y,
             a,
             b,
-            smallest: vec![f64::INFINITY; space.batch()],
-            fresh: vec![true; space.batch()],
+            smallest: vec![f64::INFINITY; batch],
+            fresh: vec![false; batch],
+            improved: Vec::with_capacity(batch),
+            restarted: Vec::with_capacity(batch),
+            scales: [vec![0.0; batch], vec![0.0; batch], vec![0.0; batch]],
+            combination: Combination::default(),
         }))
     }
 }
@@ -59,8 +67,11 @@ impl FixedPointSolver for Broyden {
 /// H = I + Σ_k a_k b_kᵀ and the point before.
 struct QuasiNewton {
     config: Broyden,
-    terms: Vec<(Slot, Slot)>,
+    /// a_k and b_k.
+    left: Vec<Slot>,
+    right: Vec<Slot>,
     updates: usize,
+    begun: bool,
     /// z and g of the step before.
     before: [Slot; 2],
     /// z and g where the residual was smallest.
@@ -70,10 +81,14 @@ struct QuasiNewton {
     /// The update in the making.
     a: Slot,
     b: Slot,
-    /// ‖g‖ there.
+    /// Smallest ‖g‖ so far.
     smallest: Vec<f64>,
-    /// Whether a sample has no step behind it since its start or restart.
+    /// Whether a sample has no step behind it since its restart.
     fresh: Vec<bool>,
+    improved: Vec<usize>,
+    restarted: Vec<usize>,
+    scales: [Vec<f64>; 3],
+    combination: Combination,
 }
 
 /// Smallest |sᵀH y| / (‖s‖ ‖H y‖) of an update: below it, the update would be mostly rounding.
@@ -81,20 +96,19 @@ const DEGENERATE: f64 = 1e-8;
 
 impl Iteration for QuasiNewton {
     fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
-        let restarted = self.watch(space, at)?;
-        if self.fresh[..space.batch()].contains(&false) {
+        self.watch(space, at)?;
+        if self.begun {
             self.update(space, at)?;
         }
+        self.begun = true;
         let (z, g) = (self.before[0], self.before[1]);
         space.combine(z, &[(Coef::Same(1.0), at.z)])?;
         space.combine(g, &[(Coef::Same(1.0), at.residual)])?;
-        space.copy_rows(self.best[0], z, &restarted)?;
-        space.copy_rows(self.best[1], g, &restarted)?;
-        self.forget(space, &restarted)?;
-        for (sample, fresh) in self.fresh[..space.batch()].iter_mut().enumerate() {
-            *fresh = restarted.contains(&sample);
-        }
-        self.product(space, g, next)?;
+        space.copy_rows(self.best[0], z, &self.restarted)?;
+        space.copy_rows(self.best[1], g, &self.restarted)?;
+        self.forget(space)?;
+        let terms = (&self.right[..], &self.left[..]);
+        self.combination.project(space, next, g, terms, 1.0)?;
         space.combine(next, &[(Coef::Same(1.0), z), (Coef::Same(1.0), next)])
     }
 
@@ -114,30 +128,31 @@ impl Iteration for QuasiNewton {
         {
             space.release(slot);
         }
+        let pairs = self.left.drain(..).zip(self.right.drain(..));
         LowRank {
-            terms: std::mem::take(&mut self.terms),
+            terms: pairs.collect(),
         }
     }
 }
 
 impl QuasiNewton {
-    /// Keeps the point with the smallest residual; returns the samples that are to start again from theirs.
-    fn watch(&mut self, space: &mut dyn StateSpace, at: Evaluation) -> Result<Vec<usize>> {
-        let mut squares = vec![0.0; space.batch()];
-        space.dots(at.residual, &[at.residual], &mut squares)?;
-        let (mut improved, mut restarted) = (Vec::new(), Vec::new());
+    /// Keeps the point with the smallest residual, and finds the samples that are to start again from theirs.
+    fn watch(&mut self, space: &mut dyn StateSpace, at: Evaluation) -> Result<()> {
+        let squares = &mut self.scales[0][..space.batch()];
+        space.dots(at.residual, &[at.residual], squares)?;
+        self.improved.clear();
+        self.restarted.clear();
         for (sample, (square, smallest)) in squares.iter().zip(&mut self.smallest).enumerate() {
             let norm = square.sqrt();
             if norm < *smallest {
                 *smallest = norm;
-                improved.push(sample);
+                self.improved.push(sample);
             } else if self.config.compat.is_none() && norm > self.config.growth * *smallest {
-                restarted.push(sample);
+                self.restarted.push(sample);
             }
         }
-        space.copy_rows(at.z, self.best[0], &improved)?;
-        space.copy_rows(at.residual, self.best[1], &improved)?;
-        Ok(restarted)
+        space.copy_rows(at.z, self.best[0], &self.improved)?;
+        space.copy_rows(at.residual, self.best[1], &self.improved)
     }
 
     /// Learns from the step that led here: a = (s − H y) / (sᵀH y), b = Hᵀs.
@@ -149,90 +164,59 @@ impl QuasiNewton {
             self.y,
             &[(Coef::Same(1.0), g), (Coef::Same(-1.0), at.residual)],
         )?;
-        self.product(space, self.y, a)?;
-        self.transposed_product(space, self.s, b)?;
+        let terms = (&self.right[..], &self.left[..]);
+        self.combination.project(space, a, self.y, terms, 1.0)?;
+        let transposed = (terms.1, terms.0);
+        self.combination
+            .project(space, b, self.s, transposed, 1.0)?;
 
         let batch = space.batch();
-        let (mut denominator, mut s, mut hy) =
-            (vec![0.0; batch], vec![0.0; batch], vec![0.0; batch]);
-        space.dots(self.s, &[a], &mut denominator)?;
-        space.dots(self.s, &[self.s], &mut s)?;
-        space.dots(a, &[a], &mut hy)?;
-        let scale = |sample: usize| {
-            let scale = 1.0 / denominator[sample];
-            let sound = denominator[sample].abs() > DEGENERATE * (s[sample] * hy[sample]).sqrt();
+        let [scale, minus, s] = &mut self.scales;
+        let (scale, minus, s) = (&mut scale[..batch], &mut minus[..batch], &mut s[..batch]);
+        space.dots(self.s, &[a], scale)?;
+        space.dots(self.s, &[self.s], s)?;
+        space.dots(a, &[a], minus)?;
+        for sample in 0..batch {
+            let denominator = scale[sample];
+            let sound = denominator.abs() > DEGENERATE * (s[sample] * minus[sample]).sqrt();
             let usable = match self.config.compat {
-                Some(Compat::Torchdeq) => scale.is_finite(),
-                None => sound && scale.is_finite() && !self.fresh[sample],
+                Some(Compat::Torchdeq) => (1.0 / denominator).is_finite(),
+                None => sound && (1.0 / denominator).is_finite() && !self.fresh[sample],
             };
-            if usable {
-                scale
-            } else {
-                0.0
-            }
-        };
-        let scales: Vec<f64> = (0..batch).map(scale).collect();
-        let minus: Vec<f64> = scales.iter().map(|scale| -scale).collect();
+            scale[sample] = if usable { 1.0 / denominator } else { 0.0 };
+            minus[sample] = -scale[sample];
+        }
         space.combine(
             a,
             &[
-                (Coef::PerSample(&scales), self.s),
-                (Coef::PerSample(&minus), a),
+                (Coef::PerSample(scale), self.s),
+                (Coef::PerSample(minus), a),
             ],
         )?;
         // The oldest update has taken part so far; now it makes room.
         let place = self.updates % self.config.memory;
-        if place == self.terms.len() {
-            self.terms.push((space.alloc()?, space.alloc()?));
+        if place == self.left.len() {
+            self.left.push(space.alloc()?);
+            self.right.push(space.alloc()?);
         }
-        let oldest = std::mem::replace(&mut self.terms[place], (a, b));
-        (self.a, self.b) = oldest;
+        self.a = std::mem::replace(&mut self.left[place], a);
+        self.b = std::mem::replace(&mut self.right[place], b);
         self.updates += 1;
         Ok(())
     }
 
-    /// Back to H = I for the given samples.
-    fn forget(&mut self, space: &mut dyn StateSpace, samples: &[usize]) -> Result<()> {
-        if samples.is_empty() {
-            return Ok(());
+    /// Back to H = I for the samples that start again.
+    fn forget(&mut self, space: &mut dyn StateSpace) -> Result<()> {
+        let keep = &mut self.scales[0][..space.batch()];
+        for (sample, (keep, fresh)) in keep.iter_mut().zip(&mut self.fresh).enumerate() {
+            *fresh = self.restarted.contains(&sample);
+            *keep = if *fresh { 0.0 } else { 1.0 };
         }
-        let mut keep = vec![1.0; space.batch()];
-        samples.iter().for_each(|&sample| keep[sample] = 0.0);
-        for &(a, _) in &self.terms {
-            space.combine(a, &[(Coef::PerSample(&keep), a)])?;
+        if !self.restarted.is_empty() {
+            for &a in &self.left {
+                space.combine(a, &[(Coef::PerSample(keep), a)])?;
+            }
         }
         Ok(())
     }
-
-    /// `out = H v`.
-    fn product(&self, space: &mut dyn StateSpace, v: Slot, out: Slot) -> Result<()> {
-        let (a, b): (Vec<Slot>, Vec<Slot>) = self.terms.iter().copied().unzip();
-        add_terms(space, v, &b, &a, out)
-    }
-
-    /// `out = Hᵀ v`.
-    fn transposed_product(&self, space: &mut dyn StateSpace, v: Slot, out: Slot) -> Result<()> {
-        let (a, b): (Vec<Slot>, Vec<Slot>) = self.terms.iter().copied().unzip();
-        add_terms(space, v, &a, &b, out)
-    }
-}
-
-/// `out = v + Σ_k ⟨left_k, v⟩ right_k`.
-fn add_terms(
-    space: &mut dyn StateSpace,
-    v: Slot,
-    left: &[Slot],
-    right: &[Slot],
-    out: Slot,
-) -> Result<()> {
-    let (batch, count) = (space.batch(), left.len());
-    let mut products = vec![0.0; batch * count];
-    space.dots(v, left, &mut products)?;
-    let coefficients: Vec<Vec<f64>> = (0..count)
-        .map(|k| products[k..].iter().step_by(count).copied().collect())
-        .collect();
-    let mut terms = vec![(Coef::Same(1.0), v)];
-    let pairs = coefficients.iter().zip(right);
-    terms.extend(pairs.map(|(c, &slot)| (Coef::PerSample(c), slot)));
-    space.combine(out, &terms)
 }

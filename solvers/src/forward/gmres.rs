@@ -58,11 +58,11 @@ impl Iteration for Cycle {
     fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
         let norms = &mut self.norms[..space.batch()];
         space.dots(at.fz, &[at.fz], norms)?;
-        let target = |square: &f64| AIM * self.tolerance.bound(square.sqrt());
-        let targets: Vec<f64> = norms.iter().map(target).collect();
+        for norm in &mut *norms {
+            *norm = AIM * self.tolerance.bound(norm.sqrt());
+        }
         space.linearize(at.z)?;
-        self.krylov
-            .solve(space, at.z, at.residual, next, &targets)?;
+        self.krylov.solve(space, at.z, at.residual, next, norms)?;
         space.combine(next, &[(Coef::Same(1.0), at.z), (Coef::Same(1.0), next)])
     }
 

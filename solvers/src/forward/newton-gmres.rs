@@ -71,6 +71,8 @@ impl FixedPointSolver for NewtonGmres {
             direction: space.alloc()?,
             fresh: space.alloc()?,
             searches: vec![search; batch],
+            norms: [vec![0.0; batch], vec![0.0; batch]],
+            accepted: Vec::with_capacity(batch),
         }))
     }
 }
@@ -85,6 +87,9 @@ struct Newton {
     direction: Slot,
     fresh: Slot,
     searches: Vec<Search>,
+    norms: [Vec<f64>; 2],
+    /// Samples whose trial has become the base point.
+    accepted: Vec<usize>,
 }
 
 /// The line search of one sample.
@@ -147,30 +152,36 @@ impl Search {
 impl Iteration for Newton {
     fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
         let batch = space.batch();
-        let (mut squares, mut values) = (vec![0.0; batch], vec![0.0; batch]);
-        space.dots(at.residual, &[at.residual], &mut squares)?;
-        space.dots(at.fz, &[at.fz], &mut values)?;
-        let mut accepted = Vec::with_capacity(batch);
-        let mut targets = vec![f64::INFINITY; batch];
+        let [squares, targets] = &mut self.norms;
+        let (squares, targets) = (&mut squares[..batch], &mut targets[..batch]);
+        space.dots(at.residual, &[at.residual], squares)?;
+        space.dots(at.fz, &[at.fz], targets)?;
+        let accepted = &mut self.accepted;
+        accepted.clear();
         for (sample, search) in self.searches[..batch].iter_mut().enumerate() {
             let norm = squares[sample].sqrt();
             if search.accept(norm, &self.config) {
                 accepted.push(sample);
                 // More than half of the tolerance need not be won.
-                let enough = 0.5 * self.tolerance.bound(values[sample].sqrt());
+                let enough = 0.5 * self.tolerance.bound(targets[sample].sqrt());
                 targets[sample] = enough.max(search.forcing * norm);
+            } else {
+                targets[sample] = f64::INFINITY;
             }
         }
         if !accepted.is_empty() {
-            space.copy_rows(at.z, self.z, &accepted)?;
-            space.copy_rows(at.residual, self.residual, &accepted)?;
+            space.copy_rows(at.z, self.z, accepted)?;
+            space.copy_rows(at.residual, self.residual, accepted)?;
             space.linearize(self.z)?;
             self.krylov
-                .solve(space, self.z, self.residual, self.fresh, &targets)?;
-            space.copy_rows(self.fresh, self.direction, &accepted)?;
+                .solve(space, self.z, self.residual, self.fresh, targets)?;
+            space.copy_rows(self.fresh, self.direction, accepted)?;
         }
-        let lengths: Vec<f64> = self.searches[..batch].iter().map(|s| s.length).collect();
-        let step = (Coef::PerSample(&lengths), self.direction);
+        let lengths = targets;
+        for (length, search) in lengths.iter_mut().zip(&self.searches) {
+            *length = search.length;
+        }
+        let step = (Coef::PerSample(lengths), self.direction);
         space.combine(next, &[(Coef::Same(1.0), self.z), step])
     }
 

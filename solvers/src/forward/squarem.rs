@@ -48,6 +48,7 @@ impl FixedPointSolver for Squarem {
             phase: Phase::First,
             norms: vec![f64::INFINITY; space.batch()],
             rejected: Vec::with_capacity(space.batch()),
+            scales: [vec![0.0; space.batch()], vec![0.0; space.batch()]],
         }))
     }
 }
@@ -65,6 +66,7 @@ struct Extrapolation {
     /// ‖r‖ at the base point of the extrapolation before.
     norms: Vec<f64>,
     rejected: Vec<usize>,
+    scales: [Vec<f64>; 2],
 }
 
 /// What the point just evaluated is.
@@ -102,8 +104,8 @@ impl Extrapolation {
     /// Makes the point the base, unless the extrapolation to it failed: then f(f(z)) is evaluated instead.
     fn begin(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
         let batch = space.batch();
-        let mut squares = vec![0.0; batch];
-        space.dots(at.residual, &[at.residual], &mut squares)?;
+        let squares = &mut self.scales[0][..batch];
+        space.dots(at.residual, &[at.residual], squares)?;
         self.rejected.clear();
         for (sample, square) in squares.iter().enumerate() {
             let (norm, before) = (square.sqrt(), &mut self.norms[sample]);
@@ -119,13 +121,12 @@ impl Extrapolation {
         space.combine(next, &[(Coef::Same(1.0), at.fz)])?;
         // A rejected sample evaluates its fallback now, and its next point is f of that: it takes part in the coming
         // extrapolation with r = 0, which moves it nowhere else.
-        let rejected = std::mem::take(&mut self.rejected);
-        space.copy_rows(self.fallback, next, &rejected)?;
-        space.copy_rows(self.fallback, self.z, &rejected)?;
-        let mut keep = vec![1.0; batch];
-        rejected.iter().for_each(|&sample| keep[sample] = 0.0);
-        space.combine(self.residual, &[(Coef::PerSample(&keep), self.residual)])?;
-        self.rejected = rejected;
+        space.copy_rows(self.fallback, next, &self.rejected)?;
+        space.copy_rows(self.fallback, self.z, &self.rejected)?;
+        let keep = &mut self.scales[0][..batch];
+        keep.fill(1.0);
+        self.rejected.iter().for_each(|&sample| keep[sample] = 0.0);
+        space.combine(self.residual, &[(Coef::PerSample(keep), self.residual)])?;
         self.phase = Phase::Second;
         Ok(())
     }
@@ -145,26 +146,25 @@ impl Extrapolation {
                 (Coef::Same(-1.0), self.residual),
             ],
         )?;
-        let (mut r, mut v) = (vec![0.0; batch], vec![0.0; batch]);
-        space.dots(self.residual, &[self.residual], &mut r)?;
-        space.dots(self.difference, &[self.difference], &mut v)?;
-        let lengths = r.iter().zip(&v).map(|(r, v)| {
-            let length = (r / v).sqrt();
-            if length.is_finite() {
-                length.clamp(1.0, self.config.longest)
-            } else {
-                1.0
-            }
-        });
-        let lengths: Vec<f64> = lengths.collect();
-        let linear: Vec<f64> = lengths.iter().map(|length| 2.0 * length).collect();
-        let square: Vec<f64> = lengths.iter().map(|length| length * length).collect();
+        let [linear, square] = &mut self.scales;
+        let (linear, square) = (&mut linear[..batch], &mut square[..batch]);
+        space.dots(self.residual, &[self.residual], linear)?;
+        space.dots(self.difference, &[self.difference], square)?;
+        for (linear, square) in linear.iter_mut().zip(&mut *square) {
+            // −α = ‖r‖ / ‖v‖
+            let length = (*linear / *square).sqrt();
+            let length = match length.is_finite() {
+                true => length.clamp(1.0, self.config.longest),
+                false => 1.0,
+            };
+            (*linear, *square) = (2.0 * length, length * length);
+        }
         space.combine(
             next,
             &[
                 (Coef::Same(1.0), self.z),
-                (Coef::PerSample(&linear), self.residual),
-                (Coef::PerSample(&square), self.difference),
+                (Coef::PerSample(linear), self.residual),
+                (Coef::PerSample(square), self.difference),
             ],
         )?;
         space.combine(self.fallback, &[(Coef::Same(1.0), at.fz)])?;
