@@ -2,8 +2,10 @@
 
 mod fuse;
 mod fuse_kernel;
+mod fusion;
 mod joint;
 mod joint_kernel;
 
 pub use fuse::FuseBlock;
+pub use fusion::DeqFusion;
 pub use joint::JointLayer;

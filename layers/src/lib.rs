@@ -8,6 +8,7 @@ pub use equilibria_solvers::core;
 pub mod config;
 pub mod initialize;
 pub mod kernel;
+pub mod masked;
 pub mod modules;
 pub mod optimizer;
 
@@ -18,6 +19,7 @@ pub mod plugins {
 
 pub use config::{LayerConfig, LayerRequest, Layers};
 pub use initialize::Initializer;
+pub use masked::{dropout_mask, Masked};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/composition.md")]

@@ -1,0 +1,214 @@
+//! DEQ fusion: the equilibria of all modalities and of the fused state, on the tape of a pass.
+
+use dfdx::prelude::*;
+use equilibria_core::parameters::join;
+use equilibria_core::prelude::*;
+use equilibria_core::{AnyLayer, Equilibrium};
+
+use super::{FuseBlock, JointLayer};
+use crate::fusions::deq::Schedule;
+use crate::fusions::weighted_sum::weighted_sum;
+use crate::layers::Masked;
+use crate::model::Fusion;
+use crate::pass::{Pass, Solve};
+
+/// Keeps the masks of this fusion apart from those of a backbone, which counts from 0.
+const FIRST_SITE: u64 = 1 << 32;
+
+/// The parameters of DEQ fusion and the plugins that solve it.
+pub struct DeqFusion<E: Scalar, D: Backend<E>> {
+    /// f_θ of each modality.
+    pub theta: Vec<AnyLayer<E, D>>,
+    /// f_fuse.
+    pub fuse: FuseBlock<E, D>,
+    /// w_i of eq. 12, `[1, N]`.
+    pub w: Matrix<E, D>,
+    /// How the system is solved.
+    pub schedule: Schedule,
+    /// Solver, stop, backward strategy and regularizers, for whichever layer.
+    pub plugins: Equilibrium<()>,
+    /// Probability that an entry of a modality state is dropped inside f_θ in training, in [0, 1).
+    pub dropout: f64,
+}
+
+impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
+    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
+        self.theta.visit(&join(path, "theta"), visitor);
+        self.fuse.visit(&join(path, "fuse"), visitor);
+        self.w.visit(&join(path, "fuse.w"), visitor);
+    }
+
+    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
+        self.theta.visit_mut(&join(path, "theta"), visitor);
+        self.fuse.visit_mut(&join(path, "fuse"), visitor);
+        self.w.visit_mut(&join(path, "fuse.w"), visitor);
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
+    /// The plain fusion: no dropout.
+    pub fn new(
+        theta: Vec<AnyLayer<E, D>>,
+        fuse: FuseBlock<E, D>,
+        w: Matrix<E, D>,
+        schedule: Schedule,
+        plugins: Equilibrium<()>,
+    ) -> Self {
+        Self {
+            theta,
+            fuse,
+            w,
+            schedule,
+            plugins,
+            dropout: 0.0,
+        }
+    }
+
+    /// The joint layer over the same parameters.
+    pub fn joint(&self) -> JointLayer<E, D> {
+        JointLayer {
+            theta: self.theta.clone(),
+            fuse: self.fuse.clone(),
+        }
+    }
+
+    /// The equilibrium `z_1*, …, z_N*, z_fuse*` of eq. 14, each `[batch, width]`.
+    ///
+    /// `x_fuse` is a variable of its own here: for x_fuse = Σ_i w_i x_i, compute it in the same pass.
+    pub fn states(
+        &self,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        match self.schedule {
+            Schedule::Sequential => self.solve_in_turn(x, x_fuse, pass),
+            Schedule::Joint => self.solve_jointly(x, x_fuse, pass),
+        }
+    }
+
+    fn solve_jointly(
+        &self,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        let d = self.output_dim();
+        let mut masks = Vec::with_capacity(x.len() + 1);
+        for (index, x) in x.iter().enumerate() {
+            masks.push(self.mask(index, x, pass)?);
+        }
+        // Dropout is inside f_θ: f_fuse sees all of z_fuse.
+        masks.push(Some(x_fuse.device().ones_like(x_fuse.shape())));
+        let masks: Option<Vec<_>> = masks.into_iter().collect();
+        let mask = masks.and_then(side_by_side);
+        let inputs = [x, &[x_fuse]].concat();
+        let z = self.solve_masked("joint", self.joint(), &inputs, mask, 1.0, pass)?;
+        let mut part = |part: usize| {
+            let columns = part * d..(part + 1) * d;
+            pass.run(&z, |z| z.slice((.., columns)).realize())
+        };
+        Ok((0..=x.len()).map(&mut part).collect())
+    }
+
+    fn solve_in_turn(
+        &self,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        let share = 1.0 / (x.len() + 1) as f64;
+        let mut states = Vec::with_capacity(x.len() + 1);
+        let mut sum: Option<Matrix<E, D>> = None;
+        for (index, (theta, x)) in self.theta.iter().zip(x.chunks(1)).enumerate() {
+            let name = format!("theta.{}", index + 1);
+            let mask = self.mask(index, &x[0], pass)?;
+            let z = self.solve_masked(&name, theta.clone(), x, mask, share, pass)?;
+            sum = Some(match sum {
+                Some(sum) => pass.run(&sum, |sum| sum + z.clone()),
+                None => z.clone(),
+            });
+            states.push(z);
+        }
+        let inputs = [sum.unwrap_or_else(|| x_fuse.clone()), x_fuse];
+        states.push(self.solve("fuse", self.fuse.clone(), &inputs, share, pass)?);
+        Ok(states)
+    }
+
+    /// The dropout mask of modality `index`, for states of the shape of `x`; `None` without dropout.
+    fn mask(
+        &self,
+        index: usize,
+        x: &Matrix<E, D>,
+        pass: &Pass<E, D>,
+    ) -> Result<Option<Matrix<E, D>>> {
+        pass.mask(x, self.dropout, FIRST_SITE + index as u64)
+    }
+
+    /// [`solve`](Self::solve) with the state masked inside the layer, where there is a mask.
+    fn solve_masked<L: ImplicitLayer<E, D>>(
+        &self,
+        name: &str,
+        layer: L,
+        x: &[Matrix<E, D>],
+        mask: Option<Matrix<E, D>>,
+        share: f64,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Matrix<E, D>> {
+        match mask {
+            Some(mask) => self.solve(name, Masked(layer), &[x, &[mask]].concat(), share, pass),
+            None => self.solve(name, layer, x, share, pass),
+        }
+    }
+
+    fn solve<L: ImplicitLayer<E, D>>(
+        &self,
+        name: &str,
+        layer: L,
+        x: &[Matrix<E, D>],
+        share: f64,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Matrix<E, D>> {
+        let equilibrium = self.plugins.with_layer(layer);
+        let (z, report, adjoint) = pass.lend(|tape| {
+            let solved = equilibrium.forward(x, tape)?;
+            let (z, tape) = solved.z.split_tape();
+            Ok(((z, solved.report, solved.adjoint), tape))
+        })?;
+        if let Some(seed) = pass.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
+            let seed = seed.wrapping_add(pass.solves.len() as u64);
+            let penalty = pass.lend(|tape| {
+                let penalty = equilibrium.penalty(&z, x, tape, seed)?;
+                Ok((penalty * E::of(share)).split_tape())
+            })?;
+            pass.losses.push(penalty);
+        }
+        pass.solves.push(Solve {
+            name: name.to_owned(),
+            report,
+            adjoint,
+        });
+        Ok(z)
+    }
+}
+
+/// `[a | b | …]`; `None` if there is nothing to put together.
+fn side_by_side<E: Scalar, D: Backend<E>>(parts: Vec<Matrix<E, D>>) -> Option<Matrix<E, D>> {
+    parts
+        .into_iter()
+        .reduce(|left: Matrix<E, D>, right: Matrix<E, D>| {
+            (left, right).concat_along(Axis::<1>).realize()
+        })
+}
+
+impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
+    fn output_dim(&self) -> usize {
+        self.fuse.state_dim()
+    }
+
+    fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
+        let x_fuse = weighted_sum(&self.w, x, pass);
+        let mut states = self.states(x, x_fuse, pass)?;
+        Ok(states.swap_remove(x.len()))
+    }
+}
