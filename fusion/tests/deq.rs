@@ -5,8 +5,11 @@ use equilibria_core::testing::{central_difference, perturb, random_matrix};
 use equilibria_core::{to_host, Backend, Matrix, OnUnconverged, Result, Stop, Tolerance};
 use equilibria_fusion::fusions::deq::{Deq, Schedule};
 use equilibria_fusion::layers::plugins::residual_block::ResidualBlockConfig;
-use equilibria_fusion::layers::Initializer;
+use equilibria_fusion::layers::stabilizers::spectral_norm::SpectralNorm;
+use equilibria_fusion::layers::stabilizers::weight_norm::WeightNorm;
+use equilibria_fusion::layers::{Initializer, StabilizerConfig};
 use equilibria_fusion::solvers::backward::implicit::Implicit;
+use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
 use equilibria_fusion::{Fusion, FusionRequest, Fusions, Pass};
 
 const WIDTH: usize = 6;
@@ -146,4 +149,76 @@ fn dropout_has_one_mask_per_solve() {
     }
     // The masks do not depend on the schedule; each solve is good to 1e-13 times ‖(I − J)⁻¹‖.
     assert!(largest_difference(&solved[0], &solved[1]) < 1e-10);
+}
+
+#[test]
+fn stabilizers_act_on_every_map_and_gradients_stay_exact() {
+    let weight_norm = WeightNorm {
+        target: 0.3,
+        ..WeightNorm::default()
+    };
+    let spectral_norm = SpectralNorm {
+        parameters: vec!["hat.weight".to_owned(), "fuse.alpha.weight".to_owned()],
+        bound: 0.4,
+        iterations: 400,
+        ..SpectralNorm::default()
+    };
+    let both: Vec<Box<dyn StabilizerConfig>> = vec![Box::new(weight_norm), Box::new(spectral_norm)];
+    let mut solved = Vec::new();
+    for schedule in SCHEDULES {
+        let mut config = Deq {
+            stabilizer: both.clone(),
+            ..tight(schedule)
+        };
+        // In evaluation as in training: the raw parameters alone are not the model.
+        let z = fused(&config, Pass::evaluation());
+        assert_eq!(bits(&z), bits(&fused(&config, Pass::training(SEED))));
+        assert!(largest_difference(&z, &fused(&tight(schedule), Pass::evaluation())) > 1e-3);
+        let error = gradient_error(&config);
+        // As for dropout: 5e-9 times a few.
+        assert!(error < 1e-6, "{schedule:?}: {error:e}");
+
+        config.regularizer = vec![Box::new(Jacobian {
+            step: 1e-5,
+            ..Jacobian::default()
+        })];
+        let mut pass = Pass::training(SEED);
+        let fusion = with(&config, &parameters(&config)).expect("it builds");
+        fusion.fuse(&features(5), &mut pass).expect("solvable");
+        let penalty: f64 = pass.losses.iter().map(|term| to_host(term)[0]).sum();
+        config.stabilizer.clear();
+        let mut pass = Pass::training(SEED);
+        let fusion = with(&config, &parameters(&config)).expect("it builds");
+        fusion.fuse(&features(5), &mut pass).expect("solvable");
+        let without: f64 = pass.losses.iter().map(|term| to_host(term)[0]).sum();
+        assert!((penalty - without).abs() > 1e-3, "{penalty} {without}");
+        solved.push(z);
+    }
+    assert!(largest_difference(&solved[0], &solved[1]) < 1e-10);
+}
+
+#[test]
+fn a_stabilizer_of_no_parameter_is_refused_when_the_fusion_is_built() {
+    let stabilizer = |pattern: &str| -> Vec<Box<dyn StabilizerConfig>> {
+        vec![Box::new(WeightNorm {
+            parameters: vec![pattern.to_owned()],
+            ..WeightNorm::default()
+        })]
+    };
+    let built = |pattern| {
+        build(&Deq {
+            stabilizer: stabilizer(pattern),
+            ..tight(Schedule::Sequential)
+        })
+    };
+    // One of the maps is enough.
+    assert!(built("theta.2.hat.weight").is_ok() && built("alpha.weight").is_ok());
+    let message = built("theta.3.hat.weight")
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(
+        message.contains("got `theta.3.hat.weight`, where there are theta.1"),
+        "{message}"
+    );
 }

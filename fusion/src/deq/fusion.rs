@@ -8,7 +8,7 @@ use equilibria_core::{AnyLayer, Equilibrium};
 use super::{FuseBlock, JointLayer};
 use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
-use crate::layers::Masked;
+use crate::layers::{stabilize, Masked, Stabilizer};
 use crate::model::Fusion;
 use crate::pass::{Pass, Solve};
 
@@ -29,6 +29,8 @@ pub struct DeqFusion<E: Scalar, D: Backend<E>> {
     pub plugins: Equilibrium<()>,
     /// Probability that an entry of a modality state is dropped inside f_θ in training, in [0, 1).
     pub dropout: f64,
+    /// What keeps the matrices of every f_θ and of f_fuse small, in this order.
+    pub stabilizers: Vec<Box<dyn Stabilizer<E, D>>>,
 }
 
 impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
@@ -46,7 +48,7 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
 }
 
 impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
-    /// The plain fusion: no dropout.
+    /// The plain fusion: no dropout, no stabilizers.
     pub fn new(
         theta: Vec<AnyLayer<E, D>>,
         fuse: FuseBlock<E, D>,
@@ -61,6 +63,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             schedule,
             plugins,
             dropout: 0.0,
+            stabilizers: Vec::new(),
         }
     }
 
@@ -81,14 +84,17 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         x_fuse: Matrix<E, D>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
+        // The solves and their penalties see the effective parameters; the tape leads on to the raw ones.
+        let layer = pass.lend(|tape| stabilize(&self.joint(), &self.stabilizers, tape))?;
         match self.schedule {
-            Schedule::Sequential => self.solve_in_turn(x, x_fuse, pass),
-            Schedule::Joint => self.solve_jointly(x, x_fuse, pass),
+            Schedule::Sequential => self.solve_in_turn(&layer, x, x_fuse, pass),
+            Schedule::Joint => self.solve_jointly(&layer, x, x_fuse, pass),
         }
     }
 
     fn solve_jointly(
         &self,
+        layer: &JointLayer<E, D>,
         x: &[Matrix<E, D>],
         x_fuse: Matrix<E, D>,
         pass: &mut Pass<E, D>,
@@ -103,7 +109,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         let masks: Option<Vec<_>> = masks.into_iter().collect();
         let mask = masks.and_then(side_by_side);
         let inputs = [x, &[x_fuse]].concat();
-        let z = self.solve_masked("joint", self.joint(), &inputs, mask, 1.0, pass)?;
+        let z = self.solve_masked("joint", layer.clone(), &inputs, mask, 1.0, pass)?;
         let mut part = |part: usize| {
             let columns = part * d..(part + 1) * d;
             pass.run(&z, |z| z.slice((.., columns)).realize())
@@ -113,6 +119,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
 
     fn solve_in_turn(
         &self,
+        layer: &JointLayer<E, D>,
         x: &[Matrix<E, D>],
         x_fuse: Matrix<E, D>,
         pass: &mut Pass<E, D>,
@@ -120,7 +127,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         let share = 1.0 / (x.len() + 1) as f64;
         let mut states = Vec::with_capacity(x.len() + 1);
         let mut sum: Option<Matrix<E, D>> = None;
-        for (index, (theta, x)) in self.theta.iter().zip(x.chunks(1)).enumerate() {
+        for (index, (theta, x)) in layer.theta.iter().zip(x.chunks(1)).enumerate() {
             let name = format!("theta.{}", index + 1);
             let mask = self.mask(index, &x[0], pass)?;
             let z = self.solve_masked(&name, theta.clone(), x, mask, share, pass)?;
@@ -131,7 +138,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             states.push(z);
         }
         let inputs = [sum.unwrap_or_else(|| x_fuse.clone()), x_fuse];
-        states.push(self.solve("fuse", self.fuse.clone(), &inputs, share, pass)?);
+        states.push(self.solve("fuse", layer.fuse.clone(), &inputs, share, pass)?);
         Ok(states)
     }
 

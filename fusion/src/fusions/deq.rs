@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use dfdx::prelude::OwnedTape;
 use equilibria_core::prelude::*;
 use equilibria_core::Equilibrium;
 
 use crate::deq::{DeqFusion, FuseBlock};
 use crate::layers::plugins::residual_block::ResidualBlockConfig;
-use crate::layers::{LayerConfig, LayerRequest};
+use crate::layers::{stabilize, LayerConfig, LayerRequest, StabilizerConfig, Stabilizers};
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
 use crate::solvers::backward::implicit::Implicit;
 use crate::solvers::forward::anderson::Anderson;
@@ -40,6 +41,9 @@ plugin! {
         /// Probability that an entry of a modality state is dropped inside f_θ, with one mask per solve, in training, in
         /// [0, 1). See [`Masked`](crate::layers::Masked).
         pub dropout: f64 = 0.0,
+        /// Keep the matrices of every f_θ and of f_fuse small. Parameters are named as in `theta.1.hat.weight` and
+        /// `fuse.alpha.weight`.
+        pub stabilizer: Vec<Box<dyn StabilizerConfig>> = Vec::new(),
         /// Forward solver.
         pub solver: Box<dyn FixedPointSolver> = Box::new(Anderson::default()),
         /// When the forward solve ends.
@@ -74,6 +78,7 @@ impl FusionConfig for Deq {
         )?;
         let dropout = (0.0..1.0).contains(&self.dropout);
         Error::require(dropout, "deq", "dropout", "in [0, 1)", self.dropout)?;
+        self.stabilizer.iter().try_for_each(|s| s.validate())?;
         self.solver.validate()?;
         self.stop.validate()?;
         self.backward.validate()?;
@@ -114,6 +119,12 @@ impl Build<Fusions> for Deq {
         };
         let mut fusion = DeqFusion::new(theta, fuse, w, self.schedule, plugins);
         fusion.dropout = self.dropout;
+        for stabilizer in &self.stabilizer {
+            let built = <D as Backend<E>>::build::<Stabilizers>(&**stabilizer, ())?;
+            fusion.stabilizers.push(built);
+        }
+        // A pattern that means no parameter is better found now than in the first pass.
+        stabilize(&fusion.joint(), &fusion.stabilizers, OwnedTape::default())?;
         Ok(Box::new(fusion))
     }
 }
