@@ -26,6 +26,8 @@ pub struct Solve {
 pub struct Pass<E: Scalar, D: Backend<E>> {
     /// Seed of dropout masks and probes; `None` in evaluation, where neither is used.
     pub seed: Option<u64>,
+    /// Number of the sample in each row, the same in every pass; `None` where samples are not told apart.
+    pub samples: Option<Vec<usize>>,
     /// The equilibria solved so far.
     pub solves: Vec<Solve>,
     /// Terms to be added to the loss, each `[1, 1]`.
@@ -46,6 +48,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     pub fn evaluation() -> Self {
         Self {
             seed: None,
+            samples: None,
             solves: Vec::new(),
             losses: Vec::new(),
             tape: OwnedTape::default(),

@@ -12,6 +12,9 @@ use equilibria_fusion::solvers::backward::implicit::Implicit;
 use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
 use equilibria_fusion::{Fusion, FusionRequest, Fusions, Pass};
 
+#[path = "deq/starts.rs"]
+mod starts;
+
 const WIDTH: usize = 6;
 const BATCH: usize = 3;
 const MODALITIES: usize = 2;

@@ -5,7 +5,7 @@ use equilibria_core::parameters::join;
 use equilibria_core::prelude::*;
 use equilibria_core::{AnyLayer, Equilibrium};
 
-use super::{FuseBlock, JointLayer};
+use super::{FuseBlock, JointLayer, Starts};
 use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
 use crate::layers::{stabilize, Masked, Stabilizer};
@@ -31,6 +31,8 @@ pub struct DeqFusion<E: Scalar, D: Backend<E>> {
     pub dropout: f64,
     /// What keeps the matrices of every f_θ and of f_fuse small, in this order.
     pub stabilizers: Vec<Box<dyn Stabilizer<E, D>>>,
+    /// Where solves start.
+    pub starts: Starts<E, D>,
 }
 
 impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
@@ -38,17 +40,19 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
         self.theta.visit(&join(path, "theta"), visitor);
         self.fuse.visit(&join(path, "fuse"), visitor);
         self.w.visit(&join(path, "fuse.w"), visitor);
+        self.starts.visit(&join(path, "start"), visitor);
     }
 
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
         self.theta.visit_mut(&join(path, "theta"), visitor);
         self.fuse.visit_mut(&join(path, "fuse"), visitor);
         self.w.visit_mut(&join(path, "fuse.w"), visitor);
+        self.starts.visit_mut(&join(path, "start"), visitor);
     }
 }
 
 impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
-    /// The plain fusion: no dropout, no stabilizers.
+    /// The plain fusion: no dropout, no stabilizers, solves that start at 0.
     pub fn new(
         theta: Vec<AnyLayer<E, D>>,
         fuse: FuseBlock<E, D>,
@@ -64,6 +68,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             plugins,
             dropout: 0.0,
             stabilizers: Vec::new(),
+            starts: Starts::Zero,
         }
     }
 
@@ -109,12 +114,21 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         let masks: Option<Vec<_>> = masks.into_iter().collect();
         let mask = masks.and_then(side_by_side);
         let inputs = [x, &[x_fuse]].concat();
-        let z = self.solve_masked("joint", layer.clone(), &inputs, mask, 1.0, pass)?;
-        let mut part = |part: usize| {
-            let columns = part * d..(part + 1) * d;
-            pass.run(&z, |z| z.slice((.., columns)).realize())
-        };
-        Ok((0..=x.len()).map(&mut part).collect())
+        let mut starts = Vec::with_capacity(inputs.len());
+        for (index, x) in inputs.iter().enumerate() {
+            starts.push(self.starts.begin(index, x, pass)?);
+        }
+        let start: Option<Vec<_>> = starts.iter().cloned().collect();
+        let start = start.and_then(side_by_side);
+        let z = self.solve_masked("joint", layer.clone(), &inputs, mask, start, pass)?;
+        let mut states = Vec::with_capacity(inputs.len());
+        for (index, start) in starts.iter().enumerate() {
+            let columns = index * d..(index + 1) * d;
+            let state = pass.run(&z, |z| z.slice((.., columns)).realize());
+            self.starts.finish(index, start.as_ref(), &state, pass)?;
+            states.push(state);
+        }
+        Ok(states)
     }
 
     fn solve_in_turn(
@@ -124,21 +138,25 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         x_fuse: Matrix<E, D>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
-        let share = 1.0 / (x.len() + 1) as f64;
         let mut states = Vec::with_capacity(x.len() + 1);
         let mut sum: Option<Matrix<E, D>> = None;
         for (index, (theta, x)) in layer.theta.iter().zip(x.chunks(1)).enumerate() {
             let name = format!("theta.{}", index + 1);
             let mask = self.mask(index, &x[0], pass)?;
-            let z = self.solve_masked(&name, theta.clone(), x, mask, share, pass)?;
+            let start = self.starts.begin(index, &x[0], pass)?;
+            let z = self.solve_masked(&name, theta.clone(), x, mask, start.clone(), pass)?;
+            self.starts.finish(index, start.as_ref(), &z, pass)?;
             sum = Some(match sum {
                 Some(sum) => pass.run(&sum, |sum| sum + z.clone()),
                 None => z.clone(),
             });
             states.push(z);
         }
+        let start = self.starts.begin(x.len(), &x_fuse, pass)?;
         let inputs = [sum.unwrap_or_else(|| x_fuse.clone()), x_fuse];
-        states.push(self.solve("fuse", layer.fuse.clone(), &inputs, share, pass)?);
+        let z = self.solve("fuse", layer.fuse.clone(), &inputs, start.clone(), pass)?;
+        self.starts.finish(x.len(), start.as_ref(), &z, pass)?;
+        states.push(z);
         Ok(states)
     }
 
@@ -159,12 +177,12 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         layer: L,
         x: &[Matrix<E, D>],
         mask: Option<Matrix<E, D>>,
-        share: f64,
+        start: Option<Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
         match mask {
-            Some(mask) => self.solve(name, Masked(layer), &[x, &[mask]].concat(), share, pass),
-            None => self.solve(name, layer, x, share, pass),
+            Some(mask) => self.solve(name, Masked(layer), &[x, &[mask]].concat(), start, pass),
+            None => self.solve(name, layer, x, start, pass),
         }
     }
 
@@ -173,17 +191,24 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         name: &str,
         layer: L,
         x: &[Matrix<E, D>],
-        share: f64,
+        start: Option<Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
         let equilibrium = self.plugins.with_layer(layer);
         let (z, report, adjoint) = pass.lend(|tape| {
-            let solved = equilibrium.forward(x, tape)?;
+            let solved = match start {
+                Some(start) => equilibrium.forward_from(start, x, tape)?,
+                None => equilibrium.forward(x, tape)?,
+            };
             let (z, tape) = solved.z.split_tape();
             Ok(((z, solved.report, solved.adjoint), tape))
         })?;
         if let Some(seed) = pass.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
             let seed = seed.wrapping_add(pass.solves.len() as u64);
+            let share = match self.schedule {
+                Schedule::Sequential => 1.0 / (self.theta.len() + 1) as f64,
+                Schedule::Joint => 1.0,
+            };
             let penalty = pass.lend(|tape| {
                 let penalty = equilibrium.penalty(&z, x, tape, seed)?;
                 Ok((penalty * E::of(share)).split_tape())

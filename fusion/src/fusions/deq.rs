@@ -6,7 +6,7 @@ use dfdx::prelude::OwnedTape;
 use equilibria_core::prelude::*;
 use equilibria_core::Equilibrium;
 
-use crate::deq::{DeqFusion, FuseBlock};
+use crate::deq::{DeqFusion, FuseBlock, Start, Starts};
 use crate::layers::plugins::residual_block::ResidualBlockConfig;
 use crate::layers::{stabilize, LayerConfig, LayerRequest, StabilizerConfig, Stabilizers};
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
@@ -44,6 +44,11 @@ plugin! {
         /// Keep the matrices of every f_θ and of f_fuse small. Parameters are named as in `theta.1.hat.weight` and
         /// `fuse.alpha.weight`.
         pub stabilizer: Vec<Box<dyn StabilizerConfig>> = Vec::new(),
+        /// Where solves start: `zero`; `warm`, in training at the last equilibrium of the same sample, which takes N + 1
+        /// states of memory per sample; or `learned`, at a linear map of the injected feature.
+        pub start: Start = Start::Zero,
+        /// Factor of the loss `mean ‖start − z*‖² / width` that trains a learned start and nothing else, at least 0.
+        pub start_weight: f64 = 1.0,
         /// Forward solver.
         pub solver: Box<dyn FixedPointSolver> = Box::new(Anderson::default()),
         /// When the forward solve ends.
@@ -78,6 +83,14 @@ impl FusionConfig for Deq {
         )?;
         let dropout = (0.0..1.0).contains(&self.dropout);
         Error::require(dropout, "deq", "dropout", "in [0, 1)", self.dropout)?;
+        let weight = self.start_weight >= 0.0 && self.start_weight.is_finite();
+        Error::require(
+            weight,
+            "deq",
+            "start_weight",
+            "finite and at least 0",
+            self.start_weight,
+        )?;
         self.stabilizer.iter().try_for_each(|s| s.validate())?;
         self.solver.validate()?;
         self.stop.validate()?;
@@ -119,6 +132,7 @@ impl Build<Fusions> for Deq {
         };
         let mut fusion = DeqFusion::new(theta, fuse, w, self.schedule, plugins);
         fusion.dropout = self.dropout;
+        fusion.starts = Starts::new(self.start, modalities + 1, width, self.start_weight, init)?;
         for stabilizer in &self.stabilizer {
             let built = <D as Backend<E>>::build::<Stabilizers>(&**stabilizer, ())?;
             fusion.stabilizers.push(built);
