@@ -62,7 +62,13 @@ fn exact<L>(layer: L) -> Equilibrium<L> {
 fn the_kernel_agrees_with_the_step() {
     let z = random_matrix(&Cpu::default(), (9, WIDTH), 3).expect("memory");
     for layer in layers() {
-        let difference = check_kernel(&Masked(layer), &z, &inputs(9)).expect("both work");
+        let (layer, inputs) = (Masked(layer), inputs(9));
+        let kernel = layer.kernel(&inputs).expect("a kernel");
+        let (point, mut out) = ([0.1; WIDTH], [0.0; WIDTH]);
+        let mut block = kernel.block(0..1);
+        block.linearize(&point, &mut out);
+        assert!(block.jvp(&point, &mut out), "no product J v");
+        let difference = check_kernel(&layer, &z, &inputs).expect("both work");
         // As for the layer inside: sums of some hundred terms, ε = 2e-16 each, through three normalizations.
         assert!(difference.is_some_and(|d| d < 1e-12), "{difference:?}");
     }

@@ -110,7 +110,8 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             masks.push(self.mask(index, x, pass)?);
         }
         // Dropout is inside f_θ: f_fuse sees all of z_fuse.
-        masks.push(Some(x_fuse.device().ones_like(x_fuse.shape())));
+        let ones = x_fuse.device().try_ones_like(x_fuse.shape());
+        masks.push(Some(ones.map_err(Error::device)?));
         let masks: Option<Vec<_>> = masks.into_iter().collect();
         let mask = masks.and_then(side_by_side);
         let inputs = [x, &[x_fuse]].concat();

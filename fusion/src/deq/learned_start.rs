@@ -39,7 +39,12 @@ impl<E: Scalar, D: Backend<E>> LearnedStart<E, D> {
         x: &Matrix<E, D>,
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
-        Ok(pass.run(&constant(x)?, |x| self.maps[part].forward(x)))
+        let map = self.maps.get(part).ok_or_else(|| Error::Shape {
+            what: "the learned starts".to_owned(),
+            expected: format!("[{}], one per state", self.maps.len()),
+            got: format!("state {}", part + 1),
+        })?;
+        Ok(pass.run(&constant(x)?, |x| map.forward(x)))
     }
 
     /// Adds the loss of one state to the pass, in training.

@@ -38,8 +38,7 @@ plugin! {
         pub deviation: f64 = 0.01,
         /// Whether z'_i = α_i ⊙ z_fuse (eq. 10), or z'_i = z_i without the gate (table 7).
         pub gate: bool = true,
-        /// Probability that an entry of a modality state is dropped inside f_θ, with one mask per solve, in training, in
-        /// [0, 1). See [`Masked`](crate::layers::Masked).
+        /// Probability that an entry of a modality state is dropped inside f_θ, with one mask per solve, in training, in [0, 1).
         pub dropout: f64 = 0.0,
         /// Keep the matrices of every f_θ and of f_fuse small. Parameters are named as in `theta.1.hat.weight` and
         /// `fuse.alpha.weight`.
