@@ -1,5 +1,7 @@
-//! Rebuilds the crate when a layer file appears or disappears; modules are found by folder.
+//! Rebuilds the crate when a plugin file appears or disappears; modules are found by folder.
 
 fn main() {
-    println!("cargo:rerun-if-changed=src/plugins");
+    for folder in ["src/plugins", "src/stabilizers"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
 }

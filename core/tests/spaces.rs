@@ -3,7 +3,7 @@
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::space::{SliceSpace, TensorSpace};
-use equilibria_core::testing::{random_matrix, AffineMap};
+use equilibria_core::testing::{check_kernel, random_matrix, AffineMap};
 
 const BATCH: usize = 5;
 const DIM: usize = 2;
@@ -130,4 +130,35 @@ fn random_numbers_belong_to_samples() {
     });
     let seen = seen.into_inner();
     assert_same(&seen[0], &seen[1]);
+}
+
+/// Exact on slices, a difference over tensors. The map is affine: J v = f(v) − f(0).
+#[test]
+fn products_with_the_jacobian_agree() {
+    in_both(|space| {
+        let (z, v) = (slot(space, &COUNT), slot(space, &[0.5; 10]));
+        let [zero, product, expected] = [(); 3].map(|()| slot(space, &[0.0; 10]));
+        space.linearize(z).expect("a point");
+        jacobian_product(space, z, v, product).expect("a product");
+        space.apply(zero, expected).expect("a value");
+        space.apply(v, zero).expect("a value");
+        let terms = [(Coef::Same(1.0), zero), (Coef::Same(-1.0), expected)];
+        space.combine(expected, &terms).expect("memory");
+        let expected = space.read(expected).expect("host");
+        for (a, b) in space.read(product).expect("host").iter().zip(&expected) {
+            // Rounding of f, some 1e-15 for states up to 10, over a step of ∛ε · ‖z‖ / ‖v‖ > 6e-6.
+            assert!((a - b).abs() < 1e-9, "{a} {b}");
+        }
+    });
+}
+
+#[test]
+fn the_kernel_of_the_affine_map_agrees_with_its_step() {
+    let device = Cpu::default();
+    let map: AffineMap<f64, Cpu> = AffineMap::new(&device, &[0.9, -0.5, 0.2], 1).expect("a map");
+    let z = random_matrix(&device, (7, 3), 2).expect("a state");
+    let x = [random_matrix(&device, (7, 3), 3).expect("inputs")];
+    let difference = check_kernel(&map, &z, &x).expect("both work");
+    // Sums of at most 14 products, ε = 2e-16 each.
+    assert!(difference.is_some_and(|d| d < 1e-14), "{difference:?}");
 }

@@ -2,8 +2,16 @@
 
 mod fuse;
 mod fuse_kernel;
+mod fusion;
 mod joint;
 mod joint_kernel;
+mod learned_start;
+mod start;
+mod warm_start;
 
 pub use fuse::FuseBlock;
+pub use fusion::DeqFusion;
 pub use joint::JointLayer;
+pub use learned_start::LearnedStart;
+pub use start::{Start, Starts};
+pub use warm_start::WarmStart;

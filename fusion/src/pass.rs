@@ -2,8 +2,8 @@
 
 use dfdx::prelude::*;
 use equilibria_core::{from_host, Adjoint, Backend, Error, Matrix, Report, Result, Scalar};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+
+use crate::layers::dropout_mask;
 
 /// A matrix on a tape.
 pub type Traced<E, D> = Matrix<E, D, OwnedTape<E, D>>;
@@ -26,6 +26,8 @@ pub struct Solve {
 pub struct Pass<E: Scalar, D: Backend<E>> {
     /// Seed of dropout masks and probes; `None` in evaluation, where neither is used.
     pub seed: Option<u64>,
+    /// Number of the sample in each row, the same in every pass; `None` where samples are not told apart.
+    pub samples: Option<Vec<usize>>,
     /// The equilibria solved so far.
     pub solves: Vec<Solve>,
     /// Terms to be added to the loss, each `[1, 1]`.
@@ -46,6 +48,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     pub fn evaluation() -> Self {
         Self {
             seed: None,
+            samples: None,
             solves: Vec::new(),
             losses: Vec::new(),
             tape: OwnedTape::default(),
@@ -76,23 +79,19 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// Sets entries to zero with probability `p` and scales the others by `1 / (1 − p)`; does nothing in evaluation.
     /// `site` tells the masks of one pass apart.
     pub fn dropout(&mut self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Matrix<E, D>> {
+        match self.mask(x, p, site)? {
+            Some(mask) => Ok(self.run(x, |x| x * mask)),
+            None => Ok(x.clone()),
+        }
+    }
+
+    /// The mask of [`dropout`](Self::dropout) for a matrix of the shape of `x`; `None` where it does nothing.
+    pub fn mask(&self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Option<Matrix<E, D>>> {
         let Some(seed) = self.seed.filter(|_| p > 0.0) else {
-            return Ok(x.clone());
+            return Ok(None);
         };
-        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(site));
-        let (rows, columns) = *x.shape();
-        let kept = E::of(1.0 / (1.0 - p));
-        let mask = (0..rows * columns)
-            .map(|_| {
-                if rng.gen::<f64>() < p {
-                    E::zero()
-                } else {
-                    kept
-                }
-            })
-            .collect();
-        let mask = from_host(x.device(), mask, (rows, columns))?;
-        Ok(self.run(x, |x| x * mask))
+        let seed = seed.wrapping_mul(1_000_003).wrapping_add(site);
+        dropout_mask(x.device(), *x.shape(), p, seed).map(Some)
     }
 
     /// Adds all loss terms to `loss`, runs the tape, and returns the gradients and the value of the sum.

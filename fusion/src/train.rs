@@ -244,6 +244,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             let x = tensors(self.device, &part)?;
             let step_seed = (epoch as u64) << 32 | step as u64;
             let mut pass = Pass::training(self.seed ^ step_seed.wrapping_mul(0x9E37_79B9));
+            pass.samples = Some(batch.clone());
             let logits = self.model.logits(&x, Some(&labels), &mut pass)?;
             let loss = pass.run(&logits, |logits| labels.cross_entropy(logits));
             let (mut gradients, value, solves) = pass.backward(&loss)?;

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use equilibria_core::testing::{check_kernel, perturb, random_matrix};
-use equilibria_core::{AnyLayer, Backend, Matrix, Stop, Tolerance};
+use equilibria_core::{AnyLayer, Backend, ImplicitLayer, Matrix, Stop, Tolerance};
 use equilibria_fusion::deq::{FuseBlock, JointLayer};
 use equilibria_fusion::fusions::deq::{Deq, Schedule};
 use equilibria_fusion::layers::modules::{GroupNorm, Linear};
@@ -66,6 +66,15 @@ fn both_schedules_have_the_same_fixed_point_and_gradients() {
     assert!(sequential.iter().skip(1).flatten().any(|g| g.abs() > 1e-3));
 }
 
+/// Without this, a kernel that lost its product J v would pass the check of kernels.
+fn has_jacobian_products<L: ImplicitLayer<f64, Cpu>>(layer: &L, x: &[Matrix<f64, Cpu>]) -> bool {
+    let kernel = layer.kernel(x).expect("a kernel");
+    let (z, mut out) = (vec![0.1; layer.state_dim()], vec![0.0; layer.state_dim()]);
+    let mut block = kernel.block(0..1);
+    block.linearize(&z, &mut out);
+    block.jvp(&z, &mut out)
+}
+
 #[test]
 fn kernels_of_the_fusion_layers_agree_with_their_steps() {
     let mut init = Initializer::new(&Cpu::default(), 5);
@@ -74,6 +83,7 @@ fn kernels_of_the_fusion_layers_agree_with_their_steps() {
     let (z, x) = (random((6, WIDTH), 1), [2, 3].map(|s| random((6, WIDTH), s)));
     for gate in [true, false] {
         fuse.gate = gate;
+        assert!(has_jacobian_products(&fuse, &x), "gate {gate}");
         let worst = check_kernel(&fuse, &z, &x)
             .expect("a check")
             .expect("a kernel");
@@ -100,6 +110,7 @@ fn kernels_of_the_fusion_layers_agree_with_their_steps() {
         perturb(&mut joint, 0.1, 4).expect("memory");
         let z = random((6, 4 * WIDTH), 1);
         let x = [2, 3, 4, 5].map(|seed| random((6, WIDTH), seed));
+        assert!(has_jacobian_products(&joint, &x), "joint, gate {gate}");
         let worst = check_kernel(&joint, &z, &x).expect("a check");
         let worst = worst.expect("a kernel");
         assert!(worst <= 1e-12, "joint, gate {gate}: {worst}");

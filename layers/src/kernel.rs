@@ -1,6 +1,6 @@
 //! The CPU kernel toolkit: what hand-written kernels of layers are made of, on contiguous row-major slices.
 //!
-//! Each part has a forward and a backward pass. Parts keep no state of their own: a kernel block owns the buffers.
+//! Each part has a forward pass, a backward pass for cotangents and, where it is not linear, one for tangents. Parts keep no state of their own: a kernel block owns the buffers.
 
 mod affine;
 mod group_norm;
@@ -19,7 +19,8 @@ pub fn relu<E: Scalar>(x: &mut [E]) {
     }
 }
 
-/// `u ← u` where the ReLU's result is above 0, else 0: the backward pass of [`relu`].
+/// `u ← u` where the ReLU's result is above 0, else 0: the backward pass of [`relu`]. The derivative is
+/// diagonal, so tangents go the same way.
 pub fn relu_backward<E: Scalar>(result: &[E], u: &mut [E]) {
     for (u, &result) in u.iter_mut().zip(result) {
         if result <= E::zero() {

@@ -1,6 +1,6 @@
 //! Implicit layers, the modules and CPU kernels they are built from, and what trains them.
 //!
-//! A new file in `src/plugins` is a new layer; nothing else is edited.
+//! A new file in `src/plugins` is a new layer, one in `src/stabilizers` a new stabilizer; nothing else is edited.
 
 pub use equilibria_solvers as solvers;
 pub use equilibria_solvers::core;
@@ -8,16 +8,25 @@ pub use equilibria_solvers::core;
 pub mod config;
 pub mod initialize;
 pub mod kernel;
+pub mod masked;
 pub mod modules;
 pub mod optimizer;
+pub mod stabilizer;
 
 /// Implicit layers that a configuration can name.
 pub mod plugins {
     automod::dir!(pub "src/plugins");
 }
 
+/// Stabilizers that a configuration can name.
+pub mod stabilizers {
+    automod::dir!(pub "src/stabilizers");
+}
+
 pub use config::{LayerConfig, LayerRequest, Layers};
 pub use initialize::Initializer;
+pub use masked::{dropout_mask, Masked};
+pub use stabilizer::{stabilize, Stabilizer, StabilizerConfig, Stabilizers};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/composition.md")]

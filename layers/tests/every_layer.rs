@@ -56,15 +56,16 @@ fn every_kernel_agrees_with_its_step() {
     }
 }
 
-/// A layer that lost its kernel would pass the test above.
+/// A layer that lost its kernel, or a kernel that lost its product J v, would pass the test above.
 #[test]
-fn both_layers_of_this_crate_have_kernels() {
+fn both_layers_of_this_crate_have_kernels_with_jacobian_products() {
     let x = [random_matrix::<f64, _>(&Cpu::default(), (2, WIDTH), 4).expect("inputs")];
     for config in configurations() {
-        assert!(
-            layer::<f64>(&config, WIDTH).kernel(&x).is_some(),
-            "{config}"
-        );
+        let kernel = layer::<f64>(&config, WIDTH).kernel(&x).expect("a kernel");
+        let (z, mut out) = ([0.1; 2 * WIDTH], [0.0; 2 * WIDTH]);
+        let mut block = kernel.block(0..2);
+        block.linearize(&z, &mut out);
+        assert!(block.jvp(&z, &mut out), "{config}");
     }
 }
 

@@ -120,20 +120,33 @@ struct AffineBlock<'k, E> {
     z: Vec<E>,
 }
 
-impl<E: Scalar> KernelBlock<E> for AffineBlock<'_, E> {
-    fn apply(&mut self, z: &[E], out: &mut [E]) {
+impl<E: Scalar> AffineBlock<'_, E> {
+    /// `out = out + z A`.
+    fn add_product(&self, z: &[E], out: &mut [E]) {
         let dim = self.kernel.dim;
-        out.copy_from_slice(&self.x[..z.len()]);
         for (z, out) in z.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
             for (&z, a) in z.iter().zip(self.kernel.a.chunks_exact(dim)) {
                 out.iter_mut().zip(a).for_each(|(out, &a)| *out += z * a);
             }
         }
     }
+}
+
+impl<E: Scalar> KernelBlock<E> for AffineBlock<'_, E> {
+    fn apply(&mut self, z: &[E], out: &mut [E]) {
+        out.copy_from_slice(&self.x[..z.len()]);
+        self.add_product(z, out);
+    }
 
     fn linearize(&mut self, z: &[E], out: &mut [E]) {
         self.z[..z.len()].copy_from_slice(z);
         self.apply(z, out);
+    }
+
+    fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
+        out.fill(E::zero());
+        self.add_product(v, out);
+        true
     }
 
     fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>) {

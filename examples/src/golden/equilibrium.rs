@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use equilibria_core::{
     solve, to_host, AdjointSpace, Coef, DifferentiableSpace, Matrix, Parameters,
 };
-use equilibria_fusion::fusions::deq::DeqFusion;
+use equilibria_fusion::deq::DeqFusion;
 use equilibria_fusion::fusions::weighted_sum::WeightedSum;
 use equilibria_fusion::{Fusion, Pass};
 

@@ -7,8 +7,8 @@ use equilibria_core::{
     from_host, to_host, AnyLayer, Equilibrium, Matrix, OnUnconverged, Parameters, StepOnly, Stop,
     Tolerance,
 };
-use equilibria_fusion::deq::{FuseBlock, JointLayer};
-use equilibria_fusion::fusions::deq::{DeqFusion, Schedule};
+use equilibria_fusion::deq::{DeqFusion, FuseBlock, JointLayer};
+use equilibria_fusion::fusions::deq::Schedule;
 use equilibria_fusion::layers::modules::{GroupNorm, Linear};
 use equilibria_fusion::layers::plugins::residual_block::ResidualBlock;
 use equilibria_fusion::layers::Initializer;
@@ -131,16 +131,13 @@ impl Subject {
         for schedule in [Schedule::Sequential, Schedule::Joint] {
             for kernels in [true, false] {
                 let theta = self.theta.iter().cloned();
-                fusions.push(DeqFusion {
-                    theta: match kernels {
-                        true => theta.map(AnyLayer::new).collect(),
-                        false => theta.map(|theta| AnyLayer::new(StepOnly(theta))).collect(),
-                    },
-                    fuse: self.fuse.clone(),
-                    w: self.w.clone(),
-                    schedule,
-                    plugins: self.equilibrium(()),
-                });
+                let theta = match kernels {
+                    true => theta.map(AnyLayer::new).collect(),
+                    false => theta.map(|theta| AnyLayer::new(StepOnly(theta))).collect(),
+                };
+                let (fuse, w) = (self.fuse.clone(), self.w.clone());
+                let plugins = self.equilibrium(());
+                fusions.push(DeqFusion::new(theta, fuse, w, schedule, plugins));
             }
         }
         fusions

@@ -50,6 +50,7 @@ impl<E: Scalar> FuseKernel<E> {
             sum: zeros(),
             constant: zeros(),
             z: zeros(),
+            argument: zeros(),
             gate: zeros(),
             purified: zeros(),
             rectified: zeros(),
@@ -79,6 +80,8 @@ pub(super) struct FuseRows<'k, E> {
     constant: Vec<E>,
     /// The linearization point.
     z: Vec<E>,
+    /// `N z + Σ_i z_i` there, which the gate is affine in.
+    argument: Vec<E>,
     /// `Σ_i α_i` there.
     gate: Vec<E>,
     /// `Σ_i z'_i` there.
@@ -118,6 +121,28 @@ impl<E: Scalar> FuseRows<'_, E> {
             *gate = k.modalities * *gate + constant;
             *purified = *gate * z;
         }
+    }
+
+    /// [`KernelBlock::jvp`] along `v` and, at the same time, along the tangent `sum_dot` of `Σ_i z_i`.
+    pub fn jvp_sum(&mut self, v: &[E], sum_dot: &[E], out: &mut [E]) {
+        let (k, len) = (self.kernel, v.len());
+        let purified = &mut self.scratch[..len];
+        if k.gate {
+            let argument = &mut *out;
+            for ((argument, &v), &sum) in argument.iter_mut().zip(v).zip(sum_dot) {
+                *argument = k.modalities * v + sum;
+            }
+            k.alpha.product(argument, purified);
+            let points = self.z.iter().zip(&self.gate);
+            for ((purified, &v), (&z, &gate)) in purified.iter_mut().zip(v).zip(points) {
+                *purified = *purified * z + gate * v;
+            }
+        } else {
+            purified.copy_from_slice(sum_dot);
+        }
+        k.fuse.product(purified, out);
+        relu_backward(&self.rectified[..len], out);
+        k.gn.tangent(&self.norm, out);
     }
 
     /// [`KernelBlock::pull_back`] that also gives the cotangent of `Σ_i z_i`.
@@ -166,10 +191,8 @@ impl<E: Scalar> FuseRows<'_, E> {
         }
         let Some(gradients) = gradients else { return };
         if let [weight, bias, ..] = &mut gradients.parameters[..] {
-            let argument: Vec<E> = (self.z[..len].iter().zip(&self.sum))
-                .map(|(&z, &sum)| k.modalities * z + sum)
-                .collect();
-            k.alpha.weight_backward(&argument, gate_bar, weight);
+            k.alpha
+                .weight_backward(&self.argument[..len], gate_bar, weight);
             for row in gate_bar.chunks_exact(self.dim) {
                 for (bias, &g) in bias.iter_mut().zip(row) {
                     *bias += k.modalities * g;
@@ -194,6 +217,10 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
     fn linearize(&mut self, z: &[E], out: &mut [E]) {
         let (k, len) = (self.kernel, z.len());
         self.z[..len].copy_from_slice(z);
+        // Kept, since the sum may have changed by the time gradients are pulled back.
+        for ((argument, &z), &sum) in self.argument.iter_mut().zip(z).zip(&self.sum) {
+            *argument = k.modalities * z + sum;
+        }
         let (mut gate, mut purified) = (
             std::mem::take(&mut self.gate),
             std::mem::take(&mut self.purified),
@@ -205,6 +232,11 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
         relu(out);
         self.rectified[..len].copy_from_slice(out);
         k.gn.forward_recorded(out, &mut self.norm);
+    }
+
+    fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
+        self.jvp_sum(v, &vec![E::zero(); v.len()], out);
+        true
     }
 
     fn pull_back(
@@ -226,6 +258,7 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
             &mut self.sum,
             &mut self.constant,
             &mut self.z,
+            &mut self.argument,
             &mut self.gate,
             &mut self.purified,
             &mut self.rectified,

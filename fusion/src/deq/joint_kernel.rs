@@ -122,6 +122,26 @@ impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
         self.run(joint, out, |part, z, value| part.linearize(z, value));
     }
 
+    fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
+        let (parts, dim) = (self.theta.len() + 1, self.dim);
+        let len = v.len() / parts;
+        let (tangent, result) = (&mut self.z[..len], &mut self.value[..len]);
+        let sum_dot = &mut self.sum[..len];
+        sum_dot.fill(E::zero());
+        for (part, theta) in self.theta.iter_mut().enumerate() {
+            take(v, parts, dim, part, tangent);
+            if !theta.jvp(tangent, result) {
+                return false;
+            }
+            add(sum_dot, result);
+            put(out, parts, dim, part, result);
+        }
+        take(v, parts, dim, parts - 1, tangent);
+        self.fuse.jvp_sum(tangent, sum_dot, result);
+        put(out, parts, dim, parts - 1, result);
+        true
+    }
+
     fn pull_back(
         &mut self,
         u: &[E],

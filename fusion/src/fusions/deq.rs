@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::*;
-use equilibria_core::parameters::join;
+use dfdx::prelude::OwnedTape;
 use equilibria_core::prelude::*;
-use equilibria_core::{AnyLayer, Equilibrium};
+use equilibria_core::Equilibrium;
 
-use crate::deq::{FuseBlock, JointLayer};
-use crate::fusions::weighted_sum::weighted_sum;
+use crate::deq::{DeqFusion, FuseBlock, Start, Starts};
 use crate::layers::plugins::residual_block::ResidualBlockConfig;
-use crate::layers::{LayerConfig, LayerRequest};
+use crate::layers::{stabilize, LayerConfig, LayerRequest, StabilizerConfig, Stabilizers};
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
-use crate::pass::{Pass, Solve};
 use crate::solvers::backward::implicit::Implicit;
 use crate::solvers::forward::anderson::Anderson;
 
@@ -41,6 +38,16 @@ plugin! {
         pub deviation: f64 = 0.01,
         /// Whether z'_i = α_i ⊙ z_fuse (eq. 10), or z'_i = z_i without the gate (table 7).
         pub gate: bool = true,
+        /// Probability that an entry of a modality state is dropped inside f_θ, with one mask per solve, in training, in [0, 1).
+        pub dropout: f64 = 0.0,
+        /// Keep the matrices of every f_θ and of f_fuse small. Parameters are named as in `theta.1.hat.weight` and
+        /// `fuse.alpha.weight`.
+        pub stabilizer: Vec<Box<dyn StabilizerConfig>> = Vec::new(),
+        /// Where solves start: `zero`; `warm`, in training at the last equilibrium of the same sample, which takes N + 1
+        /// states of memory per sample; or `learned`, at a linear map of the injected feature.
+        pub start: Start = Start::Zero,
+        /// Factor of the loss `mean ‖start − z*‖² / width` that trains a learned start and nothing else, at least 0.
+        pub start_weight: f64 = 1.0,
         /// Forward solver.
         pub solver: Box<dyn FixedPointSolver> = Box::new(Anderson::default()),
         /// When the forward solve ends.
@@ -73,6 +80,17 @@ impl FusionConfig for Deq {
             "finite and above 0",
             self.deviation,
         )?;
+        let dropout = (0.0..1.0).contains(&self.dropout);
+        Error::require(dropout, "deq", "dropout", "in [0, 1)", self.dropout)?;
+        let weight = self.start_weight >= 0.0 && self.start_weight.is_finite();
+        Error::require(
+            weight,
+            "deq",
+            "start_weight",
+            "finite and at least 0",
+            self.start_weight,
+        )?;
+        self.stabilizer.iter().try_for_each(|s| s.validate())?;
         self.solver.validate()?;
         self.stop.validate()?;
         self.backward.validate()?;
@@ -103,152 +121,23 @@ impl Build<Fusions> for Deq {
         }
         let mut fuse = FuseBlock::new(width, modalities, self.groups, self.deviation, init)?;
         fuse.gate = self.gate;
-        Ok(Box::new(DeqFusion {
-            theta,
-            fuse,
-            w: init.constant((1, modalities), 1.0)?,
-            schedule: self.schedule,
-            plugins: Equilibrium {
-                layer: (),
-                solver: self.solver.clone().into(),
-                stop: self.stop.clone(),
-                backward: self.backward.clone().into(),
-                regularizers: self.regularizer.iter().cloned().map(Arc::from).collect(),
-            },
-        }))
-    }
-}
-
-/// The parameters of DEQ fusion and the plugins that solve it.
-pub struct DeqFusion<E: Scalar, D: Backend<E>> {
-    /// f_θ of each modality.
-    pub theta: Vec<AnyLayer<E, D>>,
-    /// f_fuse.
-    pub fuse: FuseBlock<E, D>,
-    /// w_i of eq. 12, `[1, N]`.
-    pub w: Matrix<E, D>,
-    /// How the system is solved.
-    pub schedule: Schedule,
-    /// Solver, stop, backward strategy and regularizers, for whichever layer.
-    pub plugins: Equilibrium<()>,
-}
-
-impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
-    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
-        self.theta.visit(&join(path, "theta"), visitor);
-        self.fuse.visit(&join(path, "fuse"), visitor);
-        self.w.visit(&join(path, "fuse.w"), visitor);
-    }
-
-    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
-        self.theta.visit_mut(&join(path, "theta"), visitor);
-        self.fuse.visit_mut(&join(path, "fuse"), visitor);
-        self.w.visit_mut(&join(path, "fuse.w"), visitor);
-    }
-}
-
-impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
-    /// The joint layer over the same parameters.
-    pub fn joint(&self) -> JointLayer<E, D> {
-        JointLayer {
-            theta: self.theta.clone(),
-            fuse: self.fuse.clone(),
-        }
-    }
-
-    /// The equilibrium `z_1*, …, z_N*, z_fuse*` of eq. 14, each `[batch, width]`.
-    ///
-    /// `x_fuse` is a variable of its own here: for x_fuse = Σ_i w_i x_i, compute it in the same pass.
-    pub fn states(
-        &self,
-        x: &[Matrix<E, D>],
-        x_fuse: Matrix<E, D>,
-        pass: &mut Pass<E, D>,
-    ) -> Result<Vec<Matrix<E, D>>> {
-        match self.schedule {
-            Schedule::Sequential => self.solve_in_turn(x, x_fuse, pass),
-            Schedule::Joint => self.solve_jointly(x, x_fuse, pass),
-        }
-    }
-
-    fn solve_jointly(
-        &self,
-        x: &[Matrix<E, D>],
-        x_fuse: Matrix<E, D>,
-        pass: &mut Pass<E, D>,
-    ) -> Result<Vec<Matrix<E, D>>> {
-        let d = self.output_dim();
-        let inputs = [x, &[x_fuse]].concat();
-        let z = self.solve("joint".to_owned(), self.joint(), &inputs, 1.0, pass)?;
-        let mut part = |part: usize| {
-            let columns = part * d..(part + 1) * d;
-            pass.run(&z, |z| z.slice((.., columns)).realize())
+        let w = init.constant((1, modalities), 1.0)?;
+        let plugins = Equilibrium {
+            layer: (),
+            solver: self.solver.clone().into(),
+            stop: self.stop.clone(),
+            backward: self.backward.clone().into(),
+            regularizers: self.regularizer.iter().cloned().map(Arc::from).collect(),
         };
-        Ok((0..=x.len()).map(&mut part).collect())
-    }
-
-    fn solve_in_turn(
-        &self,
-        x: &[Matrix<E, D>],
-        x_fuse: Matrix<E, D>,
-        pass: &mut Pass<E, D>,
-    ) -> Result<Vec<Matrix<E, D>>> {
-        let share = 1.0 / (x.len() + 1) as f64;
-        let mut states = Vec::with_capacity(x.len() + 1);
-        let mut sum: Option<Matrix<E, D>> = None;
-        for (index, (theta, x)) in self.theta.iter().zip(x.chunks(1)).enumerate() {
-            let name = format!("theta.{}", index + 1);
-            let z = self.solve(name, theta.clone(), x, share, pass)?;
-            sum = Some(match sum {
-                Some(sum) => pass.run(&sum, |sum| sum + z.clone()),
-                None => z.clone(),
-            });
-            states.push(z);
+        let mut fusion = DeqFusion::new(theta, fuse, w, self.schedule, plugins);
+        fusion.dropout = self.dropout;
+        fusion.starts = Starts::new(self.start, modalities + 1, width, self.start_weight, init)?;
+        for stabilizer in &self.stabilizer {
+            let built = <D as Backend<E>>::build::<Stabilizers>(&**stabilizer, ())?;
+            fusion.stabilizers.push(built);
         }
-        let inputs = [sum.unwrap_or_else(|| x_fuse.clone()), x_fuse];
-        states.push(self.solve("fuse".to_owned(), self.fuse.clone(), &inputs, share, pass)?);
-        Ok(states)
-    }
-
-    fn solve<L: ImplicitLayer<E, D>>(
-        &self,
-        name: String,
-        layer: L,
-        x: &[Matrix<E, D>],
-        share: f64,
-        pass: &mut Pass<E, D>,
-    ) -> Result<Matrix<E, D>> {
-        let equilibrium = self.plugins.with_layer(layer);
-        let (z, report, adjoint) = pass.lend(|tape| {
-            let solved = equilibrium.forward(x, tape)?;
-            let (z, tape) = solved.z.split_tape();
-            Ok(((z, solved.report, solved.adjoint), tape))
-        })?;
-        if let Some(seed) = pass.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
-            let seed = seed.wrapping_add(pass.solves.len() as u64);
-            let penalty = pass.lend(|tape| {
-                let penalty = equilibrium.penalty(&z, x, tape, seed)?;
-                Ok((penalty * E::of(share)).split_tape())
-            })?;
-            pass.losses.push(penalty);
-        }
-        pass.solves.push(Solve {
-            name,
-            report,
-            adjoint,
-        });
-        Ok(z)
-    }
-}
-
-impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
-    fn output_dim(&self) -> usize {
-        self.fuse.state_dim()
-    }
-
-    fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
-        let x_fuse = weighted_sum(&self.w, x, pass);
-        let mut states = self.states(x, x_fuse, pass)?;
-        Ok(states.swap_remove(x.len()))
+        // A pattern that means no parameter is better found now than in the first pass.
+        stabilize(&fusion.joint(), &fusion.stabilizers, OwnedTape::default())?;
+        Ok(Box::new(fusion))
     }
 }

@@ -13,7 +13,7 @@ pub struct GroupNorm<E> {
     epsilon: E,
 }
 
-/// What the backward pass needs to know of the forward pass.
+/// What derivatives need to know of the forward pass.
 pub struct Normalized<E> {
     /// `(x − μ) / √(σ² + ε)`, `[rows, width]`.
     values: Vec<E>,
@@ -64,7 +64,7 @@ impl<E: Scalar> GroupNorm<E> {
         }
     }
 
-    /// [`forward`](Self::forward) that keeps a record for the backward pass.
+    /// [`forward`](Self::forward) that keeps a record for [`backward`](Self::backward) and [`tangent`](Self::tangent).
     pub fn forward_recorded(&self, x: &mut [E], record: &mut Normalized<E>) {
         let (width, size) = (self.weight.len(), self.size());
         for (row, x) in x.chunks_exact_mut(width).enumerate() {
@@ -86,22 +86,43 @@ impl<E: Scalar> GroupNorm<E> {
     /// Turns the cotangent `u` of `y` into that of `x`, in place:
     /// `x̄ = scale · (ū − mean(ū) − x̂ · mean(ū ⊙ x̂))` with `ū = w ⊙ u`, means over the group.
     pub fn backward(&self, record: &Normalized<E>, u: &mut [E]) {
+        self.weigh(u);
+        self.project(record, u);
+    }
+
+    /// Turns the tangent `v` of `x` into that of `y`, in place:
+    /// `ẏ = w ⊙ scale · (v − mean(v) − x̂ · mean(v ⊙ x̂))`. The projection is symmetric, so [`backward`](Self::backward)
+    /// does the same in the other order.
+    pub fn tangent(&self, record: &Normalized<E>, v: &mut [E]) {
+        self.project(record, v);
+        self.weigh(v);
+    }
+
+    /// `x ← w ⊙ x`.
+    fn weigh(&self, x: &mut [E]) {
+        for row in x.chunks_exact_mut(self.weight.len()) {
+            for (x, &w) in row.iter_mut().zip(&self.weight) {
+                *x *= w;
+            }
+        }
+    }
+
+    /// `x ← scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization, means over the group.
+    fn project(&self, record: &Normalized<E>, x: &mut [E]) {
         let (width, size) = (self.weight.len(), self.size());
         let inverse = E::one() / E::of(size as f64);
-        for (row, u) in u.chunks_exact_mut(width).enumerate() {
-            for (group, u) in u.chunks_exact_mut(size).enumerate() {
+        for (row, x) in x.chunks_exact_mut(width).enumerate() {
+            for (group, x) in x.chunks_exact_mut(size).enumerate() {
                 let values = &record.values[row * width + group * size..][..size];
-                let weight = &self.weight[group * size..][..size];
                 let (mut mean, mut correlation) = (E::zero(), E::zero());
-                for ((u, &w), &value) in u.iter_mut().zip(weight).zip(values) {
-                    *u *= w;
-                    mean += *u;
-                    correlation += *u * value;
+                for (&x, &value) in x.iter().zip(values) {
+                    mean += x;
+                    correlation += x * value;
                 }
                 (mean, correlation) = (mean * inverse, correlation * inverse);
                 let scale = record.scales[row * self.groups + group];
-                for (u, &value) in u.iter_mut().zip(values) {
-                    *u = scale * (*u - mean - value * correlation);
+                for (x, &value) in x.iter_mut().zip(values) {
+                    *x = scale * (*x - mean - value * correlation);
                 }
             }
         }

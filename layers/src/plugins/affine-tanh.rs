@@ -150,6 +150,14 @@ impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
         self.value[..z.len()].copy_from_slice(out);
     }
 
+    fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
+        self.kernel.w.product(v, out);
+        for (out, &value) in out.iter_mut().zip(&self.value) {
+            *out *= E::one() - value * value;
+        }
+        true
+    }
+
     fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>) {
         let len = u.len();
         let cotangent = &mut self.cotangent[..len];

@@ -226,6 +226,22 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         k.gn3.forward_recorded(out, &mut self.norm3);
     }
 
+    fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
+        let (k, len) = (self.kernel, v.len());
+        let hat = &mut self.scratch[..len];
+        k.hat.product(v, hat);
+        k.gn1.tangent(&self.norm1, hat);
+        relu_backward(&self.hat[..len], hat);
+        k.tilde.product(hat, out);
+        k.gn2.tangent(&self.norm2, out);
+        if k.skip {
+            add(out, v);
+        }
+        relu_backward(&self.rectified[..len], out);
+        k.gn3.tangent(&self.norm3, out);
+        true
+    }
+
     fn pull_back(
         &mut self,
         u: &[E],

@@ -1,0 +1,247 @@
+//! DEQ fusion: the equilibria of all modalities and of the fused state, on the tape of a pass.
+
+use dfdx::prelude::*;
+use equilibria_core::parameters::join;
+use equilibria_core::prelude::*;
+use equilibria_core::{AnyLayer, Equilibrium};
+
+use super::{FuseBlock, JointLayer, Starts};
+use crate::fusions::deq::Schedule;
+use crate::fusions::weighted_sum::weighted_sum;
+use crate::layers::{stabilize, Masked, Stabilizer};
+use crate::model::Fusion;
+use crate::pass::{Pass, Solve};
+
+/// Keeps the masks of this fusion apart from those of a backbone, which counts from 0.
+const FIRST_SITE: u64 = 1 << 32;
+
+/// The parameters of DEQ fusion and the plugins that solve it.
+pub struct DeqFusion<E: Scalar, D: Backend<E>> {
+    /// f_θ of each modality.
+    pub theta: Vec<AnyLayer<E, D>>,
+    /// f_fuse.
+    pub fuse: FuseBlock<E, D>,
+    /// w_i of eq. 12, `[1, N]`.
+    pub w: Matrix<E, D>,
+    /// How the system is solved.
+    pub schedule: Schedule,
+    /// Solver, stop, backward strategy and regularizers, for whichever layer.
+    pub plugins: Equilibrium<()>,
+    /// Probability that an entry of a modality state is dropped inside f_θ in training, in [0, 1).
+    pub dropout: f64,
+    /// What keeps the matrices of every f_θ and of f_fuse small, in this order.
+    pub stabilizers: Vec<Box<dyn Stabilizer<E, D>>>,
+    /// Where solves start.
+    pub starts: Starts<E, D>,
+}
+
+impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
+    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
+        self.theta.visit(&join(path, "theta"), visitor);
+        self.fuse.visit(&join(path, "fuse"), visitor);
+        self.w.visit(&join(path, "fuse.w"), visitor);
+        self.starts.visit(&join(path, "start"), visitor);
+    }
+
+    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
+        self.theta.visit_mut(&join(path, "theta"), visitor);
+        self.fuse.visit_mut(&join(path, "fuse"), visitor);
+        self.w.visit_mut(&join(path, "fuse.w"), visitor);
+        self.starts.visit_mut(&join(path, "start"), visitor);
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
+    /// The plain fusion: no dropout, no stabilizers, solves that start at 0.
+    pub fn new(
+        theta: Vec<AnyLayer<E, D>>,
+        fuse: FuseBlock<E, D>,
+        w: Matrix<E, D>,
+        schedule: Schedule,
+        plugins: Equilibrium<()>,
+    ) -> Self {
+        Self {
+            theta,
+            fuse,
+            w,
+            schedule,
+            plugins,
+            dropout: 0.0,
+            stabilizers: Vec::new(),
+            starts: Starts::Zero,
+        }
+    }
+
+    /// The joint layer over the same parameters.
+    pub fn joint(&self) -> JointLayer<E, D> {
+        JointLayer {
+            theta: self.theta.clone(),
+            fuse: self.fuse.clone(),
+        }
+    }
+
+    /// The equilibrium `z_1*, …, z_N*, z_fuse*` of eq. 14, each `[batch, width]`.
+    ///
+    /// `x_fuse` is a variable of its own here: for x_fuse = Σ_i w_i x_i, compute it in the same pass.
+    pub fn states(
+        &self,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        // The solves and their penalties see the effective parameters; the tape leads on to the raw ones.
+        let layer = pass.lend(|tape| stabilize(&self.joint(), &self.stabilizers, tape))?;
+        match self.schedule {
+            Schedule::Sequential => self.solve_in_turn(&layer, x, x_fuse, pass),
+            Schedule::Joint => self.solve_jointly(&layer, x, x_fuse, pass),
+        }
+    }
+
+    fn solve_jointly(
+        &self,
+        layer: &JointLayer<E, D>,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        let d = self.output_dim();
+        let mut masks = Vec::with_capacity(x.len() + 1);
+        for (index, x) in x.iter().enumerate() {
+            masks.push(self.mask(index, x, pass)?);
+        }
+        // Dropout is inside f_θ: f_fuse sees all of z_fuse.
+        let ones = x_fuse.device().try_ones_like(x_fuse.shape());
+        masks.push(Some(ones.map_err(Error::device)?));
+        let masks: Option<Vec<_>> = masks.into_iter().collect();
+        let mask = masks.and_then(side_by_side);
+        let inputs = [x, &[x_fuse]].concat();
+        let mut starts = Vec::with_capacity(inputs.len());
+        for (index, x) in inputs.iter().enumerate() {
+            starts.push(self.starts.begin(index, x, pass)?);
+        }
+        let start: Option<Vec<_>> = starts.iter().cloned().collect();
+        let start = start.and_then(side_by_side);
+        let z = self.solve_masked("joint", layer.clone(), &inputs, mask, start, pass)?;
+        let mut states = Vec::with_capacity(inputs.len());
+        for (index, start) in starts.iter().enumerate() {
+            let columns = index * d..(index + 1) * d;
+            let state = pass.run(&z, |z| z.slice((.., columns)).realize());
+            self.starts.finish(index, start.as_ref(), &state, pass)?;
+            states.push(state);
+        }
+        Ok(states)
+    }
+
+    fn solve_in_turn(
+        &self,
+        layer: &JointLayer<E, D>,
+        x: &[Matrix<E, D>],
+        x_fuse: Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        let mut states = Vec::with_capacity(x.len() + 1);
+        let mut sum: Option<Matrix<E, D>> = None;
+        for (index, (theta, x)) in layer.theta.iter().zip(x.chunks(1)).enumerate() {
+            let name = format!("theta.{}", index + 1);
+            let mask = self.mask(index, &x[0], pass)?;
+            let start = self.starts.begin(index, &x[0], pass)?;
+            let z = self.solve_masked(&name, theta.clone(), x, mask, start.clone(), pass)?;
+            self.starts.finish(index, start.as_ref(), &z, pass)?;
+            sum = Some(match sum {
+                Some(sum) => pass.run(&sum, |sum| sum + z.clone()),
+                None => z.clone(),
+            });
+            states.push(z);
+        }
+        let start = self.starts.begin(x.len(), &x_fuse, pass)?;
+        let inputs = [sum.unwrap_or_else(|| x_fuse.clone()), x_fuse];
+        let z = self.solve("fuse", layer.fuse.clone(), &inputs, start.clone(), pass)?;
+        self.starts.finish(x.len(), start.as_ref(), &z, pass)?;
+        states.push(z);
+        Ok(states)
+    }
+
+    /// The dropout mask of modality `index`, for states of the shape of `x`; `None` without dropout.
+    fn mask(
+        &self,
+        index: usize,
+        x: &Matrix<E, D>,
+        pass: &Pass<E, D>,
+    ) -> Result<Option<Matrix<E, D>>> {
+        pass.mask(x, self.dropout, FIRST_SITE + index as u64)
+    }
+
+    /// [`solve`](Self::solve) with the state masked inside the layer, where there is a mask.
+    fn solve_masked<L: ImplicitLayer<E, D>>(
+        &self,
+        name: &str,
+        layer: L,
+        x: &[Matrix<E, D>],
+        mask: Option<Matrix<E, D>>,
+        start: Option<Matrix<E, D>>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Matrix<E, D>> {
+        match mask {
+            Some(mask) => self.solve(name, Masked(layer), &[x, &[mask]].concat(), start, pass),
+            None => self.solve(name, layer, x, start, pass),
+        }
+    }
+
+    fn solve<L: ImplicitLayer<E, D>>(
+        &self,
+        name: &str,
+        layer: L,
+        x: &[Matrix<E, D>],
+        start: Option<Matrix<E, D>>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Matrix<E, D>> {
+        let equilibrium = self.plugins.with_layer(layer);
+        let (z, report, adjoint) = pass.lend(|tape| {
+            let solved = match start {
+                Some(start) => equilibrium.forward_from(start, x, tape)?,
+                None => equilibrium.forward(x, tape)?,
+            };
+            let (z, tape) = solved.z.split_tape();
+            Ok(((z, solved.report, solved.adjoint), tape))
+        })?;
+        if let Some(seed) = pass.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
+            let seed = seed.wrapping_add(pass.solves.len() as u64);
+            let share = match self.schedule {
+                Schedule::Sequential => 1.0 / (self.theta.len() + 1) as f64,
+                Schedule::Joint => 1.0,
+            };
+            let penalty = pass.lend(|tape| {
+                let penalty = equilibrium.penalty(&z, x, tape, seed)?;
+                Ok((penalty * E::of(share)).split_tape())
+            })?;
+            pass.losses.push(penalty);
+        }
+        pass.solves.push(Solve {
+            name: name.to_owned(),
+            report,
+            adjoint,
+        });
+        Ok(z)
+    }
+}
+
+/// `[a | b | …]`; `None` if there is nothing to put together.
+fn side_by_side<E: Scalar, D: Backend<E>>(parts: Vec<Matrix<E, D>>) -> Option<Matrix<E, D>> {
+    parts
+        .into_iter()
+        .reduce(|left: Matrix<E, D>, right: Matrix<E, D>| {
+            (left, right).concat_along(Axis::<1>).realize()
+        })
+}
+
+impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
+    fn output_dim(&self) -> usize {
+        self.fuse.state_dim()
+    }
+
+    fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
+        let x_fuse = weighted_sum(&self.w, x, pass);
+        let mut states = self.states(x, x_fuse, pass)?;
+        Ok(states.swap_remove(x.len()))
+    }
+}

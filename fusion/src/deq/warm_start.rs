@@ -1,0 +1,84 @@
+//! Solves that start where the last one of the same sample ended.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::{from_host, to_host};
+
+use crate::pass::Pass;
+
+/// The last equilibrium of every state of every sample.
+///
+/// Between two epochs parameters change little, and so do equilibria: the second solve is shorter. Samples are told
+/// apart by [`Pass::samples`]; without it, as in evaluation, solves start at 0 and nothing is kept. The same number must
+/// mean the same sample in every pass; where it does not, a solve only takes longer.
+///
+/// Memory: one number per entry of a state, N + 1 states per sample, on the host.
+#[derive(Debug, Default)]
+pub struct WarmStart<E>(Mutex<HashMap<(usize, usize), Vec<E>>>);
+
+impl<E: Scalar> WarmStart<E> {
+    /// The known states `part` of the samples of the pass, 0 for a new sample; of the shape of `x`.
+    pub(super) fn recall<D: Backend<E>>(
+        &self,
+        part: usize,
+        x: &Matrix<E, D>,
+        pass: &Pass<E, D>,
+    ) -> Result<Option<Matrix<E, D>>> {
+        let Some(samples) = samples_of(x, pass)? else {
+            return Ok(None);
+        };
+        let shape = *x.shape();
+        let mut start = vec![E::zero(); shape.0 * shape.1];
+        let known = self.lock();
+        for (row, &sample) in start.chunks_exact_mut(shape.1).zip(samples) {
+            if let Some(state) = known.get(&(part, sample)).filter(|z| z.len() == shape.1) {
+                row.copy_from_slice(state);
+            }
+        }
+        from_host(x.device(), start, shape).map(Some)
+    }
+
+    /// Keeps the states `z`, `[batch, width]`, but for those a failed solve has left non-finite.
+    pub(super) fn remember<D: Backend<E>>(
+        &self,
+        part: usize,
+        z: &Matrix<E, D>,
+        pass: &Pass<E, D>,
+    ) -> Result<()> {
+        let samples = samples_of(z, pass)?.unwrap_or_default();
+        let values = to_host(z);
+        let mut known = self.lock();
+        for (state, &sample) in values.chunks_exact(z.shape().1).zip(samples) {
+            if state.iter().all(|value| value.is_finite()) {
+                known.insert((part, sample), state.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// A panic elsewhere leaves whole states behind, which are as good a start as any.
+    fn lock(&self) -> MutexGuard<'_, HashMap<(usize, usize), Vec<E>>> {
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The samples of the pass, one for each row of `x`.
+fn samples_of<'p, E: Scalar, D: Backend<E>>(
+    x: &Matrix<E, D>,
+    pass: &'p Pass<E, D>,
+) -> Result<Option<&'p [usize]>> {
+    let (samples, rows) = (pass.samples.as_deref(), x.shape().0);
+    match samples {
+        Some(samples) if samples.len() != rows => Err(Error::Shape {
+            what: "the samples of a pass".to_owned(),
+            expected: format!("[{rows}], one number per row"),
+            got: format!("[{}]", samples.len()),
+        }),
+        samples => Ok(samples),
+    }
+}

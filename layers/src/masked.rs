@@ -1,0 +1,169 @@
+//! Dropout inside an equilibrium: one mask for the whole solve.
+
+use std::ops::Range;
+
+use equilibria_core::kernel::swap_rows;
+use equilibria_core::prelude::*;
+use equilibria_core::{from_host, to_host};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// `f(z ⊙ m; x)` with the map f of another layer; the mask m, `[batch, state_dim]`, is the last injected input.
+///
+/// A mask drawn anew in every step would leave nothing to converge to. As an input it is the same in all steps of the
+/// solve, of its adjoint and of its penalties, so the equilibrium exists and its gradient is exact.
+///
+/// Reference: Y. Gal, Z. Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural Networks,
+/// NeurIPS 2016, §4.
+#[derive(Clone)]
+pub struct Masked<L>(pub L);
+
+/// A mask of inverted dropout: 0 with probability `p`, else 1 / (1 − `p`), so that its mean is 1. The same seed gives the
+/// same mask.
+///
+/// # Errors
+/// [`Error::Config`] unless `p` is in [0, 1).
+pub fn dropout_mask<E: Scalar, D: Backend<E>>(
+    device: &D,
+    shape: (usize, usize),
+    p: f64,
+    seed: u64,
+) -> Result<Matrix<E, D>> {
+    Error::require((0.0..1.0).contains(&p), "dropout", "p", "in [0, 1)", p)?;
+    let mut rng = StdRng::seed_from_u64(seed);
+    let kept = E::of(1.0 / (1.0 - p));
+    let entry = |_| {
+        if rng.gen::<f64>() < p {
+            E::zero()
+        } else {
+            kept
+        }
+    };
+    from_host(device, (0..shape.0 * shape.1).map(entry).collect(), shape)
+}
+
+impl<E: Scalar, D: Backend<E>, L: Parameters<E, D>> Parameters<E, D> for Masked<L> {
+    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
+        self.0.visit(path, visitor);
+    }
+
+    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
+        self.0.visit_mut(path, visitor);
+    }
+}
+
+impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> ImplicitLayer<E, D> for Masked<L> {
+    fn state_dim(&self) -> usize {
+        self.0.state_dim()
+    }
+
+    fn input_dims(&self) -> Vec<usize> {
+        let mut dims = self.0.input_dims();
+        dims.push(self.state_dim());
+        dims
+    }
+
+    fn step<T: AnyTape<E, D>>(
+        &self,
+        z: Matrix<E, D, T>,
+        x: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
+        let (mask, x) = x.split_last().ok_or_else(|| Error::Shape {
+            what: "the injected inputs".to_owned(),
+            expected: "those of the layer, then the mask".to_owned(),
+            got: "none".to_owned(),
+        })?;
+        self.0.step(z * mask.clone(), x)
+    }
+
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+        let (mask, x) = x.split_last()?;
+        Some(Box::new(MaskedKernel {
+            inner: self.0.kernel(x)?,
+            mask: to_host(mask),
+            dim: self.state_dim(),
+        }))
+    }
+}
+
+/// The kernel of the layer, and the mask.
+struct MaskedKernel<E> {
+    inner: Box<dyn Kernel<E>>,
+    mask: Vec<E>,
+    dim: usize,
+}
+
+impl<E: Scalar> Kernel<E> for MaskedKernel<E> {
+    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+        let mask = self.mask[rows.start * self.dim..rows.end * self.dim].to_vec();
+        let zeros = || vec![E::zero(); mask.len()];
+        Box::new(MaskedRows {
+            inner: self.inner.block(rows),
+            dim: self.dim,
+            z: zeros(),
+            scratch: zeros(),
+            mask,
+        })
+    }
+}
+
+struct MaskedRows<'k, E> {
+    inner: Box<dyn KernelBlock<E> + 'k>,
+    dim: usize,
+    mask: Vec<E>,
+    /// The linearization point, before the mask.
+    z: Vec<E>,
+    scratch: Vec<E>,
+}
+
+/// `out = a ⊙ b`, as long as `a`.
+fn multiply<'o, E: Scalar>(a: &[E], b: &[E], out: &'o mut [E]) -> &'o [E] {
+    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *out = a * b;
+    }
+    &out[..a.len()]
+}
+
+impl<E: Scalar> KernelBlock<E> for MaskedRows<'_, E> {
+    fn apply(&mut self, z: &[E], out: &mut [E]) {
+        let masked = multiply(z, &self.mask, &mut self.scratch);
+        self.inner.apply(masked, out);
+    }
+
+    fn linearize(&mut self, z: &[E], out: &mut [E]) {
+        self.z[..z.len()].copy_from_slice(z);
+        let masked = multiply(z, &self.mask, &mut self.scratch);
+        self.inner.linearize(masked, out);
+    }
+
+    fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
+        let masked = multiply(v, &self.mask, &mut self.scratch);
+        self.inner.jvp(masked, out)
+    }
+
+    fn pull_back(
+        &mut self,
+        u: &[E],
+        out: &mut [E],
+        mut gradients: Option<&mut KernelGradients<E>>,
+    ) {
+        // The layer below knows nothing of the mask, which is the last input.
+        let mask_bar = gradients.as_deref_mut().and_then(|g| g.inputs.pop());
+        self.inner.pull_back(u, out, gradients.as_deref_mut());
+        if let (Some(gradients), Some(mut mask_bar)) = (gradients, mask_bar) {
+            for ((bar, &out), &z) in mask_bar.iter_mut().zip(&*out).zip(&self.z) {
+                *bar += out * z;
+            }
+            gradients.inputs.push(mask_bar);
+        }
+        for (out, &mask) in out.iter_mut().zip(&self.mask) {
+            *out *= mask;
+        }
+    }
+
+    fn swap_rows(&mut self, a: usize, b: usize) {
+        swap_rows(&mut self.mask, self.dim, a, b);
+        swap_rows(&mut self.z, self.dim, a, b);
+        self.inner.swap_rows(a, b);
+    }
+}

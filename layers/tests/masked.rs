@@ -1,0 +1,117 @@
+//! One dropout mask for a whole solve: kernel, gradients and the mask itself.
+
+use std::sync::Arc;
+
+use equilibria_core::dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::testing::{check_equilibrium, check_kernel, perturb, random_matrix};
+use equilibria_core::{to_host, AnyLayer, Equilibrium};
+use equilibria_layers::masked::{dropout_mask, Masked};
+use equilibria_layers::solvers::backward::implicit::Implicit;
+use equilibria_layers::solvers::solver;
+use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
+
+const WIDTH: usize = 6;
+
+fn layer(config: &str) -> AnyLayer<f64, Cpu> {
+    let config = equilibria_core::serde_json::from_str(config).expect("JSON");
+    let config = registry::make::<dyn LayerConfig>(&config).expect("it parses");
+    let request = LayerRequest {
+        state: WIDTH,
+        inputs: &[WIDTH],
+        init: &mut Initializer::new(&Cpu::default(), 1),
+    };
+    let mut layer = <Cpu as Backend<f64>>::build::<Layers>(&*config, request).expect("it builds");
+    perturb(&mut layer, 0.05, 2).expect("memory");
+    layer
+}
+
+fn layers() -> [AnyLayer<f64, Cpu>; 2] {
+    [
+        layer(r#"{ "type": "affine-tanh" }"#),
+        layer(r#"{ "type": "residual-block", "groups": 2, "deviation": 0.2 }"#),
+    ]
+}
+
+fn inputs(batch: usize) -> [Matrix<f64, Cpu>; 2] {
+    let device = Cpu::default();
+    let x = random_matrix(&device, (batch, WIDTH), 5).expect("memory");
+    [
+        x,
+        dropout_mask(&device, (batch, WIDTH), 0.4, 6).expect("a mask"),
+    ]
+}
+
+fn exact<L>(layer: L) -> Equilibrium<L> {
+    let stop = Stop {
+        max_steps: 400,
+        on_unconverged: OnUnconverged::Error,
+        ..Stop::at(Tolerance::relative(1e-13))
+    };
+    let implicit = Implicit {
+        stop: stop.clone(),
+        ..Implicit::default()
+    };
+    let backward: Arc<dyn BackwardStrategy> = Arc::new(implicit);
+    let mut equilibrium = Equilibrium::new(layer, solver("anderson").expect("one"), backward);
+    equilibrium.stop = stop;
+    equilibrium
+}
+
+#[test]
+fn the_kernel_agrees_with_the_step() {
+    let z = random_matrix(&Cpu::default(), (9, WIDTH), 3).expect("memory");
+    for layer in layers() {
+        let (layer, inputs) = (Masked(layer), inputs(9));
+        let kernel = layer.kernel(&inputs).expect("a kernel");
+        let (point, mut out) = ([0.1; WIDTH], [0.0; WIDTH]);
+        let mut block = kernel.block(0..1);
+        block.linearize(&point, &mut out);
+        assert!(block.jvp(&point, &mut out), "no product J v");
+        let difference = check_kernel(&layer, &z, &inputs).expect("both work");
+        // As for the layer inside: sums of some hundred terms, ε = 2e-16 each, through three normalizations.
+        assert!(difference.is_some_and(|d| d < 1e-12), "{difference:?}");
+    }
+}
+
+#[test]
+fn gradients_are_exact_also_by_the_mask() {
+    for layer in layers() {
+        let error = check_equilibrium(&exact(Masked(layer)), &inputs(3), 2e-5).expect("solvable");
+        // Solves good to 1e-13 and a step of 2e-5 leave 5e-9, times a few for ‖(I − J)⁻¹‖.
+        assert!(error < 1e-7, "{error:e}");
+    }
+}
+
+#[test]
+fn the_equilibrium_is_that_of_the_masked_map() {
+    for layer in layers() {
+        let [x, mask] = inputs(3);
+        let solved = exact(Masked(layer.clone()))
+            .forward(&[x.clone(), mask.clone()], NoneTape)
+            .expect("solvable");
+        let again = layer.step(solved.z.clone() * mask, &[x]).expect("a value");
+        let gap = to_host(&(again - solved.z)).into_iter().map(f64::abs);
+        // A relative residual of 1e-13 on states of order 1.
+        assert!(gap.fold(0.0, f64::max) < 1e-12);
+    }
+}
+
+#[test]
+fn a_mask_is_inverted_dropout() {
+    let device = Cpu::default();
+    let mask = |p, seed| dropout_mask::<f64, _>(&device, (100, 100), p, seed).map(|m| to_host(&m));
+    let quarter = mask(0.25, 1).expect("a mask");
+    let kept = quarter.iter().filter(|&&entry| entry > 0.0);
+    assert!(kept.clone().all(|entry| (entry - 4.0 / 3.0).abs() < 1e-15));
+    // 10⁴ independent entries kept with probability 3/4: six standard deviations are 0.026.
+    assert!((kept.count() as f64 / 1e4 - 0.75).abs() < 0.026);
+    assert_eq!(quarter, mask(0.25, 1).expect("a mask"));
+    assert_ne!(quarter, mask(0.25, 2).expect("a mask"));
+    assert!(mask(0.0, 1)
+        .expect("a mask")
+        .iter()
+        .all(|m| m.to_bits() == 1.0_f64.to_bits()));
+    let error = mask(1.0, 1).expect_err("nothing would be left").to_string();
+    assert_eq!(error, "`dropout`: `p` must be in [0, 1), got 1");
+}
