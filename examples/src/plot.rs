@@ -17,6 +17,17 @@ pub struct Line {
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (800, 500);
 
+/// Colors that can be told apart on white, also by the color-blind (M. Okabe, K. Ito, 2008).
+const COLORS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+    BLACK,
+];
+
 /// Draws the residual, on a logarithmic scale, against evaluations, and writes the file whole or not at all.
 ///
 /// # Errors
@@ -54,7 +65,7 @@ fn draw(svg: &mut String, title: &str, lines: &[Line]) -> Result<(), Box<dyn std
         .y_label_formatter(&|residual| format!("{residual:.0e}"))
         .draw()?;
     for (index, line) in lines.iter().enumerate() {
-        let color = Palette99::pick(index).to_rgba();
+        let color = COLORS[index % COLORS.len()];
         let points = line.points.iter().copied().filter(has_logarithm);
         chart
             .draw_series(LineSeries::new(points, color.stroke_width(2)))?
