@@ -122,7 +122,9 @@ impl Check<'_> {
         }
         let value = problem.value(sample, z);
         let norm = value.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let bound = self.stop.tolerance.bound(norm) + rounding;
+        // Not `Tolerance::bound`, which is what the loop goes by.
+        let tolerance = self.stop.tolerance;
+        let bound = tolerance.absolute + tolerance.relative * norm + rounding;
         if residual > bound {
             return Err(format!("not solved: residual {residual:e} above {bound:e}"));
         }
