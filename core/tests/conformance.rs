@@ -106,6 +106,49 @@ solver! {
     }
 }
 
+solver! {
+    /// Goes the wrong way.
+    Contrary, "contrary", unused, |_, space, at, next| {
+        space.combine(next, &[(Coef::Same(1.0), at.z), (Coef::Same(-1.0), at.residual)])
+    }
+}
+
+plugin! {
+    /// Two solvers in turn.
+    pub struct Pair: FixedPointSolver {
+        /// The two.
+        pub solvers: Vec<Box<dyn FixedPointSolver>> =
+            vec![Box::new(Contrary::default()), Box::new(Good::default())],
+    }
+}
+
+#[typetag::serde(name = "pair")]
+impl FixedPointSolver for Pair {
+    fn start(&self, space: &mut dyn StateSpace, to: Tolerance) -> Result<Box<dyn Iteration>> {
+        self.solvers[0].start(space, to)
+    }
+
+    fn stages(&self) -> &[Box<dyn FixedPointSolver>] {
+        &self.solvers
+    }
+}
+
+/// Evaluations of all stages are counted, and a sample that the first one gave up may be solved by the second.
+#[test]
+fn chains_keep_the_contract() {
+    let outcomes = check_solver(&Pair::default());
+    for outcome in &outcomes {
+        assert!(!matches!(outcome.verdict, Verdict::Wrong(_)), "{outcome}");
+    }
+    let solved = |name| {
+        let mut here = outcomes.iter().filter(|outcome| outcome.problem == name);
+        here.all(|outcome| outcome.verdict == Verdict::Solved)
+    };
+    assert!(solved("linear-half") && solved("tanh-contractive"));
+    let breaches = check_configuration(&Pair::default());
+    assert!(breaches.is_empty(), "{breaches:?}");
+}
+
 fn reason(solver: &dyn FixedPointSolver, problem: &str) -> String {
     let problem = find(problem).expect("known");
     let stop = stop(&problem, Precision::Double);
