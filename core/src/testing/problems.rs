@@ -138,7 +138,7 @@ impl Problem {
         self
     }
 
-    /// The problem of the given samples alone, in the given order.
+    /// The problem of the given samples alone, in the given order; each below [`batch`](Self::batch), some perhaps twice.
     pub fn select(&self, samples: &[usize]) -> Self {
         let pick = |all: &Vec<f64>| -> Vec<f64> {
             let rows = samples.iter().map(|&sample| self.row(all, sample));
