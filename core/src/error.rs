@@ -35,6 +35,17 @@ pub enum Error {
         known: Vec<String>,
     },
 
+    /// A name that no [problem](crate::testing::problems) has.
+    #[error("no problem is named `{name}`{}; known: {}", hint(.nearest), .known.join(", "))]
+    UnknownProblem {
+        /// The name asked for.
+        name: String,
+        /// The known name closest to it.
+        nearest: Option<String>,
+        /// All known names, by family.
+        known: Vec<String>,
+    },
+
     /// Two linked files register the same name.
     #[error("two {kind} plugins are named `{name}`: {first} and {second}; rename one")]
     DuplicatePlugin {

@@ -7,9 +7,14 @@
 //! | are the gradients of any loss right? | [`central_difference`] |
 //! | which points does my solver visit? | [`Recording`], a space that records every evaluation |
 //! | does my solver solve? | [`AffineMap`], a map with a chosen spectrum and a known fixed point |
+//! | what can it solve? | [`problems`], by name |
+//! | does it keep its contract? | [`conformance`] |
 //!
 //! All checks return a number to be compared with a tolerance; NaN, which no tolerance admits, means that something
 //! was not finite or that there was nothing to compare.
+
+pub mod conformance;
+pub mod problems;
 
 mod affine;
 mod gradient;

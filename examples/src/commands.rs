@@ -3,5 +3,6 @@
 pub mod describe;
 pub mod evaluate;
 pub mod plugins;
+pub mod solve;
 pub mod train;
 pub mod verify;

@@ -68,6 +68,14 @@ pub enum Error {
         /// What is wrong, and with which array.
         message: String,
     },
+    /// A chart that cannot be drawn.
+    #[error("{}: {message}", path.display())]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        message: String,
+    },
     /// A saved model and the data do not belong together.
     #[error("{what}: the model was trained on {expected}, the data has {got}")]
     DataMismatch {

@@ -1,19 +1,20 @@
-//! The `equilibria` program: train, evaluate and verify DEQ-fusion models, and list plugins.
+//! The `equilibria` program: train, evaluate and verify DEQ-fusion models, solve test problems, and list plugins.
 //!
-//! Exit status: 0 success, 1 a verification that fails, 2 bad input or usage.
+//! Exit status: 0 success, 1 a verification or a solve that fails, 2 bad input or usage.
 
 mod commands;
 mod config;
 mod digits;
 mod error;
 mod golden;
+mod plot;
 mod run_folder;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Deep equilibrium multimodal fusion: train, evaluate, verify, list plugins.
+/// Deep equilibrium multimodal fusion: train, evaluate, verify, solve test problems, list plugins.
 #[derive(Parser)]
 #[command(name = "equilibria", version, about, arg_required_else_help = true)]
 struct Cli {
@@ -29,6 +30,8 @@ enum Command {
     Evaluate(commands::evaluate::Args),
     /// Compare with the arrays of a reference implementation
     Verify(commands::verify::Args),
+    /// Solve a named test problem and show how the residual falls
+    Solve(commands::solve::Args),
     /// List all plugins
     Plugins(commands::plugins::Args),
     /// Show the documentation and default configuration of a plugin
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
+        Command::Solve(args) => commands::solve::run(&args),
         Command::Plugins(args) => commands::plugins::run(&args),
         Command::Describe(args) => commands::describe::run(&args),
     };

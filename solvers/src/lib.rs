@@ -44,3 +44,7 @@ pub fn solver(name: &str) -> Result<Arc<dyn FixedPointSolver>> {
 pub fn backward(name: &str) -> Result<Arc<dyn BackwardStrategy>> {
     registry::default::<dyn BackwardStrategy>(name).map(Arc::from)
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/plugins.md")]
+struct PluginGuide;

@@ -99,6 +99,14 @@ fn values_out_of_range_are_refused() {
         },
         "`anderson`: `memory` must be at least 1, got 0",
     );
+    // The Gram matrices take memory² numbers per sample.
+    refused(
+        &Anderson {
+            memory: 101,
+            ..good()
+        },
+        "`anderson`: `memory` must be at most 100, got 101",
+    );
     for (mixing, got) in [(0.0, "0"), (-0.5, "-0.5"), (2.5, "2.5"), (f64::NAN, "NaN")] {
         let message = format!("`anderson`: `mixing` must be in (0, 2], got {got}");
         refused(&Anderson { mixing, ..good() }, &message);

@@ -23,7 +23,7 @@ plugin! {
     ///
     /// Reference: H. F. Walker, P. Ni, Anderson acceleration for fixed-point iterations, SIAM J. Numer. Anal. 49, 2011.
     pub struct Anderson: FixedPointSolver {
-        /// Number of points mixed, m, at least 1; 1 is Picard iteration.
+        /// Number of points mixed, m, from 1 to 100; 1 is Picard iteration.
         pub memory: usize = 6,
         /// Mixing β in (0, 2]: 1 mixes values of f only. Dimensionless.
         pub mixing: f64 = 1.0,
@@ -58,6 +58,13 @@ impl FixedPointSolver for Anderson {
             "anderson",
             "memory",
             "at least 1",
+            self.memory,
+        )?;
+        Error::require(
+            self.memory <= 100,
+            "anderson",
+            "memory",
+            "at most 100",
             self.memory,
         )?;
         Error::require(mixing, "anderson", "mixing", "in (0, 2]", self.mixing)?;

@@ -1,0 +1,236 @@
+//! `equilibria solve PROBLEM`: one or several solvers on a named problem.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use equilibria_core::testing::conformance;
+use equilibria_core::testing::problems::{self, Precision, Problem, Run, Space};
+use equilibria_core::{registry, FixedPointSolver, Report, Status, Stop, TracePoint};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::plot::{self, Line};
+
+/// Arguments of `solve`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Name of the problem; see --list
+    #[arg(required_unless_present = "list")]
+    problem: Option<String>,
+    /// A solver, by name or as a table such as `{type="anderson", memory=3}`; may be given several times
+    #[arg(long, default_value = "anderson")]
+    solver: Vec<String>,
+    /// Relative tolerance, absolute for problems without a solution [default: 1e-10, with --f32 1e-5]
+    #[arg(long)]
+    tolerance: Option<f64>,
+    /// Evaluations allowed per sample [default: 500]
+    #[arg(long)]
+    max_steps: Option<usize>,
+    /// Solve in f32 instead of f64
+    #[arg(long)]
+    f32: bool,
+    /// Draw residuals against evaluations to this SVG file
+    #[arg(long)]
+    plot: Option<PathBuf>,
+    /// List all problems instead
+    #[arg(long)]
+    list: bool,
+    /// Print the outcome as JSON on the last line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; exit status 1 if a sample has not converged.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let Some(name) = args.problem.as_ref().filter(|_| !args.list) else {
+        list(args.json);
+        return Ok(ExitCode::SUCCESS);
+    };
+    let problem = problems::find(name)?;
+    let precision = match args.f32 {
+        true => Precision::Single,
+        false => Precision::Double,
+    };
+    let stop = stop(args, &problem, precision)?;
+    let solvers = (args.solver.iter())
+        .map(|text| solver(text))
+        .collect::<Result<Vec<_>>>()?;
+
+    println!("{}: {}", problem.name, problem.summary);
+    let (mut lines, mut outcomes, mut solved) = (Vec::new(), Vec::new(), true);
+    for (label, solver) in args.solver.iter().zip(solvers) {
+        let run = problem.solve(&*solver, precision, Space::Slice, &stop)?;
+        let steps = steps(&run.report);
+        println!("\n{label}\n  step  evaluations  largest residual  active samples");
+        for (number, step) in steps.iter().enumerate() {
+            let Step {
+                evaluations,
+                residual,
+                active,
+            } = step;
+            println!(
+                "{:>6}  {evaluations:>11}  {residual:>16.3e}  {active:>14}",
+                number + 1
+            );
+        }
+        let summary = Summary::new(&problem, &run);
+        println!("{label}: {}", summary.line());
+        solved &= run.report.unconverged() == 0;
+        outcomes.push(json!({
+            "solver": serde_json::to_value(&solver).map_err(|error| parse(label, error))?,
+            "converged": run.report.count(Status::Converged),
+            "samples": run.report.samples,
+            "residual": summary.residual,
+            "error": summary.error,
+        }));
+        lines.push(Line {
+            label: label.clone(),
+            points: steps
+                .iter()
+                .map(|step| (step.evaluations, step.residual))
+                .collect(),
+        });
+    }
+    if let Some(path) = &args.plot {
+        let title = format!("{}, {precision}", problem.name);
+        plot::write(path, &title, &lines)?;
+    }
+    if args.json {
+        let all = json!({"problem": problem.name, "precision": precision, "solvers": outcomes});
+        println!("{all}");
+    }
+    Ok(match solved {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
+    })
+}
+
+fn list(as_json: bool) {
+    let problems = problems::all();
+    if as_json {
+        let entry = |p: &Problem| json!({"name": p.name, "batch": p.batch, "dim": p.dim, "summary": p.summary});
+        println!(
+            "{}",
+            serde_json::Value::from_iter(problems.iter().map(entry))
+        );
+        return;
+    }
+    for Problem {
+        name,
+        batch,
+        dim,
+        summary,
+        ..
+    } in problems
+    {
+        println!("{name:<20} batch {batch:<3} dimension {dim:<3} {summary}");
+    }
+}
+
+/// That of the conformance kit, with what the arguments change.
+fn stop(args: &Args, problem: &Problem, precision: Precision) -> Result<Stop> {
+    let mut stop = conformance::stop(problem, precision);
+    stop.trace = true;
+    stop.max_steps = args.max_steps.unwrap_or(stop.max_steps);
+    if let Some(tolerance) = args.tolerance {
+        let kind = &mut stop.tolerance;
+        *match kind.relative > 0.0 {
+            true => &mut kind.relative,
+            false => &mut kind.absolute,
+        } = tolerance;
+    }
+    stop.validate()?;
+    Ok(stop)
+}
+
+/// A solver by name or by table.
+fn solver(text: &str) -> Result<Box<dyn FixedPointSolver>> {
+    let config = match text.trim_start().starts_with('{') {
+        true => {
+            let table = toml::from_str::<toml::Table>(&format!("solver = {text}"));
+            let mut table = table.map_err(|error| parse(text, error.message()))?;
+            serde_json::to_value(table.remove("solver")).map_err(|error| parse(text, error))?
+        }
+        false => json!({ "type": text }),
+    };
+    let solver = registry::make::<dyn FixedPointSolver>(&config)?;
+    solver.validate()?;
+    Ok(solver)
+}
+
+fn parse(text: &str, message: impl ToString) -> Error {
+    Error::Config {
+        origin: format!("--solver `{text}`"),
+        message: message.to_string(),
+    }
+}
+
+/// One step of a solve, over the samples that were active then.
+struct Step {
+    /// Evaluations spent on a sample until then; the most, where stages of a chain differ.
+    evaluations: usize,
+    /// The largest; NaN if one is.
+    residual: f64,
+    active: usize,
+}
+
+fn steps(report: &Report) -> Vec<Step> {
+    let traces: Vec<_> = report.samples.iter().map(|sample| &sample.trace).collect();
+    let count = traces.iter().map(|trace| trace.len()).max().unwrap_or(0);
+    let step = |number| {
+        let points: Vec<TracePoint> = (traces.iter())
+            .filter_map(|trace| trace.get(number).copied())
+            .collect();
+        let evaluations = points.iter().map(|point| point.evaluations);
+        Step {
+            evaluations: evaluations.max().unwrap_or(0),
+            residual: largest(points.iter().map(|point| point.residual)),
+            active: points.len(),
+        }
+    };
+    (0..count).map(step).collect()
+}
+
+/// The largest of some norms; NaN if one is, which `f64::max` would forget.
+fn largest(norms: impl Iterator<Item = f64>) -> f64 {
+    norms.fold(0.0, |a, b| if b.is_nan() || b > a { b } else { a })
+}
+
+/// What a solve has come to, measured without the help of the solve.
+struct Summary<'r> {
+    report: &'r Report,
+    residual: f64,
+    error: Option<f64>,
+}
+
+impl<'r> Summary<'r> {
+    fn new(problem: &Problem, run: &'r Run) -> Self {
+        let row = |sample| problem.row(&run.z, sample);
+        let samples = 0..problem.batch;
+        let residuals = samples
+            .clone()
+            .map(|sample| problem.residual(sample, row(sample)));
+        let errors = samples.filter_map(|sample| problem.error(sample, row(sample)));
+        Self {
+            report: &run.report,
+            residual: largest(residuals),
+            error: errors.reduce(f64::max),
+        }
+    }
+
+    fn line(&self) -> String {
+        let report = self.report;
+        let mut line = format!(
+            "{} of {} samples converged, {} evaluations, {} at most for one sample, largest residual {:.1e}",
+            report.count(Status::Converged),
+            report.samples.len(),
+            report.evaluations(),
+            report.max_evaluations(),
+            self.residual,
+        );
+        if let Some(error) = self.error {
+            line += &format!(", largest error {error:.1e}");
+        }
+        line
+    }
+}
