@@ -2,6 +2,7 @@
 
 mod books;
 mod counted;
+mod norm;
 mod stop;
 
 pub use stop::{OnUnconverged, Stop, Tolerance};
@@ -17,7 +18,8 @@ use counted::Counted;
 ///
 /// `z` holds the start on entry and the iterate with the smallest residual on return, chosen per sample. A sample
 /// that is done leaves the batch, so the others are evaluated alone; every sample's result is what it would be in any
-/// other batch. A sample that one of several [stages](FixedPointSolver::stages) gives up goes on to the next, from its
+/// other batch, to the last bit in a [`SliceSpace`](crate::space::SliceSpace) and up to rounding in tensors, whose
+/// products may sum in another order. A sample that one of several [stages](FixedPointSolver::stages) gives up goes on to the next, from its
 /// best iterate.
 ///
 /// # Errors
@@ -95,7 +97,7 @@ fn run(
             at.residual,
             &[(Coef::Same(1.0), at.fz), (Coef::Same(-1.0), at.z)],
         )?;
-        books.record(space, &at)?;
+        books.record(space, &at, next)?;
         space.copy_rows(at.z, z, &books.improved)?;
 
         let first_swap = swaps.len();

@@ -175,6 +175,22 @@ fn tolerances_are_absolute_relative_or_mixed() {
     assert_eq!((exact[0].status, exact[0].steps), (Status::Converged, 2));
 }
 
+/// f(z) = z / 2 + x in f64, where squares of the residual underflow, lose digits, or overflow.
+#[test]
+fn norms_neither_underflow_nor_overflow() {
+    for size in [1e-170, 1e-150, 1.0, 1e160, 1e200] {
+        let device = Cpu::default();
+        let map = AffineMap::<f64, Cpu>::new(&device, &[0.5, 0.5], 1).expect("a map");
+        let x = [device.tensor_from_vec(vec![size, -size], (1, 2))];
+        let equilibrium = Equilibrium::new(map, boxed_solver(), boxed_backward());
+        let solved = equilibrium.forward(&x, NoneTape).expect("solved");
+        let sample = &solved.report.samples[0];
+        assert_eq!(sample.status, Status::Converged, "{size:e}");
+        // 2^(1−k) ≤ 1e-4 (2 − 2^(1−k)): k = 14, whatever the unit.
+        assert_eq!(sample.steps, 14, "{size:e}");
+    }
+}
+
 #[test]
 fn a_sample_does_not_know_its_batch_mates() {
     let (lines, stop) = (mixed_batch(), mixed_stop());

@@ -1,9 +1,10 @@
 //! What the solve loop knows of every sample: statuses, best residuals, and who is still active.
 
 use super::counted::Counted;
+use super::norm::norms;
 use super::Stop;
 use crate::report::{Report, SampleReport, Status, TracePoint};
-use crate::{Evaluation, Result, StateSpace};
+use crate::{Evaluation, Result, Slot, StateSpace};
 
 /// The smallest residual of a sample must shrink below this factor within `patience` steps.
 const PROGRESS: f64 = 0.99;
@@ -87,13 +88,19 @@ impl<'a> Books<'a> {
     }
 
     /// Measures the residuals of this evaluation: which samples improved, which are done and why.
-    pub fn record(&mut self, space: &mut Counted<'_>, at: &Evaluation) -> Result<()> {
+    /// `scratch` is overwritten.
+    pub fn record(
+        &mut self,
+        space: &mut Counted<'_>,
+        at: &Evaluation,
+        scratch: Slot,
+    ) -> Result<()> {
         let active = self.active;
-        space.dots(at.residual, &[at.residual], &mut self.residuals[..active])?;
-        space.dots(at.fz, &[at.fz], &mut self.norms[..active])?;
+        norms(space, at.residual, scratch, &mut self.residuals[..active])?;
+        norms(space, at.fz, scratch, &mut self.norms[..active])?;
         self.improved.clear();
         for (row, account) in self.rows[..active].iter_mut().enumerate() {
-            let (residual, norm) = (self.residuals[row].sqrt(), self.norms[row].sqrt());
+            let (residual, norm) = (self.residuals[row], self.norms[row]);
             account.step += 1;
             account.report.steps += 1;
             account.report.evaluations = space.spent[row];

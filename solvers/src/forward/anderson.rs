@@ -89,9 +89,17 @@ impl FixedPointSolver for Anderson {
     }
 
     fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
-        let (m, batch) = (self.memory, space.batch());
+        // More than dim + 1 residuals are dependent: the oldest would only blur the others.
+        let useful = match self.compat {
+            Some(Compat::Torchdeq) => self.memory,
+            None => self.memory.min(space.dim() + 1),
+        };
+        let (m, batch) = (useful, space.batch());
         Ok(Box::new(Mixing {
-            config: self.clone(),
+            config: Self {
+                memory: m,
+                ..self.clone()
+            },
             values: Vec::with_capacity(m),
             residuals: Vec::with_capacity(m),
             evaluations: 0,

@@ -11,7 +11,8 @@ plugin! {
     /// With g = f(z) − z and H ≈ (I − J)⁻¹, H = I at first: z ← z + H g. After each step, with s = Δz and y = −Δg, the
     /// rank-one update H ← H + (s − H y) (sᵀH) / (sᵀH y) makes H y = s. The last `memory` updates are kept, the oldest is
     /// overwritten. Per sample; an update whose denominator is nearly 0 is left out, and a sample whose residual grows
-    /// beyond `growth` times its smallest starts again from H = I at the point where it was smallest.
+    /// beyond `growth` times its smallest starts again from H = I at the point where it was smallest; each time it may grow
+    /// by that factor more.
     ///
     /// Converges locally superlinearly where I − J is regular (with enough memory), also for spectral radii above 1. Cost
     /// per step: one evaluation, 2 · `memory` inner products and combinations; memory 2 · `memory` + 6 vectors. What it
@@ -44,8 +45,8 @@ impl FixedPointSolver for Broyden {
         let (s, y, a, b) = (slots()?, slots()?, slots()?, slots()?);
         Ok(Box::new(QuasiNewton {
             config: self.clone(),
-            left: Vec::with_capacity(self.memory),
-            right: Vec::with_capacity(self.memory),
+            left: Vec::new(),
+            right: Vec::new(),
             updates: 0,
             begun: false,
             before,
@@ -55,6 +56,7 @@ impl FixedPointSolver for Broyden {
             a,
             b,
             smallest: vec![f64::INFINITY; batch],
+            allowed: vec![self.growth; batch],
             fresh: vec![false; batch],
             improved: Vec::with_capacity(batch),
             restarted: Vec::with_capacity(batch),
@@ -81,8 +83,9 @@ struct QuasiNewton {
     /// The update in the making.
     a: Slot,
     b: Slot,
-    /// Smallest ‖g‖ so far.
+    /// Smallest ‖g‖ so far, and by which factor the next one may be larger.
     smallest: Vec<f64>,
+    allowed: Vec<f64>,
     /// Whether a sample has no step behind it since its restart.
     fresh: Vec<bool>,
     improved: Vec<usize>,
@@ -115,6 +118,7 @@ impl Iteration for QuasiNewton {
     fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {
         for &(a, b) in swaps {
             self.smallest.swap(a, b);
+            self.allowed.swap(a, b);
             self.fresh.swap(a, b);
         }
     }
@@ -147,8 +151,10 @@ impl QuasiNewton {
             if norm < *smallest {
                 *smallest = norm;
                 self.improved.push(sample);
-            } else if self.config.compat.is_none() && norm > self.config.growth * *smallest {
+            } else if self.config.compat.is_none() && norm > self.allowed[sample] * *smallest {
                 self.restarted.push(sample);
+                // The same path would be taken again, up to a larger bound.
+                self.allowed[sample] *= self.config.growth;
             }
         }
         space.copy_rows(at.z, self.best[0], &self.improved)?;

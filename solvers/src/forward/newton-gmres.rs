@@ -60,7 +60,7 @@ impl FixedPointSolver for NewtonGmres {
             forcing: self.forcing,
             length: 1.0,
             trials: 0,
-            history: Vec::with_capacity(self.window),
+            history: Vec::new(),
         };
         Ok(Box::new(Newton {
             config: self.clone(),

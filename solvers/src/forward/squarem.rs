@@ -6,20 +6,20 @@ plugin! {
     /// SQUAREM: squared extrapolation from two evaluations, with hardly any memory.
     ///
     /// With r = f(z) − z and v = f(f(z)) − 2 f(z) + z the step length is α = −‖r‖ / ‖v‖ (scheme S3), at most −1, and
-    /// z ← z − 2α r + α² v; at α = −1 that is f(f(z)). Where the extrapolated point has a residual more than `growth` times
-    /// that of z, f(f(z)) is taken instead.
+    /// z ← f(z − 2α r + α² v); at α = −1 the point extrapolated to is f(f(z)). Where the new point has a residual more than
+    /// `growth` times that of z, f(f(z)) is taken instead.
     ///
     /// Made for slow monotone convergence: one dominant eigenvalue of J close to 1, where Picard iteration crawls. Negative
     /// or complex dominant eigenvalues gain nothing; there, and for fast convergence to high accuracy, use `anderson`.
-    /// Cost per step: one evaluation of f (two per extrapolation); memory: 4 vectors.
+    /// Cost per step: one evaluation of f (three per extrapolation); memory: 4 vectors.
     ///
     /// Reference: R. Varadhan, C. Roland, Simple and globally convergent methods for accelerating the convergence of any
     /// EM algorithm, Scand. J. Stat. 35, 2008.
     pub struct Squarem: FixedPointSolver {
         /// Largest accepted ratio of the residuals after and before an extrapolation, at least 1. Dimensionless.
-        pub growth: f64 = 2.0,
+        pub growth: f64 = 1.0,
         /// Bound of |α|, at least 1. Dimensionless.
-        pub longest: f64 = 1e3,
+        pub longest: f64 = 1e6,
     }
 }
 
@@ -72,10 +72,12 @@ struct Extrapolation {
 /// What the point just evaluated is.
 #[derive(Clone, Copy)]
 enum Phase {
-    /// A base point, or an extrapolated one that is to become the base.
+    /// A base point.
     First,
     /// f of the base point.
     Second,
+    /// An extrapolated point: its f damps what was blown up beside the slow directions.
+    Third,
 }
 
 impl Iteration for Extrapolation {
@@ -83,6 +85,10 @@ impl Iteration for Extrapolation {
         match self.phase {
             Phase::First => self.begin(space, at, next),
             Phase::Second => self.extrapolate(space, at, next),
+            Phase::Third => {
+                self.phase = Phase::First;
+                space.combine(next, &[(Coef::Same(1.0), at.fz)])
+            }
         }
     }
 
@@ -168,7 +174,7 @@ impl Extrapolation {
             ],
         )?;
         space.combine(self.fallback, &[(Coef::Same(1.0), at.fz)])?;
-        self.phase = Phase::First;
+        self.phase = Phase::Third;
         Ok(())
     }
 }

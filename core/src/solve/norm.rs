@@ -1,0 +1,37 @@
+//! Euclidean norms that neither underflow nor overflow.
+
+use crate::{Coef, Result, Slot, StateSpace};
+
+/// Squares below this one have lost digits; those above its inverse may have overflowed.
+const SAFE: f64 = 1e-280;
+
+/// What a vector is scaled by when its square is not safe: a power of two, so that no digit changes.
+const SCALE: f64 = f64::from_bits((1023 + 500) << 52);
+
+/// `norms_s = ‖v_s‖₂` of every active sample. `scratch` is overwritten.
+pub(super) fn norms(
+    space: &mut dyn StateSpace,
+    v: Slot,
+    scratch: Slot,
+    norms: &mut [f64],
+) -> Result<()> {
+    space.dots(v, &[v], norms)?;
+    let safe = |square: f64| (SAFE..1.0 / SAFE).contains(&square);
+    // Nearly always; a second look costs two passes over the vectors.
+    let all_safe = norms.iter().all(|&square| safe(square));
+    norms.iter_mut().for_each(|square| *square = square.sqrt());
+    if all_safe {
+        return Ok(());
+    }
+    for scale in [SCALE, 1.0 / SCALE] {
+        let mut scaled = vec![0.0; norms.len()];
+        space.combine(scratch, &[(Coef::Same(scale), v)])?;
+        space.dots(scratch, &[scratch], &mut scaled)?;
+        for (norm, square) in norms.iter_mut().zip(scaled) {
+            if safe(square) && !safe(*norm * *norm) {
+                *norm = square.sqrt() / scale;
+            }
+        }
+    }
+    Ok(())
+}
