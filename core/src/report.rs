@@ -16,6 +16,8 @@ pub enum Status {
     Diverged,
     /// `f` returned NaN or infinity.
     NonFinite,
+    /// The linear equation has no unique solution to working precision; of direct solves only.
+    Singular,
 }
 
 impl fmt::Display for Status {
@@ -26,6 +28,7 @@ impl fmt::Display for Status {
             Self::Stalled => "stalled",
             Self::Diverged => "diverged",
             Self::NonFinite => "non-finite",
+            Self::Singular => "singular",
         })
     }
 }

@@ -4,6 +4,8 @@
 
 pub use equilibria_core as core;
 
+mod trajectory;
+
 /// Fixed-point solvers, also used for adjoint equations.
 pub mod forward {
     automod::dir!(pub "src/forward");
