@@ -1,6 +1,9 @@
 //! An implicit layer on the dfdx tape: solve forward, differentiate through the solution.
 
-use std::sync::{Arc, Mutex};
+mod adjoint;
+mod inspect;
+
+use std::sync::Arc;
 
 use dfdx::prelude::*;
 
@@ -10,6 +13,8 @@ use crate::{
     solve_with_inverse, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, LowRank,
     Matrix, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution, Stop,
 };
+
+pub use adjoint::Adjoint;
 
 /// A layer, a solver, a backward strategy and regularizers, together a differentiable function `x ↦ z*`.
 ///
@@ -36,32 +41,6 @@ pub struct Solved<E: Scalar, D: Backend<E>, T> {
     pub report: Report,
     /// How the adjoint solve went, once the tape has run.
     pub adjoint: Adjoint,
-}
-
-/// The outcome of one backward pass; empty until the tape has run.
-#[derive(Debug, Clone, Default)]
-pub struct Adjoint(Arc<Mutex<Option<Result<Report>>>>);
-
-impl Adjoint {
-    /// Takes the report of the adjoint solve; `None` if the tape has not run yet.
-    ///
-    /// # Errors
-    /// What stopped the backward pass. dfdx offers no way to return it from `backward()`; the gradients of this
-    /// equilibrium are then NaN, so that it cannot go unnoticed.
-    pub fn take(&self) -> Result<Option<Report>> {
-        let mut slot = self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        slot.take().transpose()
-    }
-
-    fn set(&self, outcome: Result<Report>) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
-    }
 }
 
 impl<E: Scalar, D: Backend<E>, L: Parameters<E, D>> Parameters<E, D> for Equilibrium<L> {
