@@ -4,6 +4,9 @@
 
 pub use equilibria_core as core;
 
+pub mod spectrum;
+
+mod squared_product;
 mod trajectory;
 
 /// Fixed-point solvers, also used for adjoint equations.

@@ -52,6 +52,7 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
                 weight: 1.0,
                 probes: count,
                 step,
+                ..Jacobian::default()
             };
             let mut space = GivenProbes {
                 inner: space,

@@ -13,7 +13,7 @@ plugin! {
     /// for gradient checks, nor where ρ is near 1: there `implicit` gives the exact gradient for little more.
     ///
     /// Reference: J. Lorraine, P. Vicol, D. Duvenaud, Optimizing Millions of Hyperparameters by Implicit Differentiation,
-    /// AISTATS 2020, §3.
+    /// AISTATS 2020.
     pub struct Neumann: BackwardStrategy {
         /// Number of terms, at least 1.
         pub terms: usize = 10,

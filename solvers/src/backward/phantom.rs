@@ -16,7 +16,7 @@ plugin! {
     /// solved. Not for gradient checks. Where f moves z*, because the forward solve was loose, the steps improve on it and
     /// the gradient is taken along them.
     ///
-    /// Reference: Z. Geng et al., On Training Implicit Models, NeurIPS 2021, §3.2.
+    /// Reference: Z. Geng et al., On Training Implicit Models, NeurIPS 2021.
     pub struct Phantom: BackwardStrategy {
         /// Number of steps k, at least 1.
         pub steps: usize = 5,
