@@ -58,3 +58,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
     pub use typetag;
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/plugins.md")]
+struct PluginGuide;
