@@ -47,6 +47,13 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
                 })
             }
         };
+        if layer.state_dim() == 0 || dims.contains(&0) {
+            return Err(Error::Shape {
+                what: "the layer".to_owned(),
+                expected: "state and inputs of width 1 or more".to_owned(),
+                got: format!("state {}, inputs {dims:?}", layer.state_dim()),
+            });
+        }
         for (index, x) in inputs.iter().enumerate() {
             require_finite(x, || format!("injected input {index}"))?;
         }

@@ -1,15 +1,21 @@
 //! An implicit layer on the dfdx tape: solve forward, differentiate through the solution.
 
-use std::sync::{Arc, Mutex};
+mod adjoint;
+mod inspect;
+
+use std::sync::Arc;
 
 use dfdx::prelude::*;
 
 use crate::bound::Bound;
 use crate::layer::AnyTape;
+use crate::seed::mix;
 use crate::{
     solve_with_inverse, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, LowRank,
     Matrix, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution, Stop,
 };
+
+pub use adjoint::Adjoint;
 
 /// A layer, a solver, a backward strategy and regularizers, together a differentiable function `x ↦ z*`.
 ///
@@ -36,32 +42,6 @@ pub struct Solved<E: Scalar, D: Backend<E>, T> {
     pub report: Report,
     /// How the adjoint solve went, once the tape has run.
     pub adjoint: Adjoint,
-}
-
-/// The outcome of one backward pass; empty until the tape has run.
-#[derive(Debug, Clone, Default)]
-pub struct Adjoint(Arc<Mutex<Option<Result<Report>>>>);
-
-impl Adjoint {
-    /// Takes the report of the adjoint solve; `None` if the tape has not run yet.
-    ///
-    /// # Errors
-    /// What stopped the backward pass. dfdx offers no way to return it from `backward()`; the gradients of this
-    /// equilibrium are then NaN, so that it cannot go unnoticed.
-    pub fn take(&self) -> Result<Option<Report>> {
-        let mut slot = self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        slot.take().transpose()
-    }
-
-    fn set(&self, outcome: Result<Report>) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
-    }
 }
 
 impl<E: Scalar, D: Backend<E>, L: Parameters<E, D>> Parameters<E, D> for Equilibrium<L> {
@@ -118,7 +98,8 @@ impl<L> Equilibrium<L> {
     /// `x[i]`: `[batch, input_dims[i]]`; `z`: `[batch, state_dim]`.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::NonFinite`] for bad inputs, [`Error::Unconverged`] if [`Stop::on_unconverged`] says so.
+    /// [`Error::Config`] for a plugin's field out of range, [`Error::Shape`], [`Error::NonFinite`] for bad inputs,
+    /// [`Error::Unconverged`] if [`Stop::on_unconverged`] says so.
     pub fn forward<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         &self,
         x: &[Matrix<E, D>],
@@ -147,6 +128,7 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
+        self.validate()?;
         let (x, mut tape) = contiguous(x, tape);
         let bound = Bound::new(&self.layer, x)?;
         let (solver, stop) = (&*self.solver, &self.stop);
@@ -198,13 +180,14 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
+        self.validate()?;
         let (x, mut tape) = contiguous(x, tape);
         let bound = Bound::new(&self.layer, x)?;
         let scale = 1.0 / z.shape().0.max(1) as f64;
         let mut value = 0.0;
         let mut parts = Vec::with_capacity(self.regularizers.len());
         for (index, regularizer) in self.regularizers.iter().enumerate() {
-            let seed = seed.wrapping_add(index as u64);
+            let seed = mix(seed, index as u64);
             let outcome = bound.run(std::slice::from_ref(z), &|space, slots| {
                 regularizer.penalty(space, slots[0], seed)
             })?;

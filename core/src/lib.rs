@@ -23,6 +23,7 @@ pub mod parameters;
 pub mod registry;
 pub mod regularizer;
 pub mod report;
+pub mod seed;
 pub mod solve;
 pub mod solver;
 pub mod space;

@@ -118,8 +118,21 @@ pub fn of_kind(kind: &str) -> Result<Vec<Plugin>> {
     let mut plugins: Vec<Plugin> = plugins()?.into_values().collect();
     plugins.retain(|plugin| plugin.kind == kind);
     if plugins.is_empty() {
-        return Err(Error::EmptyRegistry {
-            kind: kind.to_owned(),
+        let mut known: Vec<String> = self::plugins()?
+            .into_keys()
+            .map(|(kind, _)| kind.to_owned())
+            .collect();
+        known.dedup();
+        return Err(match nearest(kind, known.iter().map(String::as_str)) {
+            None => Error::EmptyRegistry {
+                kind: kind.to_owned(),
+            },
+            nearest => Error::UnknownPlugin {
+                kind: "kind of".to_owned(),
+                name: kind.to_owned(),
+                nearest,
+                known,
+            },
         });
     }
     Ok(plugins)

@@ -16,6 +16,8 @@ pub enum Status {
     Diverged,
     /// `f` returned NaN or infinity.
     NonFinite,
+    /// The linear equation has no unique solution to working precision; of direct solves only.
+    Singular,
 }
 
 impl Status {
@@ -27,19 +29,14 @@ impl Status {
             Self::Stalled => "stalled",
             Self::Diverged => "diverged",
             Self::NonFinite => "non-finite",
+            Self::Singular => "singular",
         }
     }
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Converged => "converged",
-            Self::MaxSteps => "out of steps",
-            Self::Stalled => "stalled",
-            Self::Diverged => "diverged",
-            Self::NonFinite => "non-finite",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -114,6 +111,13 @@ impl Report {
             .iter()
             .enumerate()
             .max_by(|a, b| a.1.relative_residual.total_cmp(&b.1.relative_residual))
+    }
+
+    /// Index and record of the sample that has not converged with the largest relative residual; `None` if all have.
+    pub fn worst_unconverged(&self) -> Option<(usize, &SampleReport)> {
+        let all = self.samples.iter().enumerate();
+        let unconverged = all.filter(|(_, sample)| sample.status != Status::Converged);
+        unconverged.max_by(|a, b| a.1.relative_residual.total_cmp(&b.1.relative_residual))
     }
 
     /// One line per sample, with a header: `sample,status,stage,steps,evaluations,residual,relative_residual`.

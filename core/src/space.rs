@@ -54,7 +54,7 @@ pub trait StateSpace {
     /// Rounding error of one operation, relative: ε of the element type.
     fn epsilon(&self) -> f64;
 
-    /// A slot with unspecified finite contents. Storage is recycled: a solve allocates on its first steps only.
+    /// A slot of zeros. Storage is recycled: a solve allocates on its first steps only.
     fn alloc(&mut self) -> Result<Slot>;
 
     /// Gives a slot back.

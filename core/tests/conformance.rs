@@ -80,17 +80,6 @@ solver! {
 }
 
 solver! {
-    /// Reads what it has not written.
-    Careless, "careless", unused, |_, space, at, next| {
-        let junk = space.alloc()?;
-        space.combine(next, &[(Coef::Same(1.0), at.fz), (Coef::Same(1e-3), junk)])?;
-        space.combine(junk, &[(Coef::Same(1.0), at.fz)])?;
-        space.release(junk);
-        Ok(())
-    }
-}
-
-solver! {
     /// Proposes NaN.
     Reckless, "reckless", unused, |_, space, at, next| {
         space.combine(next, &[(Coef::Same(f64::NAN), at.fz)])
@@ -168,7 +157,6 @@ fn breaches_are_found() {
     );
     let again = "a second solve in the same space gives another result";
     assert_eq!(reason(&Mindful::default(), "linear-half"), again);
-    assert_eq!(reason(&Careless::default(), "linear-half"), again);
     let sociable = reason(&Sociable::default(), "linear-half");
     assert!(sociable.starts_with("sample 0 differs in"), "{sociable}");
     let reckless = reason(&Reckless::default(), "linear-half");

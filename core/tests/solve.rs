@@ -26,6 +26,31 @@ impl Iteration for Plain {
 }
 
 plugin! {
+    /// Damped Picard iteration.
+    pub struct Damped: FixedPointSolver {
+        /// Share of the step taken.
+        pub factor: f64 = 0.5,
+    }
+}
+
+#[typetag::serde(name = "damped")]
+impl FixedPointSolver for Damped {
+    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Iteration for Damped {
+    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+        let terms = [
+            (Coef::Same(1.0), at.z),
+            (Coef::Same(self.factor), at.residual),
+        ];
+        space.combine(next, &terms)
+    }
+}
+
+plugin! {
     /// No gradient at all.
     pub struct NoGradient: BackwardStrategy {}
 }
@@ -189,6 +214,64 @@ fn norms_neither_underflow_nor_overflow() {
         // 2^(1−k) ≤ 1e-4 (2 − 2^(1−k)): k = 14, whatever the unit.
         assert_eq!(sample.steps, 14, "{size:e}");
     }
+}
+
+/// f(z) = max(0.05 − z, 0) from 0.05: f(z) = 0 at the start, where a relative tolerance is 0.
+#[test]
+fn a_vanishing_value_is_no_best_iterate() {
+    struct Kink;
+    impl KernelBlock<f64> for Kink {
+        fn apply(&mut self, z: &[f64], out: &mut [f64]) {
+            out[0] = (0.05 - z[0]).max(0.0);
+        }
+        fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
+        fn pull_back(&mut self, _: &[f64], _: &mut [f64], _: Option<&mut KernelGradients<f64>>) {}
+        fn swap_rows(&mut self, _: usize, _: usize) {}
+    }
+    let mut space = SliceSpace::new(Box::new(Kink), 1, 0..1, KernelGradients::default());
+    let z = space.alloc().expect("memory");
+    space.write(z, &[0.05]).expect("memory");
+    let stop = Stop::at(Tolerance::relative(1e-4));
+    let report = solve(&Damped { factor: 0.3 }, &mut space, z, &stop).expect("a solve");
+    assert_eq!(report.samples[0].status, Status::Converged);
+    let z = space.read(z).expect("host")[0];
+    assert!((z - 0.025).abs() < 1e-5, "{z}");
+    assert!(report.samples[0].residual < 1e-5);
+}
+
+/// The sample that is named is one that failed.
+#[test]
+fn the_error_names_an_unsolved_sample() {
+    // Slope −1 never settles; slope 0 has converged at a residual of 0 or, at the first step, relative to a small value.
+    let lines = [line(0.0), line(-1.0)];
+    let (_, samples) = solve_lines(&lines, &mixed_stop());
+    let report = Report { samples };
+    let stop = Stop {
+        on_unconverged: OnUnconverged::Error,
+        ..mixed_stop()
+    };
+    let text = stop
+        .judge(&report, "forward")
+        .expect_err("one failed")
+        .to_string();
+    assert!(
+        text.contains("1 of 2 samples unsolved (sample 1: stalled"),
+        "{text}"
+    );
+}
+
+#[test]
+fn plugins_out_of_range_are_refused_before_they_run() {
+    let device = Cpu::default();
+    let map = AffineMap::<f64, Cpu>::new(&device, &[0.9], 1).expect("a map");
+    let x = [random_matrix(&device, (3, 1), 2).expect("inputs")];
+    let mut equilibrium = Equilibrium::new(map, boxed_solver(), boxed_backward());
+    equilibrium.stop.patience = 0;
+    let error = equilibrium.forward(&x, NoneTape).err().expect("refused");
+    assert_eq!(
+        error.to_string(),
+        "`stop`: `patience` must be at least 1, got 0"
+    );
 }
 
 #[test]

@@ -162,3 +162,58 @@ fn the_kernel_of_the_affine_map_agrees_with_its_step() {
     // Sums of at most 14 products, ε = 2e-16 each.
     assert!(difference.is_some_and(|d| d < 1e-14), "{difference:?}");
 }
+
+/// A slot that is given back with NaN in it, even of a sample that has left, comes back as zeros.
+#[test]
+fn recycled_slots_hold_zeros() {
+    in_both(|space| {
+        let a = slot(space, &[f64::NAN; 10]);
+        space.permute(&[(0, 4)], 3).expect("memory");
+        space.release(a);
+        let b = space.alloc().expect("memory");
+        space.permute(&[(0, 4)], 5).expect("memory");
+        assert_same(&space.read(b).expect("host"), &[0.0; 10]);
+    });
+}
+
+/// One tensor as two inputs has the sum of two gradients, once.
+#[test]
+fn a_tensor_used_twice_has_one_gradient() {
+    #[derive(Clone)]
+    struct Sum;
+
+    impl Parameters<f64, Cpu> for Sum {
+        fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<f64, Cpu>)) {}
+        fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<f64, Cpu>)) {}
+    }
+
+    impl ImplicitLayer<f64, Cpu> for Sum {
+        fn state_dim(&self) -> usize {
+            DIM
+        }
+        fn input_dims(&self) -> Vec<usize> {
+            vec![DIM; 2]
+        }
+        fn step<T: AnyTape<f64, Cpu>>(
+            &self,
+            z: Matrix<f64, Cpu, T>,
+            x: &[Matrix<f64, Cpu>],
+        ) -> Result<Matrix<f64, Cpu, T>> {
+            Ok(z * 0.5 + x[0].clone() + x[1].clone())
+        }
+    }
+
+    let device = Cpu::default();
+    let x: Matrix<f64, Cpu> = random_matrix(&device, (BATCH, DIM), 2).expect("inputs");
+    let inputs = [x.clone(), x.clone()];
+    let mut space = TensorSpace::new(&Sum, device, &inputs, BATCH);
+    let u = slot(&mut space, &COUNT);
+    space.linearize(u).expect("memory");
+    space.pull_back(u).expect("memory");
+    let gradients = space.into_gradients().inputs;
+    let total: Vec<f64> = (0..10)
+        .map(|i| gradients.iter().flatten().map(|g| g.as_vec()[i]).sum())
+        .collect();
+    let expected: Vec<f64> = COUNT.iter().map(|u| 2.0 * u).collect();
+    assert_same(&total, &expected);
+}

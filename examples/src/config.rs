@@ -110,8 +110,12 @@ fn check_plugins(table: &Value, origin: &str) -> Result<()> {
             other => vec![other],
         };
         for item in items {
-            if kinds.contains(&key.as_str()) {
-                check_plugin(key, item, &origin)?;
+            // `solver`, or `solvers` for a list of them; a field of a plugin may bear such a name and hold something else.
+            let kind = kinds
+                .iter()
+                .find(|&&kind| key.strip_suffix('s').unwrap_or(key) == kind);
+            if let (Some(kind), true) = (kind, item.is_object()) {
+                check_plugin(kind, item, &origin)?;
             }
             check_plugins(item, &origin)?;
         }

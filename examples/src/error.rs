@@ -76,6 +76,30 @@ pub enum Error {
         /// The reason.
         message: String,
     },
+    /// `--force` on something else than a run folder.
+    #[error("{}: holds no config.toml, so it is no run folder; --force replaces nothing else", path.display())]
+    NoRunFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A finished run that could not be moved to its place.
+    #[error("{}: {source}; the run is complete in {}", path.display(), partial.display())]
+    Unmoved {
+        /// Where it was to go.
+        path: PathBuf,
+        /// Where it is.
+        partial: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A share of validation rows that holds out none.
+    #[error("`training.validation` = {share} holds out none of {rows} training rows: it takes two rows of a class; set it to 0 or give more data")]
+    NoValidation {
+        /// The share asked for.
+        share: f64,
+        /// Training rows in all.
+        rows: usize,
+    },
     /// A saved model and the data do not belong together.
     #[error("{what}: the model was trained on {expected}, the data has {got}")]
     DataMismatch {

@@ -5,6 +5,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::run_folder::write_whole;
 
 /// A line of the chart: evaluations and residuals.
 pub struct Line {
@@ -38,14 +39,7 @@ pub fn write(path: &Path, title: &str, lines: &[Line]) -> Result<()> {
         path: path.to_owned(),
         message: error.to_string(),
     })?;
-    let mut partial = path.to_owned().into_os_string();
-    partial.push(format!(".partial-{}", std::process::id()));
-    let written = std::fs::write(&partial, svg).and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        // Nothing more can be done about a partial file that cannot be removed.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.map_err(Error::io(path))
+    write_whole(path, &svg)
 }
 
 fn draw(svg: &mut String, title: &str, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {

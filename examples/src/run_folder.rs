@@ -9,20 +9,28 @@ pub struct RunFolder {
     target: PathBuf,
     partial: PathBuf,
     force: bool,
+    keep: bool,
 }
 
 impl RunFolder {
     /// Prepares `out`, or a new folder `runs/NAME-k` if none is given.
     ///
     /// # Errors
-    /// [`Error::OutputExists`] without `force`, [`Error::Io`] if nothing can be written there.
+    /// [`Error::OutputExists`] without `force`, [`Error::NoRunFolder`] for one that is not a run folder,
+    /// [`Error::Io`] if nothing can be written there.
     pub fn prepare(out: Option<&Path>, name: &str, force: bool) -> Result<Self> {
-        let target = match out {
-            Some(out) => out.to_owned(),
+        let target: PathBuf = match out {
+            // Without what follows a last slash, which would put the partial folder inside.
+            Some(out) => out.components().collect(),
             None => fresh(name),
         };
-        if target.exists() && !force {
-            return Err(Error::OutputExists { path: target });
+        if target.exists() {
+            if !force {
+                return Err(Error::OutputExists { path: target });
+            }
+            if !target.join("config.toml").is_file() {
+                return Err(Error::NoRunFolder { path: target });
+            }
         }
         let mut partial = target.clone().into_os_string();
         partial.push(format!(".partial-{}", std::process::id()));
@@ -32,6 +40,7 @@ impl RunFolder {
             target,
             partial,
             force,
+            keep: false,
         })
     }
 
@@ -41,24 +50,45 @@ impl RunFolder {
         std::fs::write(&path, contents).map_err(Error::io(&path))
     }
 
-    /// Moves the folder to its place, which it returns.
-    pub fn finish(self) -> Result<PathBuf> {
-        if self.force && self.target.exists() {
-            let old = self.partial.with_extension("replaced");
-            std::fs::rename(&self.target, &old).map_err(Error::io(&self.target))?;
-            std::fs::rename(&self.partial, &self.target).map_err(Error::io(&self.target))?;
-            std::fs::remove_dir_all(&old).map_err(Error::io(&old))?;
-        } else {
-            std::fs::rename(&self.partial, &self.target).map_err(Error::io(&self.target))?;
+    /// Whether a file has been written.
+    pub fn has(&self, name: &str) -> bool {
+        self.partial.join(name).is_file()
+    }
+
+    /// Moves the folder to its place, which it returns. If that fails, everything stays in the partial folder, which the
+    /// error names.
+    pub fn finish(mut self) -> Result<PathBuf> {
+        let moved = self.replace();
+        if moved.is_err() {
+            self.keep = true;
         }
-        Ok(self.target.clone())
+        moved.map(|()| self.target.clone())
+    }
+
+    fn replace(&self) -> Result<()> {
+        let saved = |source| Error::Unmoved {
+            path: self.target.clone(),
+            partial: self.partial.clone(),
+            source,
+        };
+        if !(self.force && self.target.exists()) {
+            return std::fs::rename(&self.partial, &self.target).map_err(saved);
+        }
+        let mut old = self.partial.clone().into_os_string();
+        old.push(".replaced");
+        let old = PathBuf::from(old);
+        std::fs::rename(&self.target, &old).map_err(saved)?;
+        std::fs::rename(&self.partial, &self.target).map_err(saved)?;
+        std::fs::remove_dir_all(&old).map_err(Error::io(&old))
     }
 }
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        // After `finish` there is nothing left to remove.
-        let _ = std::fs::remove_dir_all(&self.partial);
+        if !self.keep {
+            // After `finish` there is nothing left to remove.
+            let _ = std::fs::remove_dir_all(&self.partial);
+        }
     }
 }
 

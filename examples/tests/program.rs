@@ -103,6 +103,33 @@ fn a_saved_model_has_the_metrics_of_its_training_run() {
         assert!(Path::new(&run).join(file).is_file(), "{file}");
     }
 
+    // A slash behind the folder is nothing to it.
+    let slashed = format!("{run}/");
+    let forced = [
+        "train",
+        &config("digits.toml"),
+        "--force",
+        "--out",
+        &slashed,
+    ];
+    let forced = equilibria(&[&forced[..], &shorter[..]].concat());
+    assert!(
+        forced.status.success(),
+        "{}",
+        String::from_utf8_lossy(&forced.stderr)
+    );
+    assert_eq!(last_line(&forced)["accuracy"], trained["accuracy"]);
+    let precious = folder.path().display().to_string();
+    let other = [
+        "train",
+        &config("digits.toml"),
+        "--force",
+        "--out",
+        &precious,
+    ];
+    let other = refusal(&[&other[..], &shorter[..]].concat());
+    assert!(other.contains("is no run folder"), "{other}");
+
     let again = refusal(&[&train[..], &shorter[..]].concat());
     assert!(again.contains("already exists"), "{again}");
 
@@ -221,6 +248,51 @@ fn a_model_is_refused_data_of_another_shape() {
     for part in ["model.safetensors", "features [3, 2]", "features [3, 4]"] {
         assert!(message.contains(part), "{message}");
     }
+}
+
+#[test]
+fn a_model_is_refused_classes_of_another_order() {
+    let data = small_data([3, 2]);
+    let write = |text: &str| {
+        std::fs::write(data.path().join("classes.csv"), text).expect("written");
+    };
+    write("a\nb\n");
+    let trained = equilibria(&borrowed(&train_on(&data, &[])));
+    assert!(
+        trained.status.success(),
+        "{}",
+        String::from_utf8_lossy(&trained.stderr)
+    );
+    write("b\na\n");
+    let run = data.path().join("run").display().to_string();
+    let message = refusal(&[
+        "evaluate",
+        &run,
+        "--data",
+        &data.path().display().to_string(),
+    ]);
+    assert!(
+        message.contains("the classes a, b, the data has"),
+        "{message}"
+    );
+}
+
+#[test]
+fn unsolved_rows_are_counted() {
+    let data = small_data([3, 2]);
+    let arguments = train_on(&data, &["--set", "fusion.stop.max_steps=1"]);
+    let accepted = equilibria(&borrowed(&arguments));
+    assert!(accepted.status.success());
+    let metrics = data.path().join("run/metrics.json");
+    let metrics = std::fs::read_to_string(metrics).expect("metrics");
+    let metrics: serde_json::Value = serde_json::from_str(&metrics).expect("JSON");
+    assert_eq!(metrics["unconverged_fraction"], 1.0);
+}
+
+#[test]
+fn a_kind_that_does_not_exist_is_named() {
+    let message = refusal(&["describe", "solvr", "anderson"]);
+    assert!(message.contains("did you mean `solver`?"), "{message}");
 }
 
 #[test]

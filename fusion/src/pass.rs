@@ -1,9 +1,13 @@
 //! One pass through a model: the tape, the random seed, and what the solves had to report.
 
 use dfdx::prelude::*;
+use equilibria_core::seed::mix;
 use equilibria_core::{from_host, Adjoint, Backend, Error, Matrix, Report, Result, Scalar};
 
 use crate::layers::dropout_mask;
+
+/// Use of a seed that keeps masks apart from probes.
+const MASKS: u64 = 0x6D61_736B;
 
 /// A matrix on a tape.
 pub type Traced<E, D> = Matrix<E, D, OwnedTape<E, D>>;
@@ -15,8 +19,18 @@ pub struct Solve {
     pub name: String,
     /// How the forward solve went.
     pub report: Report,
-    /// How the adjoint solve went, once the tape has run.
+    /// How the adjoint solve goes, once the tape has run.
     pub adjoint: Adjoint,
+}
+
+/// What came of a backward pass.
+pub struct Differentiated<E: Scalar, D: Backend<E>> {
+    /// Of the sum of all loss terms.
+    pub gradients: Gradients<E, D>,
+    /// The value of that sum.
+    pub loss: f64,
+    /// Every equilibrium of the pass: name, forward and adjoint report.
+    pub reports: Vec<(String, Report, Option<Report>)>,
 }
 
 /// What travels through a model beside the features.
@@ -33,6 +47,7 @@ pub struct Pass<E: Scalar, D: Backend<E>> {
     /// Terms to be added to the loss, each `[1, 1]`.
     pub losses: Vec<Matrix<E, D>>,
     tape: OwnedTape<E, D>,
+    recording: bool,
 }
 
 impl<E: Scalar, D: Backend<E>> Pass<E, D> {
@@ -40,18 +55,34 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     pub fn training(seed: u64) -> Self {
         Self {
             seed: Some(seed),
-            ..Self::evaluation()
+            ..Self::noiseless()
         }
     }
 
-    /// A pass in evaluation.
+    /// A pass in evaluation: nothing is recorded, so there is nothing to differentiate.
     pub fn evaluation() -> Self {
         Self {
+            recording: false,
+            ..Self::noiseless()
+        }
+    }
+
+    /// A pass that can be differentiated but draws no random numbers: no dropout, no penalties.
+    pub fn noiseless() -> Self {
+        Self {
+            recording: true,
             seed: None,
             samples: None,
             solves: Vec::new(),
             losses: Vec::new(),
             tape: OwnedTape::default(),
+        }
+    }
+
+    /// In evaluation the operations are forgotten at once: their closures hold on to all they worked on.
+    fn put_back(&mut self, tape: OwnedTape<E, D>) {
+        if self.recording {
+            self.tape = tape;
         }
     }
 
@@ -62,7 +93,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         operations: impl FnOnce(Traced<E, D>) -> Traced<E, D>,
     ) -> Matrix<E, D> {
         let (y, tape) = operations(x.clone().put_tape(std::mem::take(&mut self.tape))).split_tape();
-        self.tape = tape;
+        self.put_back(tape);
         y
     }
 
@@ -72,7 +103,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         operations: impl FnOnce(OwnedTape<E, D>) -> Result<(R, OwnedTape<E, D>)>,
     ) -> Result<R> {
         let (result, tape) = operations(std::mem::take(&mut self.tape))?;
-        self.tape = tape;
+        self.put_back(tape);
         Ok(result)
     }
 
@@ -90,15 +121,15 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let Some(seed) = self.seed.filter(|_| p > 0.0) else {
             return Ok(None);
         };
-        let seed = seed.wrapping_mul(1_000_003).wrapping_add(site);
+        let seed = mix(mix(seed, MASKS), site);
         dropout_mask(x.device(), *x.shape(), p, seed).map(Some)
     }
 
-    /// Adds all loss terms to `loss`, runs the tape, and returns the gradients and the value of the sum.
+    /// Adds all loss terms to `loss` and runs the tape.
     ///
     /// # Errors
     /// Those of the adjoint solves, see [`Adjoint::take`].
-    pub fn backward(self, loss: &Matrix<E, D>) -> Result<(Gradients<E, D>, f64, Vec<Solve>)> {
+    pub fn backward(self, loss: &Matrix<E, D>) -> Result<Differentiated<E, D>> {
         let mut total = loss.clone().put_tape(self.tape);
         for term in self.losses {
             total = total + term;
@@ -106,7 +137,12 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let value = total.as_vec()[0].wide();
         let total = total.sum::<Rank0, Axes2<0, 1>>();
         let gradients = total.try_backward().map_err(Error::device)?;
-        Ok((gradients, value, self.solves))
+        let report = |solve: Solve| Ok((solve.name, solve.report, solve.adjoint.take()?));
+        Ok(Differentiated {
+            gradients,
+            loss: value,
+            reports: self.solves.into_iter().map(report).collect::<Result<_>>()?,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Training and evaluation of a model on a data set.
 
+use equilibria_core::seed::mix;
 use equilibria_core::{from_host, Backend, Error, Matrix, Parameters, Report, Result, Scalar};
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use crate::experiment::Training;
 use crate::layers::optimizer::{clip_norm, gradient_norm, Optimizer};
 use crate::metrics::{ConfusionMatrix, Metrics};
 use crate::model::Model;
-use crate::pass::{Labels, Pass};
+use crate::pass::{Differentiated, Labels, Pass};
 
 /// Rows evaluated at a time.
 const EVALUATION_ROWS: usize = 256;
@@ -242,18 +243,19 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             let part = rows.select(batch);
             let labels = Labels::new(self.device, &part.labels, self.classes)?;
             let x = tensors(self.device, &part)?;
-            let step_seed = (epoch as u64) << 32 | step as u64;
-            let mut pass = Pass::training(self.seed ^ step_seed.wrapping_mul(0x9E37_79B9));
+            let mut pass = Pass::training(mix(mix(self.seed, epoch as u64), step as u64));
             pass.samples = Some(batch.clone());
             let logits = self.model.logits(&x, Some(&labels), &mut pass)?;
             let loss = pass.run(&logits, |logits| labels.cross_entropy(logits));
-            let (mut gradients, value, solves) = pass.backward(&loss)?;
+            let Differentiated {
+                mut gradients,
+                loss: value,
+                reports,
+            } = pass.backward(&loss)?;
             total += value * batch.len() as f64;
-            for solve in solves {
-                forward.add(&solve.report);
-                if let Some(report) = solve.adjoint.take()? {
-                    adjoint.add(&report);
-                }
+            for (_, report, of_adjoint) in &reports {
+                forward.add(report);
+                of_adjoint.iter().for_each(|report| adjoint.add(report));
             }
             let norm = gradient_norm(self.model, &mut gradients)?;
             if !norm.is_finite() {

@@ -44,7 +44,7 @@ fn gradients(schedule: Schedule, x: &[Matrix<f64, Cpu>]) -> Vec<Vec<f64>> {
             .sum::<Rank0, Axes2<0, 1>>()
             .reshape_like(&(1, 1))
     });
-    let (mut gradients, _, _) = pass.backward(&loss).expect("gradients");
+    let mut gradients = pass.backward(&loss).expect("gradients").gradients;
     let named = fusion.named();
     let tensors = named.iter().map(|(_, tensor)| tensor).chain(x);
     let mut all = vec![z.as_vec()];

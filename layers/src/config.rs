@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use equilibria_core::registry::Kind;
-use equilibria_core::{AnyLayer, Backend, BuildAny, Family, Scalar};
+use equilibria_core::{AnyLayer, Backend, BuildAny, Family, Result, Scalar};
 
 use crate::Initializer;
 
@@ -28,7 +28,12 @@ pub struct LayerRequest<'a, D> {
 /// The configuration of an implicit layer, as it stands in a file. The layer itself comes from
 /// [`Build<Layers>`](equilibria_core::Build).
 #[equilibria_core::typetag::serde(tag = "type")]
-pub trait LayerConfig: BuildAny<Layers> + Debug + Send + Sync + dyn_clone::DynClone {}
+pub trait LayerConfig: BuildAny<Layers> + Debug + Send + Sync + dyn_clone::DynClone {
+    /// Checks the ranges of all fields. Default: everything is allowed.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
 
 dyn_clone::clone_trait_object!(LayerConfig);
 

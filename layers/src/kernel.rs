@@ -12,10 +12,12 @@ pub use matmul::{matmul, matmul_add, matmul_transposed_add};
 
 use equilibria_core::Scalar;
 
-/// `x ← max(x, 0)`.
+/// `x ← max(x, 0)`; NaN stays NaN.
 pub fn relu<E: Scalar>(x: &mut [E]) {
     for x in x {
-        *x = x.max(E::zero());
+        if *x < E::zero() {
+            *x = E::zero();
+        }
     }
 }
 

@@ -177,11 +177,11 @@ fn bad_requests_are_refused_by_name() {
             8,
             &[8]
         ),
-        "`residual-block`: `deviation` must be above 0, got 0"
+        "`residual-block`: `deviation` must be finite and above 0, got 0"
     );
     assert_eq!(
         refusal(json!({ "type": "affine-tanh", "gain": -1.0 }), 8, &[8]),
-        "`affine-tanh`: `gain` must be above 0, got -1"
+        "`affine-tanh`: `gain` must be finite and above 0, got -1"
     );
     assert_eq!(
         refusal(json!({ "type": "affine-tanh" }), 8, &[8, 8]),

@@ -218,6 +218,7 @@ fn the_gradient_of_the_jacobian_penalty_is_exact() {
             weight: 0.7,
             probes: 2,
             step: 1e-5,
+            ..Jacobian::default()
         };
         equilibrium.regularizers.push(Arc::new(jacobian));
         // The penalty is exact; the difference inside its gradient is wrong by h² = 1e-10 and ε / h = 2e-11.

@@ -4,9 +4,13 @@
 
 pub use equilibria_core as core;
 
+pub mod spectrum;
+
 mod combination;
 mod compat;
 mod krylov;
+mod squared_product;
+mod trajectory;
 
 pub use compat::Compat;
 

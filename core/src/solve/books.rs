@@ -4,7 +4,7 @@ use super::counted::Counted;
 use super::norm::norms;
 use super::Stop;
 use crate::report::{Report, SampleReport, Status, TracePoint};
-use crate::{Evaluation, Result, Slot, StateSpace};
+use crate::{Evaluation, Result, Slot};
 
 /// The smallest residual of a sample must shrink below this factor within `patience` steps.
 const PROGRESS: f64 = 0.99;
@@ -56,7 +56,7 @@ impl<'a> Books<'a> {
                 stage: 0,
                 residual: f64::INFINITY,
                 relative_residual: f64::INFINITY,
-                trace: Vec::with_capacity(if stop.trace { stop.max_steps } else { 0 }),
+                trace: Vec::new(),
             },
             state: State::Active,
             best: f64::INFINITY,
@@ -164,13 +164,15 @@ impl<'a> Books<'a> {
 impl Account {
     /// Whether this iterate is the best so far; NaN never is.
     fn improve(&mut self, residual: f64, norm: f64, stop: &Stop) -> bool {
-        let bound = stop.tolerance.bound(norm);
-        let measure = if bound > 0.0 {
-            residual / bound
-        } else {
-            residual
+        // In units of the tolerance; a bound of 0 is met by a residual of 0 alone.
+        let measure = match stop.tolerance.is_zero() {
+            true => residual,
+            false if residual <= 0.0 => 0.0,
+            false => residual / stop.tolerance.bound(norm),
         };
-        let better = measure < self.best && norm.is_finite();
+        // The first finite point is better than none, however far from the tolerance it is.
+        let first = self.report.residual.is_infinite() && residual.is_finite();
+        let better = (measure < self.best || first) && norm.is_finite();
         if better {
             self.best = measure;
             self.report.residual = residual;

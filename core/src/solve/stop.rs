@@ -40,6 +40,10 @@ impl Tolerance {
         Self { absolute, relative }
     }
 
+    pub(super) fn is_zero(&self) -> bool {
+        self.absolute <= 0.0 && self.relative <= 0.0
+    }
+
     /// The largest residual that counts as solved, where ‖f(z)‖₂ is `norm`.
     pub fn bound(&self, norm: f64) -> f64 {
         self.absolute + self.relative * norm
@@ -132,23 +136,22 @@ impl Stop {
             self.patience,
         )?;
         Error::require(
-            self.divergence > 1.0,
+            self.divergence > 1.0 && self.divergence.is_finite(),
             "stop",
             "divergence",
-            "above 1",
+            "finite and above 1",
             self.divergence,
         )
     }
 
     /// Applies [`OnUnconverged`] to a finished solve; `solve` is `forward` or `adjoint`.
     pub fn judge(&self, report: &Report, solve: &'static str) -> Result<()> {
-        let unconverged = report.unconverged();
-        let Some((sample, worst)) = report.worst().filter(|_| unconverged > 0) else {
+        let Some((sample, worst)) = report.worst_unconverged() else {
             return Ok(());
         };
         let error = Error::Unconverged {
             solve,
-            unconverged,
+            unconverged: report.unconverged(),
             batch: report.samples.len(),
             sample,
             status: worst.status,

@@ -87,6 +87,8 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
 
     fn alloc(&mut self) -> Result<Slot> {
         if let Some(slot) = self.free.pop() {
+            // What a failed sample has left behind may be NaN.
+            self.slots[slot.0].fill(E::zero());
             return Ok(slot);
         }
         self.slots.push(vec![E::zero(); self.scratch.len()]);

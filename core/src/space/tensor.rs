@@ -166,6 +166,8 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
     }
 
     fn release(&mut self, slot: Slot) {
+        // What a failed sample has left behind may be NaN.
+        self.slots[slot.0] = None;
         self.free.push(slot);
     }
 
@@ -303,6 +305,8 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> DifferentiableSpace
         {
             gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
             let new = gradients.get(tensor);
+            // A tensor used twice has one gradient, which covers both uses: it must not be taken again.
+            D::accumulate(&mut gradients, tensor, &-new.clone())?;
             *sum = Some(match sum.take() {
                 Some(sum) => sum + new,
                 None => new,

@@ -27,9 +27,18 @@ plugin! {
 impl FixedPointSolver for Aitken {
     fn validate(&self) -> Result<()> {
         let (first, longest) = (self.first, self.longest);
-        let (positive, bounds) = (first > 0.0 && first.is_finite(), longest >= 1.0);
+        let (positive, bounds) = (
+            first > 0.0 && first.is_finite(),
+            longest >= 1.0 && longest.is_finite(),
+        );
         Error::require(positive, "aitken", "first", "finite and above 0", first)?;
-        Error::require(bounds, "aitken", "longest", "at least 1", longest)
+        Error::require(
+            bounds,
+            "aitken",
+            "longest",
+            "finite and at least 1",
+            longest,
+        )
     }
 
     fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {

@@ -66,11 +66,17 @@ fn run_on<E: Scalar, D: Backend<E>>(
         .iter()
         .map(|table| table.columns)
         .collect();
-    if found != columns || data.classes.len() != classes.len() {
+    if found != columns || data.classes != classes {
         return Err(Error::DataMismatch {
             what: origin.to_owned(),
-            expected: format!("features {columns:?} and {} classes", classes.len()),
-            got: format!("features {found:?} and {} classes", data.classes.len()),
+            expected: format!(
+                "features {columns:?} and the classes {}",
+                classes.join(", ")
+            ),
+            got: format!(
+                "features {found:?} and the classes {}",
+                data.classes.join(", ")
+            ),
         });
     }
     let mut model = experiment.model::<E, D>(device, &columns, classes.len())?;

@@ -23,8 +23,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             .collect();
         println!("{}", serde_json::Value::Array(list));
     } else {
+        let width = plugins.values().map(|p| p.name.len()).max().unwrap_or(0);
         for plugin in plugins.values() {
-            println!("{:<12} {:<16} {}", plugin.kind, plugin.name, plugin.summary);
+            println!(
+                "{:<12} {:<width$} {}",
+                plugin.kind, plugin.name, plugin.summary
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

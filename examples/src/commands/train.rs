@@ -67,15 +67,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .map_or("run".into(), |stem| stem.to_string_lossy());
     let folder = RunFolder::prepare(args.out.as_deref(), &name, args.force)?;
     let summary = match experiment.dtype {
-        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &experiment, data, &folder)?,
-        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, data, &folder)?,
+        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &experiment, data, &folder),
+        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, data, &folder),
     };
-    let place = folder.finish()?;
+    let place = match &summary {
+        Err(_) if !folder.has("model.safetensors") => None,
+        _ => Some(folder.finish()?),
+    };
+    let summary = summary.inspect_err(|_| {
+        if let Some(place) = &place {
+            eprintln!("the trained model is in {}", place.display());
+        }
+    })?;
     println!(
         "test: {}; {:.1} s; run folder {}",
         summary.test,
         summary.seconds,
-        place.display(),
+        place.unwrap_or_default().display(),
     );
     if args.json {
         println!("{}", serde_json::json!(summary));
@@ -93,6 +101,12 @@ fn run_on<E: Scalar, D: Backend<E>>(
     let training = &experiment.training;
     let (kept, held_out) =
         stratified_holdout(&data.train.labels, training.validation, experiment.seed);
+    if training.validation > 0.0 && held_out.is_empty() {
+        return Err(Error::NoValidation {
+            share: training.validation,
+            rows: kept.len(),
+        });
+    }
     let (mut rows, mut validation) = (data.train.select(&kept), data.train.select(&held_out));
     // Scaled by the rows the parameters are fitted to, and no others.
     let scaling = MinMax::fit(&rows);
@@ -120,6 +134,22 @@ fn run_on<E: Scalar, D: Backend<E>>(
         Ok(())
     })?;
     bar.finish();
+    let config = toml::to_string(experiment).map_err(|error| Error::Config {
+        origin: "resolved configuration".to_owned(),
+        message: error.to_string(),
+    })?;
+    let text = |value: serde_json::Value| value.to_string();
+    let metadata = Metadata::from([
+        ("config".to_owned(), text(serde_json::json!(experiment))),
+        ("columns".to_owned(), text(serde_json::json!(columns))),
+        ("classes".to_owned(), text(serde_json::json!(data.classes))),
+        ("scaling".to_owned(), text(serde_json::json!(scaling))),
+    ]);
+    folder.write("config.toml", config)?;
+    folder.write("model.safetensors", checkpoint::to_bytes(&model, metadata)?)?;
+    folder.write("history.csv", history_csv(&history))?;
+
+    // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
     let test = evaluate(&model, device, &data.test, classes)?;
     let mean = |value: fn(&Epoch) -> f64| {
         history.iter().map(value).sum::<f64>() / history.len().max(1) as f64
@@ -133,29 +163,8 @@ fn run_on<E: Scalar, D: Backend<E>>(
         training_unconverged_fraction: mean(|epoch| epoch.unconverged_fraction),
         adjoint_unconverged_fraction: mean(|epoch| epoch.adjoint_unconverged_fraction),
     };
-    let config = toml::to_string(experiment).map_err(|error| Error::Config {
-        origin: "resolved configuration".to_owned(),
-        message: error.to_string(),
-    })?;
-    let metadata = Metadata::from([
-        (
-            "config".to_owned(),
-            serde_json::json!(experiment).to_string(),
-        ),
-        ("columns".to_owned(), serde_json::json!(columns).to_string()),
-        (
-            "classes".to_owned(),
-            serde_json::json!(data.classes).to_string(),
-        ),
-        ("scaling".to_owned(), serde_json::json!(scaling).to_string()),
-    ]);
-    folder.write("config.toml", config)?;
-    folder.write("model.safetensors", checkpoint::to_bytes(&model, metadata)?)?;
-    folder.write("history.csv", history_csv(&history))?;
-    folder.write(
-        "metrics.json",
-        format!("{:#}\n", serde_json::json!(summary)),
-    )?;
+    let metrics = format!("{:#}\n", serde_json::json!(summary));
+    folder.write("metrics.json", metrics)?;
     Ok(summary)
 }
 

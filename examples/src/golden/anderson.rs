@@ -104,7 +104,7 @@ fn record(
     let stop = Stop {
         max_steps: calls,
         patience: calls + 1,
-        divergence: f64::INFINITY,
+        divergence: f64::MAX,
         ..Stop::at(Tolerance::absolute(0.0))
     };
     let mut recording = Recording::new(space);

@@ -33,7 +33,7 @@ impl Differentiated {
         x: &[Matrix<f64, Cpu>],
         x_fuse: Option<Matrix<f64, Cpu>>,
     ) -> Result<Self> {
-        let mut pass = Pass::evaluation();
+        let mut pass = Pass::noiseless();
         let x_fuse = match x_fuse {
             Some(x_fuse) => x_fuse,
             None => WeightedSum {
@@ -46,21 +46,22 @@ impl Differentiated {
         let loss = pass.run(&states[x.len()], |z| {
             z.square().mean::<Rank0, _>().reshape_like(&(1, 1))
         });
-        let (mut gradients, value, _) = pass.backward(&loss)?;
+        let mut outcome = pass.backward(&loss)?;
         let mut tensors = fusion.named();
         for (index, x) in x.iter().enumerate() {
             tensors.push((format!("x.{}", index + 1), x.clone()));
         }
         tensors.push(("x_fuse".to_owned(), x_fuse));
         let gradient = |(name, tensor): (String, Matrix<f64, Cpu>)| {
-            gradients
+            outcome
+                .gradients
                 .try_alloc_for(&tensor)
                 .map_err(equilibria_core::Error::device)?;
-            Ok((name, to_host(&gradients.get(&tensor))))
+            Ok((name, to_host(&outcome.gradients.get(&tensor))))
         };
         Ok(Self {
             states,
-            loss: value,
+            loss: outcome.loss,
             gradients: tensors.into_iter().map(gradient).collect::<Result<_>>()?,
         })
     }

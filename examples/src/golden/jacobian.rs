@@ -52,10 +52,11 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
                 weight: 1.0,
                 probes: count,
                 step,
+                ..Jacobian::default()
             };
             let mut space = GivenProbes {
                 inner: space,
-                probes,
+                probes: probes.chunks_exact(size),
             };
             regularizer.penalty(&mut space, at, 0)
         })

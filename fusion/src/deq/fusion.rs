@@ -3,6 +3,7 @@
 use dfdx::prelude::*;
 use equilibria_core::parameters::join;
 use equilibria_core::prelude::*;
+use equilibria_core::seed::mix;
 use equilibria_core::{AnyLayer, Equilibrium};
 
 use super::{FuseBlock, JointLayer, Starts};
@@ -89,6 +90,13 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         x_fuse: Matrix<E, D>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
+        if x.len() != self.theta.len() {
+            return Err(Error::Shape {
+                what: "the features".to_owned(),
+                expected: format!("{} matrices, one per modality", self.theta.len()),
+                got: format!("{}", x.len()),
+            });
+        }
         // The solves and their penalties see the effective parameters; the tape leads on to the raw ones.
         let layer = pass.lend(|tape| stabilize(&self.joint(), &self.stabilizers, tape))?;
         match self.schedule {
@@ -205,7 +213,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             Ok(((z, solved.report, solved.adjoint), tape))
         })?;
         if let Some(seed) = pass.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
-            let seed = seed.wrapping_add(pass.solves.len() as u64);
+            let seed = mix(seed, pass.solves.len() as u64);
             let share = match self.schedule {
                 Schedule::Sequential => 1.0 / (self.theta.len() + 1) as f64,
                 Schedule::Joint => 1.0,

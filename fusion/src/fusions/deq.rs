@@ -91,6 +91,7 @@ impl FusionConfig for Deq {
             self.start_weight,
         )?;
         self.stabilizer.iter().try_for_each(|s| s.validate())?;
+        self.layer.validate()?;
         self.solver.validate()?;
         self.stop.validate()?;
         self.backward.validate()?;

@@ -120,8 +120,10 @@ fn train(model: &mut Model, step: f64) -> (f64, usize, Vec<(String, Vec<f64>)>) 
             .reshape_like(&(1, 1))
     });
     let auxiliary = pass.losses.iter().map(|loss| to_host(loss)[0]).sum();
-    let (mut gradients, _, solves) = pass.backward(&loss).expect("gradients");
-    let steps = solves.iter().map(|solve| solve.report.evaluations()).sum();
+    let outcome = pass.backward(&loss).expect("gradients");
+    let mut gradients = outcome.gradients;
+    let forward = outcome.reports.iter().map(|(_, forward, _)| forward);
+    let steps = forward.map(|report| report.evaluations()).sum();
     let mut all = Vec::new();
     let named = model.named();
     let inputs = x.into_iter().map(|x| ("x".to_owned(), x));

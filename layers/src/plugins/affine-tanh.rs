@@ -26,14 +26,20 @@ plugin! {
 }
 
 #[typetag::serde(name = "affine-tanh")]
-impl LayerConfig for AffineTanhConfig {}
+impl LayerConfig for AffineTanhConfig {
+    fn validate(&self) -> Result<()> {
+        let positive = self.gain > 0.0 && self.gain.is_finite();
+        let expected = "finite and above 0";
+        Error::require(positive, "affine-tanh", "gain", expected, self.gain)
+    }
+}
 
 impl Build<Layers> for AffineTanhConfig {
     fn build<E: Scalar, D: Backend<E>>(
         &self,
         request: LayerRequest<'_, D>,
     ) -> Result<AnyLayer<E, D>> {
-        Error::require(self.gain > 0.0, "affine-tanh", "gain", "above 0", self.gain)?;
+        self.validate()?;
         let (state, inputs) = (request.state, request.inputs);
         let one = format!("{} inputs", inputs.len());
         Error::require(

@@ -32,7 +32,21 @@ plugin! {
 }
 
 #[typetag::serde(name = "residual-block")]
-impl LayerConfig for ResidualBlockConfig {}
+impl LayerConfig for ResidualBlockConfig {
+    fn validate(&self) -> Result<()> {
+        let (groups, deviation) = (self.groups, self.deviation);
+        let positive = deviation > 0.0 && deviation.is_finite();
+        let expected = "finite and above 0";
+        Error::require(
+            groups >= 1,
+            "residual-block",
+            "groups",
+            "at least 1",
+            groups,
+        )?;
+        Error::require(positive, "residual-block", "deviation", expected, deviation)
+    }
+}
 
 impl Build<Layers> for ResidualBlockConfig {
     fn build<E: Scalar, D: Backend<E>>(
@@ -49,14 +63,7 @@ impl Build<Layers> for ResidualBlockConfig {
             "one, as wide as the state",
             got,
         )?;
-        let positive = self.deviation > 0.0 && self.deviation.is_finite();
-        Error::require(
-            positive,
-            "residual-block",
-            "deviation",
-            "above 0",
-            self.deviation,
-        )?;
+        self.validate()?;
         Ok(AnyLayer::new(ResidualBlock {
             hat: Linear::normal(width, width, self.deviation, init)?,
             tilde: Linear::normal(width, width, self.deviation, init)?,

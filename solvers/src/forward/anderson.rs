@@ -76,7 +76,13 @@ impl FixedPointSolver for Anderson {
             self.regularization,
         )?;
         let growth = self.growth;
-        Error::require(growth > 1.0, "anderson", "growth", "above 1", growth)?;
+        Error::require(
+            growth > 1.0 && growth.is_finite(),
+            "anderson",
+            "growth",
+            "finite and above 1",
+            growth,
+        )?;
         let fits = self.compat.is_none() || self.ridge == Ridge::Absolute;
         let got = "relative";
         Error::require(

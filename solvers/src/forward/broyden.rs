@@ -35,7 +35,13 @@ impl FixedPointSolver for Broyden {
     fn validate(&self) -> Result<()> {
         let (memory, growth) = (self.memory, self.growth);
         Error::require(memory >= 1, "broyden", "memory", "at least 1", memory)?;
-        Error::require(growth > 1.0, "broyden", "growth", "above 1", growth)
+        Error::require(
+            growth > 1.0 && growth.is_finite(),
+            "broyden",
+            "growth",
+            "finite and above 1",
+            growth,
+        )
     }
 
     fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
@@ -192,21 +198,21 @@ impl QuasiNewton {
             scale[sample] = if usable { 1.0 / denominator } else { 0.0 };
             minus[sample] = -scale[sample];
         }
-        space.combine(
-            a,
-            &[
-                (Coef::PerSample(scale), self.s),
-                (Coef::PerSample(minus), a),
-            ],
-        )?;
-        // The oldest update has taken part so far; now it makes room.
+        // The oldest update has taken part so far; now it makes room. Written in place, so that samples which have left keep
+        // theirs.
         let place = self.updates % self.config.memory;
         if place == self.left.len() {
             self.left.push(space.alloc()?);
             self.right.push(space.alloc()?);
         }
-        self.a = std::mem::replace(&mut self.left[place], a);
-        self.b = std::mem::replace(&mut self.right[place], b);
+        space.combine(
+            self.left[place],
+            &[
+                (Coef::PerSample(scale), self.s),
+                (Coef::PerSample(minus), a),
+            ],
+        )?;
+        space.combine(self.right[place], &[(Coef::Same(1.0), b)])?;
         self.updates += 1;
         Ok(())
     }

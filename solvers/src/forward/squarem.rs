@@ -27,8 +27,11 @@ plugin! {
 impl FixedPointSolver for Squarem {
     fn validate(&self) -> Result<()> {
         let (growth, longest) = (self.growth, self.longest);
-        let (grows, lengthens) = (growth >= 1.0, longest >= 1.0 && longest.is_finite());
-        Error::require(grows, "squarem", "growth", "at least 1", growth)?;
+        let (grows, lengthens) = (
+            growth >= 1.0 && growth.is_finite(),
+            longest >= 1.0 && longest.is_finite(),
+        );
+        Error::require(grows, "squarem", "growth", "finite and at least 1", growth)?;
         Error::require(
             lengthens,
             "squarem",

@@ -1,6 +1,11 @@
 //! Jacobian regularization.
 
 use equilibria_core::prelude::*;
+use equilibria_core::seed::mix;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::squared_product;
 
 plugin! {
     /// Jacobian regularization: ‖∂f/∂z‖²_F / d at z*, estimated with random probes.
@@ -11,7 +16,8 @@ plugin! {
     /// second derivatives. Its error is O(h²) where f is smooth between the two points.
     ///
     /// Keeps the spectral radius of J at bay during training, so that solves stay short. Cost per probe: one product, two
-    /// linearizations and two pull-backs.
+    /// linearizations and two pull-backs. A `frequency` below 1 saves the cost of most training steps; the penalty of the
+    /// others is not scaled up, as in the reference implementation.
     ///
     /// Reference: S. Bai, V. Koltun, J. Z. Kolter, Stabilizing Equilibrium Models by Jacobian Regularization, ICML 2021,
     /// eq. 9; M. F. Hutchinson, 1989.
@@ -20,6 +26,9 @@ plugin! {
         pub weight: f64 = 1.0,
         /// Random probes per sample, at least 1.
         pub probes: usize = 1,
+        /// Probability that the penalty is applied in a training step, in (0, 1]. Drawn from the seed for the whole batch;
+        /// otherwise the penalty is 0 and costs nothing.
+        pub frequency: f64 = 1.0,
         /// Step h of the difference, root mean square over the entries of z, above 0. The default suits f32 states of order 1.
         pub step: f64 = 5e-3,
     }
@@ -44,6 +53,14 @@ impl Regularizer for Jacobian {
             "at least 1",
             self.probes,
         )?;
+        let frequency = self.frequency > 0.0 && self.frequency <= 1.0;
+        Error::require(
+            frequency,
+            "jacobian",
+            "frequency",
+            "in (0, 1]",
+            self.frequency,
+        )?;
         Error::require(step, "jacobian", "step", "finite and above 0", self.step)
     }
 
@@ -52,50 +69,23 @@ impl Regularizer for Jacobian {
     }
 
     fn penalty(&self, space: &mut dyn DifferentiableSpace, z: Slot, seed: u64) -> Result<f64> {
-        let [probe, product, point, cotangent] = slots(space)?;
-        let share = 1.0 / (space.dim() * self.probes) as f64;
-        let length = self.step * (space.dim() as f64).sqrt();
-        let mut norms = vec![0.0; space.batch()];
+        // No sample's probes are drawn from the bare seed, so the decision tells nothing about them.
+        if !StdRng::seed_from_u64(seed).gen_bool(self.frequency) {
+            return Ok(0.0);
+        }
+        let [probe, product] = [space.alloc()?, space.alloc()?];
+        let shares = vec![1.0 / (space.dim() * self.probes) as f64; space.batch()];
         let mut penalty = 0.0;
         for index in 0..self.probes {
-            space.fill_normal(probe, seed.wrapping_add(index as u64))?;
+            space.fill_normal(probe, mix(seed, index as u64))?;
             space.linearize(z)?;
             space.vjp(probe, product)?;
-            space.dots(product, &[product], &mut norms)?;
-            penalty += share * norms.iter().sum::<f64>();
-            norms.iter_mut().for_each(|norm| *norm = norm.sqrt());
-
-            // J w = ‖w‖ / 2L · (f(z + L w/‖w‖) − f(z − L w/‖w‖)); where w = 0, so is the gradient.
-            for sign in [1.0, -1.0] {
-                let shift = per_sample(&norms, |norm| sign * length / norm);
-                space.combine(
-                    point,
-                    &[(Coef::Same(1.0), z), (Coef::PerSample(&shift), product)],
-                )?;
-                let slope = per_sample(&norms, |norm| 2.0 * share * sign * norm / (2.0 * length));
-                space.combine(cotangent, &[(Coef::PerSample(&slope), probe)])?;
-                space.linearize(point)?;
-                space.pull_back(cotangent)?;
-            }
+            let squares = squared_product::lengths(space, product)?;
+            penalty += squares.iter().zip(&shares).map(|(s, c)| s * c).sum::<f64>();
+            squared_product::pull_back(space, z, [probe, product], &shares, self.step)?;
         }
-        for slot in [probe, product, point, cotangent] {
-            space.release(slot);
-        }
+        space.release(probe);
+        space.release(product);
         Ok(penalty)
     }
-}
-
-/// A coefficient of each sample from its norm; 0 where that is 0.
-fn per_sample(norms: &[f64], of: impl Fn(f64) -> f64) -> Vec<f64> {
-    let coefficient = |&norm: &f64| if norm > 0.0 { of(norm) } else { 0.0 };
-    norms.iter().map(coefficient).collect()
-}
-
-fn slots(space: &mut dyn DifferentiableSpace) -> Result<[Slot; 4]> {
-    Ok([
-        space.alloc()?,
-        space.alloc()?,
-        space.alloc()?,
-        space.alloc()?,
-    ])
 }

@@ -102,6 +102,8 @@ impl Check<'_> {
         }
         let borne_out = match status {
             Status::NonFinite => seen.overflow[sample],
+            // For direct methods; no fixed-point solver is one.
+            Status::Singular => false,
             Status::MaxSteps => report.evaluations >= self.stop.max_steps,
             Status::Stalled => report.steps > self.stop.patience,
             Status::Converged | Status::Diverged => true,

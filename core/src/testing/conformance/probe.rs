@@ -43,7 +43,7 @@ pub fn check_configuration(solver: &dyn FixedPointSolver) -> Vec<String> {
     breaches
 }
 
-fn probes() -> [Value; 9] {
+fn probes() -> [Value; 11] {
     [
         Value::Null,
         json!(-1),
@@ -53,6 +53,8 @@ fn probes() -> [Value; 9] {
         json!(0.5),
         json!(1e-300),
         json!(1e300),
+        json!(1u64 << 40),
+        json!(i64::MAX),
         json!(u64::MAX),
     ]
 }

@@ -1,0 +1,37 @@
+//! Looking at the map of an equilibrium from within its state spaces.
+
+use dfdx::prelude::NoneTape;
+
+use super::contiguous;
+use crate::bound::Bound;
+use crate::{
+    Backend, DifferentiableSpace, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot,
+};
+
+impl<L> Equilibrium<L> {
+    /// Runs `job` in the state spaces the layer is solved in, on slots that hold the given states: for diagnostics and for
+    /// experiments with solvers, where neither gradients nor changed states are wanted.
+    ///
+    /// Returns one result per block of rows, in the order of the batch: a single one for a layer without a kernel, else one
+    /// per 32 rows. Blocks run at the same time. What the job pulls back or writes is dropped.
+    ///
+    /// # Shapes
+    /// `states[i]`: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape), [`Error::NonFinite`](crate::Error::NonFinite) for bad inputs, and those of the
+    /// job.
+    pub fn inspect<E: Scalar, D: Backend<E>, R: Send>(
+        &self,
+        states: &[Matrix<E, D>],
+        x: &[Matrix<E, D>],
+        job: impl Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<R> + Sync,
+    ) -> Result<Vec<R>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        let bound = Bound::new(&self.layer, contiguous(x, NoneTape).0)?;
+        let states: Vec<_> = contiguous(states, NoneTape).0;
+        Ok(bound.run(&states, &job)?.results)
+    }
+}

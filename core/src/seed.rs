@@ -1,0 +1,26 @@
+//! Seeds from seeds.
+
+/// A seed for use number `index` of `seed`. Sums of small numbers would meet: use 1 of seed 0 is not use 0 of seed 1.
+///
+/// Reference: G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (SplitMix64).
+pub fn mix(seed: u64, index: u64) -> u64 {
+    let stir = |value: u64| {
+        let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        value ^ (value >> 31)
+    };
+    stir(stir(seed.wrapping_add(0x9E37_79B9_7F4A_7C15)) ^ index.wrapping_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::mix;
+
+    #[test]
+    fn neighboring_seeds_do_not_meet() {
+        let pairs = (0..100).flat_map(|seed| (0..100).map(move |index| mix(seed, index)));
+        assert_eq!(pairs.collect::<HashSet<_>>().len(), 10_000);
+    }
+}
