@@ -1,61 +1,7 @@
-//! The `equilibria` program: train, evaluate and verify DEQ-fusion models, solve test problems, and list plugins.
-//!
-//! Exit status: 0 success, 1 a verification or a solve that fails, 2 bad input or usage.
-
-mod commands;
-mod config;
-mod digits;
-mod error;
-mod golden;
-mod plot;
-mod run_folder;
+//! The `equilibria` program.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-/// Deep equilibrium multimodal fusion: train, evaluate, verify, solve test problems, list plugins.
-#[derive(Parser)]
-#[command(name = "equilibria", version, about, arg_required_else_help = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Train a model from a TOML configuration
-    Train(commands::train::Args),
-    /// Evaluate a trained model on the test rows
-    Evaluate(commands::evaluate::Args),
-    /// Compare with the arrays of a reference implementation
-    Verify(commands::verify::Args),
-    /// Solve a named test problem and show how the residual falls
-    Solve(commands::solve::Args),
-    /// List all plugins
-    Plugins(commands::plugins::Args),
-    /// Show the documentation and default configuration of a plugin
-    Describe(commands::describe::Args),
-}
-
 fn main() -> ExitCode {
-    // Solver warnings are counted and shown with every epoch; single ones only on request (RUST_LOG=warn).
-    env_logger::Builder::new()
-        .parse_filters(&std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()))
-        .init();
-    let outcome = match Cli::parse().command {
-        Command::Train(args) => commands::train::run(&args),
-        Command::Evaluate(args) => commands::evaluate::run(&args),
-        Command::Verify(args) => commands::verify::run(&args),
-        Command::Solve(args) => commands::solve::run(&args),
-        Command::Plugins(args) => commands::plugins::run(&args),
-        Command::Describe(args) => commands::describe::run(&args),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    equilibria_examples::run()
 }

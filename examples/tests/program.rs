@@ -290,6 +290,22 @@ fn unsolved_rows_are_counted() {
 }
 
 #[test]
+fn every_plugin_can_be_described() {
+    let plugins = last_line(&equilibria(&["plugins", "--json"]));
+    for plugin in plugins.as_array().expect("a list") {
+        let [kind, name] = ["kind", "name"].map(|key| plugin[key].as_str().expect("text"));
+        let output = equilibria(&["describe", kind, name]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{kind} {name}");
+        let (_, config) = text
+            .split_once("Default configuration:\n\n")
+            .expect("a default");
+        let config: toml::Value = toml::from_str(config).expect("TOML");
+        assert_eq!(config[kind]["type"].as_str(), Some(name));
+    }
+}
+
+#[test]
 fn a_kind_that_does_not_exist_is_named() {
     let message = refusal(&["describe", "solvr", "anderson"]);
     assert!(message.contains("did you mean `solver`?"), "{message}");

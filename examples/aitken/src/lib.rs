@@ -16,7 +16,7 @@ plugin! {
     /// Reference: B. M. Irons, R. C. Tuck, A version of the Aitken accelerator for computer iteration, Int. J. Numer.
     /// Methods Eng. 1, 1969.
     pub struct Aitken: FixedPointSolver {
-        /// First step length ω, above 0. Dimensionless.
+        /// First step length ω, in (0, 2]. Dimensionless.
         pub first: f64 = 0.5,
         /// Bound of |ω|, at least 1. Dimensionless.
         pub longest: f64 = 10.0,
@@ -28,10 +28,10 @@ impl FixedPointSolver for Aitken {
     fn validate(&self) -> Result<()> {
         let (first, longest) = (self.first, self.longest);
         let (positive, bounds) = (
-            first > 0.0 && first.is_finite(),
+            first > 0.0 && first <= 2.0,
             longest >= 1.0 && longest.is_finite(),
         );
-        Error::require(positive, "aitken", "first", "finite and above 0", first)?;
+        Error::require(positive, "aitken", "first", "in (0, 2]", first)?;
         Error::require(
             bounds,
             "aitken",

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use equilibria_core::registry;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -15,6 +16,21 @@ pub struct Args {
     name: String,
 }
 
+/// TOML has no null: what is not set is not written.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(entries) => {
+            let set = entries.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                set.map(|(key, value)| (key, without_nulls(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other => other,
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let plugin = registry::find(&args.kind, &args.name)?;
@@ -22,7 +38,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for (field, docs) in &plugin.fields {
         println!("  {field}: {}", docs.replace('\n', " "));
     }
-    let config = serde_json::json!({ plugin.kind: plugin.default });
+    let config = serde_json::json!({ plugin.kind: without_nulls(plugin.default) });
     let config = toml::to_string(&config).map_err(|error| Error::Config {
         origin: format!("{} `{}`", plugin.kind, plugin.name),
         message: error.to_string(),
