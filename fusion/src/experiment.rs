@@ -61,6 +61,13 @@ pub struct Training {
     /// Largest gradient norm; larger gradients are scaled down. Default: no limit.
     #[serde(default)]
     pub clip: Option<f64>,
+    /// Decay β per step of the moving average of the parameters, `a ← β a + (1 − β) w`, in (0, 1); the average is what is
+    /// evaluated and kept. Default: none, the parameters themselves.
+    ///
+    /// Reference: B. T. Polyak, A. B. Juditsky, Acceleration of stochastic approximation by averaging, SIAM J. Control
+    /// Optim. 30, 1992.
+    #[serde(default)]
+    pub average: Option<f64>,
 }
 
 impl Training {
@@ -89,6 +96,10 @@ impl Training {
         )?;
         if let Some(clip) = self.clip {
             Error::require(clip > 0.0, "training", "clip", "above 0", clip)?;
+        }
+        if let Some(average) = self.average {
+            let proper = average > 0.0 && average < 1.0;
+            Error::require(proper, "training", "average", "in (0, 1)", average)?;
         }
         if let Some(decay) = &self.decay {
             decay.validate()?;

@@ -4,6 +4,7 @@ use equilibria_core::seed::mix;
 use equilibria_core::{from_host, Backend, Error, Matrix, Parameters, Report, Result, Scalar};
 use serde::Serialize;
 
+use crate::average::Average;
 use crate::data::{batches, Split};
 use crate::experiment::Training;
 use crate::layers::optimizer::{clip_norm, gradient_norm, Optimizer};
@@ -25,6 +26,8 @@ pub struct Epoch {
     pub rate_factor: f64,
     /// Validation accuracy in percent; `None` without validation rows.
     pub validation_accuracy: Option<f64>,
+    /// Validation macro F1 in percent; `None` without validation rows.
+    pub validation_macro_f1: Option<f64>,
     /// Validation loss (cross-entropy); `None` without validation rows.
     pub validation_loss: Option<f64>,
     /// Forward solver steps per sample, mean over equilibria.
@@ -203,13 +206,18 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         observe: &mut dyn FnMut(&Epoch) -> Result<()>,
     ) -> Result<usize> {
         let mut optimizer = Optimizer::new(self.training.optimizer.clone())?;
+        let mut average = self.training.average.map(Average::new);
         let mut best: Option<Best<E>> = None;
         for epoch in 1..=self.training.epochs {
-            let mut record = self.epoch(epoch, rows, &mut optimizer)?;
+            let mut record = self.epoch(epoch, rows, &mut optimizer, &mut average)?;
+            if let Some(average) = &mut average {
+                average.exchange(self.model);
+            }
             if let Some(validation) = validation {
                 let evaluation = evaluate(self.model, self.device, validation, self.classes)?;
                 let (accuracy, loss) = (evaluation.metrics.accuracy, evaluation.loss);
                 record.validation_accuracy = Some(accuracy);
+                record.validation_macro_f1 = Some(evaluation.metrics.macro_f1);
                 record.validation_loss = Some(loss);
                 let better = best.as_ref().is_none_or(|best| {
                     accuracy > best.accuracy || (accuracy >= best.accuracy && loss < best.loss)
@@ -225,6 +233,9 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
                 }
             }
             observe(&record)?;
+            if let (Some(average), true) = (&mut average, epoch < self.training.epochs) {
+                average.exchange(self.model);
+            }
         }
         let Some(best) = best else {
             return Ok(self.training.epochs);
@@ -234,7 +245,13 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     }
 
     /// One pass over `rows`.
-    fn epoch(&mut self, epoch: usize, rows: &Split, optimizer: &mut Optimizer<E>) -> Result<Epoch> {
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        rows: &Split,
+        optimizer: &mut Optimizer<E>,
+        average: &mut Option<Average<E>>,
+    ) -> Result<Epoch> {
         let decay = self.training.decay.as_ref();
         let rate_factor = decay.map_or(1.0, |decay| decay.at(epoch - 1));
         let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
@@ -268,12 +285,16 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             let clip = self.training.clip;
             let clip = clip.map_or(1.0, |limit| clip_norm(norm, limit));
             optimizer.step(self.model, &mut gradients, rate_factor, clip)?;
+            if let Some(average) = average {
+                average.update(self.model);
+            }
         }
         Ok(Epoch {
             epoch,
             loss: total / rows.len().max(1) as f64,
             rate_factor,
             validation_accuracy: None,
+            validation_macro_f1: None,
             validation_loss: None,
             solver_steps: forward.mean_steps(),
             residual: forward.residual,

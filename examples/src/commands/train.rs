@@ -189,16 +189,17 @@ fn message(epoch: &Epoch) -> String {
 fn history_csv(history: &[Epoch]) -> String {
     let optional = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     let mut csv = String::from(
-        "epoch,loss,rate_factor,validation_accuracy,validation_loss,solver_steps,residual,\
+        "epoch,loss,rate_factor,validation_accuracy,validation_macro_f1,validation_loss,solver_steps,residual,\
          unconverged_fraction,adjoint_steps,adjoint_unconverged_fraction\n",
     );
     for e in history {
         csv.push_str(&format!(
-            "{},{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{},{}\n",
             e.epoch,
             e.loss,
             e.rate_factor,
             optional(e.validation_accuracy),
+            optional(e.validation_macro_f1),
             optional(e.validation_loss),
             e.solver_steps,
             e.residual,

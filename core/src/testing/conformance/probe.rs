@@ -43,7 +43,7 @@ pub fn check_configuration(solver: &dyn FixedPointSolver) -> Vec<String> {
     breaches
 }
 
-fn probes() -> [Value; 11] {
+fn probes() -> [Value; 10] {
     [
         Value::Null,
         json!(-1),
@@ -53,7 +53,6 @@ fn probes() -> [Value; 11] {
         json!(0.5),
         json!(1e-300),
         json!(1e300),
-        json!(1u64 << 40),
         json!(i64::MAX),
         json!(u64::MAX),
     ]
