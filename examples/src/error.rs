@@ -100,6 +100,14 @@ pub enum Error {
         /// Training rows in all.
         rows: usize,
     },
+    /// A workload that cannot be timed.
+    #[error("{}: {message}", path.display())]
+    Workload {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// A saved model and the data do not belong together.
     #[error("{what}: the model was trained on {expected}, the data has {got}")]
     DataMismatch {

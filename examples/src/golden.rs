@@ -20,7 +20,6 @@ use crate::error::Result;
 pub use ledger::{Comparison, Ledger, Outcome};
 
 use file::{Config, Golden};
-use subject::Subject;
 
 /// Tolerances, absolute: states are normalized, so that their entries are of order 1.
 mod tolerance {
@@ -42,7 +41,7 @@ pub fn verify(folder: &Path) -> Result<Ledger> {
     let mut ledger = Ledger::default();
 
     let golden = Golden::read(&folder.join("golden.safetensors"), &config)?;
-    let subject = Subject::new(&golden)?;
+    let subject = subject::read(&golden)?;
     ledger.open(&golden);
     step::compare(&subject, &golden, &mut ledger)?;
     equilibrium::compare(&subject, &golden, tolerance::SOLVED, &mut ledger)?;
@@ -56,7 +55,7 @@ pub fn verify(folder: &Path) -> Result<Ledger> {
     if hard.is_file() {
         let golden = Golden::read(&hard, &config)?;
         ledger.open(&golden);
-        let subject = Subject::new(&golden)?;
+        let subject = subject::read(&golden)?;
         equilibrium::compare(&subject, &golden, tolerance::HARD, &mut ledger)?;
         ledger.close(&golden);
     }

@@ -15,8 +15,10 @@ mod digits;
 mod error;
 mod golden;
 mod gradient_check;
+mod parts;
 mod plot;
 mod run_folder;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ enum Command {
     Verify(commands::verify::Args),
     /// Solve a named test problem and show how the residual falls
     Solve(commands::solve::Args),
+    /// Time DEQ fusion on workload files
+    Bench(commands::bench::Args),
     /// List all plugins
     Plugins(commands::plugins::Args),
     /// Show the documentation and default configuration of a plugin
@@ -62,6 +66,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => commands::check::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Solve(args) => commands::solve::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Plugins(args) => commands::plugins::run(&args),
         Command::Describe(args) => commands::describe::run(&args),
     };

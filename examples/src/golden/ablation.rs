@@ -8,7 +8,7 @@ use super::file::Golden;
 use super::ledger::Ledger;
 use super::spaces::in_both;
 use super::step::parts;
-use super::subject::Subject;
+use super::subject::{equilibrium, fusions, Subject};
 use super::tolerance::{SOLVED, STEP};
 use crate::error::Result;
 
@@ -29,7 +29,7 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
 
 /// Table 7: z'_i = z_i.
 fn without_gate(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
-    for mut fusion in subject.fusions() {
+    for mut fusion in fusions(subject) {
         fusion.fuse.gate = false;
         let solved = Differentiated::new(&fusion, &subject.x, None)?;
         ledger.compare(golden, "ablation.nogate.z", &solved.joint(), SOLVED);
@@ -47,9 +47,9 @@ fn without_gate(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resu
 
 /// Table 6, row 3: z_fuse = Σ_i z_i*.
 fn without_fuse(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
-    for fusion in subject.fusions() {
+    for fusion in fusions(subject) {
         let solved = Differentiated::new(&fusion, &subject.x, None)?;
-        let z = sum(&solved.states[..subject.config.modalities]);
+        let z = sum(&solved.states[..subject.sizes.modalities]);
         ledger.compare(golden, "ablation.nofuse.z_fuse", &z, SOLVED);
     }
     Ok(())
@@ -61,7 +61,7 @@ fn without_theta(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Res
         equilibria_core::from_host(&Cpu::default(), sum(&subject.x), *subject.x[0].shape())?,
         subject.x_fuse()?,
     ];
-    let equilibrium = subject.equilibrium(subject.fuse.clone());
+    let equilibrium = equilibrium(subject.fuse.clone());
     let solved = equilibrium.forward(&inputs, NoneTape)?;
     let residuals = solved.report.samples.iter().map(|sample| sample.residual);
     let residuals: Vec<f64> = residuals.collect();
@@ -77,7 +77,7 @@ fn without_theta(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Res
 
 /// Table 6, row 2: one application from zero; and Σ_i w_i f_θi(0; x_i), which is what the text says.
 fn once(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
-    let zeros = vec![0.0; subject.config.batch * subject.config.joint_dim()];
+    let zeros = vec![0.0; subject.sizes.batch * subject.sizes.joint_dim()];
     for outcome in in_both(subject, |space| {
         let [at, out] = [space.alloc()?, space.alloc()?];
         space.write(at, &zeros)?;
@@ -85,7 +85,7 @@ fn once(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
         space.read(out)
     })? {
         let outs = parts(subject, &outcome.result)?;
-        let fused = to_host(&outs[subject.config.modalities]);
+        let fused = to_host(&outs[subject.sizes.modalities]);
         ledger.compare(golden, "ablation.once.z_fuse", &fused, STEP);
     }
     let start = parts(subject, &zeros)?;

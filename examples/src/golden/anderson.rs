@@ -24,8 +24,8 @@ pub fn compare(
     golden: &Golden,
     ledger: &mut Ledger,
 ) -> crate::error::Result<()> {
-    let rows = subject.config.batch;
-    let settings = &subject.config.anderson;
+    let rows = subject.sizes.batch;
+    let settings = &golden.config.anderson;
     let anderson = |regularization| Anderson {
         memory: settings.m,
         mixing: settings.beta,
@@ -68,7 +68,7 @@ pub fn compare(
         }
     }
     if golden.has("anderson_backward.X") {
-        let size = rows * subject.config.joint_dim();
+        let size = rows * subject.sizes.joint_dim();
         let z = golden.need("fixed_point.z", size)?;
         let v = golden.need("ift.dl_dz", size)?;
         let count = golden.count("anderson_backward.X");
@@ -134,7 +134,7 @@ fn compare_calls(
     calls: &Calls,
     tolerance: f64,
 ) {
-    let (residuals, values) = norms(calls, golden.config.joint_dim());
+    let (residuals, values) = norms(calls, golden.config.sizes().joint_dim());
     let relative = residuals.iter().zip(&values).map(|(r, f)| r / (f + 1e-9));
     let relative: Vec<f64> = relative.collect();
     let name = |array: &str| format!("{case}.{array}");
@@ -155,7 +155,7 @@ fn compare_calls(
 
 /// TorchDEQ returns f of the call with the smallest residual.
 fn compare_choice(golden: &Golden, ledger: &mut Ledger, rows: usize, calls: &Calls) {
-    let dim = golden.config.joint_dim();
+    let dim = golden.config.sizes().joint_dim();
     let (residuals, _) = norms(calls, dim);
     let mut chosen = Vec::with_capacity(rows * dim);
     for row in 0..rows {

@@ -12,7 +12,7 @@ use super::file::Golden;
 use super::ledger::Ledger;
 use super::spaces::in_both;
 use super::step::part_name;
-use super::subject::Subject;
+use super::subject::{equilibrium, fusions, Subject};
 use super::tolerance::{SOLVED, STEP};
 use crate::error::Result;
 
@@ -82,19 +82,19 @@ pub fn compare(
     tolerance: f64,
     ledger: &mut Ledger,
 ) -> Result<()> {
-    for fusion in subject.fusions() {
+    for fusion in fusions(subject) {
         let solved = Differentiated::new(&fusion, &subject.x, None)?;
         ledger.compare(golden, "fixed_point.z", &solved.joint(), tolerance);
-        let z_fuse = &solved.states[subject.config.modalities];
+        let z_fuse = &solved.states[subject.sizes.modalities];
         for (index, z) in solved.states.iter().enumerate() {
-            let name = part_name(index, subject.config.modalities);
+            let name = part_name(index, subject.sizes.modalities);
             ledger.compare(
                 golden,
                 &format!("fixed_point.z.{name}"),
                 &to_host(z),
                 tolerance,
             );
-            if index < subject.config.modalities {
+            if index < subject.sizes.modalities {
                 let alpha = to_host(&subject.fuse.alpha(z_fuse.clone(), z));
                 ledger.compare(
                     golden,
@@ -133,9 +133,9 @@ pub fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) 
         return Ok(());
     }
     let (b, d, k) = (
-        subject.config.batch,
-        subject.config.d,
-        subject.config.joint_dim(),
+        subject.sizes.batch,
+        subject.sizes.width,
+        subject.sizes.joint_dim(),
     );
     let z = golden.need("fixed_point.z", b * k)?;
     // l = mean(z_fuse²), so ∂l/∂z_fuse = 2 z_fuse / (B d), and 0 for the other states.
@@ -150,7 +150,7 @@ pub fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) 
     let dl_dz: Vec<f64> = z.iter().enumerate().map(slope).collect();
     ledger.compare(golden, "ift.dl_dz", &dl_dz, SOLVED);
 
-    let equilibrium = subject.equilibrium(());
+    let equilibrium = equilibrium(());
     let outcomes = in_both(subject, |space| {
         let [at, v, u] = [space.alloc()?, space.alloc()?, space.alloc()?];
         space.write(at, z)?;

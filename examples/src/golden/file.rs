@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dfdx::prelude::Cpu;
-use equilibria_core::{from_host, Matrix};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::parts::Sizes;
 
 /// Sizes of the golden case, from `metadata.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,9 +49,14 @@ impl Config {
         Ok(metadata.map_err(|error| Error::golden(path, error))?.config)
     }
 
-    /// K = (N + 1) d, the dimension of the joint state.
-    pub fn joint_dim(&self) -> usize {
-        (self.modalities + 1) * self.d
+    /// The sizes of its parts.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            batch: self.batch,
+            width: self.d,
+            modalities: self.modalities,
+            groups: self.groups,
+        }
     }
 }
 
@@ -120,12 +124,6 @@ impl Golden {
             return Err(Error::golden(&self.path, message));
         }
         Ok(&array.values)
-    }
-
-    /// [`need`](Self::need) as a matrix.
-    pub fn matrix(&self, name: &str, shape: (usize, usize)) -> Result<Matrix<f64, Cpu>> {
-        let values = self.need(name, shape.0 * shape.1)?.to_vec();
-        Ok(from_host(&Cpu::default(), values, shape)?)
     }
 
     /// Length of the first axis: the number of calls or probes an array covers. 0 if there is no such array.

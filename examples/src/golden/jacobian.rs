@@ -21,7 +21,7 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
     if count == 0 {
         return Ok(());
     }
-    let size = subject.config.batch * subject.config.joint_dim();
+    let size = subject.sizes.batch * subject.sizes.joint_dim();
     let z = golden.need("fixed_point.z", size)?;
     let probes = golden.need("jac.probes", count * size)?;
 
@@ -76,7 +76,7 @@ fn compare_penalty(
     whole: &Outcome<f64>,
     half: &Outcome<f64>,
 ) {
-    let batch = subject.config.batch as f64;
+    let batch = subject.sizes.batch as f64;
     ledger.compare(golden, "jac.estimate", &[whole.result / batch], STEP);
     let extrapolate = |(whole, half): (&Vec<f64>, &Vec<f64>)| -> Vec<f64> {
         let both = whole.iter().zip(half);

@@ -21,7 +21,7 @@ pub fn in_both<R>(
     job: impl Fn(&mut dyn DifferentiableSpace) -> Result<R>,
 ) -> crate::error::Result<Vec<Outcome<R>>> {
     let (layer, inputs) = (subject.joint(), subject.joint_inputs()?);
-    let (batch, dim) = (subject.config.batch, subject.config.joint_dim());
+    let (batch, dim) = (subject.sizes.batch, subject.sizes.joint_dim());
     let mut outcomes = Vec::new();
 
     if let Some(kernel) = layer.kernel(&inputs) {

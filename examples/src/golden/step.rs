@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// Compares x_fuse and both steps: from zero and from a random state.
 pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
-    let size = subject.config.batch * subject.config.joint_dim();
+    let size = subject.sizes.batch * subject.sizes.joint_dim();
     ledger.compare(golden, "input.x_fuse", &to_host(&subject.x_fuse()?), STEP);
     if golden.has("step_zero.out.fuse") {
         compare_step(subject, golden, ledger, "step_zero", &vec![0.0; size])?;
@@ -32,7 +32,7 @@ fn compare_step(
     z: &[f64],
 ) -> Result<()> {
     let parts = parts(subject, z)?;
-    let z_fuse = &parts[subject.config.modalities];
+    let z_fuse = &parts[subject.sizes.modalities];
     let mut check = |name: String, value: &Matrix<f64, Cpu>| {
         ledger.compare(golden, &format!("{case}.{name}"), &to_host(value), STEP);
     };
@@ -73,7 +73,7 @@ fn compare_step(
     for outcome in outcomes {
         let outs = self::parts(subject, &outcome.result)?;
         for (index, out) in outs.iter().enumerate() {
-            let name = part_name(index, subject.config.modalities);
+            let name = part_name(index, subject.sizes.modalities);
             check(format!("out.{name}"), out);
         }
     }
@@ -82,18 +82,18 @@ fn compare_step(
 
 /// The states z_1, …, z_N, z_fuse of a joint state `[batch, K]`.
 pub fn parts(subject: &Subject, joint: &[f64]) -> Result<Vec<Matrix<f64, Cpu>>> {
-    let config = &subject.config;
+    let sizes = &subject.sizes;
     let part = |part: usize| {
-        let rows = joint.chunks_exact(config.joint_dim());
-        let values = rows.flat_map(|row| &row[part * config.d..][..config.d]);
+        let rows = joint.chunks_exact(sizes.joint_dim());
+        let values = rows.flat_map(|row| &row[part * sizes.width..][..sizes.width]);
         let values = values.copied().collect();
         Ok(from_host(
             &Cpu::default(),
             values,
-            (config.batch, config.d),
+            (sizes.batch, sizes.width),
         )?)
     };
-    (0..=config.modalities).map(part).collect()
+    (0..=sizes.modalities).map(part).collect()
 }
 
 /// What the golden names call a part: its number from 1, or `fuse`.

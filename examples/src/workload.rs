@@ -1,0 +1,243 @@
+//! Benchmark workloads: DEQ fusion with random weights of a given scale, in a safetensors file that other libraries read
+//! as well.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dfdx::prelude::*;
+use equilibria_core::{
+    from_host, to_host, AdjointSpace, Coef, Equilibrium, ImplicitLayer, Matrix, OnUnconverged,
+    Stop, Tolerance,
+};
+use equilibria_fusion::deq::DeqFusion;
+use equilibria_fusion::fusions::deq::Schedule;
+use equilibria_fusion::fusions::weighted_sum::WeightedSum;
+use equilibria_fusion::solvers::backward::implicit::Implicit;
+use equilibria_fusion::solvers::forward::anderson::Anderson;
+use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
+use equilibria_fusion::{Fusion, Pass};
+use safetensors::SafeTensors;
+
+use crate::error::{Error, Result};
+use crate::parts::{Parts, Sizes};
+
+/// Weight of the Jacobian penalty in the training step.
+const JACOBIAN: f64 = 0.1;
+
+/// One file.
+pub struct Workload {
+    /// Its name, without extension.
+    pub name: String,
+    /// In f32, as the file has it.
+    pub parts: Parts<f32>,
+    /// In f64, to measure residuals with.
+    wide: Parts<f64>,
+    target: Matrix<f32, Cpu>,
+    tolerance: f64,
+}
+
+impl Workload {
+    /// Reads a file.
+    pub fn read(path: &Path, tolerance: f64) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let bad = |message: String| Error::Workload {
+            path: path.to_owned(),
+            message,
+        };
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| bad(error.to_string()))?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let size = |key: &str| {
+            let value = metadata
+                .get(key)
+                .and_then(|text| text.parse::<usize>().ok());
+            value.ok_or_else(|| bad(format!("no number `{key}` in the metadata")))
+        };
+        let sizes = Sizes {
+            batch: size("batch")?,
+            width: size("width")?,
+            modalities: size("modalities")?,
+            groups: size("groups")?,
+        };
+        let get = |name: &str, count: usize| -> Result<Vec<f32>> {
+            let view = file.tensor(name).map_err(|error| bad(error.to_string()))?;
+            if view.dtype() != safetensors::Dtype::F32 || view.data().len() != 4 * count {
+                let got = format!("{:?} {:?}", view.dtype(), view.shape());
+                return Err(bad(format!(
+                    "`{name}` must be {count} numbers in F32, got {got}"
+                )));
+            }
+            let numbers = view.data().chunks_exact(4);
+            Ok(numbers
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect())
+        };
+        let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
+        let shape = (sizes.batch, sizes.width);
+        let target = get("target", shape.0 * shape.1)?;
+        let name = path.file_stem().unwrap_or_default();
+        Ok(Self {
+            name: name.to_string_lossy().into_owned(),
+            parts: Parts::new(&sizes, get)?,
+            wide: Parts::new(&sizes, |name, count| get(name, count).map(widen))?,
+            target: from_host(&Cpu::default(), target, shape)?,
+            tolerance,
+        })
+    }
+
+    /// How every job solves: Anderson acceleration, forward and adjoint to the same relative tolerance.
+    fn plugins(&self) -> Equilibrium<()> {
+        let stop = Stop {
+            on_unconverged: OnUnconverged::Accept,
+            ..Stop::at(Tolerance::relative(self.tolerance))
+        };
+        Equilibrium {
+            layer: (),
+            solver: Arc::new(Anderson::default()),
+            backward: Arc::new(Implicit {
+                solver: Box::new(Anderson::default()),
+                stop: stop.clone(),
+            }),
+            stop,
+            regularizers: vec![Arc::new(Jacobian {
+                weight: JACOBIAN,
+                ..Jacobian::default()
+            })],
+        }
+    }
+
+    /// DEQ fusion in the sequential schedule.
+    pub fn fusion(&self) -> DeqFusion<f32, Cpu> {
+        self.parts
+            .fusion(Schedule::Sequential, true, self.plugins())
+    }
+
+    /// z*: all states, and the evaluations of the slowest sample over the equilibria.
+    pub fn solve(&self, fusion: &DeqFusion<f32, Cpu>) -> Result<(Vec<Matrix<f32, Cpu>>, usize)> {
+        let mut pass = Pass::evaluation();
+        let x_fuse = self.weighted(fusion, &mut pass)?;
+        let states = fusion.states(&self.parts.x, x_fuse, &mut pass)?;
+        let steps = pass
+            .solves
+            .iter()
+            .map(|solve| solve.report.max_evaluations());
+        Ok((states, steps.max().unwrap_or(0)))
+    }
+
+    /// One training step: solve, loss mean((z_fuse − target)²) + 0.1 Jacobian penalty (one probe), gradients of all
+    /// parameters and features.
+    pub fn train(&self, fusion: &DeqFusion<f32, Cpu>) -> Result<f64> {
+        let mut pass = Pass::training(1);
+        let x_fuse = self.weighted(fusion, &mut pass)?;
+        let mut states = fusion.states(&self.parts.x, x_fuse, &mut pass)?;
+        let z = states.swap_remove(self.parts.sizes.modalities);
+        let loss = pass.run(&z, |z| {
+            let difference = z - self.target.clone();
+            difference.square().mean::<Rank0, _>().reshape_like(&(1, 1))
+        });
+        Ok(pass.backward(&loss)?.loss)
+    }
+
+    fn weighted(
+        &self,
+        fusion: &DeqFusion<f32, Cpu>,
+        pass: &mut Pass<f32, Cpu>,
+    ) -> Result<Matrix<f32, Cpu>> {
+        let sum = WeightedSum {
+            w: fusion.w.clone(),
+            width: self.parts.sizes.width,
+        };
+        Ok(sum.fuse(&self.parts.x, pass)?)
+    }
+
+    /// Largest ‖F(z) − z‖ / ‖F(z)‖ over the samples, F the joint map in f64.
+    pub fn residual(&self, states: &[Matrix<f32, Cpu>]) -> Result<f64> {
+        let joint = joint(states, &self.parts.sizes);
+        let value = to_host(&self.wide.joint().step(
+            from_host(&Cpu::default(), joint.clone(), self.shape())?,
+            &self.wide.joint_inputs()?,
+        )?);
+        Ok(largest(&value, &joint, self.parts.sizes.joint_dim()))
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        (self.parts.sizes.batch, self.parts.sizes.joint_dim())
+    }
+
+    /// Largest ‖Jᵀu + v − u‖ / ‖Jᵀu + v‖ over the samples for the adjoint of f_fuse, J in f64 at the f32 equilibrium: solves
+    /// the adjoint equation of the loss as a training step does.
+    pub fn adjoint_residual(&self, states: &[Matrix<f32, Cpu>]) -> Result<f64> {
+        let (n, sizes) = (self.parts.sizes.modalities, &self.parts.sizes);
+        let device = Cpu::default();
+        let v =
+            (states[n].clone() - self.target.clone()) * (2.0 / (sizes.batch * sizes.width) as f32);
+        let mut sum = vec![0.0_f32; sizes.batch * sizes.width];
+        for z in &states[..n] {
+            sum.iter_mut()
+                .zip(to_host(z))
+                .for_each(|(sum, z)| *sum += z);
+        }
+        let shape = (sizes.batch, sizes.width);
+        let inputs = [
+            from_host(&device, sum.clone(), shape)?,
+            self.parts.x_fuse()?,
+        ];
+        let equilibrium = self.plugins().with_layer(self.parts.fuse.clone());
+        let stop = equilibrium.stop.clone();
+        let u = equilibrium.inspect(&[states[n].clone(), v.clone()], &inputs, |space, slots| {
+            space.linearize(slots[0])?;
+            let u = space.alloc()?;
+            space.combine(u, &[(Coef::Same(1.0), slots[1])])?;
+            let mut adjoint = AdjointSpace::new(space, slots[1]);
+            equilibria_core::solve(&Anderson::default(), &mut adjoint, u, &stop)?;
+            space.read(u)
+        })?;
+        let u = u.concat();
+
+        let widen = |tensor: &Matrix<f32, Cpu>| -> Result<Matrix<f64, Cpu>> {
+            let values = to_host(tensor).into_iter().map(f64::from).collect();
+            Ok(from_host(&device, values, *tensor.shape())?)
+        };
+        let wide = self.plugins().with_layer(self.wide.fuse.clone());
+        let inputs = [widen(&inputs[0])?, self.wide.x_fuse()?];
+        let at = [widen(&states[n])?, from_host(&device, u.clone(), shape)?];
+        let products = wide.inspect(&at, &inputs, |space, slots| {
+            space.linearize(slots[0])?;
+            let product = space.alloc()?;
+            space.vjp(slots[1], product)?;
+            space.read(product)
+        })?;
+        let v = to_host(&widen(&v)?);
+        let value: Vec<f64> = products
+            .concat()
+            .iter()
+            .zip(v)
+            .map(|(p, v)| p + v)
+            .collect();
+        Ok(largest(&value, &u, sizes.width))
+    }
+}
+
+/// The joint state `[z_1 | … | z_fuse]`, in f64.
+fn joint(states: &[Matrix<f32, Cpu>], sizes: &Sizes) -> Vec<f64> {
+    let parts: Vec<Vec<f32>> = states.iter().map(to_host).collect();
+    let width = sizes.width;
+    let row = |row: usize| {
+        parts
+            .iter()
+            .flat_map(move |part| &part[row * width..][..width])
+    };
+    let rows = (0..sizes.batch).flat_map(row);
+    rows.map(|&value| f64::from(value)).collect()
+}
+
+/// Largest ‖value − point‖ / ‖value‖ over rows of `dim` numbers.
+fn largest(value: &[f64], point: &[f64], dim: usize) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let rows = value.chunks_exact(dim).zip(point.chunks_exact(dim));
+    let ratios = rows.map(|(value, point)| {
+        norm(&mut value.iter().zip(point).map(|(a, b)| a - b)) / norm(&mut value.iter().copied())
+    });
+    ratios.fold(0.0, f64::max)
+}
