@@ -164,6 +164,43 @@ impl Error {
             got: got.to_string(),
         })
     }
+
+    /// [`require`](Self::require) a number above 0, and finite.
+    pub fn require_positive(plugin: &'static str, field: &'static str, value: f64) -> Result<()> {
+        let holds = value > 0.0 && value.is_finite();
+        Self::require(holds, plugin, field, "finite and above 0", value)
+    }
+
+    /// [`require`](Self::require) a number of at least 0, and finite.
+    pub fn require_not_negative(
+        plugin: &'static str,
+        field: &'static str,
+        value: f64,
+    ) -> Result<()> {
+        let holds = value >= 0.0 && value.is_finite();
+        Self::require(holds, plugin, field, "finite and at least 0", value)
+    }
+
+    /// [`require`](Self::require) a number from 0 on, below 1: a share, a probability, a decay.
+    pub fn require_fraction(plugin: &'static str, field: &'static str, value: f64) -> Result<()> {
+        let holds = (0.0..1.0).contains(&value);
+        Self::require(holds, plugin, field, "in [0, 1)", value)
+    }
+
+    /// [`require`](Self::require) a number above 0, up to 1: a damping factor, a share of the whole.
+    pub fn require_share(plugin: &'static str, field: &'static str, value: f64) -> Result<()> {
+        let holds = value > 0.0 && value <= 1.0;
+        Self::require(holds, plugin, field, "in (0, 1]", value)
+    }
+
+    /// [`require`](Self::require) a count of at least 1.
+    pub fn require_at_least_one(
+        plugin: &'static str,
+        field: &'static str,
+        value: usize,
+    ) -> Result<()> {
+        Self::require(value >= 1, plugin, field, "at least 1", value)
+    }
 }
 
 fn hint(nearest: &Option<String>) -> String {

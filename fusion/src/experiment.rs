@@ -72,14 +72,7 @@ pub struct Training {
 
 impl Training {
     fn validate(&self) -> Result<()> {
-        let share = (0.0..1.0).contains(&self.validation);
-        Error::require(
-            self.epochs >= 1,
-            "training",
-            "epochs",
-            "at least 1",
-            self.epochs,
-        )?;
+        Error::require_at_least_one("training", "epochs", self.epochs)?;
         Error::require(
             self.batch >= 2,
             "training",
@@ -87,13 +80,7 @@ impl Training {
             "at least 2",
             self.batch,
         )?;
-        Error::require(
-            share,
-            "training",
-            "validation",
-            "in [0, 1)",
-            self.validation,
-        )?;
+        Error::require_fraction("training", "validation", self.validation)?;
         if let Some(clip) = self.clip {
             Error::require(clip > 0.0, "training", "clip", "above 0", clip)?;
         }

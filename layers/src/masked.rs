@@ -29,7 +29,7 @@ pub fn dropout_mask<E: Scalar, D: Backend<E>>(
     p: f64,
     seed: u64,
 ) -> Result<Matrix<E, D>> {
-    Error::require((0.0..1.0).contains(&p), "dropout", "p", "in [0, 1)", p)?;
+    Error::require_fraction("dropout", "p", p)?;
     let mut rng = StdRng::seed_from_u64(seed);
     let kept = E::of(1.0 / (1.0 - p));
     let entry = |_| {

@@ -46,13 +46,7 @@ pub fn spectral_radius(
     krylov: usize,
     seed: u64,
 ) -> Result<Vec<f64>> {
-    Error::require(
-        krylov >= 1,
-        "spectral_radius",
-        "krylov",
-        "at least 1",
-        krylov,
-    )?;
+    Error::require_at_least_one("spectral_radius", "krylov", krylov)?;
     space.linearize(z)?;
     let size = krylov.min(space.dim());
     let projections = arnoldi(space, size, seed)?;

@@ -13,9 +13,8 @@ pub(crate) struct Trajectory {
 impl Trajectory {
     /// Checks the fields, which are those of `plugin`.
     pub fn validate(&self, plugin: &'static str) -> Result<()> {
-        let damping = self.damping > 0.0 && self.damping <= 1.0;
-        Error::require(self.steps >= 1, plugin, "steps", "at least 1", self.steps)?;
-        Error::require(damping, plugin, "damping", "in (0, 1]", self.damping)
+        Error::require_at_least_one(plugin, "steps", self.steps)?;
+        Error::require_share(plugin, "damping", self.damping)
     }
 
     /// Adds the gradient of ⟨v, z_k⟩ by parameters and inputs, where z_0 is `start`.

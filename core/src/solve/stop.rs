@@ -106,35 +106,10 @@ impl Stop {
     /// Checks the ranges of all fields.
     pub fn validate(&self) -> Result<()> {
         let Tolerance { absolute, relative } = self.tolerance;
-        let proper = |t: f64| t >= 0.0 && t.is_finite();
-        Error::require(
-            proper(absolute),
-            "tolerance",
-            "absolute",
-            "finite and at least 0",
-            absolute,
-        )?;
-        Error::require(
-            proper(relative),
-            "tolerance",
-            "relative",
-            "finite and at least 0",
-            relative,
-        )?;
-        Error::require(
-            self.max_steps >= 1,
-            "stop",
-            "max_steps",
-            "at least 1",
-            self.max_steps,
-        )?;
-        Error::require(
-            self.patience >= 1,
-            "stop",
-            "patience",
-            "at least 1",
-            self.patience,
-        )?;
+        Error::require_not_negative("tolerance", "absolute", absolute)?;
+        Error::require_not_negative("tolerance", "relative", relative)?;
+        Error::require_at_least_one("stop", "max_steps", self.max_steps)?;
+        Error::require_at_least_one("stop", "patience", self.patience)?;
         Error::require(
             self.divergence > 1.0 && self.divergence.is_finite(),
             "stop",

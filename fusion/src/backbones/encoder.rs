@@ -23,15 +23,8 @@ impl BackboneConfig for EncoderConfig {
     }
 
     fn validate(&self) -> Result<()> {
-        let dropout = (0.0..1.0).contains(&self.dropout);
-        Error::require(
-            self.hidden >= 1,
-            "encoder",
-            "hidden",
-            "at least 1",
-            self.hidden,
-        )?;
-        Error::require(dropout, "encoder", "dropout", "in [0, 1)", self.dropout)
+        Error::require_at_least_one("encoder", "hidden", self.hidden)?;
+        Error::require_fraction("encoder", "dropout", self.dropout)
     }
 }
 

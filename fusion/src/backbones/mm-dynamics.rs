@@ -30,15 +30,8 @@ impl BackboneConfig for MmDynamicsConfig {
     }
 
     fn validate(&self) -> Result<()> {
-        let dropout = (0.0..1.0).contains(&self.dropout);
-        Error::require(
-            self.hidden >= 1,
-            "mm-dynamics",
-            "hidden",
-            "at least 1",
-            self.hidden,
-        )?;
-        Error::require(dropout, "mm-dynamics", "dropout", "in [0, 1)", self.dropout)
+        Error::require_at_least_one("mm-dynamics", "hidden", self.hidden)?;
+        Error::require_fraction("mm-dynamics", "dropout", self.dropout)
     }
 }
 

@@ -72,24 +72,9 @@ pub enum Schedule {
 #[typetag::serde(name = "deq")]
 impl FusionConfig for Deq {
     fn validate(&self) -> Result<()> {
-        let positive = self.deviation > 0.0 && self.deviation.is_finite();
-        Error::require(
-            positive,
-            "deq",
-            "deviation",
-            "finite and above 0",
-            self.deviation,
-        )?;
-        let dropout = (0.0..1.0).contains(&self.dropout);
-        Error::require(dropout, "deq", "dropout", "in [0, 1)", self.dropout)?;
-        let weight = self.start_weight >= 0.0 && self.start_weight.is_finite();
-        Error::require(
-            weight,
-            "deq",
-            "start_weight",
-            "finite and at least 0",
-            self.start_weight,
-        )?;
+        Error::require_positive("deq", "deviation", self.deviation)?;
+        Error::require_fraction("deq", "dropout", self.dropout)?;
+        Error::require_not_negative("deq", "start_weight", self.start_weight)?;
         self.stabilizer.iter().try_for_each(|s| s.validate())?;
         self.layer.validate()?;
         self.solver.validate()?;

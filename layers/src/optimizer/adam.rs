@@ -1,9 +1,9 @@
 //! Adam and AdamW.
 
-use equilibria_core::{Result, Scalar};
+use equilibria_core::{Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use super::update::{fraction, not_negative, positive, Moments};
+use super::update::Moments;
 
 /// Adam: `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`, `w ← w − η m̂ / (√v̂ + ε)` with bias-corrected means.
 ///
@@ -47,11 +47,11 @@ pub(super) enum Decay {
 
 impl Adam {
     pub(super) fn validate(&self) -> Result<()> {
-        positive("rate", self.rate)?;
-        fraction("beta1", self.beta1)?;
-        fraction("beta2", self.beta2)?;
-        positive("epsilon", self.epsilon)?;
-        not_negative("weight_decay", self.weight_decay)
+        Error::require_positive("optimizer", "rate", self.rate)?;
+        Error::require_fraction("optimizer", "beta1", self.beta1)?;
+        Error::require_fraction("optimizer", "beta2", self.beta2)?;
+        Error::require_positive("optimizer", "epsilon", self.epsilon)?;
+        Error::require_not_negative("optimizer", "weight_decay", self.weight_decay)
     }
 
     /// `steps` counts this one.

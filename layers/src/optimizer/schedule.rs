@@ -16,9 +16,8 @@ pub struct StepDecay {
 impl StepDecay {
     /// Checks the ranges of both fields.
     pub fn validate(&self) -> Result<()> {
-        let factor = self.factor > 0.0 && self.factor <= 1.0;
-        Error::require(self.every >= 1, "decay", "every", "at least 1", self.every)?;
-        Error::require(factor, "decay", "factor", "in (0, 1]", self.factor)
+        Error::require_at_least_one("decay", "every", self.every)?;
+        Error::require_share("decay", "factor", self.factor)
     }
 
     /// The factor in epoch `epoch`, counted from 0.

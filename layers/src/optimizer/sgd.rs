@@ -1,9 +1,9 @@
 //! Stochastic gradient descent.
 
-use equilibria_core::{Result, Scalar};
+use equilibria_core::{Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use super::update::{fraction, not_negative, positive, Moments};
+use super::update::Moments;
 
 /// Stochastic gradient descent with momentum: `v ← μ v + g + λ w`, `w ← w − η v`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,9 +29,9 @@ impl Default for Sgd {
 
 impl Sgd {
     pub(super) fn validate(&self) -> Result<()> {
-        positive("rate", self.rate)?;
-        fraction("momentum", self.momentum)?;
-        not_negative("weight_decay", self.weight_decay)
+        Error::require_positive("optimizer", "rate", self.rate)?;
+        Error::require_fraction("optimizer", "momentum", self.momentum)?;
+        Error::require_not_negative("optimizer", "weight_decay", self.weight_decay)
     }
 
     pub(super) fn update<E: Scalar>(

@@ -63,21 +63,6 @@ impl OptimizerConfig {
     }
 }
 
-pub(super) fn positive(field: &'static str, value: f64) -> Result<()> {
-    let holds = value > 0.0 && value.is_finite();
-    Error::require(holds, "optimizer", field, "finite and above 0", value)
-}
-
-pub(super) fn not_negative(field: &'static str, value: f64) -> Result<()> {
-    let holds = value >= 0.0 && value.is_finite();
-    Error::require(holds, "optimizer", field, "finite and at least 0", value)
-}
-
-pub(super) fn fraction(field: &'static str, value: f64) -> Result<()> {
-    let holds = (0.0..1.0).contains(&value);
-    Error::require(holds, "optimizer", field, "in [0, 1)", value)
-}
-
 /// An update rule at work: remembers its running means, one pair of vectors per parameter.
 ///
 /// The update runs on the host; on CUDA that costs one transfer of parameters and gradients per step.

@@ -28,9 +28,7 @@ plugin! {
 #[typetag::serde(name = "affine-tanh")]
 impl LayerConfig for AffineTanhConfig {
     fn validate(&self) -> Result<()> {
-        let positive = self.gain > 0.0 && self.gain.is_finite();
-        let expected = "finite and above 0";
-        Error::require(positive, "affine-tanh", "gain", expected, self.gain)
+        Error::require_positive("affine-tanh", "gain", self.gain)
     }
 }
 

@@ -34,17 +34,8 @@ plugin! {
 #[typetag::serde(name = "residual-block")]
 impl LayerConfig for ResidualBlockConfig {
     fn validate(&self) -> Result<()> {
-        let (groups, deviation) = (self.groups, self.deviation);
-        let positive = deviation > 0.0 && deviation.is_finite();
-        let expected = "finite and above 0";
-        Error::require(
-            groups >= 1,
-            "residual-block",
-            "groups",
-            "at least 1",
-            groups,
-        )?;
-        Error::require(positive, "residual-block", "deviation", expected, deviation)
+        Error::require_at_least_one("residual-block", "groups", self.groups)?;
+        Error::require_positive("residual-block", "deviation", self.deviation)
     }
 }
 

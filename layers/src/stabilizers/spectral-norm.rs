@@ -36,10 +36,8 @@ plugin! {
 impl StabilizerConfig for SpectralNorm {
     fn validate(&self) -> Result<()> {
         let name = "spectral-norm";
-        let bound = self.bound > 0.0 && self.bound.is_finite();
-        Error::require(bound, name, "bound", "finite and above 0", self.bound)?;
-        let steps = self.iterations;
-        Error::require(steps >= 1, name, "iterations", "at least 1", steps)
+        Error::require_positive(name, "bound", self.bound)?;
+        Error::require_at_least_one(name, "iterations", self.iterations)
     }
 }
 

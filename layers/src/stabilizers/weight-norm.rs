@@ -27,14 +27,7 @@ plugin! {
 #[typetag::serde(name = "weight-norm")]
 impl StabilizerConfig for WeightNorm {
     fn validate(&self) -> Result<()> {
-        let allowed = self.target > 0.0 && self.target.is_finite();
-        Error::require(
-            allowed,
-            "weight-norm",
-            "target",
-            "finite and above 0",
-            self.target,
-        )
+        Error::require_positive("weight-norm", "target", self.target)
     }
 }
 

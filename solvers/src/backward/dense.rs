@@ -28,13 +28,7 @@ plugin! {
 #[typetag::serde(name = "dense")]
 impl BackwardStrategy for Dense {
     fn validate(&self) -> Result<()> {
-        Error::require(
-            self.max_dim >= 1,
-            "dense",
-            "max_dim",
-            "at least 1",
-            self.max_dim,
-        )
+        Error::require_at_least_one("dense", "max_dim", self.max_dim)
     }
 
     fn backward(

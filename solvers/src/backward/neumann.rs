@@ -23,13 +23,7 @@ plugin! {
 #[typetag::serde(name = "neumann")]
 impl BackwardStrategy for Neumann {
     fn validate(&self) -> Result<()> {
-        Error::require(
-            self.terms >= 1,
-            "neumann",
-            "terms",
-            "at least 1",
-            self.terms,
-        )
+        Error::require_at_least_one("neumann", "terms", self.terms)
     }
 
     fn backward(

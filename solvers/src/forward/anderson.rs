@@ -52,14 +52,7 @@ pub enum Ridge {
 impl FixedPointSolver for Anderson {
     fn validate(&self) -> Result<()> {
         let mixing = self.mixing > 0.0 && self.mixing <= 2.0;
-        let ridge = self.regularization >= 0.0 && self.regularization.is_finite();
-        Error::require(
-            self.memory >= 1,
-            "anderson",
-            "memory",
-            "at least 1",
-            self.memory,
-        )?;
+        Error::require_at_least_one("anderson", "memory", self.memory)?;
         Error::require(
             self.memory <= 100,
             "anderson",
@@ -68,13 +61,7 @@ impl FixedPointSolver for Anderson {
             self.memory,
         )?;
         Error::require(mixing, "anderson", "mixing", "in (0, 2]", self.mixing)?;
-        Error::require(
-            ridge,
-            "anderson",
-            "regularization",
-            "finite and at least 0",
-            self.regularization,
-        )?;
+        Error::require_not_negative("anderson", "regularization", self.regularization)?;
         let growth = self.growth;
         Error::require(
             growth > 1.0 && growth.is_finite(),

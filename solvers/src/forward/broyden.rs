@@ -34,7 +34,7 @@ plugin! {
 impl FixedPointSolver for Broyden {
     fn validate(&self) -> Result<()> {
         let (memory, growth) = (self.memory, self.growth);
-        Error::require(memory >= 1, "broyden", "memory", "at least 1", memory)?;
+        Error::require_at_least_one("broyden", "memory", memory)?;
         Error::require(
             growth > 1.0 && growth.is_finite(),
             "broyden",

@@ -27,7 +27,7 @@ plugin! {
 impl FixedPointSolver for Gmres {
     fn validate(&self) -> Result<()> {
         let restart = self.restart;
-        Error::require(restart >= 1, "gmres", "restart", "at least 1", restart)
+        Error::require_at_least_one("gmres", "restart", restart)
     }
 
     fn start(

@@ -37,16 +37,10 @@ impl FixedPointSolver for NewtonGmres {
     fn validate(&self) -> Result<()> {
         let (restart, forcing) = (self.restart, self.forcing);
         let proper = forcing > 0.0 && forcing < 1.0;
-        Error::require(
-            restart >= 1,
-            "newton-gmres",
-            "restart",
-            "at least 1",
-            restart,
-        )?;
+        Error::require_at_least_one("newton-gmres", "restart", restart)?;
         Error::require(proper, "newton-gmres", "forcing", "in (0, 1)", forcing)?;
         let window = self.window;
-        Error::require(window >= 1, "newton-gmres", "window", "at least 1", window)
+        Error::require_at_least_one("newton-gmres", "window", window)
     }
 
     fn start(

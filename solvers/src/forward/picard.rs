@@ -25,8 +25,7 @@ plugin! {
 #[typetag::serde(name = "picard")]
 impl FixedPointSolver for Picard {
     fn validate(&self) -> Result<()> {
-        let allowed = self.damping > 0.0 && self.damping <= 1.0;
-        Error::require(allowed, "picard", "damping", "in (0, 1]", self.damping)
+        Error::require_share("picard", "damping", self.damping)
     }
 
     fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {

@@ -34,25 +34,11 @@ plugin! {
 impl Regularizer for FixedPointCorrection {
     fn validate(&self) -> Result<()> {
         const NAME: &str = "fixed-point-correction";
-        let weight = self.weight >= 0.0 && self.weight.is_finite();
-        let share = |value: f64| value > 0.0 && value <= 1.0;
-        Error::require(weight, NAME, "weight", "finite and at least 0", self.weight)?;
-        Error::require(self.states >= 1, NAME, "states", "at least 1", self.states)?;
-        Error::require(
-            self.spacing >= 1,
-            NAME,
-            "spacing",
-            "at least 1",
-            self.spacing,
-        )?;
-        Error::require(share(self.decay), NAME, "decay", "in (0, 1]", self.decay)?;
-        Error::require(
-            share(self.damping),
-            NAME,
-            "damping",
-            "in (0, 1]",
-            self.damping,
-        )
+        Error::require_not_negative(NAME, "weight", self.weight)?;
+        Error::require_at_least_one(NAME, "states", self.states)?;
+        Error::require_at_least_one(NAME, "spacing", self.spacing)?;
+        Error::require_share(NAME, "decay", self.decay)?;
+        Error::require_share(NAME, "damping", self.damping)
     }
 
     fn weight(&self) -> f64 {

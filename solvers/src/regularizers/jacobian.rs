@@ -37,31 +37,10 @@ plugin! {
 #[typetag::serde(name = "jacobian")]
 impl Regularizer for Jacobian {
     fn validate(&self) -> Result<()> {
-        let weight = self.weight >= 0.0 && self.weight.is_finite();
-        let step = self.step > 0.0 && self.step.is_finite();
-        Error::require(
-            weight,
-            "jacobian",
-            "weight",
-            "finite and at least 0",
-            self.weight,
-        )?;
-        Error::require(
-            self.probes >= 1,
-            "jacobian",
-            "probes",
-            "at least 1",
-            self.probes,
-        )?;
-        let frequency = self.frequency > 0.0 && self.frequency <= 1.0;
-        Error::require(
-            frequency,
-            "jacobian",
-            "frequency",
-            "in (0, 1]",
-            self.frequency,
-        )?;
-        Error::require(step, "jacobian", "step", "finite and above 0", self.step)
+        Error::require_not_negative("jacobian", "weight", self.weight)?;
+        Error::require_at_least_one("jacobian", "probes", self.probes)?;
+        Error::require_share("jacobian", "frequency", self.frequency)?;
+        Error::require_positive("jacobian", "step", self.step)
     }
 
     fn weight(&self) -> f64 {

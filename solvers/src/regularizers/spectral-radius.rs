@@ -37,20 +37,10 @@ plugin! {
 impl Regularizer for SpectralRadius {
     fn validate(&self) -> Result<()> {
         const NAME: &str = "spectral-radius";
-        const NUMBER: &str = "finite and at least 0";
-        let weight = self.weight >= 0.0 && self.weight.is_finite();
-        let bound = self.bound >= 0.0 && self.bound.is_finite();
-        let step = self.step > 0.0 && self.step.is_finite();
-        Error::require(weight, NAME, "weight", NUMBER, self.weight)?;
-        Error::require(bound, NAME, "bound", NUMBER, self.bound)?;
-        Error::require(
-            self.iterations >= 1,
-            NAME,
-            "iterations",
-            "at least 1",
-            self.iterations,
-        )?;
-        Error::require(step, NAME, "step", "finite and above 0", self.step)
+        Error::require_not_negative(NAME, "weight", self.weight)?;
+        Error::require_not_negative(NAME, "bound", self.bound)?;
+        Error::require_at_least_one(NAME, "iterations", self.iterations)?;
+        Error::require_positive(NAME, "step", self.step)
     }
 
     fn weight(&self) -> f64 {
