@@ -19,8 +19,8 @@ use counted::Counted;
 /// `z` holds the start on entry and the iterate with the smallest residual on return, chosen per sample. A sample
 /// that is done leaves the batch, so the others are evaluated alone; every sample's result is what it would be in any
 /// other batch, to the last bit in a [`SliceSpace`](crate::space::SliceSpace) and up to rounding in tensors, whose
-/// products may sum in another order. A sample that one of several [stages](FixedPointSolver::stages) gives up goes on to the next, from its
-/// best iterate.
+/// products may sum in another order. A sample that one of several [stages](FixedPointSolver::stages) gives up goes on to
+/// the next, from its best iterate.
 ///
 /// # Errors
 /// Those of the space and the solver. An unsolved sample is no error here: see [`Stop::judge`].

@@ -94,7 +94,7 @@ pub fn relative_difference(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The larger of two errors; NaN if one is: [`f64::max`] would forget it.
-pub(crate) fn worse(a: f64, b: f64) -> f64 {
+pub fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {

@@ -1,8 +1,9 @@
 //! Reads the configuration of a run: a TOML file, overrides from the command line, and checks that name the key.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use equilibria_core::registry;
+use equilibria_core::registry::{self, Plugin};
 use equilibria_fusion::data::DataSet;
 use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
@@ -95,35 +96,46 @@ fn empty_table() -> Value {
 }
 
 /// Checks the name and the keys of every plugin, wherever it stands: serde alone could not tell which one is wrong.
-fn check_plugins(table: &Value, origin: &str) -> Result<()> {
+fn check_plugins(config: &Value, origin: &str) -> Result<()> {
+    let plugins = registry::plugins()?;
+    let kinds: BTreeSet<&str> = plugins.keys().map(|(kind, _)| *kind).collect();
+    check_table(config, &kinds, None, origin)
+}
+
+/// Checks what a table holds; `defaults` are those of the plugin that the table configures, if it does.
+fn check_table(
+    table: &Value,
+    kinds: &BTreeSet<&str>,
+    defaults: Option<&Value>,
+    origin: &str,
+) -> Result<()> {
     let Some(entries) = table.as_object() else {
         return Ok(());
     };
-    let kinds: Vec<&'static str> = registry::plugins()?
-        .into_keys()
-        .map(|(kind, _)| kind)
-        .collect();
     for (key, value) in entries {
         let origin = format!("{origin}: {key}");
         let items = match value {
             Value::Array(items) => items.iter().collect(),
             other => vec![other],
         };
+        // `solver`, or `solvers` for a list of them; a field of a plugin may bear such a name and hold something else.
+        let default = defaults.and_then(|defaults| defaults.get(key));
+        let holds_plugins = default.is_none_or(|value| value.is_object() || value.is_array());
+        let kind = kinds.get(key.strip_suffix('s').unwrap_or(key));
         for item in items {
-            // `solver`, or `solvers` for a list of them; a field of a plugin may bear such a name and hold something else.
-            let kind = kinds
-                .iter()
-                .find(|&&kind| key.strip_suffix('s').unwrap_or(key) == kind);
-            if let (Some(kind), true) = (kind, item.is_object()) {
-                check_plugin(kind, item, &origin)?;
-            }
-            check_plugins(item, &origin)?;
+            let plugin = match kind {
+                Some(kind) if holds_plugins => Some(check_plugin(kind, item, &origin)?),
+                _ => None,
+            };
+            let defaults = plugin.as_ref().map(|plugin| &plugin.default);
+            check_table(item, kinds, defaults, &origin)?;
         }
     }
     Ok(())
 }
 
-fn check_plugin(kind: &str, config: &Value, origin: &str) -> Result<()> {
+/// Checks name and keys of one plugin, and finds it.
+fn check_plugin(kind: &str, config: &Value, origin: &str) -> Result<Plugin> {
     let explain = |message: String| Error::Config {
         origin: origin.to_owned(),
         message,
@@ -147,5 +159,5 @@ fn check_plugin(kind: &str, config: &Value, origin: &str) -> Result<()> {
             });
         }
     }
-    Ok(())
+    Ok(plugin)
 }

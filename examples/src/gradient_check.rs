@@ -2,6 +2,7 @@
 
 use dfdx::prelude::*;
 use equilibria_core::seed::mix;
+use equilibria_core::testing::worse;
 use equilibria_core::{to_host, Matrix, Parameters, Status};
 use equilibria_fusion::{Labels, Model, Pass};
 
@@ -106,11 +107,7 @@ pub fn compare(
             let slope = (at(STEP)? - at(-STEP)?) / (2.0 * STEP);
             for (error, way) in errors.iter_mut().zip(ways) {
                 let difference = (way[index].1[entry] - slope).abs();
-                *error = if difference.is_nan() {
-                    f64::NAN
-                } else {
-                    error.max(difference)
-                };
+                *error = worse(*error, difference);
             }
         }
         set(model, index, &values);

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dfdx::prelude::*;
+use equilibria_core::testing::{relative_difference, worse};
 use equilibria_core::{
     from_host, to_host, AdjointSpace, Coef, Equilibrium, ImplicitLayer, Matrix, OnUnconverged,
     Stop, Tolerance,
 };
+use equilibria_fusion::checkpoint::decode;
 use equilibria_fusion::deq::DeqFusion;
 use equilibria_fusion::fusions::deq::Schedule;
 use equilibria_fusion::fusions::weighted_sum::WeightedSum;
@@ -68,10 +70,7 @@ impl Workload {
                     "`{name}` must be {count} numbers in F32, got {got}"
                 )));
             }
-            let numbers = view.data().chunks_exact(4);
-            Ok(numbers
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect())
+            Ok(decode(view.data()))
         };
         let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
         let shape = (sizes.batch, sizes.width);
@@ -234,10 +233,7 @@ fn joint(states: &[Matrix<f32, Cpu>], sizes: &Sizes) -> Vec<f64> {
 
 /// Largest ‖value − point‖ / ‖value‖ over rows of `dim` numbers.
 fn largest(value: &[f64], point: &[f64], dim: usize) -> f64 {
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let rows = value.chunks_exact(dim).zip(point.chunks_exact(dim));
-    let ratios = rows.map(|(value, point)| {
-        norm(&mut value.iter().zip(point).map(|(a, b)| a - b)) / norm(&mut value.iter().copied())
-    });
-    ratios.fold(0.0, f64::max)
+    let ratios = rows.map(|(value, point)| relative_difference(point, value));
+    ratios.fold(0.0, worse)
 }

@@ -322,6 +322,10 @@ fn bad_configuration_is_refused_by_key() {
             ["fusion: solver", "did you mean `anderson`?"],
         ),
         (
+            "fusion.solver=\"broyden\"",
+            ["fusion: solver", "expected a table such as"],
+        ),
+        (
             "fusion.solver.memroy=3",
             ["unknown key `memroy`", "did you mean `memory`?"],
         ),

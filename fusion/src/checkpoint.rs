@@ -167,7 +167,8 @@ fn encode<E: Scalar>(values: &[E]) -> Vec<u8> {
     bytes
 }
 
-fn decode<E: Scalar>(bytes: &[u8]) -> Vec<E> {
+/// The numbers in bytes of the element type `E`, as safetensors files hold them.
+pub fn decode<E: Scalar>(bytes: &[u8]) -> Vec<E> {
     let single = |b: &[u8]| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let double = |b: &[u8]| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
     match dtype::<E>() {

@@ -16,8 +16,7 @@ pub(super) struct Books<'a> {
     pub improved: Vec<usize>,
     rows: Vec<Account>,
     active: usize,
-    /// Number of the present stage, and whether there is no other after it.
-    stage: usize,
+    /// Whether no other stage comes after the present one.
     last: bool,
     residuals: Vec<f64>,
     norms: Vec<f64>,
@@ -70,7 +69,6 @@ impl<'a> Books<'a> {
             improved: Vec::with_capacity(batch),
             rows: (0..batch).map(account).collect(),
             active: batch,
-            stage: 0,
             last: true,
             residuals: vec![0.0; batch],
             norms: vec![0.0; batch],
@@ -79,7 +77,7 @@ impl<'a> Books<'a> {
 
     /// Begins a stage with the active samples.
     pub fn begin(&mut self, stage: usize, last: bool) {
-        (self.stage, self.last) = (stage, last);
+        self.last = last;
         for account in &mut self.rows[..self.active] {
             account.report.stage = stage;
             (account.step, account.milestone_step) = (0, 0);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use equilibria_fusion::checkpoint::decode;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -89,14 +90,11 @@ impl Golden {
                 let message = format!("array `{name}` must be F64, got {:?}", view.dtype());
                 return Err(Error::golden(path, message));
             }
-            let numbers = view.data().chunks_exact(8);
-            let number =
-                |b: &[u8]| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
             arrays.insert(
                 name,
                 Array {
                     shape: view.shape().to_vec(),
-                    values: numbers.map(number).collect(),
+                    values: decode(view.data()),
                 },
             );
         }

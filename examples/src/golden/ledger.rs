@@ -1,5 +1,7 @@
 //! The books of a verification: one comparison per array.
 
+use equilibria_core::testing::worse;
+
 use super::file::Golden;
 
 /// One array of a golden file.
@@ -120,14 +122,5 @@ impl Ledger {
         self.count(Outcome::Pass) > 0
             && self.count(Outcome::Fail) == 0
             && self.count(Outcome::Unknown) == 0
-    }
-}
-
-/// The larger of two errors; NaN if one is.
-fn worse(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
-        f64::NAN
-    } else {
-        a.max(b)
     }
 }

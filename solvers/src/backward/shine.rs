@@ -2,6 +2,7 @@
 
 use equilibria_core::prelude::*;
 
+use crate::combination::Combination;
 use crate::forward::anderson::Anderson;
 
 plugin! {
@@ -55,9 +56,8 @@ impl BackwardStrategy for Shine {
         )?;
         space.linearize(solution.z)?;
         let u = space.alloc()?;
-        let inverse = Transposed::new(&solution.inverse);
-        space.combine(u, &[(Coef::Same(1.0), v)])?;
-        inverse.add_terms(space, v, u)?;
+        let mut inverse = Transposed::new(&solution.inverse);
+        inverse.apply(space, v, u)?;
         let report = match self.exact {
             true => {
                 let inner = AdjointSpace::new(space, v);
@@ -84,26 +84,24 @@ impl BackwardStrategy for Shine {
 struct Transposed {
     a: Vec<Slot>,
     b: Vec<Slot>,
+    combination: Combination,
 }
 
 impl Transposed {
     fn new(inverse: &LowRank) -> Self {
         let (a, b) = inverse.terms.iter().copied().unzip();
-        Self { a, b }
+        Self {
+            a,
+            b,
+            combination: Combination::default(),
+        }
     }
 
-    /// `out ← out + Σ_k b_k ⟨a_k, r⟩`; `out` may be `r`.
-    fn add_terms<S: StateSpace + ?Sized>(&self, space: &mut S, r: Slot, out: Slot) -> Result<()> {
-        let (batch, rank) = (space.batch(), self.a.len());
-        let mut products = vec![0.0; batch * rank];
-        space.dots(r, &self.a, &mut products)?;
-        let of_term = |term| products.iter().skip(term).step_by(rank).copied().collect();
-        let coefficients: Vec<Vec<f64>> = (0..rank).map(of_term).collect();
-        let mut terms = vec![(Coef::Same(1.0), out)];
-        for (coefficient, &b) in coefficients.iter().zip(&self.b) {
-            terms.push((Coef::PerSample(coefficient), b));
-        }
-        space.combine(out, &terms)
+    /// `out = M r`; `out` may be `r`.
+    fn apply(&mut self, space: &mut dyn StateSpace, r: Slot, out: Slot) -> Result<()> {
+        let terms = (&self.a[..], &self.b[..]);
+        self.combination.project(space, out, r, terms, 1.0)?;
+        Ok(())
     }
 }
 
@@ -118,7 +116,7 @@ impl Preconditioned<'_> {
     fn correct(&mut self, u: Slot, out: Slot) -> Result<()> {
         let terms = [(Coef::Same(1.0), out), (Coef::Same(-1.0), u)];
         self.inner.combine(out, &terms)?;
-        self.inverse.add_terms(&mut self.inner, out, out)?;
+        self.inverse.apply(&mut self.inner, out, out)?;
         let terms = [(Coef::Same(1.0), u), (Coef::Same(1.0), out)];
         self.inner.combine(out, &terms)
     }
