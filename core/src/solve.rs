@@ -84,21 +84,17 @@ fn run(
     swaps: &mut Vec<(usize, usize)>,
 ) -> Result<LowRank> {
     let mut iteration = solver.start(space, books.stop.tolerance)?;
-    let mut at = Evaluation {
-        z: space.alloc()?,
-        fz: space.alloc()?,
-        residual: space.alloc()?,
-    };
+    let (mut point, fz, residual) = (space.alloc()?, space.alloc()?, space.alloc()?);
     let mut next = space.alloc()?;
-    space.combine(at.z, &[(Coef::Same(1.0), z)])?;
+    space.combine(point, &[(Coef::Same(1.0), z)])?;
     loop {
-        space.apply(at.z, at.fz)?;
+        space.apply(point, fz)?;
         space.combine(
-            at.residual,
-            &[(Coef::Same(1.0), at.fz), (Coef::Same(-1.0), at.z)],
+            residual,
+            &[(Coef::Same(1.0), fz), (Coef::Same(-1.0), point)],
         )?;
-        books.record(space, &at, next)?;
-        space.copy_rows(at.z, z, &books.improved)?;
+        books.record(space, residual, fz, next)?;
+        space.copy_rows(point, z, &books.improved)?;
 
         let first_swap = swaps.len();
         let active = books.retire(swaps);
@@ -109,10 +105,17 @@ fn run(
         if active == 0 {
             break;
         }
+        let at = Evaluation {
+            z: point,
+            fz,
+            residual,
+            residual_norms: &books.residuals[..active],
+            value_norms: &books.norms[..active],
+        };
         iteration.advance(space, at, next)?;
-        std::mem::swap(&mut at.z, &mut next);
+        std::mem::swap(&mut point, &mut next);
     }
-    for slot in [at.z, at.fz, at.residual, next] {
+    for slot in [point, fz, residual, next] {
         space.release(slot);
     }
     Ok(iteration.finish(space))

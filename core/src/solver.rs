@@ -38,19 +38,24 @@ impl crate::registry::Kind for dyn FixedPointSolver {
 
 /// One evaluation of the map, for all active samples.
 #[derive(Debug, Clone, Copy)]
-pub struct Evaluation {
+pub struct Evaluation<'a> {
     /// The point `z`.
     pub z: Slot,
     /// `f(z)`.
     pub fz: Slot,
     /// `f(z) − z`.
     pub residual: Slot,
+    /// ‖f(z) − z‖₂ of every active sample: the loop has measured it already.
+    pub residual_norms: &'a [f64],
+    /// ‖f(z)‖₂ of every active sample.
+    pub value_norms: &'a [f64],
 }
 
 /// The running state of one solve.
 pub trait Iteration {
     /// Writes the next point to evaluate into `next`.
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()>;
+    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation<'_>, next: Slot)
+        -> Result<()>;
 
     /// Follows [`StateSpace::permute`] in whatever is kept per sample on the host. Default: nothing is kept.
     fn permute(&mut self, _swaps: &[(usize, usize)], _batch: usize) {}

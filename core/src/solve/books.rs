@@ -4,7 +4,7 @@ use super::counted::Counted;
 use super::norm::norms;
 use super::Stop;
 use crate::report::{Report, SampleReport, Status, TracePoint};
-use crate::{Evaluation, Result, Slot};
+use crate::{Result, Slot};
 
 /// The smallest residual of a sample must shrink below this factor within `patience` steps.
 const PROGRESS: f64 = 0.99;
@@ -18,8 +18,9 @@ pub(super) struct Books<'a> {
     active: usize,
     /// Whether no other stage comes after the present one.
     last: bool,
-    residuals: Vec<f64>,
-    norms: Vec<f64>,
+    /// ‖f(z) − z‖₂ and ‖f(z)‖₂ of the active rows.
+    pub residuals: Vec<f64>,
+    pub norms: Vec<f64>,
 }
 
 /// What the loop knows of one sample.
@@ -90,12 +91,13 @@ impl<'a> Books<'a> {
     pub fn record(
         &mut self,
         space: &mut Counted<'_>,
-        at: &Evaluation,
+        residual: Slot,
+        fz: Slot,
         scratch: Slot,
     ) -> Result<()> {
         let active = self.active;
-        norms(space, at.residual, scratch, &mut self.residuals[..active])?;
-        norms(space, at.fz, scratch, &mut self.norms[..active])?;
+        norms(space, residual, scratch, &mut self.residuals[..active])?;
+        norms(space, fz, scratch, &mut self.norms[..active])?;
         self.improved.clear();
         for (row, account) in self.rows[..active].iter_mut().enumerate() {
             let (residual, norm) = (self.residuals[row], self.norms[row]);
@@ -144,6 +146,8 @@ impl<'a> Books<'a> {
                     from += 1;
                 }
                 self.rows.swap(row, from);
+                self.residuals.swap(row, from);
+                self.norms.swap(row, from);
                 swaps.push((row, from));
             }
         }

@@ -148,12 +148,10 @@ impl Iteration for QuasiNewton {
 impl QuasiNewton {
     /// Keeps the point with the smallest residual, and finds the samples that are to start again from theirs.
     fn watch(&mut self, space: &mut dyn StateSpace, at: Evaluation) -> Result<()> {
-        let squares = &mut self.scales[0][..space.batch()];
-        space.dots(at.residual, &[at.residual], squares)?;
         self.improved.clear();
         self.restarted.clear();
-        for (sample, (square, smallest)) in squares.iter().zip(&mut self.smallest).enumerate() {
-            let norm = square.sqrt();
+        let norms = at.residual_norms.iter().zip(&mut self.smallest);
+        for (sample, (&norm, smallest)) in norms.enumerate() {
             if norm < *smallest {
                 *smallest = norm;
                 self.improved.push(sample);

@@ -39,7 +39,7 @@ impl FixedPointSolver for Gmres {
         Ok(Box::new(Cycle {
             krylov: Krylov::new(self.restart.min(space.dim()), batch),
             tolerance,
-            norms: vec![0.0; batch],
+            targets: vec![0.0; batch],
         }))
     }
 }
@@ -47,7 +47,7 @@ impl FixedPointSolver for Gmres {
 struct Cycle {
     krylov: Krylov,
     tolerance: Tolerance,
-    norms: Vec<f64>,
+    targets: Vec<f64>,
 }
 
 /// The residual that GMRES aims at, in units of the largest that counts as solved: the true one, measured afterwards,
@@ -56,13 +56,12 @@ const AIM: f64 = 0.99;
 
 impl Iteration for Cycle {
     fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
-        let norms = &mut self.norms[..space.batch()];
-        space.dots(at.fz, &[at.fz], norms)?;
-        for norm in &mut *norms {
-            *norm = AIM * self.tolerance.bound(norm.sqrt());
+        let targets = &mut self.targets[..space.batch()];
+        for (target, &norm) in targets.iter_mut().zip(at.value_norms) {
+            *target = AIM * self.tolerance.bound(norm);
         }
         space.linearize(at.z)?;
-        self.krylov.solve(space, at.z, at.residual, next, norms)?;
+        self.krylov.solve(space, at.z, at.residual, next, targets)?;
         space.combine(next, &[(Coef::Same(1.0), at.z), (Coef::Same(1.0), next)])
     }
 

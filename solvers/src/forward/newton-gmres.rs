@@ -65,7 +65,7 @@ impl FixedPointSolver for NewtonGmres {
             direction: space.alloc()?,
             fresh: space.alloc()?,
             searches: vec![search; batch],
-            norms: [vec![0.0; batch], vec![0.0; batch]],
+            targets: vec![0.0; batch],
             accepted: Vec::with_capacity(batch),
         }))
     }
@@ -81,7 +81,8 @@ struct Newton {
     direction: Slot,
     fresh: Slot,
     searches: Vec<Search>,
-    norms: [Vec<f64>; 2],
+    /// The residual that GMRES aims at; then the step lengths.
+    targets: Vec<f64>,
     /// Samples whose trial has become the base point.
     accepted: Vec<usize>,
 }
@@ -146,18 +147,15 @@ impl Search {
 impl Iteration for Newton {
     fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
         let batch = space.batch();
-        let [squares, targets] = &mut self.norms;
-        let (squares, targets) = (&mut squares[..batch], &mut targets[..batch]);
-        space.dots(at.residual, &[at.residual], squares)?;
-        space.dots(at.fz, &[at.fz], targets)?;
+        let targets = &mut self.targets[..batch];
         let accepted = &mut self.accepted;
         accepted.clear();
         for (sample, search) in self.searches[..batch].iter_mut().enumerate() {
-            let norm = squares[sample].sqrt();
+            let norm = at.residual_norms[sample];
             if search.accept(norm, &self.config) {
                 accepted.push(sample);
                 // More than half of the tolerance need not be won.
-                let enough = 0.5 * self.tolerance.bound(targets[sample].sqrt());
+                let enough = 0.5 * self.tolerance.bound(at.value_norms[sample]);
                 targets[sample] = enough.max(search.forcing * norm);
             } else {
                 targets[sample] = f64::INFINITY;

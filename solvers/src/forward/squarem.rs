@@ -113,11 +113,9 @@ impl Extrapolation {
     /// Makes the point the base, unless the extrapolation to it failed: then f(f(z)) is evaluated instead.
     fn begin(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
         let batch = space.batch();
-        let squares = &mut self.scales[0][..batch];
-        space.dots(at.residual, &[at.residual], squares)?;
         self.rejected.clear();
-        for (sample, square) in squares.iter().enumerate() {
-            let (norm, before) = (square.sqrt(), &mut self.norms[sample]);
+        for (sample, &norm) in at.residual_norms.iter().enumerate() {
+            let before = &mut self.norms[sample];
             if norm > self.config.growth * *before {
                 self.rejected.push(sample);
                 *before = f64::INFINITY;
