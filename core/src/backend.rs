@@ -3,13 +3,16 @@
 use dfdx::prelude::*;
 
 use crate::build::{BuildAny, Family};
+use crate::simd::{self, Lanes};
 use crate::{Error, Result};
 
 /// A matrix of runtime shape, the one tensor type of the framework: `[rows, columns]`, vectors are `[1, d]`.
 pub type Matrix<E, D, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
 
 /// Element types: f32 and f64.
-pub trait Scalar: Dtype + num_traits::Float + num_traits::NumAssign + std::iter::Sum {
+pub trait Scalar:
+    Dtype + num_traits::Float + num_traits::NumAssign + std::iter::Sum + Lanes
+{
     /// Rounds from f64.
     fn of(value: f64) -> Self;
     /// Widens to f64.
@@ -54,22 +57,18 @@ pub trait Backend<E: Scalar>: Device<E> {
         tensor: &Matrix<E, Self>,
         delta: &Matrix<E, Self>,
     ) -> Result<()>;
-}
 
-/// `Σ_k a_k b_k` in f64, in eight independent sums so that the loop vectorizes.
-pub(crate) fn dot<E: Scalar>(a: &[E], b: &[E]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0.0; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: f64 = (a_chunks.remainder().iter().zip(b_chunks.remainder()))
-        .map(|(&x, &y)| x.wide() * y.wide())
-        .sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane].wide() * y[lane].wide();
-        }
-    }
-    sums.iter().sum::<f64>() + tail
+    /// Adds `factor` times row-major host values to the gradient of `tensor`.
+    fn accumulate_host(
+        gradients: &mut Gradients<E, Self>,
+        tensor: &Matrix<E, Self>,
+        delta: &[E],
+        factor: E,
+    ) -> Result<()>;
+
+    /// Whether two tensors are the same numbers in the same place. While one of them is kept, the numbers cannot change:
+    /// what writes to shared storage copies it first. False where this cannot be told.
+    fn same_storage(a: &Matrix<E, Self>, b: &Matrix<E, Self>) -> bool;
 }
 
 /// Copies a tensor to the host, row-major.
@@ -107,10 +106,8 @@ macro_rules! cpu_backend {
             fn row_dots(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> Vec<f64> {
                 let columns = a.shape().1.max(1);
                 let (a, b) = (to_host(a), to_host(b));
-                a.chunks(columns)
-                    .zip(b.chunks(columns))
-                    .map(|(a, b)| dot(a, b))
-                    .collect()
+                let rows = a.chunks_exact(columns).zip(b.chunks_exact(columns));
+                rows.map(|(a, b)| simd::dot(a, b)).collect()
             }
 
             fn accumulate(
@@ -118,12 +115,28 @@ macro_rules! cpu_backend {
                 tensor: &Matrix<$dtype, Self>,
                 delta: &Matrix<$dtype, Self>,
             ) -> Result<()> {
-                let delta = to_host(delta);
+                Self::accumulate_host(gradients, tensor, &to_host(delta), 1.0)
+            }
+
+            fn accumulate_host(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                delta: &[$dtype],
+                factor: $dtype,
+            ) -> Result<()> {
                 let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                for (g, d) in gradient.iter_mut().zip(delta) {
-                    *g += d;
-                }
+                simd::add_scaled(gradient, factor, delta);
                 Ok(())
+            }
+
+            fn same_storage(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> bool {
+                let (rows, columns) = *a.shape();
+                if a.shape() != b.shape() || rows * columns == 0 {
+                    return false;
+                }
+                // The ends of the first row and column tell the strides.
+                let corners = [[0, 0], [0, columns - 1], [rows - 1, 0]];
+                corners.iter().all(|&at| std::ptr::eq(&a[at], &b[at]))
             }
         }
     };
@@ -165,6 +178,21 @@ macro_rules! cuda_backend {
                 let old = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
                 std::mem::swap(new, old);
                 Ok(())
+            }
+
+            fn accumulate_host(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                delta: &[$dtype],
+                factor: $dtype,
+            ) -> Result<()> {
+                let delta = delta.iter().map(|d| factor * d).collect();
+                let delta = from_host(tensor.device(), delta, *tensor.shape())?;
+                Self::accumulate(gradients, tensor, &delta)
+            }
+
+            fn same_storage(_: &Matrix<$dtype, Self>, _: &Matrix<$dtype, Self>) -> bool {
+                false
             }
         }
     };

@@ -76,6 +76,7 @@ impl StateSpace for AdjointSpace<'_> {
         alloc,
         release,
         dots,
+        difference,
         combine,
         copy_rows,
         permute,

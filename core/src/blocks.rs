@@ -9,26 +9,56 @@ use crate::kernel::{Kernel, KernelGradients};
 use crate::space::SliceSpace;
 use crate::{Result, Scalar, StateSpace};
 
-/// Rows one thread works on at a time. Fixed, so that results do not depend on the number of threads.
-const BLOCK_ROWS: usize = 32;
+/// Numbers in one vector of a block, at most: a solver keeps some twenty vectors, and they share the second-level cache
+/// with the weights.
+const BLOCK_NUMBERS: usize = 1 << 14;
 
-/// The rows of block number `block`.
-pub(crate) fn rows(block: usize, batch: usize) -> Range<usize> {
-    block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(batch)
+/// Blocks a batch is split into where it is large enough, so that threads that finish early find more to do.
+const BLOCKS: usize = 8;
+
+/// Multiplications a product must cost at least for its block to be worth a thread of its own.
+const BLOCK_PRODUCTS: usize = 1 << 16;
+
+/// The rows of block number `block` of a batch of states of `dim` numbers. Does not depend on the number of threads, and
+/// so neither do results.
+pub(crate) fn rows(block: usize, batch: usize, dim: usize) -> Range<usize> {
+    let size = block_rows(batch, dim);
+    block * size..((block + 1) * size).min(batch)
 }
+
+/// Number of blocks.
+pub(crate) fn count(batch: usize, dim: usize) -> usize {
+    batch.div_ceil(block_rows(batch, dim))
+}
+
+fn block_rows(batch: usize, dim: usize) -> usize {
+    let fits = (BLOCK_NUMBERS / dim).clamp(MIN_ROWS, MAX_ROWS);
+    let worthwhile = BLOCK_PRODUCTS.div_ceil(dim * dim).max(MIN_ROWS);
+    let blocks = batch
+        .div_ceil(fits)
+        .max(BLOCKS.min(batch / worthwhile))
+        .max(1);
+    // Blocks of equal size, but for the last.
+    batch.div_ceil(blocks).max(1)
+}
+
+/// Fewer rows would read weights more often than they use them.
+const MIN_ROWS: usize = 12;
+/// More would not fit the first-level cache one row at a time with all their norms.
+const MAX_ROWS: usize = 256;
 
 /// Sizes of the problem to be split.
 pub(crate) struct Split {
     pub batch: usize,
     pub dim: usize,
-    /// Number of elements of each parameter.
-    pub parameters: Vec<usize>,
+    /// Shape of each parameter.
+    pub parameters: Vec<(usize, usize)>,
     /// Width of each injected input.
     pub inputs: Vec<usize>,
 }
 
-/// What a job leaves behind, on one block or, put together, on the batch.
-pub(crate) struct Part<E, R> {
+/// What a job leaves behind on the batch.
+pub(crate) struct Whole<E, R> {
     pub states: Vec<Vec<E>>,
     pub gradients: KernelGradients<E>,
     pub results: Vec<R>,
@@ -39,90 +69,61 @@ impl Split {
     pub fn run<E: Scalar, R: Send>(
         &self,
         kernel: &dyn Kernel<E>,
-        given: &[Vec<E>],
+        mut states: Vec<Vec<E>>,
         job: &Job<'_, R>,
-    ) -> Result<Part<E, R>> {
-        let blocks = self.batch.div_ceil(BLOCK_ROWS);
-        let rows = |block| rows(block, self.batch);
-        if blocks == 1 {
-            // A thread pool would only cost time.
-            return self.run_block(kernel, given, job, rows(0));
+    ) -> Result<Whole<E, R>> {
+        let blocks = count(self.batch, self.dim);
+        let mut parts: Vec<Vec<&mut [E]>> = (0..blocks).map(|_| Vec::new()).collect();
+        for state in &mut states {
+            let size = rows(0, self.batch, self.dim).len() * self.dim;
+            let own = parts.iter_mut().zip(state.chunks_mut(size));
+            own.for_each(|(parts, part)| parts.push(part));
         }
-        let parts = (0..blocks)
-            .into_par_iter()
-            .map(|block| self.run_block(kernel, given, job, rows(block)))
-            .collect::<Result<Vec<_>>>()?;
+        let run = |(block, parts)| self.run_block(kernel, block, parts, job);
+        let outcomes = match blocks {
+            // A thread pool would only cost time.
+            1 => parts.into_iter().enumerate().map(run).collect(),
+            _ => (parts.into_par_iter().enumerate().map(run)).collect::<Result<Vec<_>>>(),
+        }?;
+        let parameters = self.parameters.iter().copied();
+        let mut whole = KernelGradients::zeros(parameters, self.inputs.iter().copied(), 0);
+        let mut results = Vec::with_capacity(blocks);
         // Parts are added in order: the sum must not depend on which thread was faster.
-        let mut parts = parts.into_iter();
-        let first = parts.next().unwrap_or_else(Part::empty);
-        Ok(parts.fold(first, Part::append))
+        for (result, part) in outcomes {
+            let sums = whole.parameters.iter_mut().zip(part.parameters);
+            sums.for_each(|(sum, part)| sum.append(part));
+            let all = whole.inputs.iter_mut().zip(part.inputs);
+            all.for_each(|(all, part)| all.extend(part));
+            results.push(result);
+        }
+        Ok(Whole {
+            states,
+            gradients: whole,
+            results,
+        })
     }
 
     fn run_block<E: Scalar, R>(
         &self,
         kernel: &dyn Kernel<E>,
-        given: &[Vec<E>],
+        block: usize,
+        parts: Vec<&mut [E]>,
         job: &Job<'_, R>,
-        rows: Range<usize>,
-    ) -> Result<Part<E, R>> {
-        let zeros = |len| vec![E::zero(); len];
-        let gradients = KernelGradients {
-            parameters: self.parameters.iter().map(|&len| zeros(len)).collect(),
-            inputs: self
-                .inputs
-                .iter()
-                .map(|width| zeros(rows.len() * width))
-                .collect(),
-        };
-        let block = kernel.block(rows.clone());
-        let mut space = SliceSpace::new(block, self.dim, rows.clone(), gradients);
-        let mut slots = Vec::with_capacity(given.len());
-        for state in given {
+    ) -> Result<(R, KernelGradients<E>)> {
+        let rows = rows(block, self.batch, self.dim);
+        let (parameters, inputs) = (self.parameters.iter(), self.inputs.iter());
+        let gradients = KernelGradients::zeros(parameters.copied(), inputs.copied(), rows.len());
+        let mut space = SliceSpace::new(kernel.block(rows.clone()), self.dim, rows, gradients);
+        let mut slots = Vec::with_capacity(parts.len());
+        for part in &parts {
             let slot = space.alloc()?;
-            let part = &state[rows.start * self.dim..rows.end * self.dim];
             space.state_mut(slot).copy_from_slice(part);
             slots.push(slot);
         }
         let result = job(&mut space, &slots)?;
-        Ok(Part {
-            states: slots
-                .iter()
-                .map(|&slot| space.state(slot).to_vec())
-                .collect(),
-            gradients: space.into_gradients(),
-            results: vec![result],
-        })
-    }
-}
-
-impl<E: Scalar, R> Part<E, R> {
-    fn empty() -> Self {
-        Self {
-            states: Vec::new(),
-            gradients: KernelGradients::default(),
-            results: Vec::new(),
+        for (slot, part) in slots.into_iter().zip(parts) {
+            part.copy_from_slice(space.state(slot));
         }
-    }
-
-    /// Puts the next block behind this one: rows are appended, gradients of parameters are added.
-    fn append(mut self, next: Self) -> Self {
-        for (rows, more) in self.states.iter_mut().zip(next.states) {
-            rows.extend(more);
-        }
-        for (rows, more) in self.gradients.inputs.iter_mut().zip(next.gradients.inputs) {
-            rows.extend(more);
-        }
-        for (sum, part) in self
-            .gradients
-            .parameters
-            .iter_mut()
-            .zip(next.gradients.parameters)
-        {
-            sum.iter_mut()
-                .zip(part)
-                .for_each(|(sum, part)| *sum += part);
-        }
-        self.results.extend(next.results);
-        self
+        Ok((result, space.into_gradients()))
     }
 }

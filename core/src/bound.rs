@@ -5,6 +5,7 @@ use dfdx::prelude::*;
 use crate::backend::{from_host, to_host};
 use crate::blocks::Split;
 use crate::kernel::Kernel;
+use crate::simd;
 use crate::space::TensorSpace;
 use crate::{Backend, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
@@ -22,9 +23,19 @@ pub(crate) struct Outcome<E: Scalar, D: Backend<E>, R> {
     /// Final contents of the given states.
     pub states: Vec<Matrix<E, D>>,
     /// What was pulled back: parameters, then inputs.
-    pub gradients: Vec<Option<Matrix<E, D>>>,
+    pub gradients: Vec<Part<E, D>>,
     /// One result per block, in order.
     pub results: Vec<R>,
+}
+
+/// The gradient of one parameter or input, or what is known of it.
+pub(crate) enum Part<E: Scalar, D: Backend<E>> {
+    /// Nothing was pulled back.
+    Zero,
+    /// From a kernel, row-major.
+    Host(Vec<E>),
+    /// From tensors.
+    Device(Matrix<E, D>),
 }
 
 /// A job runs in every state space the batch is split into, on the slots of the given states.
@@ -106,6 +117,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
                 .parameters
                 .into_iter()
                 .chain(gradients.inputs)
+                .map(|part| part.map_or(Part::Zero, Part::Device))
                 .collect(),
             results: vec![result],
         })
@@ -122,28 +134,20 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         let split = Split {
             batch: self.batch,
             dim: self.layer.state_dim(),
-            parameters: parameters
-                .iter()
-                .map(|(rows, columns)| rows * columns)
-                .collect(),
+            parameters: parameters.to_vec(),
             inputs: inputs.iter().map(|(_, columns)| *columns).collect(),
         };
-        let given: Vec<Vec<E>> = given.iter().map(to_host).collect();
-        let whole = split.run(kernel, &given, job)?;
-        let tensor = |values, shape| from_host(&self.device, values, shape);
-        let gradients = whole
-            .gradients
-            .parameters
-            .into_iter()
-            .chain(whole.gradients.inputs);
+        let whole = split.run(kernel, given.iter().map(to_host).collect(), job)?;
+        let state = |values| from_host(&self.device, values, (split.batch, split.dim));
+        let parameters = whole.gradients.parameters.into_iter();
+        let parameters = parameters.map(|gradient| match gradient.is_zero() {
+            true => Part::Zero,
+            false => Part::Host(gradient.into_values()),
+        });
+        let inputs = whole.gradients.inputs.into_iter().map(Part::Host);
         Ok(Outcome {
-            states: (whole.states.into_iter())
-                .map(|state| tensor(state, (split.batch, split.dim)))
-                .collect::<Result<_>>()?,
-            gradients: gradients
-                .zip(shapes)
-                .map(|(values, shape)| tensor(values, shape).map(Some))
-                .collect::<Result<_>>()?,
+            states: whole.states.into_iter().map(state).collect::<Result<_>>()?,
+            gradients: parameters.chain(inputs).collect(),
             results: whole.results,
         })
     }
@@ -158,18 +162,16 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     pub fn accumulate(
         &self,
         gradients: &mut Gradients<E, D>,
-        parts: Vec<Option<Matrix<E, D>>>,
+        parts: Vec<Part<E, D>>,
         factor: f64,
     ) -> Result<()> {
         for (tensor, part) in self.tensors().iter().zip(parts) {
-            if let Some(part) = part {
-                #[allow(clippy::float_cmp)] // exactly 1 is the common case, and saves a copy
-                let part = if factor == 1.0 {
-                    part
-                } else {
-                    part * E::of(factor)
-                };
-                D::accumulate(gradients, tensor, &part)?;
+            match part {
+                Part::Zero => {}
+                Part::Host(part) => {
+                    D::accumulate_host(gradients, tensor, &part, E::of(factor))?;
+                }
+                Part::Device(part) => D::accumulate(gradients, tensor, &(part * E::of(factor)))?,
             }
         }
         Ok(())
@@ -189,7 +191,11 @@ fn require_finite<E: Scalar, D: Backend<E>>(
     what: impl Fn() -> String,
 ) -> Result<()> {
     let columns = tensor.shape().1.max(1);
-    let bad = to_host(tensor).iter().position(|value| !value.is_finite());
+    let values = to_host(tensor);
+    if simd::finite(&values) {
+        return Ok(());
+    }
+    let bad = values.iter().position(|value| !value.is_finite());
     bad.map_or(Ok(()), |index| {
         Err(Error::NonFinite {
             what: what(),

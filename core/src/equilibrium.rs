@@ -227,7 +227,7 @@ fn merge<E: Scalar, D: Backend<E>>(
             match block.get(term) {
                 Some(pair) => values.extend(pair[side].iter().map(|&value| E::of(value))),
                 None => {
-                    let rows = crate::blocks::rows(index, batch).len();
+                    let rows = crate::blocks::rows(index, batch, dim).len();
                     values.resize(values.len() + rows * dim, E::zero());
                 }
             }

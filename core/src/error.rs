@@ -146,6 +146,15 @@ impl Error {
         }
     }
 
+    /// A derivative was asked for before a point to take it at.
+    pub(crate) fn not_linearized() -> Self {
+        Self::Shape {
+            what: "linearization point".to_owned(),
+            expected: "a state; call `linearize` first".to_owned(),
+            got: "none".to_owned(),
+        }
+    }
+
     /// Returns [`Error::Config`] unless `holds`.
     pub fn require(
         holds: bool,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::simd::add_transposed_product;
 use crate::Scalar;
 
 /// The map of one layer with its injected inputs bound, ready for the CPU.
@@ -35,18 +36,114 @@ pub trait KernelBlock<E: Scalar> {
     fn swap_rows(&mut self, a: usize, b: usize);
 }
 
-/// Sums of pulled-back cotangents, laid out like the tensors they belong to.
+/// Sums of pulled-back cotangents.
 #[derive(Debug, Clone, Default)]
 pub struct KernelGradients<E> {
     /// One per parameter, in the order [`Parameters::visit`](crate::Parameters::visit) shows them.
-    pub parameters: Vec<Vec<E>>,
+    pub parameters: Vec<ParameterGradient<E>>,
     /// One per injected input, `[rows of the block, width]`.
     pub inputs: Vec<Vec<E>>,
 }
 
-/// Exchanges rows `a` and `b` of a row-major matrix with rows of `width` numbers.
+impl<E: Scalar> KernelGradients<E> {
+    /// Zero gradients of parameters of the given shapes, and of inputs of the given widths for `rows` rows.
+    pub fn zeros(
+        parameters: impl IntoIterator<Item = (usize, usize)>,
+        inputs: impl IntoIterator<Item = usize>,
+        rows: usize,
+    ) -> Self {
+        Self {
+            parameters: parameters
+                .into_iter()
+                .map(ParameterGradient::zero)
+                .collect(),
+            inputs: (inputs.into_iter())
+                .map(|width| vec![E::zero(); rows * width])
+                .collect(),
+        }
+    }
+
+    /// All gradients laid out like the tensors they belong to: parameters, then inputs.
+    pub fn into_values(self) -> Vec<Vec<E>> {
+        let parameters = self
+            .parameters
+            .into_iter()
+            .map(ParameterGradient::into_values);
+        parameters.chain(self.inputs).collect()
+    }
+}
+
+/// The gradient of one parameter, as it grows.
+///
+/// The gradient of a weight matrix is a product over the rows of the batch. A block only keeps its share of the two
+/// factors: put together, all rows make one large product, where a product per block would write the whole matrix anew
+/// for a few rows.
+#[derive(Debug, Clone, Default)]
+pub struct ParameterGradient<E> {
+    shape: (usize, usize),
+    /// What was added number by number; empty if nothing was.
+    sum: Vec<E>,
+    /// Factors of products yet to be added, `[rows, shape.0]` and `[rows, shape.1]`.
+    left: Vec<E>,
+    right: Vec<E>,
+}
+
+impl<E: Scalar> ParameterGradient<E> {
+    /// Zero, for a parameter of this shape.
+    pub fn zero(shape: (usize, usize)) -> Self {
+        Self {
+            shape,
+            ..Self::default()
+        }
+    }
+
+    /// The gradient as row-major numbers, for vectors and whatever is not a product.
+    pub fn sum(&mut self) -> &mut [E] {
+        if self.sum.is_empty() {
+            self.sum.resize(self.shape.0 * self.shape.1, E::zero());
+        }
+        &mut self.sum
+    }
+
+    /// Adds `leftᵀ right`, with `left` `[rows, shape.0]` and `right` `[rows, shape.1]`, row-major.
+    pub fn add_product(&mut self, left: &[E], right: &[E]) {
+        self.left.extend_from_slice(left);
+        self.right.extend_from_slice(right);
+    }
+
+    /// Adds what another block has found.
+    pub(crate) fn append(&mut self, next: Self) {
+        if !next.sum.is_empty() {
+            let terms = self.sum().iter_mut().zip(next.sum);
+            terms.for_each(|(sum, part)| *sum += part);
+        }
+        self.left.extend(next.left);
+        self.right.extend(next.right);
+    }
+
+    /// Whether nothing was added.
+    pub fn is_zero(&self) -> bool {
+        self.sum.is_empty() && self.left.is_empty()
+    }
+
+    /// The whole gradient, row-major.
+    pub fn into_values(mut self) -> Vec<E> {
+        let (left, right) = (
+            std::mem::take(&mut self.left),
+            std::mem::take(&mut self.right),
+        );
+        let columns = self.shape.1;
+        let sum = self.sum();
+        if !left.is_empty() {
+            add_transposed_product(&left, &right, sum, columns);
+        }
+        self.sum
+    }
+}
+
+/// Exchanges rows `a` and `b` of a row-major matrix with rows of `width` numbers. An empty one has none.
 pub fn swap_rows<E>(matrix: &mut [E], width: usize, a: usize, b: usize) {
-    if a != b {
+    if a != b && !matrix.is_empty() {
         let (low, high) = (a.min(b), a.max(b));
         let (head, tail) = matrix.split_at_mut(high * width);
         head[low * width..][..width].swap_with_slice(&mut tail[..width]);

@@ -24,6 +24,7 @@ pub mod registry;
 pub mod regularizer;
 pub mod report;
 pub mod seed;
+pub mod simd;
 pub mod solve;
 pub mod solver;
 pub mod space;
@@ -34,7 +35,7 @@ pub use backward::{AdjointSpace, BackwardStrategy, Solution};
 pub use build::{Build, BuildAny, Family};
 pub use equilibrium::{Adjoint, Equilibrium, Solved};
 pub use error::{Error, Result};
-pub use kernel::{Kernel, KernelBlock, KernelGradients};
+pub use kernel::{Kernel, KernelBlock, KernelGradients, ParameterGradient};
 pub use layer::{AnyLayer, AnyTape, DynLayer, ImplicitLayer, StepOnly};
 pub use parameters::Parameters;
 pub use regularizer::Regularizer;
@@ -53,8 +54,8 @@ pub mod prelude {
         combine_all, delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace,
         AnyTape, Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
         FixedPointSolver, ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
-        Matrix, OnUnconverged, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution,
-        StateSpace, Status, Stop, Tolerance,
+        Matrix, OnUnconverged, ParameterGradient, Parameters, Regularizer, Report, Result, Scalar,
+        Slot, Solution, StateSpace, Status, Stop, Tolerance,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

@@ -84,16 +84,12 @@ fn run(
     swaps: &mut Vec<(usize, usize)>,
 ) -> Result<LowRank> {
     let mut iteration = solver.start(space, books.stop.tolerance)?;
-    let (mut point, fz, residual) = (space.alloc()?, space.alloc()?, space.alloc()?);
+    let [mut point, mut fz, mut residual] = [space.alloc()?, space.alloc()?, space.alloc()?];
     let mut next = space.alloc()?;
     space.combine(point, &[(Coef::Same(1.0), z)])?;
     loop {
         space.apply(point, fz)?;
-        space.combine(
-            residual,
-            &[(Coef::Same(1.0), fz), (Coef::Same(-1.0), point)],
-        )?;
-        books.record(space, residual, fz, next)?;
+        books.record(space, (point, fz), residual, next)?;
         space.copy_rows(point, z, &books.improved)?;
 
         let first_swap = swaps.len();
@@ -105,14 +101,15 @@ fn run(
         if active == 0 {
             break;
         }
-        let at = Evaluation {
+        let mut at = Evaluation {
             z: point,
             fz,
             residual,
             residual_norms: &books.residuals[..active],
             value_norms: &books.norms[..active],
         };
-        iteration.advance(space, at, next)?;
+        iteration.advance(space, &mut at, next)?;
+        (fz, residual) = (at.fz, at.residual);
         std::mem::swap(&mut point, &mut next);
     }
     for slot in [point, fz, residual, next] {

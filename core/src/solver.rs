@@ -53,9 +53,14 @@ pub struct Evaluation<'a> {
 
 /// The running state of one solve.
 pub trait Iteration {
-    /// Writes the next point to evaluate into `next`.
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation<'_>, next: Slot)
-        -> Result<()>;
+    /// Writes the next point to evaluate into `next`. It may keep the slots of `f(z)` and the residual, if it leaves others
+    /// in their place: what those hold is overwritten.
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation<'_>,
+        next: Slot,
+    ) -> Result<()>;
 
     /// Follows [`StateSpace::permute`] in whatever is kept per sample on the host. Default: nothing is kept.
     fn permute(&mut self, _swaps: &[(usize, usize)], _batch: usize) {}

@@ -66,6 +66,21 @@ pub trait StateSpace {
     /// `out[s · bs.len() + k] = ⟨a_s, bs[k]_s⟩`, per sample, accumulated in f64.
     fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()>;
 
+    /// `out = a − b`, with ‖out_s‖² in `squares` and ‖a_s‖² in `lengths`, per sample, accumulated in f64. Default: from
+    /// [`combine`](Self::combine) and [`dots`](Self::dots).
+    fn difference(
+        &mut self,
+        a: Slot,
+        b: Slot,
+        out: Slot,
+        squares: &mut [f64],
+        lengths: &mut [f64],
+    ) -> Result<()> {
+        self.combine(out, &[(Coef::Same(1.0), a), (Coef::Same(-1.0), b)])?;
+        self.dots(out, &[out], squares)?;
+        self.dots(a, &[a], lengths)
+    }
+
     /// `out_s = Σ_k c_{k,s} v_{k,s}` in one pass; `out` may be among the terms.
     fn combine(&mut self, out: Slot, terms: &[(Coef<'_>, Slot)]) -> Result<()>;
 

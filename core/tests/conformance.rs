@@ -30,12 +30,12 @@ macro_rules! solver {
             fn advance(
                 &mut self,
                 space: &mut dyn StateSpace,
-                at: Evaluation,
+                at: &mut Evaluation,
                 next: Slot,
             ) -> Result<()> {
                 let advance: fn(&mut Self, &mut dyn StateSpace, Evaluation, Slot) -> Result<()> =
                     $advance;
-                advance(self, space, at, next)
+                advance(self, space, *at, next)
             }
         }
     };

@@ -247,7 +247,12 @@ impl FixedPointSolver for Plain {
 }
 
 impl Iteration for Plain {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         space.combine(next, &[(Coef::Same(1.0), at.fz)])
     }
 }

@@ -20,7 +20,12 @@ impl FixedPointSolver for Plain {
 }
 
 impl Iteration for Plain {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         space.combine(next, &[(Coef::Same(1.0), at.fz)])
     }
 }
@@ -41,7 +46,12 @@ impl FixedPointSolver for Damped {
 }
 
 impl Iteration for Damped {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         let terms = [
             (Coef::Same(1.0), at.z),
             (Coef::Same(self.factor), at.residual),

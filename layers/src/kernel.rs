@@ -4,43 +4,55 @@
 
 mod affine;
 mod group_norm;
-mod matmul;
 
-pub use affine::Affine;
-pub use group_norm::{GroupNorm, Normalized};
-pub use matmul::{matmul, matmul_add, matmul_transposed_add};
+pub use affine::{Affine, AffineCache};
+pub use group_norm::{GroupNorm, Normalized, Rectify};
 
-use equilibria_core::Scalar;
+pub use equilibria_core::simd::add_scaled;
+use equilibria_core::{vectorized, Scalar};
 
-/// `x ← max(x, 0)`; NaN stays NaN.
-pub fn relu<E: Scalar>(x: &mut [E]) {
-    for x in x {
-        if *x < E::zero() {
-            *x = E::zero();
+vectorized! {
+    /// `x ← max(x, 0)`; NaN stays NaN.
+    pub fn relu<'a, E>(x: &'a mut [E]) {
+        for x in x {
+            *x = rectified(*x);
         }
     }
-}
 
-/// `u ← u` where the ReLU's result is above 0, else 0: the backward pass of [`relu`]. The derivative is
-/// diagonal, so tangents go the same way.
-pub fn relu_backward<E: Scalar>(result: &[E], u: &mut [E]) {
-    for (u, &result) in u.iter_mut().zip(result) {
-        if result <= E::zero() {
-            *u = E::zero();
+    /// `u ← u` where the ReLU's result is above 0, else 0: the backward pass of [`relu`]. The derivative is diagonal, so
+    /// tangents go the same way.
+    pub fn relu_backward<'a, E>(result: &'a [E], u: &'a mut [E]) {
+        for (u, &result) in u.iter_mut().zip(result) {
+            *u = if result <= E::zero() { E::zero() } else { *u };
+        }
+    }
+
+    /// Adds every row of a `[rows, sum.len()]` matrix to `sum`.
+    pub fn add_rows<'a, E>(sum: &'a mut [E], rows: &'a [E]) {
+        for row in rows.chunks_exact(sum.len()) {
+            sum.iter_mut().zip(row).for_each(|(sum, &row)| *sum += row);
+        }
+    }
+
+    /// Adds `row` to every row of a `[rows, row.len()]` matrix.
+    pub fn add_to_rows<'a, E>(rows: &'a mut [E], row: &'a [E]) {
+        for sum in rows.chunks_exact_mut(row.len()) {
+            sum.iter_mut().zip(row).for_each(|(sum, &row)| *sum += row);
         }
     }
 }
 
 /// `sum ← sum + part`.
 pub fn add<E: Scalar>(sum: &mut [E], part: &[E]) {
-    for (sum, &part) in sum.iter_mut().zip(part) {
-        *sum += part;
-    }
+    add_scaled(sum, E::one(), part);
 }
 
-/// Adds every row of a `[rows, sum.len()]` matrix to `sum`.
-pub fn add_rows<E: Scalar>(sum: &mut [E], rows: &[E]) {
-    for row in rows.chunks_exact(sum.len()) {
-        add(sum, row);
+/// `max(x, 0)`; NaN stays NaN.
+#[inline(always)]
+fn rectified<E: Scalar>(x: E) -> E {
+    if x < E::zero() {
+        E::zero()
+    } else {
+        x
     }
 }

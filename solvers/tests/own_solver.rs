@@ -36,7 +36,12 @@ struct Fade {
 }
 
 impl Iteration for Fade {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         let factor = 1.0 / (1.0 + self.step / self.period);
         self.step += 1.0;
         let terms = [(Coef::Same(1.0), at.z), (Coef::Same(factor), at.residual)];

@@ -13,7 +13,7 @@ impl<L> Equilibrium<L> {
     /// experiments with solvers, where neither gradients nor changed states are wanted.
     ///
     /// Returns one result per block of rows, in the order of the batch: a single one for a layer without a kernel, else one
-    /// per 32 rows. Blocks run at the same time. What the job pulls back or writes is dropped.
+    /// per block of a size that suits the processor. Blocks run at the same time. What the job pulls back or writes is dropped.
     ///
     /// # Shapes
     /// `states[i]`: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.

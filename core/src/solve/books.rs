@@ -4,7 +4,7 @@ use super::counted::Counted;
 use super::norm::norms;
 use super::Stop;
 use crate::report::{Report, SampleReport, Status, TracePoint};
-use crate::{Result, Slot};
+use crate::{Result, Slot, StateSpace};
 
 /// The smallest residual of a sample must shrink below this factor within `patience` steps.
 const PROGRESS: f64 = 0.99;
@@ -86,18 +86,20 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// Measures the residuals of this evaluation: which samples improved, which are done and why.
+    /// Writes the residuals of an evaluation and measures them: which samples improved, which are done and why.
     /// `scratch` is overwritten.
     pub fn record(
         &mut self,
         space: &mut Counted<'_>,
+        (point, fz): (Slot, Slot),
         residual: Slot,
-        fz: Slot,
         scratch: Slot,
     ) -> Result<()> {
         let active = self.active;
-        norms(space, residual, scratch, &mut self.residuals[..active])?;
-        norms(space, fz, scratch, &mut self.norms[..active])?;
+        let (residuals, lengths) = (&mut self.residuals[..active], &mut self.norms[..active]);
+        space.difference(fz, point, residual, residuals, lengths)?;
+        norms(space, residual, scratch, residuals)?;
+        norms(space, fz, scratch, lengths)?;
         self.improved.clear();
         for (row, account) in self.rows[..active].iter_mut().enumerate() {
             let (residual, norm) = (self.residuals[row], self.norms[row]);

@@ -29,6 +29,7 @@ impl StateSpace for Counted<'_> {
         alloc,
         release,
         dots,
+        difference,
         combine,
         copy_rows,
         fill_normal,

@@ -8,14 +8,13 @@ const SAFE: f64 = 1e-280;
 /// What a vector is scaled by when its square is not safe: a power of two, so that no digit changes.
 const SCALE: f64 = f64::from_bits((1023 + 500) << 52);
 
-/// `norms_s = ‖v_s‖₂` of every active sample. `scratch` is overwritten.
+/// Turns the squared norms of the active samples of `v` into norms. `scratch` is overwritten.
 pub(super) fn norms(
     space: &mut dyn StateSpace,
     v: Slot,
     scratch: Slot,
     norms: &mut [f64],
 ) -> Result<()> {
-    space.dots(v, &[v], norms)?;
     let safe = |square: f64| (SAFE..1.0 / SAFE).contains(&square);
     // Nearly always; a second look costs two passes over the vectors.
     let all_safe = norms.iter().all(|&square| safe(square));

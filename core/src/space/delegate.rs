@@ -39,6 +39,18 @@ macro_rules! delegate_to_inner {
             self.inner.dots(a, bs, out)
         }
     };
+    (@ difference) => {
+        fn difference(
+            &mut self,
+            a: Slot,
+            b: Slot,
+            out: Slot,
+            squares: &mut [f64],
+            lengths: &mut [f64],
+        ) -> Result<()> {
+            self.inner.difference(a, b, out, squares, lengths)
+        }
+    };
     (@ combine) => {
         fn combine(&mut self, out: Slot, terms: &[(Coef<'_>, Slot)]) -> Result<()> {
             self.inner.combine(out, terms)

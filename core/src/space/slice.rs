@@ -4,9 +4,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 
-use crate::backend::dot;
 use crate::kernel::{swap_rows, KernelBlock, KernelGradients};
-use crate::{Coef, DifferentiableSpace, Result, Scalar, Slot, StateSpace};
+use crate::{simd, vectorized};
+use crate::{Coef, DifferentiableSpace, Error, Result, Scalar, Slot, StateSpace};
 
 /// A block of rows of the batch, driven by a [`KernelBlock`].
 pub struct SliceSpace<'k, E: Scalar> {
@@ -19,6 +19,7 @@ pub struct SliceSpace<'k, E: Scalar> {
     free: Vec<Slot>,
     scratch: Vec<E>,
     gradients: KernelGradients<E>,
+    linearized: bool,
 }
 
 impl<'k, E: Scalar> SliceSpace<'k, E> {
@@ -38,6 +39,7 @@ impl<'k, E: Scalar> SliceSpace<'k, E> {
             slots: Vec::new(),
             free: Vec::new(),
             gradients,
+            linearized: false,
         }
     }
 
@@ -56,19 +58,34 @@ impl<'k, E: Scalar> SliceSpace<'k, E> {
         self.gradients
     }
 
+    fn require_linearization(&self) -> Result<()> {
+        match self.linearized {
+            true => Ok(()),
+            false => Err(Error::not_linearized()),
+        }
+    }
+
     fn len(&self) -> usize {
         self.batch * self.dim
     }
 
-    /// Lets `write` fill the active part of a slot while it reads the others. A slot that is both read and written
-    /// is read as it was before.
-    fn fill(&mut self, slot: Slot, write: impl FnOnce(&mut Self, &mut [E])) {
+    /// Lets `write` fill the active part of a slot while it reads the others, among which it is empty.
+    fn fill<R>(&mut self, slot: Slot, write: impl FnOnce(&mut Self, &mut [E]) -> R) -> R {
+        let mut out = std::mem::take(&mut self.slots[slot.0]);
+        let len = self.len();
+        let result = write(self, &mut out[..len]);
+        self.slots[slot.0] = out;
+        result
+    }
+
+    /// [`fill`](Self::fill) where the slot itself is read as well, as it was before.
+    fn refill<R>(&mut self, slot: Slot, write: impl FnOnce(&mut Self, &mut [E]) -> R) -> R {
         let mut out = std::mem::take(&mut self.scratch);
         let len = self.len();
-        write(self, &mut out[..len]);
-        std::mem::swap(&mut self.slots[slot.0], &mut out);
-        self.slots[slot.0][len..].copy_from_slice(&out[len..]);
+        let result = write(self, &mut out[..len]);
+        self.slots[slot.0][..len].copy_from_slice(&out[..len]);
         self.scratch = out;
+        result
     }
 }
 
@@ -100,37 +117,55 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
     }
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        let len = self.len();
-        let mut target = std::mem::take(&mut self.slots[out.0]);
-        self.kernel
-            .apply(&self.slots[z.0][..len], &mut target[..len]);
-        self.slots[out.0] = target;
+        self.fill(out, |space, out| {
+            space.kernel.apply(&space.slots[z.0][..out.len()], out);
+        });
         Ok(())
     }
 
     fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()> {
-        for row in 0..self.batch {
-            let range = row * self.dim..(row + 1) * self.dim;
-            let a = &self.slots[a.0][range.clone()];
-            for (k, b) in bs.iter().enumerate() {
-                out[row * bs.len() + k] = dot(a, &self.slots[b.0][range.clone()]);
-            }
+        let a = &self.slots[a.0][..self.len()];
+        dots(a, &self.slots, bs, self.dim, out);
+        Ok(())
+    }
+
+    fn difference(
+        &mut self,
+        a: Slot,
+        b: Slot,
+        out: Slot,
+        squares: &mut [f64],
+        lengths: &mut [f64],
+    ) -> Result<()> {
+        let write = |space: &mut Self, out: &mut [E]| {
+            let [a, b] = [a, b].map(|slot| &space.slots[slot.0][..]);
+            difference(a, b, out, space.dim, squares, lengths);
+        };
+        match [a, b].contains(&out) {
+            true => self.refill(out, write),
+            false => self.fill(out, write),
         }
         Ok(())
     }
 
     fn combine(&mut self, out: Slot, terms: &[(Coef<'_>, Slot)]) -> Result<()> {
-        self.fill(out, |space, out| {
-            for (row, out) in out.chunks_exact_mut(space.dim).enumerate() {
-                combine_row(
-                    out,
-                    terms.iter().map(|(coef, slot)| {
-                        let row_of_term = &space.slots[slot.0][row * space.dim..][..space.dim];
-                        (E::of(coef.of(row)), row_of_term)
-                    }),
-                );
+        let read = |terms: &[(Coef<'_>, Slot)]| terms.iter().any(|&(_, slot)| slot == out);
+        match terms {
+            [(Coef::Same(1.0), first), others @ ..] if *first == out && !read(others) => {
+                self.fill(out, |space, sum| {
+                    add_combination(&space.slots, others, space.dim, sum);
+                });
             }
-        });
+            _ => {
+                let write = |space: &mut Self, out: &mut [E]| {
+                    combine(&space.slots, terms, space.dim, out);
+                };
+                match read(terms) {
+                    true => self.refill(out, write),
+                    false => self.fill(out, write),
+                }
+            }
+        }
         Ok(())
     }
 
@@ -178,12 +213,14 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
 
     fn linearize(&mut self, z: Slot) -> Result<()> {
         let len = self.len();
+        self.linearized = true;
         self.kernel
             .linearize(&self.slots[z.0][..len], &mut self.scratch[..len]);
         Ok(())
     }
 
     fn jvp(&mut self, v: Slot, out: Slot) -> Result<bool> {
+        self.require_linearization()?;
         let mut product = std::mem::take(&mut self.scratch);
         let len = self.len();
         let exact = self
@@ -199,14 +236,20 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
 
 impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
-        self.fill(out, |space, out| {
-            let len = out.len();
-            space.kernel.pull_back(&space.slots[u.0][..len], out, None);
-        });
+        self.require_linearization()?;
+        let write = |space: &mut Self, out: &mut [E]| {
+            let u = &space.slots[u.0][..out.len()];
+            space.kernel.pull_back(u, out, None);
+        };
+        match u == out {
+            true => self.refill(out, write),
+            false => self.fill(out, write),
+        }
         Ok(())
     }
 
     fn pull_back(&mut self, u: Slot) -> Result<()> {
+        self.require_linearization()?;
         let len = self.len();
         self.kernel.pull_back(
             &self.slots[u.0][..len],
@@ -217,12 +260,68 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
     }
 }
 
-/// `out = Σ_k c_k v_k` for one row, which stays in the first-level cache meanwhile.
-fn combine_row<'a, E: Scalar>(out: &mut [E], terms: impl Iterator<Item = (E, &'a [E])>) {
-    out.fill(E::zero());
-    for (coef, term) in terms {
-        for (out, &value) in out.iter_mut().zip(term) {
-            *out += coef * value;
+/// The coefficients of one row with that row of each vector.
+#[inline(always)]
+fn row_terms<'a, E: Scalar>(
+    slots: &'a [Vec<E>],
+    terms: &'a [(Coef<'a>, Slot)],
+    dim: usize,
+    row: usize,
+) -> impl Iterator<Item = (E, &'a [E])> {
+    terms.iter().map(move |(coef, slot)| {
+        let vector = &slots[slot.0][row * dim..][..dim];
+        (E::of(coef.of(row)), vector)
+    })
+}
+
+vectorized! {
+    /// See [`StateSpace::dots`].
+    fn dots<'a, E>(a: &'a [E], slots: &'a [Vec<E>], bs: &'a [Slot], dim: usize, out: &'a mut [f64]) {
+        let rows = a.chunks_exact(dim).zip(out.chunks_exact_mut(bs.len()));
+        for (row, (a, out)) in rows.enumerate() {
+            for (b, out) in bs.iter().zip(out) {
+                *out = simd::dot(a, &slots[b.0][row * dim..][..dim]);
+            }
+        }
+    }
+
+    /// See [`StateSpace::difference`].
+    fn difference<'a, E>(
+        a: &'a [E],
+        b: &'a [E],
+        out: &'a mut [E],
+        dim: usize,
+        squares: &'a mut [f64],
+        lengths: &'a mut [f64],
+    ) {
+        let rows = a.chunks_exact(dim).zip(b.chunks_exact(dim)).zip(out.chunks_exact_mut(dim));
+        for (((a, b), out), (square, length)) in rows.zip(squares.iter_mut().zip(lengths)) {
+            simd::difference(a, b, out);
+            (*square, *length) = (simd::dot(out, out), simd::dot(a, a));
+        }
+    }
+
+    /// See [`StateSpace::combine`].
+    fn combine<'a, E>(
+        slots: &'a [Vec<E>],
+        terms: &'a [(Coef<'a>, Slot)],
+        dim: usize,
+        out: &'a mut [E],
+    ) {
+        for (row, out) in out.chunks_exact_mut(dim).enumerate() {
+            simd::combine(out, row_terms(slots, terms, dim, row));
+        }
+    }
+
+    /// `sum = sum + Σ_k c_k v_k`.
+    fn add_combination<'a, E>(
+        slots: &'a [Vec<E>],
+        terms: &'a [(Coef<'a>, Slot)],
+        dim: usize,
+        sum: &'a mut [E],
+    ) {
+        for (row, sum) in sum.chunks_exact_mut(dim).enumerate() {
+            simd::add_combination(sum, row_terms(slots, terms, dim, row));
         }
     }
 }

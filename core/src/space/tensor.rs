@@ -125,11 +125,7 @@ impl<'l, E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> TensorSpace<'l, E, D,
     #[allow(clippy::type_complexity)]
     fn backward(&self, u: Slot) -> Result<(Gradients<E, D>, Matrix<E, D>, Vec<Matrix<E, D>>)> {
         let point = self.point.as_ref().map(|rows| rows.active.clone());
-        let point = point.ok_or(Error::Shape {
-            what: "linearization point".to_owned(),
-            expected: "a state; call `linearize` first".to_owned(),
-            got: "none".to_owned(),
-        })?;
+        let point = point.ok_or_else(Error::not_linearized)?;
         let inputs = self.active_inputs();
         let fz = self.layer.step(point.leaky_trace(), &inputs)?;
         let gradients = (fz * self.state(u)?).sum::<Rank0, _>().backward();

@@ -159,7 +159,7 @@ impl<E: Scalar> KernelBlock<E> for AffineBlock<'_, E> {
         let Some(gradients) = gradients else { return };
         if let [a] = &mut gradients.parameters[..] {
             for (z, u) in self.z.chunks_exact(dim).zip(u.chunks_exact(dim)) {
-                for (&z, a) in z.iter().zip(a.chunks_exact_mut(dim)) {
+                for (&z, a) in z.iter().zip(a.sum().chunks_exact_mut(dim)) {
                     a.iter_mut().zip(u).for_each(|(a, &u)| *a += z * u);
                 }
             }

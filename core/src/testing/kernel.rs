@@ -49,38 +49,30 @@ fn compare<L: ImplicitLayer<f64, Cpu>>(
         .iter()
         .map(|x| part(x, &rows))
         .collect::<Result<Vec<_>>>()?;
-    let zeros = |tensor: &Matrix<f64, Cpu>| vec![0.0; tensor.shape().0 * tensor.shape().1];
-    let parameters: Vec<Vec<f64>> = layer
-        .named()
-        .iter()
-        .map(|(_, tensor)| zeros(tensor))
-        .collect();
-
-    let gradients = KernelGradients {
-        parameters: parameters.clone(),
-        inputs: inputs.iter().map(zeros).collect(),
-    };
+    let named = layer.named();
+    let shapes = named.iter().map(|(_, tensor)| *tensor.shape());
+    let widths = inputs.iter().map(|x| x.shape().1);
+    let gradients = KernelGradients::zeros(shapes, widths, rows.len());
     let block = kernel.block(rows.clone());
     let mut slices = SliceSpace::new(block, layer.state_dim(), rows.clone(), gradients);
     let (mut seen, asymmetry) = observe(&mut slices, &z)?;
     let mut value = vec![0.0; z.len()];
     kernel.block(rows.clone()).linearize(&z, &mut value);
     seen.insert(0, value);
-    let gradients = slices.into_gradients();
-    seen.extend(gradients.parameters.into_iter().chain(gradients.inputs));
+    let gradients = slices.into_gradients().into_values();
+    seen.extend(gradients.iter().cloned());
 
     let device = Cpu::default();
     let mut tensors = TensorSpace::new(layer, device, &inputs, rows.len());
     let (mut expected, _) = observe(&mut tensors, &z)?;
     // The value that `linearize` leaves is the one `apply` leaves, which comes first.
     expected.insert(0, expected[0].clone());
-    let gradients = tensors.into_gradients();
-    let shapes = parameters.into_iter().chain(inputs.iter().map(zeros));
-    let pulled = gradients.parameters.into_iter().chain(gradients.inputs);
+    let pulled = tensors.into_gradients();
+    let pulled = pulled.parameters.into_iter().chain(pulled.inputs);
     expected.extend(
         pulled
-            .zip(shapes)
-            .map(|(tensor, zeros)| tensor.map_or(zeros, |t| to_host(&t))),
+            .zip(&gradients)
+            .map(|(tensor, seen)| tensor.map_or_else(|| vec![0.0; seen.len()], |t| to_host(&t))),
     );
 
     if seen.len() != expected.len() {

@@ -61,7 +61,12 @@ struct Relaxation {
 }
 
 impl Iteration for Relaxation {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         let batch = space.batch();
         let before = match self.before {
             Some(before) => {

@@ -25,24 +25,13 @@ pub fn in_both<R>(
     let mut outcomes = Vec::new();
 
     if let Some(kernel) = layer.kernel(&inputs) {
-        let zeros = |tensor: &equilibria_core::Matrix<f64, Cpu>| {
-            vec![0.0; tensor.shape().0 * tensor.shape().1]
-        };
-        let gradients = KernelGradients {
-            parameters: layer
-                .named()
-                .iter()
-                .map(|(_, tensor)| zeros(tensor))
-                .collect(),
-            inputs: inputs.iter().map(zeros).collect(),
-        };
+        let named = layer.named();
+        let shapes = named.iter().map(|(_, tensor)| *tensor.shape());
+        let gradients = KernelGradients::zeros(shapes, layer.input_dims(), batch);
         let mut space = SliceSpace::new(kernel.block(0..batch), dim, 0..batch, gradients);
         let result = job(&mut space)?;
-        let KernelGradients { parameters, inputs } = space.into_gradients();
-        outcomes.push(Outcome {
-            result,
-            gradients: [parameters, inputs].concat(),
-        });
+        let gradients = space.into_gradients().into_values();
+        outcomes.push(Outcome { result, gradients });
     }
 
     let mut space = TensorSpace::new(&layer, Cpu::default(), &inputs, batch);

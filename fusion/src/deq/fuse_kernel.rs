@@ -1,23 +1,29 @@
 //! `f_fuse` on slices.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use equilibria_core::kernel::swap_rows;
-use equilibria_core::{to_host, Backend, Kernel, KernelBlock, KernelGradients, Matrix, Scalar};
+use equilibria_core::{
+    to_host, vectorized, Backend, Kernel, KernelBlock, KernelGradients, Matrix, Scalar,
+};
 
 use super::FuseBlock;
-use crate::layers::kernel::{add, relu, relu_backward, Affine, GroupNorm, Normalized};
+use crate::layers::kernel::{
+    add, add_scaled, add_to_rows, relu, relu_backward, Affine, GroupNorm, Normalized, Rectify,
+};
 
 /// The weights and injected inputs of a [`FuseBlock`].
 pub(super) struct FuseKernel<E> {
-    alpha: Affine<E>,
-    fuse: Affine<E>,
+    alpha: Arc<Affine<E>>,
+    fuse: Arc<Affine<E>>,
     gn: GroupNorm<E>,
     modalities: E,
     gate: bool,
     /// `Σ_i z_i`, `[batch, dim]`; empty where the caller sets it row by row.
     sum: Vec<E>,
-    x_fuse: Vec<E>,
+    /// `x_fuse + b_fuse`.
+    injected: Vec<E>,
 }
 
 impl<E: Scalar> FuseKernel<E> {
@@ -27,14 +33,17 @@ impl<E: Scalar> FuseKernel<E> {
         sum: Option<&Matrix<E, D>>,
         x_fuse: &Matrix<E, D>,
     ) -> Self {
+        let fuse = layer.fuse.affine();
+        let mut injected = to_host(x_fuse);
+        add_to_rows(&mut injected, fuse.bias());
         Self {
-            alpha: Affine::new(&layer.alpha),
-            fuse: Affine::new(&layer.fuse),
+            alpha: layer.alpha.affine(),
+            fuse,
             gn: GroupNorm::new(&layer.gn),
             modalities: E::of(layer.modalities as f64),
             gate: layer.gate,
             sum: sum.map_or_else(Vec::new, to_host),
-            x_fuse: to_host(x_fuse),
+            injected,
         }
     }
 
@@ -46,16 +55,12 @@ impl<E: Scalar> FuseKernel<E> {
         let mut block = FuseRows {
             kernel: self,
             dim,
-            x_fuse: self.x_fuse[range.clone()].to_vec(),
+            injected: self.injected[range.clone()].to_vec(),
             sum: zeros(),
             constant: zeros(),
-            z: zeros(),
-            argument: zeros(),
-            gate: zeros(),
-            purified: zeros(),
-            rectified: zeros(),
             scratch: zeros(),
-            norm: self.gn.record(rows.len()),
+            sum_bar: Vec::new(),
+            at: Linearization::default(),
         };
         if !self.sum.is_empty() {
             block.set_sum(&self.sum[range]);
@@ -74,25 +79,43 @@ impl<E: Scalar> Kernel<E> for FuseKernel<E> {
 pub(super) struct FuseRows<'k, E> {
     kernel: &'k FuseKernel<E>,
     dim: usize,
-    x_fuse: Vec<E>,
+    injected: Vec<E>,
     sum: Vec<E>,
     /// `θ_α Σ_i z_i + N b_α`, a constant of the solve.
     constant: Vec<E>,
-    /// The linearization point.
-    z: Vec<E>,
-    /// `N z + Σ_i z_i` there, which the gate is affine in.
-    argument: Vec<E>,
-    /// `Σ_i α_i` there.
-    gate: Vec<E>,
-    /// `Σ_i z'_i` there.
-    purified: Vec<E>,
-    /// The ReLU's result there.
-    rectified: Vec<E>,
     scratch: Vec<E>,
+    /// Tangent or cotangent of `Σ_i z_i` where nobody else wants it; empty until then.
+    sum_bar: Vec<E>,
+    at: Linearization<E>,
+}
+
+/// What derivatives need to know of a point; empty until there is one.
+#[derive(Default)]
+struct Linearization<E> {
+    z: Vec<E>,
+    /// `N z + Σ_i z_i`, which the gate is affine in.
+    argument: Vec<E>,
+    /// `Σ_i α_i`.
+    gate: Vec<E>,
+    /// `Σ_i z'_i`.
+    purified: Vec<E>,
+    /// The ReLU's result.
+    rectified: Vec<E>,
     norm: Normalized<E>,
 }
 
 impl<E: Scalar> FuseRows<'_, E> {
+    fn make_room(&mut self) {
+        let (at, len) = (&mut self.at, self.injected.len());
+        if at.z.is_empty() {
+            let rows = [&mut at.z, &mut at.argument, &mut at.gate, &mut at.purified];
+            for rows in rows.into_iter().chain([&mut at.rectified]) {
+                rows.resize(len, E::zero());
+            }
+            at.norm = self.kernel.gn.record(len / self.dim);
+        }
+    }
+
     /// Injects `Σ_i z_i`, `[rows, dim]`.
     pub fn set_sum(&mut self, sum: &[E]) {
         let k = self.kernel;
@@ -108,24 +131,9 @@ impl<E: Scalar> FuseRows<'_, E> {
         }
     }
 
-    /// `gate = N θ_α z + constant` and `purified = gate ⊙ z`; without the gate `purified = Σ_i z_i`.
-    fn purify(&self, z: &[E], gate: &mut [E], purified: &mut [E]) {
-        let k = self.kernel;
-        if !k.gate {
-            purified.copy_from_slice(&self.sum[..z.len()]);
-            return;
-        }
-        k.alpha.product(z, gate);
-        let constants = self.constant.iter().zip(z);
-        for ((gate, purified), (&constant, &z)) in gate.iter_mut().zip(purified).zip(constants) {
-            *gate = k.modalities * *gate + constant;
-            *purified = *gate * z;
-        }
-    }
-
     /// [`KernelBlock::jvp`] along `v` and, at the same time, along the tangent `sum_dot` of `Σ_i z_i`.
     pub fn jvp_sum(&mut self, v: &[E], sum_dot: &[E], out: &mut [E]) {
-        let (k, len) = (self.kernel, v.len());
+        let (k, at, len) = (self.kernel, &self.at, v.len());
         let purified = &mut self.scratch[..len];
         if k.gate {
             let argument = &mut *out;
@@ -133,7 +141,7 @@ impl<E: Scalar> FuseRows<'_, E> {
                 *argument = k.modalities * v + sum;
             }
             k.alpha.product(argument, purified);
-            let points = self.z.iter().zip(&self.gate);
+            let points = at.z.iter().zip(&at.gate);
             for ((purified, &v), (&z, &gate)) in purified.iter_mut().zip(v).zip(points) {
                 *purified = *purified * z + gate * v;
             }
@@ -141,8 +149,8 @@ impl<E: Scalar> FuseRows<'_, E> {
             purified.copy_from_slice(sum_dot);
         }
         k.fuse.product(purified, out);
-        relu_backward(&self.rectified[..len], out);
-        k.gn.tangent(&self.norm, out);
+        relu_backward(&at.rectified[..len], out);
+        k.gn.tangent(&at.norm, out);
     }
 
     /// [`KernelBlock::pull_back`] that also gives the cotangent of `Σ_i z_i`.
@@ -153,18 +161,18 @@ impl<E: Scalar> FuseRows<'_, E> {
         sum_bar: &mut [E],
         mut gradients: Option<&mut KernelGradients<E>>,
     ) {
-        let (k, len) = (self.kernel, u.len());
+        let (k, at, len) = (self.kernel, &self.at, u.len());
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
         let upper = &mut self.scratch[..len];
         upper.copy_from_slice(u);
         if let Some([.., weight, bias]) = &mut parameters {
-            k.gn.parameters_backward(&self.norm, upper, weight, bias);
+            k.gn.parameters_backward(&at.norm, upper, weight, bias);
         }
-        k.gn.backward(&self.norm, upper);
-        relu_backward(&self.rectified[..len], upper);
+        k.gn.backward(&at.norm, upper);
+        relu_backward(&at.rectified[..len], upper);
         if let Some([_, _, weight, bias, ..]) = &mut parameters {
             k.fuse
-                .parameters_backward(&self.purified[..len], upper, weight, bias);
+                .parameters_backward(&at.purified[..len], upper, weight, bias);
         }
         if let Some([.., x_fuse]) = gradients.as_deref_mut().map(|g| &mut g.inputs[..]) {
             add(x_fuse, upper);
@@ -177,22 +185,13 @@ impl<E: Scalar> FuseRows<'_, E> {
         // p = gate ⊙ z: the cotangent of p goes to z directly and, through the gate, to z and to the sum.
         k.fuse.backward(upper, out);
         let gate_bar = upper;
-        for ((gate_bar, out), (&z, &gate)) in gate_bar
-            .iter_mut()
-            .zip(&mut *out)
-            .zip(self.z.iter().zip(&self.gate))
-        {
-            *gate_bar = *out * z;
-            *out *= gate;
-        }
+        open_gate_backward(&at.z, &at.gate, gate_bar, out);
         k.alpha.backward(gate_bar, sum_bar);
-        for (out, &s) in out.iter_mut().zip(&*sum_bar) {
-            *out += k.modalities * s;
-        }
+        add_scaled(out, k.modalities, sum_bar);
         let Some(gradients) = gradients else { return };
         if let [weight, bias, ..] = &mut gradients.parameters[..] {
-            k.alpha
-                .weight_backward(&self.argument[..len], gate_bar, weight);
+            weight.add_product(gate_bar, &at.argument[..len]);
+            let bias = bias.sum();
             for row in gate_bar.chunks_exact(self.dim) {
                 for (bias, &g) in bias.iter_mut().zip(row) {
                     *bias += k.modalities * g;
@@ -202,40 +201,73 @@ impl<E: Scalar> FuseRows<'_, E> {
     }
 }
 
+/// `gate = N θ_α z + constant` and `purified = gate ⊙ z`; without the gate `purified = Σ_i z_i`.
+fn purify<E: Scalar>(
+    k: &FuseKernel<E>,
+    (sum, constant): (&[E], &[E]),
+    z: &[E],
+    gate: &mut [E],
+    purified: &mut [E],
+) {
+    if !k.gate {
+        purified.copy_from_slice(&sum[..z.len()]);
+        return;
+    }
+    k.alpha.product(z, gate);
+    open_gate(k.modalities, constant, z, gate, purified);
+}
+
+vectorized! {
+    /// `gate ← n gate + constant`, `purified = gate ⊙ z`.
+    fn open_gate<'a, E>(n: E, constant: &'a [E], z: &'a [E], gate: &'a mut [E], purified: &'a mut [E]) {
+        let constants = constant.iter().zip(z);
+        for ((gate, purified), (&constant, &z)) in gate.iter_mut().zip(purified).zip(constants) {
+            *gate = n * *gate + constant;
+            *purified = *gate * z;
+        }
+    }
+
+    /// From the cotangent `p̄` of `p = gate ⊙ z`: `gate_bar = p̄ ⊙ z`, and `p̄ ← p̄ ⊙ gate`, which is that of z.
+    fn open_gate_backward<'a, E>(z: &'a [E], gate: &'a [E], gate_bar: &'a mut [E], p_bar: &'a mut [E]) {
+        let points = z.iter().zip(gate);
+        for ((gate_bar, p_bar), (&z, &gate)) in gate_bar.iter_mut().zip(p_bar).zip(points) {
+            *gate_bar = *p_bar * z;
+            *p_bar *= gate;
+        }
+    }
+}
+
 impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
-        let len = z.len();
-        let mut purified = std::mem::take(&mut self.scratch);
-        self.purify(z, out, &mut purified[..len]);
-        self.kernel.fuse.forward(&purified[..len], out);
-        self.scratch = purified;
-        add(out, &self.x_fuse);
-        relu(out);
-        self.kernel.gn.forward(out);
+        let (k, purified) = (self.kernel, &mut self.scratch[..z.len()]);
+        purify(k, (&self.sum, &self.constant), z, out, purified);
+        k.fuse.product(purified, out);
+        k.gn.forward(out, &self.injected, Rectify::Before);
     }
 
     fn linearize(&mut self, z: &[E], out: &mut [E]) {
-        let (k, len) = (self.kernel, z.len());
-        self.z[..len].copy_from_slice(z);
+        self.make_room();
+        let (k, at, len) = (self.kernel, &mut self.at, z.len());
+        at.z[..len].copy_from_slice(z);
         // Kept, since the sum may have changed by the time gradients are pulled back.
-        for ((argument, &z), &sum) in self.argument.iter_mut().zip(z).zip(&self.sum) {
+        for ((argument, &z), &sum) in at.argument.iter_mut().zip(z).zip(&self.sum) {
             *argument = k.modalities * z + sum;
         }
-        let (mut gate, mut purified) = (
-            std::mem::take(&mut self.gate),
-            std::mem::take(&mut self.purified),
-        );
-        self.purify(z, &mut gate[..len], &mut purified[..len]);
-        (self.gate, self.purified) = (gate, purified);
-        k.fuse.forward(&self.purified[..len], out);
-        add(out, &self.x_fuse);
+        let (gate, purified) = (&mut at.gate[..len], &mut at.purified[..len]);
+        purify(k, (&self.sum, &self.constant), z, gate, purified);
+        k.fuse.product(purified, out);
+        add(out, &self.injected);
         relu(out);
-        self.rectified[..len].copy_from_slice(out);
-        k.gn.forward_recorded(out, &mut self.norm);
+        at.rectified[..len].copy_from_slice(out);
+        k.gn.forward_recorded(out, &mut at.norm);
     }
 
     fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
-        self.jvp_sum(v, &vec![E::zero(); v.len()], out);
+        let mut sum_dot = std::mem::take(&mut self.sum_bar);
+        sum_dot.clear();
+        sum_dot.resize(v.len(), E::zero());
+        self.jvp_sum(v, &sum_dot, out);
+        self.sum_bar = sum_dot;
         true
     }
 
@@ -245,26 +277,29 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
         out: &mut [E],
         mut gradients: Option<&mut KernelGradients<E>>,
     ) {
-        let mut sum_bar = vec![E::zero(); u.len()];
+        let mut sum_bar = std::mem::take(&mut self.sum_bar);
+        sum_bar.resize(u.len(), E::zero());
         self.pull_back_sum(u, out, &mut sum_bar, gradients.as_deref_mut());
         if let Some([sum, _]) = gradients.map(|g| &mut g.inputs[..]) {
             add(sum, &sum_bar);
         }
+        self.sum_bar = sum_bar;
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {
+        let at = &mut self.at;
         for rows in [
-            &mut self.x_fuse,
+            &mut self.injected,
             &mut self.sum,
             &mut self.constant,
-            &mut self.z,
-            &mut self.argument,
-            &mut self.gate,
-            &mut self.purified,
-            &mut self.rectified,
+            &mut at.z,
+            &mut at.argument,
+            &mut at.gate,
+            &mut at.purified,
+            &mut at.rectified,
         ] {
             swap_rows(rows, self.dim, a, b);
         }
-        self.norm.swap_rows(&self.kernel.gn, a, b);
+        at.norm.swap_rows(&self.kernel.gn, a, b);
     }
 }

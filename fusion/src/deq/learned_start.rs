@@ -24,10 +24,8 @@ impl<E: Scalar, D: Backend<E>> LearnedStart<E, D> {
     pub fn new(parts: usize, width: usize, weight: f64, init: &mut Initializer<D>) -> Result<Self> {
         let mut maps = Vec::with_capacity(parts);
         for _ in 0..parts {
-            maps.push(Linear {
-                weight: init.constant((width, width), 0.0)?,
-                bias: init.constant((1, width), 0.0)?,
-            });
+            let weight = init.constant((width, width), 0.0)?;
+            maps.push(Linear::new(weight, init.constant((1, width), 0.0)?));
         }
         Ok(Self { maps, weight })
     }

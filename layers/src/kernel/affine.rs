@@ -1,40 +1,31 @@
-//! Affine map with its weights in both orders.
+//! Affine map with its weights packed for products.
 
-use equilibria_core::{to_host, Backend, Scalar};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::matmul::{matmul, matmul_add, matmul_transposed_add};
-use super::{add, add_rows};
-use crate::modules::Linear;
+use equilibria_core::simd::Packed;
+use equilibria_core::{to_host, vectorized, Backend, Matrix, ParameterGradient, Scalar};
 
-/// `y = x Wᵀ + b`. W is transposed once, when the kernel is made: the product is then several times faster.
+use super::{add_rows, add_to_rows};
+
+/// `y = x Wᵀ + b`.
 pub struct Affine<E> {
-    /// W, `[outputs, inputs]`.
-    weight: Vec<E>,
     /// Wᵀ, `[inputs, outputs]`.
-    transposed: Vec<E>,
+    forward: Packed<E>,
+    /// W, packed when the first cotangent comes.
+    backward: OnceLock<Packed<E>>,
     bias: Vec<E>,
 }
 
 impl<E: Scalar> Affine<E> {
-    /// Copies the parameters of a module.
-    pub fn new<D: Backend<E>>(linear: &Linear<E, D>) -> Self {
-        let (inputs, outputs) = (linear.inputs(), linear.outputs());
-        let weight = to_host(&linear.weight);
-        let mut transposed = vec![E::zero(); weight.len()];
-        for (output, row) in weight.chunks_exact(inputs).enumerate() {
-            for (input, &value) in row.iter().enumerate() {
-                transposed[input * outputs + output] = value;
-            }
-        }
+    /// Copies W, `[outputs, inputs]`, and b, `[1, outputs]`.
+    pub fn new<D: Backend<E>>(weight: &Matrix<E, D>, bias: &Matrix<E, D>) -> Self {
+        let (bias, weight) = (to_host(bias), to_host(weight));
+        let inputs = weight.len() / bias.len();
         Self {
-            weight,
-            transposed,
-            bias: to_host(&linear.bias),
+            forward: Packed::transposed(&weight, inputs, bias.len()),
+            backward: OnceLock::new(),
+            bias,
         }
-    }
-
-    fn inputs(&self) -> usize {
-        self.weight.len() / self.bias.len()
     }
 
     /// b, `[outputs]`.
@@ -45,34 +36,144 @@ impl<E: Scalar> Affine<E> {
     /// `y = x Wᵀ + b`, `[rows, inputs]` to `[rows, outputs]`.
     pub fn forward(&self, x: &[E], y: &mut [E]) {
         self.product(x, y);
-        for row in y.chunks_exact_mut(self.bias.len()) {
-            add(row, &self.bias);
-        }
+        add_to_rows(y, &self.bias);
     }
 
-    /// `y = x Wᵀ`, without bias.
+    /// `y = x Wᵀ`, without bias. Rows that are all the same, as where a solve starts, are multiplied once.
     pub fn product(&self, x: &[E], y: &mut [E]) {
-        matmul(x, &self.transposed, y, self.inputs(), self.bias.len());
+        let (inputs, outputs) = (self.forward.inner(), self.forward.columns());
+        if x.len() > inputs && equal_rows(x, inputs) {
+            let (row, others) = y.split_at_mut(outputs);
+            self.forward.multiply(&x[..inputs], row);
+            for other in others.chunks_exact_mut(outputs) {
+                other.copy_from_slice(row);
+            }
+        } else {
+            self.forward.multiply(x, y);
+        }
     }
 
     /// `x̄ = u W`: the cotangent of `x` due to the cotangent `u` of `y`.
     pub fn backward(&self, u: &[E], x_bar: &mut [E]) {
-        matmul(u, &self.weight, x_bar, self.bias.len(), self.inputs());
+        self.weight().multiply(u, x_bar);
     }
 
     /// `x̄ = x̄ + u W`.
     pub fn backward_add(&self, u: &[E], x_bar: &mut [E]) {
-        matmul_add(u, &self.weight, x_bar, self.bias.len(), self.inputs());
+        self.weight().multiply_add(u, x_bar);
+    }
+
+    fn weight(&self) -> &Packed<E> {
+        self.backward.get_or_init(|| self.forward.transpose())
     }
 
     /// Adds the gradients of weight, `uᵀ x`, and bias, the sum of the rows of `u`.
-    pub fn parameters_backward(&self, x: &[E], u: &[E], weight: &mut [E], bias: &mut [E]) {
-        self.weight_backward(x, u, weight);
-        add_rows(bias, u);
+    pub fn parameters_backward(
+        &self,
+        x: &[E],
+        u: &[E],
+        weight: &mut ParameterGradient<E>,
+        bias: &mut ParameterGradient<E>,
+    ) {
+        weight.add_product(u, x);
+        add_rows(bias.sum(), u);
+    }
+}
+
+vectorized! {
+    /// Whether all rows of `width` numbers are the same.
+    fn equal_rows<'a, E>(x: &'a [E], width: usize) -> bool {
+        let equal = |a: &[E], b: &[E]| a.iter().zip(b).fold(true, |equal, (a, b)| equal & (a == b));
+        let (first, others) = x.split_at(width);
+        others.chunks_exact(width).all(|row| equal(row, first))
+    }
+}
+
+/// Keeps the [`Affine`] of a weight and a bias until one of them changes. Clones share it.
+pub struct AffineCache<E: Scalar, D: Backend<E>>(Arc<Mutex<Option<Packing<E, D>>>>);
+
+/// An affine map with the tensors it was made from: as long as these are kept, what is in their storage cannot change.
+struct Packing<E: Scalar, D: Backend<E>> {
+    weight: Matrix<E, D>,
+    bias: Matrix<E, D>,
+    affine: Arc<Affine<E>>,
+}
+
+impl<E: Scalar, D: Backend<E>> AffineCache<E, D> {
+    /// The affine map of `weight`, `[outputs, inputs]`, and `bias`, `[1, outputs]`.
+    pub fn get(&self, weight: &Matrix<E, D>, bias: &Matrix<E, D>) -> Arc<Affine<E>> {
+        // A thread that panicked has left either nothing or a whole entry.
+        let mut entry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*entry {
+            Some(packing)
+                if D::same_storage(&packing.weight, weight)
+                    && D::same_storage(&packing.bias, bias) =>
+            {
+                packing.affine.clone()
+            }
+            _ => {
+                let affine = Arc::new(Affine::new(weight, bias));
+                *entry = Some(Packing {
+                    weight: weight.clone(),
+                    bias: bias.clone(),
+                    affine: affine.clone(),
+                });
+                affine
+            }
+        }
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> Default for AffineCache<E, D> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> Clone for AffineCache<E, D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::*;
+    use equilibria_core::from_host;
+
+    use super::*;
+
+    fn row(values: [f64; 2]) -> Matrix<f64, Cpu> {
+        from_host(&Cpu::default(), values.to_vec(), (1, 2)).expect("two numbers")
     }
 
-    /// Adds the gradient of the weight, `uᵀ x`.
-    pub fn weight_backward(&self, x: &[E], u: &[E], weight: &mut [E]) {
-        matmul_transposed_add(u, x, weight, self.bias.len(), self.inputs());
+    #[test]
+    fn weights_are_packed_once_until_they_change() {
+        let (mut weight, bias) = (row([1.0, 2.0]).reshape_like(&(2, 1)), row([3.0, 4.0]));
+        let cache = AffineCache::default();
+        let first = cache.get(&weight, &bias);
+        assert!(Arc::ptr_eq(&first, &cache.clone().get(&weight, &bias)));
+        weight.copy_from(&[5.0, 6.0]);
+        let mut y = [0.0; 2];
+        cache.get(&weight, &bias).forward(&[1.0], &mut y);
+        approx::assert_relative_eq!(y[..], [8.0, 10.0]);
+        let other = row([0.0, 0.0]);
+        cache.get(&weight, &other).forward(&[1.0], &mut y);
+        approx::assert_relative_eq!(y[..], [5.0, 6.0]);
+    }
+
+    /// [1 2; 3 4] and b = (5, 6): equal rows take the short way and give what each gives alone.
+    #[test]
+    fn equal_rows_give_what_one_row_gives() {
+        let device = Cpu::default();
+        let weight = from_host(&device, vec![1.0, 2.0, 3.0, 4.0], (2, 2)).expect("four numbers");
+        let affine = Affine::new(&weight, &row([5.0, 6.0]));
+        let mut y = [0.0; 6];
+        affine.forward(&[1.0, -1.0, 1.0, -1.0, 1.0, -1.0], &mut y);
+        approx::assert_relative_eq!(y[..], [4.0, 5.0, 4.0, 5.0, 4.0, 5.0]);
+        affine.forward(&[1.0, -1.0, 0.0, 0.0, 1.0, -1.0], &mut y);
+        approx::assert_relative_eq!(y[..], [4.0, 5.0, 5.0, 6.0, 4.0, 5.0]);
+        affine.backward(&[1.0, 0.0, 0.0, 1.0, 1.0, 1.0], &mut y);
+        approx::assert_relative_eq!(y[..], [1.0, 2.0, 3.0, 4.0, 4.0, 6.0]);
     }
 }

@@ -1,8 +1,10 @@
 //! Group normalization on slices.
 
 use equilibria_core::kernel::swap_rows;
-use equilibria_core::{to_host, Backend, Scalar};
+use equilibria_core::simd::{sum, sum_products};
+use equilibria_core::{to_host, vectorized, Backend, ParameterGradient, Scalar};
 
+use super::rectified;
 use crate::modules;
 
 /// `y = w ⊙ (x − μ) / √(σ² + ε) + b` per group; see [`modules::GroupNorm`].
@@ -13,7 +15,8 @@ pub struct GroupNorm<E> {
     epsilon: E,
 }
 
-/// What derivatives need to know of the forward pass.
+/// What derivatives need to know of the forward pass; empty by default.
+#[derive(Default)]
 pub struct Normalized<E> {
     /// `(x − μ) / √(σ² + ε)`, `[rows, width]`.
     values: Vec<E>,
@@ -48,82 +51,75 @@ impl<E: Scalar> GroupNorm<E> {
         }
     }
 
-    /// Normalizes `x`, `[rows, width]`, in place.
-    pub fn forward(&self, x: &mut [E]) {
-        for row in x.chunks_exact_mut(self.weight.len()) {
-            let affine = self
-                .weight
-                .chunks_exact(self.size())
-                .zip(self.bias.chunks_exact(self.size()));
-            for (x, (weight, bias)) in row.chunks_exact_mut(self.size()).zip(affine) {
-                let (mean, scale) = self.statistics(x);
-                for ((x, &w), &b) in x.iter_mut().zip(weight).zip(bias) {
-                    *x = (*x - mean) * scale * w + b;
-                }
+    /// Normalizes `x + injected`, `[rows, width]`, in place, and rectifies on the way. What is injected is empty, one row
+    /// for all, or a row for each.
+    pub fn forward(&self, x: &mut [E], injected: &[E], rectify: Rectify) {
+        forward(self, x, injected, rectify);
+    }
+
+    /// Normalizes one row in place.
+    #[inline(always)]
+    fn normalize(&self, row: &mut [E], after: impl Fn(E) -> E) {
+        let size = self.size();
+        let affine = (self.weight.chunks_exact(size)).zip(self.bias.chunks_exact(size));
+        for (x, (weight, bias)) in row.chunks_exact_mut(size).zip(affine) {
+            let (mean, scale) = self.statistics(x);
+            for ((x, &w), &b) in x.iter_mut().zip(weight).zip(bias) {
+                *x = after((*x - mean) * scale * w + b);
             }
         }
     }
 
     /// [`forward`](Self::forward) that keeps a record for [`backward`](Self::backward) and [`tangent`](Self::tangent).
     pub fn forward_recorded(&self, x: &mut [E], record: &mut Normalized<E>) {
-        let (width, size) = (self.weight.len(), self.size());
-        for (row, x) in x.chunks_exact_mut(width).enumerate() {
-            for (group, x) in x.chunks_exact_mut(size).enumerate() {
-                let (mean, scale) = self.statistics(x);
-                record.scales[row * self.groups + group] = scale;
-                let values = &mut record.values[row * width + group * size..][..size];
-                let affine = self.weight[group * size..]
-                    .iter()
-                    .zip(&self.bias[group * size..]);
-                for ((x, value), (&w, &b)) in x.iter_mut().zip(values).zip(affine) {
-                    *value = (*x - mean) * scale;
-                    *x = *value * w + b;
-                }
-            }
-        }
+        forward_recorded(self, x, record);
     }
 
     /// Turns the cotangent `u` of `y` into that of `x`, in place:
     /// `x̄ = scale · (ū − mean(ū) − x̂ · mean(ū ⊙ x̂))` with `ū = w ⊙ u`, means over the group.
     pub fn backward(&self, record: &Normalized<E>, u: &mut [E]) {
-        self.weigh(u);
-        self.project(record, u);
+        backward(self, record, u);
     }
 
     /// Turns the tangent `v` of `x` into that of `y`, in place:
     /// `ẏ = w ⊙ scale · (v − mean(v) − x̂ · mean(v ⊙ x̂))`. The projection is symmetric, so [`backward`](Self::backward)
     /// does the same in the other order.
     pub fn tangent(&self, record: &Normalized<E>, v: &mut [E]) {
-        self.project(record, v);
-        self.weigh(v);
+        tangent(self, record, v);
+    }
+
+    /// The rows of `x`, each with its record.
+    #[inline(always)]
+    fn rows<'r>(
+        &self,
+        record: &'r Normalized<E>,
+        x: &'r mut [E],
+    ) -> impl Iterator<Item = (&'r mut [E], (&'r [E], &'r [E]))> {
+        let width = self.weight.len();
+        let values = record.values.chunks_exact(width);
+        let records = values.zip(record.scales.chunks_exact(self.groups));
+        x.chunks_exact_mut(width).zip(records)
     }
 
     /// `x ← w ⊙ x`.
-    fn weigh(&self, x: &mut [E]) {
-        for row in x.chunks_exact_mut(self.weight.len()) {
-            for (x, &w) in row.iter_mut().zip(&self.weight) {
-                *x *= w;
-            }
+    #[inline(always)]
+    fn weigh(&self, row: &mut [E]) {
+        for (x, &w) in row.iter_mut().zip(&self.weight) {
+            *x *= w;
         }
     }
 
     /// `x ← scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization, means over the group.
-    fn project(&self, record: &Normalized<E>, x: &mut [E]) {
-        let (width, size) = (self.weight.len(), self.size());
+    #[inline(always)]
+    fn project(&self, row: &mut [E], values: &[E], scales: &[E]) {
+        let size = self.size();
         let inverse = E::one() / E::of(size as f64);
-        for (row, x) in x.chunks_exact_mut(width).enumerate() {
-            for (group, x) in x.chunks_exact_mut(size).enumerate() {
-                let values = &record.values[row * width + group * size..][..size];
-                let (mut mean, mut correlation) = (E::zero(), E::zero());
-                for (&x, &value) in x.iter().zip(values) {
-                    mean += x;
-                    correlation += x * value;
-                }
-                (mean, correlation) = (mean * inverse, correlation * inverse);
-                let scale = record.scales[row * self.groups + group];
-                for (x, &value) in x.iter_mut().zip(values) {
-                    *x = scale * (*x - mean - value * correlation);
-                }
+        let groups = values.chunks_exact(size).zip(scales);
+        for (x, (values, &scale)) in row.chunks_exact_mut(size).zip(groups) {
+            let mean = sum(x, |x| x) * inverse;
+            let correlation = sum_products(x, values) * inverse;
+            for (x, &value) in x.iter_mut().zip(values) {
+                *x = scale * (*x - mean - value * correlation);
             }
         }
     }
@@ -133,23 +129,19 @@ impl<E: Scalar> GroupNorm<E> {
         &self,
         record: &Normalized<E>,
         u: &[E],
-        weight: &mut [E],
-        bias: &mut [E],
+        weight: &mut ParameterGradient<E>,
+        bias: &mut ParameterGradient<E>,
     ) {
-        let width = self.weight.len();
-        for (u, values) in u.chunks_exact(width).zip(record.values.chunks_exact(width)) {
-            for (((w, b), &u), &value) in weight.iter_mut().zip(&mut *bias).zip(u).zip(values) {
-                *w += u * value;
-                *b += u;
-            }
-        }
+        parameters_backward(record, u, weight.sum(), bias.sum());
     }
 
+    #[inline(always)]
     fn size(&self) -> usize {
         self.weight.len() / self.groups
     }
 
     /// Mean and `1 / √(σ² + ε)` of one group.
+    #[inline(always)]
     fn statistics(&self, x: &[E]) -> (E, E) {
         let inverse = E::one() / E::of(x.len() as f64);
         let mean = sum(x, |x| x) * inverse;
@@ -158,16 +150,86 @@ impl<E: Scalar> GroupNorm<E> {
     }
 }
 
-/// `Σ term(x)` in eight independent sums, so that the loop vectorizes.
-fn sum<E: Scalar>(x: &[E], term: impl Fn(E) -> E) -> E {
-    const LANES: usize = 8;
-    let mut sums = [E::zero(); LANES];
-    let chunks = x.chunks_exact(LANES);
-    let tail: E = chunks.remainder().iter().map(|&x| term(x)).sum();
-    for chunk in chunks {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += term(x);
+vectorized! {
+    fn forward<'a, E>(norm: &'a GroupNorm<E>, x: &'a mut [E], injected: &'a [E], rectify: Rectify) {
+        let width = norm.weight.len();
+        let mut injections = injected.chunks_exact(width).cycle();
+        for row in x.chunks_exact_mut(width) {
+            match (injections.next(), rectify) {
+                (Some(injection), Rectify::Before) => inject(row, injection, rectified),
+                (Some(injection), _) => inject(row, injection, |x| x),
+                (None, Rectify::Before) => row.iter_mut().for_each(|x| *x = rectified(*x)),
+                (None, _) => {}
+            }
+            match rectify {
+                Rectify::After => norm.normalize(row, rectified),
+                _ => norm.normalize(row, |x| x),
+            }
         }
     }
-    sums.into_iter().sum::<E>() + tail
+
+    fn forward_recorded<'a, E>(norm: &'a GroupNorm<E>, x: &'a mut [E], record: &'a mut Normalized<E>) {
+        let (width, size) = (norm.weight.len(), norm.size());
+        for (row, x) in x.chunks_exact_mut(width).enumerate() {
+            for (group, x) in x.chunks_exact_mut(size).enumerate() {
+                let (mean, scale) = norm.statistics(x);
+                record.scales[row * norm.groups + group] = scale;
+                let values = &mut record.values[row * width + group * size..][..size];
+                let first = group * size;
+                let affine = norm.weight[first..].iter().zip(&norm.bias[first..]);
+                for ((x, value), (&w, &b)) in x.iter_mut().zip(values).zip(affine) {
+                    *value = (*x - mean) * scale;
+                    *x = *value * w + b;
+                }
+            }
+        }
+    }
+
+    fn backward<'a, E>(norm: &'a GroupNorm<E>, record: &'a Normalized<E>, u: &'a mut [E]) {
+        for (row, (values, scales)) in norm.rows(record, u) {
+            norm.weigh(row);
+            norm.project(row, values, scales);
+        }
+    }
+
+    fn tangent<'a, E>(norm: &'a GroupNorm<E>, record: &'a Normalized<E>, v: &'a mut [E]) {
+        for (row, (values, scales)) in norm.rows(record, v) {
+            norm.project(row, values, scales);
+            norm.weigh(row);
+        }
+    }
+
+    fn parameters_backward<'a, E>(
+        record: &'a Normalized<E>,
+        u: &'a [E],
+        weight: &'a mut [E],
+        bias: &'a mut [E],
+    ) {
+        let width = weight.len();
+        for (u, values) in u.chunks_exact(width).zip(record.values.chunks_exact(width)) {
+            for (((w, b), &u), &value) in weight.iter_mut().zip(&mut *bias).zip(u).zip(values) {
+                *w += u * value;
+                *b += u;
+            }
+        }
+    }
+}
+
+/// Where a ReLU stands beside a normalization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rectify {
+    /// Nowhere.
+    Never,
+    /// GN(ReLU(·)).
+    Before,
+    /// ReLU(GN(·)).
+    After,
+}
+
+/// `x ← after(x + injection)`.
+#[inline(always)]
+fn inject<E: Scalar>(x: &mut [E], injection: &[E], after: impl Fn(E) -> E) {
+    for (x, &injection) in x.iter_mut().zip(injection) {
+        *x = after(*x + injection);
+    }
 }

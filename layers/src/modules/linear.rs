@@ -1,8 +1,11 @@
 //! Affine map.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 use equilibria_core::{parameters, AnyTape, Backend, Matrix, Result, Scalar};
 
+use crate::kernel::{Affine, AffineCache};
 use crate::Initializer;
 
 /// `y = x Wᵀ + b`.
@@ -12,11 +15,21 @@ pub struct Linear<E: Scalar, D: Backend<E>> {
     pub weight: Matrix<E, D>,
     /// b, `[1, outputs]`.
     pub bias: Matrix<E, D>,
+    cache: AffineCache<E, D>,
 }
 
 parameters!(Linear { weight, bias });
 
 impl<E: Scalar, D: Backend<E>> Linear<E, D> {
+    /// W, `[outputs, inputs]`, and b, `[1, outputs]`.
+    pub fn new(weight: Matrix<E, D>, bias: Matrix<E, D>) -> Self {
+        Self {
+            weight,
+            bias,
+            cache: AffineCache::default(),
+        }
+    }
+
     /// Normal weights of the given deviation, zero bias.
     pub fn normal(
         outputs: usize,
@@ -24,18 +37,14 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         deviation: f64,
         init: &mut Initializer<D>,
     ) -> Result<Self> {
-        Ok(Self {
-            weight: init.normal((outputs, inputs), deviation)?,
-            bias: init.constant((1, outputs), 0.0)?,
-        })
+        let weight = init.normal((outputs, inputs), deviation)?;
+        Ok(Self::new(weight, init.constant((1, outputs), 0.0)?))
     }
 
     /// Xavier-normal weights, zero bias.
     pub fn xavier(outputs: usize, inputs: usize, init: &mut Initializer<D>) -> Result<Self> {
-        Ok(Self {
-            weight: init.xavier_normal(outputs, inputs)?,
-            bias: init.constant((1, outputs), 0.0)?,
-        })
+        let weight = init.xavier_normal(outputs, inputs)?;
+        Ok(Self::new(weight, init.constant((1, outputs), 0.0)?))
     }
 
     /// Width of `x`.
@@ -46,6 +55,11 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     /// Width of `y`.
     pub fn outputs(&self) -> usize {
         self.weight.shape().0
+    }
+
+    /// The same map on slices, packed once until a parameter changes.
+    pub fn affine(&self) -> Arc<Affine<E>> {
+        self.cache.get(&self.weight, &self.bias)
     }
 
     /// `x Wᵀ + b`. Shapes: `x` `[batch, inputs]`, result `[batch, outputs]`.

@@ -1,6 +1,7 @@
 //! The affine-tanh layer.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::kernel::swap_rows;
@@ -86,25 +87,18 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineTanh<E, D> {
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
-        let u = Affine::new(&Linear {
-            weight: self.u.clone(),
-            bias: self.w.bias.clone(),
-        });
+        let w = self.w.affine();
+        let u = Affine::new(&self.u, &self.w.bias);
         let x = to_host(&x[0]);
         let mut injected = vec![E::zero(); x.len() / self.u.shape().1 * self.state_dim()];
-        u.product(&x, &mut injected);
-        Some(Box::new(AffineTanhKernel {
-            w: Affine::new(&self.w),
-            u,
-            x,
-            injected,
-        }))
+        u.forward(&x, &mut injected);
+        Some(Box::new(AffineTanhKernel { w, u, x, injected }))
     }
 }
 
-/// The map on slices. U x is a constant of the solve.
+/// The map on slices. U x + b is a constant of the solve.
 struct AffineTanhKernel<E> {
-    w: Affine<E>,
+    w: Arc<Affine<E>>,
     u: Affine<E>,
     x: Vec<E>,
     injected: Vec<E>,
@@ -143,7 +137,7 @@ struct AffineTanhBlock<'k, E> {
 
 impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
-        self.kernel.w.forward(z, out);
+        self.kernel.w.product(z, out);
         add(out, &self.injected);
         out.iter_mut().for_each(|out| *out = out.tanh());
     }
@@ -175,7 +169,7 @@ impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
                 .w
                 .parameters_backward(&self.z[..len], cotangent, w, b);
             let x = &self.x[..len / self.dim * self.width];
-            self.kernel.u.weight_backward(x, cotangent, injection);
+            injection.add_product(cotangent, x);
         }
         if let [x] = &mut gradients.inputs[..] {
             self.kernel

@@ -1,13 +1,14 @@
 //! The residual block of DEQ fusion.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::kernel::swap_rows;
 use equilibria_core::prelude::*;
 use equilibria_core::{to_host, AnyLayer};
 
-use crate::kernel::{self, add, relu, relu_backward, Affine, Normalized};
+use crate::kernel::{self, add, add_to_rows, relu, relu_backward, Affine, Normalized, Rectify};
 use crate::modules::{GroupNorm, Linear};
 use crate::{LayerConfig, LayerRequest, Layers};
 
@@ -131,27 +132,31 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ResidualBlock<E, D> {
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+        let tilde = self.tilde.affine();
+        let mut injected = to_host(&x[0]);
+        add_to_rows(&mut injected, tilde.bias());
         Some(Box::new(ResidualKernel {
-            hat: Affine::new(&self.hat),
-            tilde: Affine::new(&self.tilde),
+            hat: self.hat.affine(),
+            tilde,
             gn1: kernel::GroupNorm::new(&self.gn1),
             gn2: kernel::GroupNorm::new(&self.gn2),
             gn3: kernel::GroupNorm::new(&self.gn3),
             skip: self.skip,
-            x: to_host(&x[0]),
+            injected,
         }))
     }
 }
 
 /// The map on slices.
 struct ResidualKernel<E> {
-    hat: Affine<E>,
-    tilde: Affine<E>,
+    hat: Arc<Affine<E>>,
+    tilde: Arc<Affine<E>>,
     gn1: kernel::GroupNorm<E>,
     gn2: kernel::GroupNorm<E>,
     gn3: kernel::GroupNorm<E>,
     skip: bool,
-    x: Vec<E>,
+    /// x + b̃.
+    injected: Vec<E>,
 }
 
 impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
@@ -159,16 +164,13 @@ impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
         let dim = self.hat.bias().len();
         let zeros = || vec![E::zero(); rows.len() * dim];
         Box::new(ResidualBlockRows {
-            dim,
-            x: self.x[rows.start * dim..rows.end * dim].to_vec(),
-            z: zeros(),
-            hat: zeros(),
-            rectified: zeros(),
-            scratch: zeros(),
-            norm1: self.gn1.record(rows.len()),
-            norm2: self.gn2.record(rows.len()),
-            norm3: self.gn3.record(rows.len()),
             kernel: self,
+            dim,
+            injected: self.injected[rows.start * dim..rows.end * dim].to_vec(),
+            upper: zeros(),
+            lower: zeros(),
+            skipped: if self.skip { zeros() } else { Vec::new() },
+            at: Linearization::default(),
         })
     }
 }
@@ -177,66 +179,87 @@ impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
 struct ResidualBlockRows<'k, E> {
     kernel: &'k ResidualKernel<E>,
     dim: usize,
-    x: Vec<E>,
-    /// The linearization point.
+    injected: Vec<E>,
+    upper: Vec<E>,
+    lower: Vec<E>,
+    skipped: Vec<E>,
+    at: Linearization<E>,
+}
+
+/// What derivatives need to know of a point; empty until there is one.
+#[derive(Default)]
+struct Linearization<E> {
     z: Vec<E>,
-    /// ẑ there.
+    /// ẑ.
     hat: Vec<E>,
-    /// ReLU(z̃) there.
+    /// ReLU(z̃).
     rectified: Vec<E>,
-    scratch: Vec<E>,
     norm1: Normalized<E>,
     norm2: Normalized<E>,
     norm3: Normalized<E>,
 }
 
+impl<E: Scalar> ResidualBlockRows<'_, E> {
+    fn make_room(&mut self) {
+        let (k, at, len) = (self.kernel, &mut self.at, self.injected.len());
+        if at.z.is_empty() {
+            for rows in [&mut at.z, &mut at.hat, &mut at.rectified] {
+                rows.resize(len, E::zero());
+            }
+            at.norm1 = k.gn1.record(len / self.dim);
+            at.norm2 = k.gn2.record(len / self.dim);
+            at.norm3 = k.gn3.record(len / self.dim);
+        }
+    }
+}
+
 impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
-        let (k, hat) = (self.kernel, &mut self.scratch[..z.len()]);
-        k.hat.forward(z, hat);
-        k.gn1.forward(hat);
-        relu(hat);
-        k.tilde.forward(hat, out);
-        add(out, &self.x);
-        k.gn2.forward(out);
+        let (k, hat) = (self.kernel, &mut self.upper[..z.len()]);
+        k.hat.product(z, hat);
+        k.gn1.forward(hat, k.hat.bias(), Rectify::After);
+        k.tilde.product(hat, out);
         if k.skip {
-            add(out, z);
+            k.gn2.forward(out, &self.injected, Rectify::Never);
+            k.gn3.forward(out, z, Rectify::Before);
+        } else {
+            k.gn2.forward(out, &self.injected, Rectify::After);
+            k.gn3.forward(out, &[], Rectify::Never);
         }
-        relu(out);
-        k.gn3.forward(out);
     }
 
     fn linearize(&mut self, z: &[E], out: &mut [E]) {
-        let (k, len) = (self.kernel, z.len());
-        self.z[..len].copy_from_slice(z);
-        let hat = &mut self.hat[..len];
+        self.make_room();
+        let (k, at, len) = (self.kernel, &mut self.at, z.len());
+        at.z[..len].copy_from_slice(z);
+        let hat = &mut at.hat[..len];
         k.hat.forward(z, hat);
-        k.gn1.forward_recorded(hat, &mut self.norm1);
+        k.gn1.forward_recorded(hat, &mut at.norm1);
         relu(hat);
-        k.tilde.forward(hat, out);
-        add(out, &self.x);
-        k.gn2.forward_recorded(out, &mut self.norm2);
+        k.tilde.product(hat, out);
+        add(out, &self.injected);
+        k.gn2.forward_recorded(out, &mut at.norm2);
         if k.skip {
             add(out, z);
         }
         relu(out);
-        self.rectified[..len].copy_from_slice(out);
-        k.gn3.forward_recorded(out, &mut self.norm3);
+        at.rectified[..len].copy_from_slice(out);
+        k.gn3.forward_recorded(out, &mut at.norm3);
     }
 
     fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
-        let (k, len) = (self.kernel, v.len());
-        let hat = &mut self.scratch[..len];
+        let (k, at, len) = (self.kernel, &self.at, v.len());
+        let hat = &mut self.upper[..len];
         k.hat.product(v, hat);
-        k.gn1.tangent(&self.norm1, hat);
-        relu_backward(&self.hat[..len], hat);
+        k.gn1.tangent(&at.norm1, hat);
+        relu_backward(&at.hat[..len], hat);
         k.tilde.product(hat, out);
-        k.gn2.tangent(&self.norm2, out);
+        k.gn2.tangent(&at.norm2, out);
         if k.skip {
             add(out, v);
         }
-        relu_backward(&self.rectified[..len], out);
-        k.gn3.tangent(&self.norm3, out);
+        relu_backward(&at.rectified[..len], out);
+        k.gn3.tangent(&at.norm3, out);
         true
     }
 
@@ -246,53 +269,57 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         out: &mut [E],
         mut gradients: Option<&mut KernelGradients<E>>,
     ) {
-        let (k, len) = (self.kernel, u.len());
+        let (k, at, len) = (self.kernel, &self.at, u.len());
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
-        let upper = &mut self.scratch[..len];
+        let (upper, lower) = (&mut self.upper[..len], &mut self.lower[..len]);
         upper.copy_from_slice(u);
         if let Some([.., w3, b3]) = &mut parameters {
-            k.gn3.parameters_backward(&self.norm3, upper, w3, b3);
+            k.gn3.parameters_backward(&at.norm3, upper, w3, b3);
         }
-        k.gn3.backward(&self.norm3, upper);
-        relu_backward(&self.rectified[..len], upper);
-        let skipped = k.skip.then(|| upper.to_vec());
+        k.gn3.backward(&at.norm3, upper);
+        relu_backward(&at.rectified[..len], upper);
+        if k.skip {
+            self.skipped[..len].copy_from_slice(upper);
+        }
         if let Some([.., w2, b2, _, _]) = &mut parameters {
-            k.gn2.parameters_backward(&self.norm2, upper, w2, b2);
+            k.gn2.parameters_backward(&at.norm2, upper, w2, b2);
         }
-        k.gn2.backward(&self.norm2, upper);
+        k.gn2.backward(&at.norm2, upper);
         if let Some([_, _, weight, bias, ..]) = &mut parameters {
             k.tilde
-                .parameters_backward(&self.hat[..len], upper, weight, bias);
+                .parameters_backward(&at.hat[..len], upper, weight, bias);
         }
 
-        let lower = out;
         k.tilde.backward(upper, lower);
-        relu_backward(&self.hat[..len], lower);
+        relu_backward(&at.hat[..len], lower);
         if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
-            k.gn1.parameters_backward(&self.norm1, lower, w1, b1);
+            k.gn1.parameters_backward(&at.norm1, lower, w1, b1);
         }
-        k.gn1.backward(&self.norm1, lower);
+        k.gn1.backward(&at.norm1, lower);
         if let Some([weight, bias, ..]) = &mut parameters {
-            k.hat
-                .parameters_backward(&self.z[..len], lower, weight, bias);
+            k.hat.parameters_backward(&at.z[..len], lower, weight, bias);
         }
         if let Some([x]) = gradients.map(|g| &mut g.inputs[..]) {
             add(x, upper);
         }
-        let result = upper;
-        k.hat.backward(lower, result);
-        if let Some(skipped) = skipped {
-            add(result, &skipped);
+        k.hat.backward(lower, out);
+        if k.skip {
+            add(out, &self.skipped);
         }
-        lower.copy_from_slice(result);
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {
-        for rows in [&mut self.x, &mut self.z, &mut self.hat, &mut self.rectified] {
+        let at = &mut self.at;
+        for rows in [
+            &mut self.injected,
+            &mut at.z,
+            &mut at.hat,
+            &mut at.rectified,
+        ] {
             swap_rows(rows, self.dim, a, b);
         }
-        self.norm1.swap_rows(&self.kernel.gn1, a, b);
-        self.norm2.swap_rows(&self.kernel.gn2, a, b);
-        self.norm3.swap_rows(&self.kernel.gn3, a, b);
+        at.norm1.swap_rows(&self.kernel.gn1, a, b);
+        at.norm2.swap_rows(&self.kernel.gn2, a, b);
+        at.norm3.swap_rows(&self.kernel.gn3, a, b);
     }
 }

@@ -125,7 +125,12 @@ struct Mixing {
 }
 
 impl Iteration for Mixing {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         let newest = self.remember(space, at)?;
         self.update_gram(space, newest)?;
         for sample in 0..space.batch() {
@@ -176,15 +181,15 @@ impl Iteration for Mixing {
 
 impl Mixing {
     /// Stores an evaluation in place of the oldest one and returns its place.
-    fn remember(&mut self, space: &mut dyn StateSpace, at: Evaluation) -> Result<usize> {
+    fn remember(&mut self, space: &mut dyn StateSpace, at: &mut Evaluation) -> Result<usize> {
         let place = self.evaluations % self.config.memory;
         self.evaluations += 1;
         if place == self.values.len() {
             self.values.push(space.alloc()?);
             self.residuals.push(space.alloc()?);
         }
-        space.combine(self.values[place], &[(Coef::Same(1.0), at.fz)])?;
-        space.combine(self.residuals[place], &[(Coef::Same(1.0), at.residual)])?;
+        std::mem::swap(&mut self.values[place], &mut at.fz);
+        std::mem::swap(&mut self.residuals[place], &mut at.residual);
         Ok(place)
     }
 

@@ -104,10 +104,15 @@ struct QuasiNewton {
 const DEGENERATE: f64 = 1e-8;
 
 impl Iteration for QuasiNewton {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
-        self.watch(space, at)?;
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
+        self.watch(space, *at)?;
         if self.begun {
-            self.update(space, at)?;
+            self.update(space, *at)?;
         }
         self.begun = true;
         let (z, g) = (self.before[0], self.before[1]);

@@ -55,7 +55,12 @@ struct Cycle {
 const AIM: f64 = 0.99;
 
 impl Iteration for Cycle {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         let targets = &mut self.targets[..space.batch()];
         for (target, &norm) in targets.iter_mut().zip(at.value_norms) {
             *target = AIM * self.tolerance.bound(norm);

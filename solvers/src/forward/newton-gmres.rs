@@ -145,7 +145,12 @@ impl Search {
 }
 
 impl Iteration for Newton {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         let batch = space.batch();
         let targets = &mut self.targets[..batch];
         let accepted = &mut self.accepted;

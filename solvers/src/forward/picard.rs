@@ -34,7 +34,12 @@ impl FixedPointSolver for Picard {
 }
 
 impl Iteration for Picard {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         let terms = [
             (Coef::Same(1.0), at.z),
             (Coef::Same(self.damping), at.residual),

@@ -84,10 +84,15 @@ enum Phase {
 }
 
 impl Iteration for Extrapolation {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         match self.phase {
-            Phase::First => self.begin(space, at, next),
-            Phase::Second => self.extrapolate(space, at, next),
+            Phase::First => self.begin(space, *at, next),
+            Phase::Second => self.extrapolate(space, *at, next),
             Phase::Third => {
                 self.phase = Phase::First;
                 space.combine(next, &[(Coef::Same(1.0), at.fz)])

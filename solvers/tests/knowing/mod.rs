@@ -84,7 +84,12 @@ impl FixedPointSolver for Knowing {
 struct Known(LowRank);
 
 impl Iteration for Known {
-    fn advance(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn advance(
+        &mut self,
+        space: &mut dyn StateSpace,
+        at: &mut Evaluation,
+        next: Slot,
+    ) -> Result<()> {
         space.combine(next, &[(Coef::Same(1.0), at.fz)])
     }
 

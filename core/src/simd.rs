@@ -1,0 +1,170 @@
+//! Loops compiled for every instruction set, chosen when they run: AVX-512, AVX2, or what every processor has.
+//!
+//! The `pulp` crate makes the choice and keeps it safe; no build flags are needed. But for [`Packed`], these are ordinary
+//! loops over slices that the compiler vectorizes; [`vectorized!`](crate::vectorized!) defines more of them.
+
+mod product;
+mod rows;
+
+#[doc(hidden)]
+pub use pulp::NullaryFnOnce;
+use pulp::{Arch, Simd, WithSimd};
+
+pub use product::{add_transposed_product, Packed};
+pub use rows::{add_combination, add_scaled, combine, difference, dot, finite, sum, sum_products};
+
+/// An element type with vector registers: f32 and f64.
+pub trait Lanes: Copy + Default + Send + Sync + 'static {
+    /// One vector register.
+    type Vector<S: Simd>: Copy;
+
+    /// Elements in one register.
+    fn count<S: Simd>() -> usize;
+    /// A register full of `x`.
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
+    /// `a + b`.
+    fn add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a b + c`, rounded once where the processor can.
+    fn mul_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
+    /// Full registers of a slice, and what is left.
+    fn vectors<S: Simd>(x: &[Self]) -> (&[Self::Vector<S>], &[Self]);
+    /// [`vectors`](Self::vectors) for writing.
+    fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]);
+    /// A register of fewer elements than it holds; the others are 0.
+    fn load_part<S: Simd>(simd: S, x: &[Self]) -> Self::Vector<S>;
+    /// The first elements of a register.
+    fn store_part<S: Simd>(simd: S, x: &mut [Self], vector: Self::Vector<S>);
+}
+
+macro_rules! lanes {
+    ($type:ty, $vector:ident, $count:ident, $splat:ident, $add:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident,
+     $load:ident, $store:ident) => {
+        impl Lanes for $type {
+            type Vector<S: Simd> = S::$vector;
+
+            #[inline(always)]
+            fn count<S: Simd>() -> usize {
+                S::$count
+            }
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, x: Self) -> S::$vector {
+                simd.$splat(x)
+            }
+            #[inline(always)]
+            fn add<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$add(a, b)
+            }
+            #[inline(always)]
+            fn mul_add<S: Simd>(
+                simd: S,
+                a: S::$vector,
+                b: S::$vector,
+                c: S::$vector,
+            ) -> S::$vector {
+                simd.$mul_add(a, b, c)
+            }
+            #[inline(always)]
+            fn vectors<S: Simd>(x: &[Self]) -> (&[S::$vector], &[Self]) {
+                S::$vectors(x)
+            }
+            #[inline(always)]
+            fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [S::$vector], &mut [Self]) {
+                S::$vectors_mut(x)
+            }
+            #[inline(always)]
+            fn load_part<S: Simd>(simd: S, x: &[Self]) -> S::$vector {
+                simd.$load(x)
+            }
+            #[inline(always)]
+            fn store_part<S: Simd>(simd: S, x: &mut [Self], vector: S::$vector) {
+                simd.$store(x, vector);
+            }
+        }
+    };
+}
+
+lanes!(
+    f32,
+    f32s,
+    F32_LANES,
+    splat_f32s,
+    add_f32s,
+    mul_add_e_f32s,
+    as_simd_f32s,
+    as_mut_simd_f32s,
+    partial_load_f32s,
+    partial_store_f32s
+);
+lanes!(
+    f64,
+    f64s,
+    F64_LANES,
+    splat_f64s,
+    add_f64s,
+    mul_add_e_f64s,
+    as_simd_f64s,
+    as_mut_simd_f64s,
+    partial_load_f64s,
+    partial_store_f64s
+);
+
+/// Defines functions that are compiled for every instruction set; a call runs the best one of this processor.
+///
+/// Generic over one lifetime, which the references among the arguments name, and one [`Scalar`](crate::Scalar). Functions
+/// that the body calls take part if they are marked `#[inline(always)]`.
+///
+/// ```
+/// equilibria_core::vectorized! {
+///     /// `x ← c x`.
+///     fn scale<'a, E>(x: &'a mut [E], c: E) {
+///         for x in x {
+///             *x *= c;
+///         }
+///     }
+/// }
+/// let mut x = [1.0, 2.0];
+/// scale(&mut x, 3.0);
+/// assert_eq!(x, [3.0, 6.0]);
+/// ```
+#[macro_export]
+macro_rules! vectorized {
+    ($(
+        $(#[$meta:meta])*
+        $visibility:vis fn $name:ident<$lifetime:lifetime, $scalar:ident>($($argument:ident: $type:ty),* $(,)?)
+        $(-> $output:ty)? $body:block
+    )*) => { $(
+        $(#[$meta])*
+        $visibility fn $name<$lifetime, $scalar: $crate::Scalar>($($argument: $type),*) $(-> $output)? {
+            // A struct, for its method can be inlined by force into the function that has the instruction set, which a
+            // closure cannot.
+            struct Job<$lifetime, $scalar: $crate::Scalar> {
+                $($argument: $type,)*
+                nothing: ::std::marker::PhantomData<&$lifetime $scalar>,
+            }
+            impl<$lifetime, $scalar: $crate::Scalar> $crate::simd::NullaryFnOnce
+                for Job<$lifetime, $scalar>
+            {
+                type Output = $crate::vectorized!(@ $($output)?);
+
+                #[inline(always)]
+                fn call(self) -> Self::Output {
+                    let Self { $($argument,)* .. } = self;
+                    $body
+                }
+            }
+            $crate::simd::run(Job { $($argument,)* nothing: ::std::marker::PhantomData })
+        }
+    )* };
+    (@) => { () };
+    (@ $output:ty) => { $output };
+}
+
+#[doc(hidden)]
+pub fn run<J: WithSimd>(job: J) -> J::Output {
+    Arch::new().dispatch(job)
+}
