@@ -11,10 +11,16 @@ use crate::{Result, Scalar, StateSpace};
 
 /// Numbers in one vector of a block, at most: a solver keeps some twenty vectors, and they share the second-level cache
 /// with the weights.
-const BLOCK_NUMBERS: usize = 1 << 14;
+const BLOCK_NUMBERS: usize = 1 << 13;
+
+/// Rows that a product takes at once: blocks are made of whole tiles.
+const TILE: usize = 6;
+
+/// Fewer rows would read weights more often than they use them, more would not pay any more.
+const TILES: std::ops::RangeInclusive<usize> = 2..=40;
 
 /// Blocks a batch is split into where it is large enough, so that threads that finish early find more to do.
-const BLOCKS: usize = 8;
+const BLOCKS: usize = 12;
 
 /// Multiplications a product must cost at least for its block to be worth a thread of its own.
 const BLOCK_PRODUCTS: usize = 1 << 16;
@@ -32,20 +38,11 @@ pub(crate) fn count(batch: usize, dim: usize) -> usize {
 }
 
 fn block_rows(batch: usize, dim: usize) -> usize {
-    let fits = (BLOCK_NUMBERS / dim).clamp(MIN_ROWS, MAX_ROWS);
-    let worthwhile = BLOCK_PRODUCTS.div_ceil(dim * dim).max(MIN_ROWS);
-    let blocks = batch
-        .div_ceil(fits)
-        .max(BLOCKS.min(batch / worthwhile))
-        .max(1);
-    // Blocks of equal size, but for the last.
-    batch.div_ceil(blocks).max(1)
+    let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
+    let largest = tiles(BLOCK_NUMBERS / dim);
+    let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim)).min(largest);
+    (batch / BLOCKS / TILE).clamp(smallest, largest) * TILE
 }
-
-/// Fewer rows would read weights more often than they use them.
-const MIN_ROWS: usize = 12;
-/// More would not fit the first-level cache one row at a time with all their norms.
-const MAX_ROWS: usize = 256;
 
 /// Sizes of the problem to be split.
 pub(crate) struct Split {

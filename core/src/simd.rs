@@ -6,12 +6,13 @@
 mod product;
 mod rows;
 
+use pulp::Arch;
+pub use pulp::Simd;
 #[doc(hidden)]
-pub use pulp::NullaryFnOnce;
-use pulp::{Arch, Simd, WithSimd};
+pub use pulp::WithSimd;
 
 pub use product::{add_transposed_product, Packed};
-pub use rows::{add_combination, add_scaled, combine, difference, dot, finite, sum, sum_products};
+pub use rows::{add_combination, add_scaled, combine, difference, dot, finite, sum, sum_deviations, sum_products, update};
 
 /// An element type with vector registers: f32 and f64.
 pub trait Lanes: Copy + Default + Send + Sync + 'static {
@@ -23,9 +24,17 @@ pub trait Lanes: Copy + Default + Send + Sync + 'static {
     /// A register full of `x`.
     fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
     /// `a + b`.
-    fn add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a − b`.
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a b`.
+    fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `max(a, 0)`; NaN stays NaN.
+    fn rectified<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
+    /// The sum of all elements.
+    fn total<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
     /// `a b + c`, rounded once where the processor can.
-    fn mul_add<S: Simd>(
+    fn fused<S: Simd>(
         simd: S,
         a: Self::Vector<S>,
         b: Self::Vector<S>,
@@ -42,7 +51,8 @@ pub trait Lanes: Copy + Default + Send + Sync + 'static {
 }
 
 macro_rules! lanes {
-    ($type:ty, $vector:ident, $count:ident, $splat:ident, $add:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident,
+    ($type:ty, $vector:ident, $count:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident,
+     $less:ident, $select:ident, $total:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident,
      $load:ident, $store:ident) => {
         impl Lanes for $type {
             type Vector<S: Simd> = S::$vector;
@@ -56,11 +66,28 @@ macro_rules! lanes {
                 simd.$splat(x)
             }
             #[inline(always)]
-            fn add<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+            fn plus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
                 simd.$add(a, b)
             }
             #[inline(always)]
-            fn mul_add<S: Simd>(
+            fn minus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$sub(a, b)
+            }
+            #[inline(always)]
+            fn times<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$mul(a, b)
+            }
+            #[inline(always)]
+            fn rectified<S: Simd>(simd: S, a: S::$vector) -> S::$vector {
+                let zero = simd.$splat(0.0);
+                simd.$select(simd.$less(a, zero), zero, a)
+            }
+            #[inline(always)]
+            fn total<S: Simd>(simd: S, a: S::$vector) -> Self {
+                simd.$total(a)
+            }
+            #[inline(always)]
+            fn fused<S: Simd>(
                 simd: S,
                 a: S::$vector,
                 b: S::$vector,
@@ -89,54 +116,43 @@ macro_rules! lanes {
 }
 
 lanes!(
-    f32,
-    f32s,
-    F32_LANES,
-    splat_f32s,
-    add_f32s,
-    mul_add_e_f32s,
-    as_simd_f32s,
-    as_mut_simd_f32s,
-    partial_load_f32s,
-    partial_store_f32s
+    f32, f32s, F32_LANES, splat_f32s, add_f32s, sub_f32s, mul_f32s, less_than_f32s,
+    select_f32s, reduce_sum_f32s, mul_add_e_f32s, as_simd_f32s,
+    as_mut_simd_f32s, partial_load_f32s, partial_store_f32s
 );
 lanes!(
-    f64,
-    f64s,
-    F64_LANES,
-    splat_f64s,
-    add_f64s,
-    mul_add_e_f64s,
-    as_simd_f64s,
-    as_mut_simd_f64s,
-    partial_load_f64s,
-    partial_store_f64s
+    f64, f64s, F64_LANES, splat_f64s, add_f64s, sub_f64s, mul_f64s, less_than_f64s,
+    select_f64s, reduce_sum_f64s, mul_add_e_f64s, as_simd_f64s,
+    as_mut_simd_f64s, partial_load_f64s, partial_store_f64s
 );
 
 /// Defines functions that are compiled for every instruction set; a call runs the best one of this processor.
 ///
-/// Generic over one lifetime, which the references among the arguments name, and one [`Scalar`](crate::Scalar). Functions
-/// that the body calls take part if they are marked `#[inline(always)]`.
+/// Generic over one lifetime, which the references among the arguments name, one [`Scalar`](crate::Scalar) and the
+/// instruction set, which is the first argument and is left out in calls. Functions that the body calls take part if they
+/// are marked `#[inline(always)]`.
 ///
 /// ```
 /// equilibria_core::vectorized! {
-///     /// `x ← c x`.
-///     fn scale<'a, E>(x: &'a mut [E], c: E) {
+///     /// `x ← x / Σ x`.
+///     fn normalize<'a, E, S>(simd: S, x: &'a mut [E]) {
+///         let sum = equilibria_core::simd::sum(simd, x);
 ///         for x in x {
-///             *x *= c;
+///             *x /= sum;
 ///         }
 ///     }
 /// }
-/// let mut x = [1.0, 2.0];
-/// scale(&mut x, 3.0);
-/// assert_eq!(x, [3.0, 6.0]);
+/// let mut x = [1.0, 3.0];
+/// normalize(&mut x);
+/// assert_eq!(x, [0.25, 0.75]);
 /// ```
 #[macro_export]
 macro_rules! vectorized {
     ($(
         $(#[$meta:meta])*
-        $visibility:vis fn $name:ident<$lifetime:lifetime, $scalar:ident>($($argument:ident: $type:ty),* $(,)?)
-        $(-> $output:ty)? $body:block
+        $visibility:vis fn $name:ident<$lifetime:lifetime, $scalar:ident, $set:ident>(
+            $simd:ident: $_set:ident, $($argument:ident: $type:ty),* $(,)?
+        ) $(-> $output:ty)? $body:block
     )*) => { $(
         $(#[$meta])*
         $visibility fn $name<$lifetime, $scalar: $crate::Scalar>($($argument: $type),*) $(-> $output)? {
@@ -146,13 +162,13 @@ macro_rules! vectorized {
                 $($argument: $type,)*
                 nothing: ::std::marker::PhantomData<&$lifetime $scalar>,
             }
-            impl<$lifetime, $scalar: $crate::Scalar> $crate::simd::NullaryFnOnce
+            impl<$lifetime, $scalar: $crate::Scalar> $crate::simd::WithSimd
                 for Job<$lifetime, $scalar>
             {
                 type Output = $crate::vectorized!(@ $($output)?);
 
                 #[inline(always)]
-                fn call(self) -> Self::Output {
+                fn with_simd<$set: $crate::simd::Simd>(self, $simd: $set) -> Self::Output {
                     let Self { $($argument,)* .. } = self;
                     $body
                 }

@@ -85,12 +85,20 @@ fn run(
 ) -> Result<LowRank> {
     let mut iteration = solver.start(space, books.stop.tolerance)?;
     let [mut point, mut fz, mut residual] = [space.alloc()?, space.alloc()?, space.alloc()?];
-    let mut next = space.alloc()?;
+    let [mut next, mut best] = [space.alloc()?, space.alloc()?];
     space.combine(point, &[(Coef::Same(1.0), z)])?;
+    space.combine(best, &[(Coef::Same(1.0), z)])?;
     loop {
         space.apply(point, fz)?;
         books.record(space, (point, fz), residual, next)?;
-        space.copy_rows(point, z, &books.improved)?;
+        let all_improved = books.improved.len() == space.batch();
+        if all_improved {
+            // Nearly always: the slots change places, and nothing is copied.
+            std::mem::swap(&mut point, &mut best);
+        } else {
+            space.copy_rows(point, best, &books.improved)?;
+        }
+        space.copy_rows(best, z, &books.ended)?;
 
         let first_swap = swaps.len();
         let active = books.retire(swaps);
@@ -102,7 +110,7 @@ fn run(
             break;
         }
         let mut at = Evaluation {
-            z: point,
+            z: if all_improved { best } else { point },
             fz,
             residual,
             residual_norms: &books.residuals[..active],
@@ -112,7 +120,7 @@ fn run(
         (fz, residual) = (at.fz, at.residual);
         std::mem::swap(&mut point, &mut next);
     }
-    for slot in [point, fz, residual, next] {
+    for slot in [point, fz, residual, next, best] {
         space.release(slot);
     }
     Ok(iteration.finish(space))

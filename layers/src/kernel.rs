@@ -13,7 +13,7 @@ use equilibria_core::{vectorized, Scalar};
 
 vectorized! {
     /// `x ← max(x, 0)`; NaN stays NaN.
-    pub fn relu<'a, E>(x: &'a mut [E]) {
+    pub fn relu<'a, E, S>(_simd: S, x: &'a mut [E]) {
         for x in x {
             *x = rectified(*x);
         }
@@ -21,21 +21,21 @@ vectorized! {
 
     /// `u ← u` where the ReLU's result is above 0, else 0: the backward pass of [`relu`]. The derivative is diagonal, so
     /// tangents go the same way.
-    pub fn relu_backward<'a, E>(result: &'a [E], u: &'a mut [E]) {
+    pub fn relu_backward<'a, E, S>(_simd: S, result: &'a [E], u: &'a mut [E]) {
         for (u, &result) in u.iter_mut().zip(result) {
             *u = if result <= E::zero() { E::zero() } else { *u };
         }
     }
 
     /// Adds every row of a `[rows, sum.len()]` matrix to `sum`.
-    pub fn add_rows<'a, E>(sum: &'a mut [E], rows: &'a [E]) {
+    pub fn add_rows<'a, E, S>(_simd: S, sum: &'a mut [E], rows: &'a [E]) {
         for row in rows.chunks_exact(sum.len()) {
             sum.iter_mut().zip(row).for_each(|(sum, &row)| *sum += row);
         }
     }
 
     /// Adds `row` to every row of a `[rows, row.len()]` matrix.
-    pub fn add_to_rows<'a, E>(rows: &'a mut [E], row: &'a [E]) {
+    pub fn add_to_rows<'a, E, S>(_simd: S, rows: &'a mut [E], row: &'a [E]) {
         for sum in rows.chunks_exact_mut(row.len()) {
             sum.iter_mut().zip(row).for_each(|(sum, &row)| *sum += row);
         }

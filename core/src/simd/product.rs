@@ -278,7 +278,7 @@ impl<S: Simd, E: Lanes, const R: usize, const N: usize> NullaryFnOnce for Tile<'
             for row in 0..N {
                 let x = E::splat(simd, x[row][k]);
                 for register in 0..R {
-                    sums[row][register] = E::mul_add(simd, b[register], x, sums[row][register]);
+                    sums[row][register] = E::fused(simd, b[register], x, sums[row][register]);
                 }
             }
         }
@@ -288,13 +288,13 @@ impl<S: Simd, E: Lanes, const R: usize, const N: usize> NullaryFnOnce for Tile<'
             let (whole, rest) = sums.split_at(full.len());
             for (y, &sum) in full.iter_mut().zip(whole) {
                 *y = match sweep.add {
-                    true => E::add(simd, *y, sum),
+                    true => E::plus(simd, *y, sum),
                     false => sum,
                 };
             }
             if let (Some(&sum), false) = (rest.first(), part.is_empty()) {
                 let sum = match sweep.add {
-                    true => E::add(simd, E::load_part(simd, part), sum),
+                    true => E::plus(simd, E::load_part(simd, part), sum),
                     false => sum,
                 };
                 E::store_part(simd, part, sum);

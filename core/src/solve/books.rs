@@ -14,6 +14,8 @@ pub(super) struct Books<'a> {
     pub stop: &'a Stop,
     /// Rows whose best iterate is the present one.
     pub improved: Vec<usize>,
+    /// Rows that are done, or given up by the present stage, since this evaluation.
+    pub ended: Vec<usize>,
     rows: Vec<Account>,
     active: usize,
     /// Whether no other stage comes after the present one.
@@ -68,6 +70,7 @@ impl<'a> Books<'a> {
         Self {
             stop,
             improved: Vec::with_capacity(batch),
+            ended: Vec::with_capacity(batch),
             rows: (0..batch).map(account).collect(),
             active: batch,
             last: true,
@@ -101,6 +104,7 @@ impl<'a> Books<'a> {
         norms(space, residual, scratch, residuals)?;
         norms(space, fz, scratch, lengths)?;
         self.improved.clear();
+        self.ended.clear();
         for (row, account) in self.rows[..active].iter_mut().enumerate() {
             let (residual, norm) = (self.residuals[row], self.norms[row]);
             account.step += 1;
@@ -111,6 +115,7 @@ impl<'a> Books<'a> {
             }
             if let Some(status) = account.end(residual, norm, self.stop) {
                 account.report.status = status;
+                self.ended.push(row);
                 let solved = [Status::Converged, Status::MaxSteps].contains(&status);
                 account.state = match solved || self.last {
                     true => State::Done,

@@ -276,7 +276,14 @@ fn row_terms<'a, E: Scalar>(
 
 vectorized! {
     /// See [`StateSpace::dots`].
-    fn dots<'a, E>(a: &'a [E], slots: &'a [Vec<E>], bs: &'a [Slot], dim: usize, out: &'a mut [f64]) {
+    fn dots<'a, E, S>(
+        _simd: S,
+        a: &'a [E],
+        slots: &'a [Vec<E>],
+        bs: &'a [Slot],
+        dim: usize,
+        out: &'a mut [f64],
+    ) {
         let rows = a.chunks_exact(dim).zip(out.chunks_exact_mut(bs.len()));
         for (row, (a, out)) in rows.enumerate() {
             for (b, out) in bs.iter().zip(out) {
@@ -286,7 +293,8 @@ vectorized! {
     }
 
     /// See [`StateSpace::difference`].
-    fn difference<'a, E>(
+    fn difference<'a, E, S>(
+        _simd: S,
         a: &'a [E],
         b: &'a [E],
         out: &'a mut [E],
@@ -302,7 +310,8 @@ vectorized! {
     }
 
     /// See [`StateSpace::combine`].
-    fn combine<'a, E>(
+    fn combine<'a, E, S>(
+        _simd: S,
         slots: &'a [Vec<E>],
         terms: &'a [(Coef<'a>, Slot)],
         dim: usize,
@@ -314,7 +323,8 @@ vectorized! {
     }
 
     /// `sum = sum + Σ_k c_k v_k`.
-    fn add_combination<'a, E>(
+    fn add_combination<'a, E, S>(
+        _simd: S,
         slots: &'a [Vec<E>],
         terms: &'a [(Coef<'a>, Slot)],
         dim: usize,

@@ -219,7 +219,14 @@ fn purify<E: Scalar>(
 
 vectorized! {
     /// `gate ← n gate + constant`, `purified = gate ⊙ z`.
-    fn open_gate<'a, E>(n: E, constant: &'a [E], z: &'a [E], gate: &'a mut [E], purified: &'a mut [E]) {
+    fn open_gate<'a, E, S>(
+        _simd: S,
+        n: E,
+        constant: &'a [E],
+        z: &'a [E],
+        gate: &'a mut [E],
+        purified: &'a mut [E],
+    ) {
         let constants = constant.iter().zip(z);
         for ((gate, purified), (&constant, &z)) in gate.iter_mut().zip(purified).zip(constants) {
             *gate = n * *gate + constant;
@@ -228,7 +235,13 @@ vectorized! {
     }
 
     /// From the cotangent `p̄` of `p = gate ⊙ z`: `gate_bar = p̄ ⊙ z`, and `p̄ ← p̄ ⊙ gate`, which is that of z.
-    fn open_gate_backward<'a, E>(z: &'a [E], gate: &'a [E], gate_bar: &'a mut [E], p_bar: &'a mut [E]) {
+    fn open_gate_backward<'a, E, S>(
+        _simd: S,
+        z: &'a [E],
+        gate: &'a [E],
+        gate_bar: &'a mut [E],
+        p_bar: &'a mut [E],
+    ) {
         let points = z.iter().zip(gate);
         for ((gate_bar, p_bar), (&z, &gate)) in gate_bar.iter_mut().zip(p_bar).zip(points) {
             *gate_bar = *p_bar * z;

@@ -82,7 +82,7 @@ impl<E: Scalar> Affine<E> {
 
 vectorized! {
     /// Whether all rows of `width` numbers are the same.
-    fn equal_rows<'a, E>(x: &'a [E], width: usize) -> bool {
+    fn equal_rows<'a, E, S>(_simd: S, x: &'a [E], width: usize) -> bool {
         let equal = |a: &[E], b: &[E]| a.iter().zip(b).fold(true, |equal, (a, b)| equal & (a == b));
         let (first, others) = x.split_at(width);
         others.chunks_exact(width).all(|row| equal(row, first))

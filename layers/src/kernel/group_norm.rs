@@ -1,7 +1,7 @@
 //! Group normalization on slices.
 
 use equilibria_core::kernel::swap_rows;
-use equilibria_core::simd::{sum, sum_products};
+use equilibria_core::simd::{sum, sum_deviations, sum_products, update, Simd};
 use equilibria_core::{to_host, vectorized, Backend, ParameterGradient, Scalar};
 
 use super::rectified;
@@ -57,16 +57,22 @@ impl<E: Scalar> GroupNorm<E> {
         forward(self, x, injected, rectify);
     }
 
-    /// Normalizes one row in place.
+    /// Normalizes one row in place; `AFTER` rectifies the result.
     #[inline(always)]
-    fn normalize(&self, row: &mut [E], after: impl Fn(E) -> E) {
+    fn normalize<S: Simd, const AFTER: bool>(&self, simd: S, row: &mut [E]) {
         let size = self.size();
         let affine = (self.weight.chunks_exact(size)).zip(self.bias.chunks_exact(size));
         for (x, (weight, bias)) in row.chunks_exact_mut(size).zip(affine) {
-            let (mean, scale) = self.statistics(x);
-            for ((x, &w), &b) in x.iter_mut().zip(weight).zip(bias) {
-                *x = after((*x - mean) * scale * w + b);
-            }
+            let (mean, scale) = self.statistics(simd, x);
+            let (mean, scale) = (E::splat(simd, mean), E::splat(simd, scale));
+            update(simd, x, weight, bias, |x, w, b| {
+                let normal = E::times(simd, E::minus(simd, x, mean), scale);
+                let y = E::fused(simd, normal, w, b);
+                match AFTER {
+                    true => E::rectified(simd, y),
+                    false => y,
+                }
+            });
         }
     }
 
@@ -111,16 +117,19 @@ impl<E: Scalar> GroupNorm<E> {
 
     /// `x ← scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization, means over the group.
     #[inline(always)]
-    fn project(&self, row: &mut [E], values: &[E], scales: &[E]) {
+    fn project<S: Simd>(&self, simd: S, row: &mut [E], values: &[E], scales: &[E]) {
         let size = self.size();
         let inverse = E::one() / E::of(size as f64);
         let groups = values.chunks_exact(size).zip(scales);
         for (x, (values, &scale)) in row.chunks_exact_mut(size).zip(groups) {
-            let mean = sum(x, |x| x) * inverse;
-            let correlation = sum_products(x, values) * inverse;
-            for (x, &value) in x.iter_mut().zip(values) {
-                *x = scale * (*x - mean - value * correlation);
-            }
+            let mean = sum(simd, x) * inverse;
+            let correlation = sum_products(simd, x, values) * inverse;
+            let [mean, scale] = [mean, scale].map(|number| E::splat(simd, number));
+            let correlation = E::splat(simd, -correlation);
+            update(simd, x, values, values, |x, value, _| {
+                let rest = E::fused(simd, value, correlation, E::minus(simd, x, mean));
+                E::times(simd, scale, rest)
+            });
         }
     }
 
@@ -142,37 +151,48 @@ impl<E: Scalar> GroupNorm<E> {
 
     /// Mean and `1 / √(σ² + ε)` of one group.
     #[inline(always)]
-    fn statistics(&self, x: &[E]) -> (E, E) {
+    fn statistics<S: Simd>(&self, simd: S, x: &[E]) -> (E, E) {
         let inverse = E::one() / E::of(x.len() as f64);
-        let mean = sum(x, |x| x) * inverse;
-        let variance = sum(x, |x| (x - mean) * (x - mean)) * inverse;
+        let mean = sum(simd, x) * inverse;
+        let variance = sum_deviations(simd, x, mean) * inverse;
         (mean, E::one() / (variance + self.epsilon).sqrt())
     }
 }
 
 vectorized! {
-    fn forward<'a, E>(norm: &'a GroupNorm<E>, x: &'a mut [E], injected: &'a [E], rectify: Rectify) {
+    fn forward<'a, E, S>(
+        simd: S,
+        norm: &'a GroupNorm<E>,
+        x: &'a mut [E],
+        injected: &'a [E],
+        rectify: Rectify,
+    ) {
         let width = norm.weight.len();
         let mut injections = injected.chunks_exact(width).cycle();
         for row in x.chunks_exact_mut(width) {
             match (injections.next(), rectify) {
-                (Some(injection), Rectify::Before) => inject(row, injection, rectified),
-                (Some(injection), _) => inject(row, injection, |x| x),
+                (Some(injection), Rectify::Before) => inject::<E, S, true>(simd, row, injection),
+                (Some(injection), _) => inject::<E, S, false>(simd, row, injection),
                 (None, Rectify::Before) => row.iter_mut().for_each(|x| *x = rectified(*x)),
                 (None, _) => {}
             }
             match rectify {
-                Rectify::After => norm.normalize(row, rectified),
-                _ => norm.normalize(row, |x| x),
+                Rectify::After => norm.normalize::<S, true>(simd, row),
+                _ => norm.normalize::<S, false>(simd, row),
             }
         }
     }
 
-    fn forward_recorded<'a, E>(norm: &'a GroupNorm<E>, x: &'a mut [E], record: &'a mut Normalized<E>) {
+    fn forward_recorded<'a, E, S>(
+        simd: S,
+        norm: &'a GroupNorm<E>,
+        x: &'a mut [E],
+        record: &'a mut Normalized<E>,
+    ) {
         let (width, size) = (norm.weight.len(), norm.size());
         for (row, x) in x.chunks_exact_mut(width).enumerate() {
             for (group, x) in x.chunks_exact_mut(size).enumerate() {
-                let (mean, scale) = norm.statistics(x);
+                let (mean, scale) = norm.statistics(simd, x);
                 record.scales[row * norm.groups + group] = scale;
                 let values = &mut record.values[row * width + group * size..][..size];
                 let first = group * size;
@@ -185,21 +205,32 @@ vectorized! {
         }
     }
 
-    fn backward<'a, E>(norm: &'a GroupNorm<E>, record: &'a Normalized<E>, u: &'a mut [E]) {
+    fn backward<'a, E, S>(
+        simd: S,
+        norm: &'a GroupNorm<E>,
+        record: &'a Normalized<E>,
+        u: &'a mut [E],
+    ) {
         for (row, (values, scales)) in norm.rows(record, u) {
             norm.weigh(row);
-            norm.project(row, values, scales);
+            norm.project(simd, row, values, scales);
         }
     }
 
-    fn tangent<'a, E>(norm: &'a GroupNorm<E>, record: &'a Normalized<E>, v: &'a mut [E]) {
+    fn tangent<'a, E, S>(
+        simd: S,
+        norm: &'a GroupNorm<E>,
+        record: &'a Normalized<E>,
+        v: &'a mut [E],
+    ) {
         for (row, (values, scales)) in norm.rows(record, v) {
-            norm.project(row, values, scales);
+            norm.project(simd, row, values, scales);
             norm.weigh(row);
         }
     }
 
-    fn parameters_backward<'a, E>(
+    fn parameters_backward<'a, E, S>(
+        _simd: S,
         record: &'a Normalized<E>,
         u: &'a [E],
         weight: &'a mut [E],
@@ -226,10 +257,14 @@ pub enum Rectify {
     After,
 }
 
-/// `x ← after(x + injection)`.
+/// `x ← x + injection`; `AFTER` rectifies the sum.
 #[inline(always)]
-fn inject<E: Scalar>(x: &mut [E], injection: &[E], after: impl Fn(E) -> E) {
-    for (x, &injection) in x.iter_mut().zip(injection) {
-        *x = after(*x + injection);
-    }
+fn inject<E: Scalar, S: Simd, const AFTER: bool>(simd: S, x: &mut [E], injection: &[E]) {
+    update(simd, x, injection, injection, |x, injection, _| {
+        let sum = E::plus(simd, x, injection);
+        match AFTER {
+            true => E::rectified(simd, sum),
+            false => sum,
+        }
+    });
 }

@@ -256,6 +256,7 @@ impl Mixing {
 
 /// The small symmetric system of one sample, with its work space.
 struct System {
+    /// L of H = L Lᵀ, row by row, with the inverse of its diagonal in place of the diagonal: divisions are slow.
     factor: Vec<f64>,
     solution: Vec<f64>,
 }
@@ -278,9 +279,9 @@ impl System {
                     .sum();
                 let rest = entry(row, column) - known;
                 if row > column {
-                    l[row * n + column] = rest / l[column * n + column];
+                    l[row * n + column] = rest * l[column * n + column];
                 } else if rest > 0.0 {
-                    l[row * n + row] = rest.sqrt();
+                    l[row * n + row] = rest.sqrt().recip();
                 } else {
                     return false;
                 }
@@ -288,11 +289,11 @@ impl System {
         }
         for row in 0..n {
             let known: f64 = (0..row).map(|k| l[row * n + k] * x[k]).sum();
-            x[row] = (1.0 - known) / l[row * n + row];
+            x[row] = (1.0 - known) * l[row * n + row];
         }
         for row in (0..n).rev() {
             let known: f64 = (row + 1..n).map(|k| l[k * n + row] * x[k]).sum();
-            x[row] = (x[row] - known) / l[row * n + row];
+            x[row] = (x[row] - known) * l[row * n + row];
         }
         let sum: f64 = x.iter().sum();
         x.iter_mut().for_each(|x| *x /= sum);
