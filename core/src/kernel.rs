@@ -16,7 +16,7 @@ pub trait Kernel<E: Scalar>: Send + Sync {
 
 /// The map restricted to a block of rows. States are row-major `[rows, state_dim]`; a call may cover fewer rows than
 /// the block has, then it means the first ones.
-pub trait KernelBlock<E: Scalar> {
+pub trait KernelBlock<E: Scalar>: Send {
     /// `out = f(z)`.
     fn apply(&mut self, z: &[E], out: &mut [E]);
 

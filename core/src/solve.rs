@@ -46,7 +46,7 @@ pub fn solve_with_inverse(
     let batch = space.batch();
     let space = &mut Counted::new(space);
     let mut books = Books::new(batch, stop);
-    let (mut swaps, mut inverse) = (Vec::new(), LowRank::default());
+    let (mut swaps, mut inverse) = (Vec::with_capacity(batch), LowRank::default());
     let mut stages = Vec::new();
     flatten(solver, &mut stages);
     for (number, stage) in stages.iter().enumerate() {

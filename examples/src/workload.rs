@@ -8,7 +8,7 @@ use dfdx::prelude::*;
 use equilibria_core::testing::{relative_difference, worse};
 use equilibria_core::{
     from_host, to_host, AdjointSpace, Coef, Equilibrium, ImplicitLayer, Matrix, OnUnconverged,
-    Stop, Tolerance,
+    Report, Stop, Tolerance,
 };
 use equilibria_fusion::checkpoint::decode;
 use equilibria_fusion::deq::DeqFusion;
@@ -36,11 +36,12 @@ pub struct Workload {
     wide: Parts<f64>,
     target: Matrix<f32, Cpu>,
     tolerance: f64,
+    max_steps: usize,
 }
 
 impl Workload {
     /// Reads a file.
-    pub fn read(path: &Path, tolerance: f64) -> Result<Self> {
+    pub fn read(path: &Path, tolerance: f64, max_steps: usize) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let bad = |message: String| Error::Workload {
             path: path.to_owned(),
@@ -82,6 +83,7 @@ impl Workload {
             wide: Parts::new(&sizes, |name, count| get(name, count).map(widen))?,
             target: from_host(&Cpu::default(), target, shape)?,
             tolerance,
+            max_steps,
         })
     }
 
@@ -89,6 +91,12 @@ impl Workload {
     fn plugins(&self) -> Equilibrium<()> {
         let stop = Stop {
             on_unconverged: OnUnconverged::Accept,
+            max_steps: self.max_steps,
+            // Without a tolerance, every step that is allowed is taken.
+            patience: match self.tolerance > 0.0 {
+                true => Stop::default().patience,
+                false => self.max_steps,
+            },
             ..Stop::at(Tolerance::relative(self.tolerance))
         };
         Equilibrium {
@@ -112,16 +120,16 @@ impl Workload {
             .fusion(Schedule::Sequential, true, self.plugins())
     }
 
-    /// z*: all states, and the evaluations of the slowest sample over the equilibria.
-    pub fn solve(&self, fusion: &DeqFusion<f32, Cpu>) -> Result<(Vec<Matrix<f32, Cpu>>, usize)> {
+    /// z*: all states, and how the solves of the equilibria went.
+    pub fn solve(
+        &self,
+        fusion: &DeqFusion<f32, Cpu>,
+    ) -> Result<(Vec<Matrix<f32, Cpu>>, Vec<Report>)> {
         let mut pass = Pass::evaluation();
         let x_fuse = self.weighted(fusion, &mut pass)?;
         let states = fusion.states(&self.parts.x, x_fuse, &mut pass)?;
-        let steps = pass
-            .solves
-            .iter()
-            .map(|solve| solve.report.max_evaluations());
-        Ok((states, steps.max().unwrap_or(0)))
+        let reports = pass.solves.into_iter().map(|solve| solve.report);
+        Ok((states, reports.collect()))
     }
 
     /// One training step: solve, loss mean((z_fuse − target)²) + 0.1 Jacobian penalty (one probe), gradients of all
@@ -148,6 +156,30 @@ impl Workload {
             width: self.parts.sizes.width,
         };
         Ok(sum.fuse(&self.parts.x, pass)?)
+    }
+
+    /// Multiplications and additions in the products of one application of the joint map.
+    pub fn map_operations(&self) -> f64 {
+        self.operations(2.0 * self.parts.sizes.modalities as f64 + 2.0)
+    }
+
+    /// Those of a solve with these reports: two products per evaluation, of which the first, at z = 0, takes none; and one
+    /// for the constant part of the gate.
+    pub fn solve_operations(&self, reports: &[Report]) -> f64 {
+        let later = |report: &Report| 2.0 * (report.mean_evaluations() - 1.0);
+        self.operations(reports.iter().map(later).sum::<f64>() + 1.0)
+    }
+
+    /// Of this many products of a state with a weight matrix.
+    fn operations(&self, products: f64) -> f64 {
+        let sizes = &self.parts.sizes;
+        2.0 * products * (sizes.batch * sizes.width * sizes.width) as f64
+    }
+
+    /// The joint state `[z_1 | … | z_fuse]`.
+    pub fn joint_state(&self, states: &[Matrix<f32, Cpu>]) -> Vec<f32> {
+        let joint = joint(states, &self.parts.sizes).into_iter();
+        joint.map(|value| value as f32).collect()
     }
 
     /// Largest ‖F(z) − z‖ / ‖F(z)‖ over the samples, F the joint map in f64.

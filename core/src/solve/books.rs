@@ -23,6 +23,8 @@ pub(super) struct Books<'a> {
     /// ‖f(z) − z‖₂ and ‖f(z)‖₂ of the active rows.
     pub residuals: Vec<f64>,
     pub norms: Vec<f64>,
+    /// Work space.
+    scaled: Vec<f64>,
 }
 
 /// What the loop knows of one sample.
@@ -76,6 +78,7 @@ impl<'a> Books<'a> {
             last: true,
             residuals: vec![0.0; batch],
             norms: vec![0.0; batch],
+            scaled: vec![0.0; batch],
         }
     }
 
@@ -101,8 +104,9 @@ impl<'a> Books<'a> {
         let active = self.active;
         let (residuals, lengths) = (&mut self.residuals[..active], &mut self.norms[..active]);
         space.difference(fz, point, residual, residuals, lengths)?;
-        norms(space, residual, scratch, residuals)?;
-        norms(space, fz, scratch, lengths)?;
+        let scaled = &mut self.scaled[..active];
+        norms(space, residual, scratch, residuals, scaled)?;
+        norms(space, fz, scratch, lengths, scaled)?;
         self.improved.clear();
         self.ended.clear();
         for (row, account) in self.rows[..active].iter_mut().enumerate() {

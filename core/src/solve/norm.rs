@@ -8,12 +8,13 @@ const SAFE: f64 = 1e-280;
 /// What a vector is scaled by when its square is not safe: a power of two, so that no digit changes.
 const SCALE: f64 = f64::from_bits((1023 + 500) << 52);
 
-/// Turns the squared norms of the active samples of `v` into norms. `scratch` is overwritten.
+/// Turns the squared norms of the active samples of `v` into norms. `scratch` and `scaled` are overwritten.
 pub(super) fn norms(
     space: &mut dyn StateSpace,
     v: Slot,
     scratch: Slot,
     norms: &mut [f64],
+    scaled: &mut [f64],
 ) -> Result<()> {
     let safe = |square: f64| (SAFE..1.0 / SAFE).contains(&square);
     // Nearly always; a second look costs two passes over the vectors.
@@ -23,10 +24,9 @@ pub(super) fn norms(
         return Ok(());
     }
     for scale in [SCALE, 1.0 / SCALE] {
-        let mut scaled = vec![0.0; norms.len()];
         space.combine(scratch, &[(Coef::Same(scale), v)])?;
-        space.dots(scratch, &[scratch], &mut scaled)?;
-        for (norm, square) in norms.iter_mut().zip(scaled) {
+        space.dots(scratch, &[scratch], scaled)?;
+        for (norm, &square) in norms.iter_mut().zip(&*scaled) {
             if safe(square) && !safe(*norm * *norm) {
                 *norm = square.sqrt() / scale;
             }

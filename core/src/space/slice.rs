@@ -284,7 +284,7 @@ vectorized! {
         dim: usize,
         out: &'a mut [f64],
     ) {
-        let rows = a.chunks_exact(dim).zip(out.chunks_exact_mut(bs.len()));
+        let rows = a.chunks_exact(dim).zip(out.chunks_exact_mut(bs.len().max(1)));
         for (row, (a, out)) in rows.enumerate() {
             for (b, out) in bs.iter().zip(out) {
                 *out = simd::dot(a, &slots[b.0][row * dim..][..dim]);

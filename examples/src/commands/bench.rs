@@ -1,11 +1,13 @@
 //! `equilibria bench`: times DEQ fusion on workload files, in the words of the scripts that time other libraries on them.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use equilibria_core::kernel::Kernel;
-use equilibria_core::ImplicitLayer;
+use equilibria_core::kernel::{Kernel, KernelBlock};
+use equilibria_core::simd::Packed;
+use equilibria_core::{ImplicitLayer, Report};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -20,18 +22,45 @@ pub struct Args {
     /// Threads
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
-    /// Relative tolerance of every sample, forward and adjoint
+    /// Relative tolerance of every sample, forward and adjoint; 0 to take all steps
     #[arg(long, default_value_t = 1e-4)]
     tol: f64,
+    /// Steps allowed in each solve
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    max_steps: u32,
     /// Only workloads with this in their name
     #[arg(long, default_value = "")]
     only: String,
+    /// Only this job
+    #[arg(long)]
+    job: Option<Job>,
     /// Seconds to repeat each job for; the best run counts
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Print JSON lines instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Job {
+    /// One application of the joint map, at the equilibrium.
+    Map,
+    /// The solve from 0 to the tolerance.
+    Solve,
+    /// Solve, loss with Jacobian penalty, and all gradients.
+    Train,
+}
+
+impl Job {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Solve => "solve",
+            Self::Train => "train",
+        }
+    }
 }
 
 /// Runs the command.
@@ -54,103 +83,136 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         path: args.folder.clone(),
         message: format!("{} threads: {error}", args.threads),
     })?;
+    let peak = pool.install(|| peak(usize::from(args.threads)));
     for path in files {
-        let workload = Workload::read(&path, args.tol)?;
-        pool.install(|| time(&workload, args))?;
+        let workload = Workload::read(&path, args.tol, args.max_steps as usize)?;
+        pool.install(|| time(&workload, args, peak))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Rows one thread applies the map to at a time.
-const BLOCK: usize = 32;
+/// Multiplications and additions a second of one large product on every thread at the same time.
+fn peak(threads: usize) -> f64 {
+    const ROWS: usize = 240;
+    const WIDTH: usize = 512;
+    let ones = vec![1.0_f32; WIDTH * WIDTH];
+    let (x, weight) = (&ones[..ROWS * WIDTH], Packed::new(&ones, WIDTH, WIDTH));
+    let mut rooms = vec![vec![0.0; ROWS * WIDTH]; threads];
+    let ms = best(0.1, || {
+        rooms.par_iter_mut().for_each(|y| weight.multiply(x, y));
+        Ok(())
+    });
+    let operations = 2.0 * (threads * ROWS * WIDTH * WIDTH) as f64;
+    operations / ms.map_or(f64::INFINITY, |ms| ms * 1e-3)
+}
 
-fn time(workload: &Workload, args: &Args) -> Result<()> {
+/// One line of the output.
+#[derive(Default)]
+struct Line {
+    ms: f64,
+    steps: usize,
+    /// Evaluations per sample, mean over equilibria.
+    mean_steps: f64,
+    residual: f64,
+    adjoint_residual: f64,
+    /// The share of the time that the products would take at the peak rate.
+    product_share: Option<f64>,
+}
+
+fn time(workload: &Workload, args: &Args, peak: f64) -> Result<()> {
     let fusion = workload.fusion();
-    let (states, steps) = workload.solve(&fusion)?;
-    let residual = workload.residual(&states)?;
-    let adjoint = workload.adjoint_residual(&states)?;
-
-    let ms = best(args.seconds, || map(workload))?;
-    report(workload, args, ("map", ms, 1), (0.0, 0.0));
-    let ms = best(args.seconds, || {
-        workload.solve(&fusion).map(|_| Duration::ZERO)
-    })?;
-    report(workload, args, ("solve", ms, steps), (residual, 0.0));
-    let ms = best(args.seconds, || {
-        workload.train(&fusion).map(|_| Duration::ZERO)
-    })?;
-    report(workload, args, ("train", ms, steps), (residual, adjoint));
+    let wanted = |job| args.job.is_none_or(|only| only == job);
+    let (states, reports) = workload.solve(&fusion)?;
+    let share = |operations: f64, ms: f64| Some(operations / peak / (ms * 1e-3));
+    if wanted(Job::Map) {
+        let ms = map(workload, &workload.joint_state(&states), args.seconds)?;
+        let line = Line {
+            ms,
+            steps: 1,
+            mean_steps: 1.0,
+            product_share: share(workload.map_operations(), ms),
+            ..Line::default()
+        };
+        print(workload, args, Job::Map, &line);
+    }
+    let mut line = Line {
+        steps: (reports.iter().map(Report::max_evaluations).max()).unwrap_or(0),
+        mean_steps: reports.iter().map(Report::mean_evaluations).sum::<f64>()
+            / reports.len() as f64,
+        residual: workload.residual(&states)?,
+        ..Line::default()
+    };
+    if wanted(Job::Solve) {
+        line.ms = best(args.seconds, || workload.solve(&fusion).map(drop))?;
+        line.product_share = share(workload.solve_operations(&reports), line.ms);
+        print(workload, args, Job::Solve, &line);
+    }
+    if wanted(Job::Train) {
+        line.ms = best(args.seconds, || workload.train(&fusion).map(drop))?;
+        line.product_share = None;
+        line.adjoint_residual = workload.adjoint_residual(&states)?;
+        print(workload, args, Job::Train, &line);
+    }
     Ok(())
 }
 
-/// One application of the joint map from 0, with the weights at hand; returns what it took to get them there, which does
-/// not count.
-fn map(workload: &Workload) -> Result<Duration> {
-    let started = Instant::now();
+/// Rows one thread applies the map to at a time.
+const BLOCK: usize = 30;
+
+/// Milliseconds of one application of the joint map at `z`. Not at 0, where the products of all rows are the same.
+fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
     let (layer, inputs) = (workload.parts.joint(), workload.parts.joint_inputs()?);
     let Some(kernel) = layer.kernel(&inputs) else {
-        return Ok(Duration::ZERO);
+        return Ok(f64::NAN);
     };
     let (batch, dim) = (workload.parts.sizes.batch, workload.parts.sizes.joint_dim());
-    let blocks: Vec<_> = (0..batch.div_ceil(BLOCK))
-        .map(|block| block * BLOCK..((block + 1) * BLOCK).min(batch))
-        .collect();
-    let mut rooms: Vec<_> = (blocks.iter())
-        .map(|rows| (vec![0.0; rows.len() * dim], vec![0.0; rows.len() * dim]))
-        .collect();
-    let kernel: &dyn Kernel<f32> = &*kernel;
-    let spent = started.elapsed();
-    apply(kernel, &blocks, &mut rooms);
-    Ok(spent)
+    let rows = |block: usize| block * BLOCK..((block + 1) * BLOCK).min(batch);
+    let block = |rows: Range<usize>| Kernel::block(&*kernel, rows);
+    let mut out = vec![0.0; z.len()];
+    let mut blocks: Vec<(Box<dyn KernelBlock<f32> + '_>, &[f32], &mut [f32])> =
+        (z.chunks(BLOCK * dim).zip(out.chunks_mut(BLOCK * dim)))
+            .enumerate()
+            .map(|(index, (z, out))| (block(rows(index)), z, out))
+            .collect();
+    best(seconds, || {
+        match &mut blocks[..] {
+            [(block, z, out)] => block.apply(z, out),
+            blocks => (blocks.par_iter_mut()).for_each(|(block, z, out)| block.apply(z, out)),
+        }
+        Ok(())
+    })
 }
 
-fn apply(
-    kernel: &dyn Kernel<f32>,
-    blocks: &[std::ops::Range<usize>],
-    rooms: &mut [(Vec<f32>, Vec<f32>)],
-) {
-    let run = |rows: &std::ops::Range<usize>, (z, out): &mut (Vec<f32>, Vec<f32>)| {
-        kernel.block(rows.clone()).apply(z, out);
-    };
-    match (blocks, rooms) {
-        ([rows], [room]) => run(rows, room),
-        (blocks, rooms) => blocks
-            .par_iter()
-            .zip(rooms)
-            .for_each(|(rows, room)| run(rows, room)),
-    }
-}
-
-/// Milliseconds of the fastest of at least three runs; `job` returns what is to be left out of its own time.
-fn best(seconds: f64, job: impl Fn() -> Result<Duration>) -> Result<f64> {
+/// Milliseconds of the fastest of at least three runs.
+fn best(seconds: f64, mut job: impl FnMut() -> Result<()>) -> Result<f64> {
     job()?;
     let (started, mut fastest, mut runs) = (Instant::now(), f64::INFINITY, 0);
     while runs < 3 || started.elapsed().as_secs_f64() < seconds {
         let run = Instant::now();
-        let preparation = job()?;
-        let took = run.elapsed().saturating_sub(preparation);
-        fastest = fastest.min(took.as_secs_f64() * 1e3);
+        job()?;
+        fastest = run.elapsed().as_secs_f64().min(fastest);
         runs += 1;
     }
-    Ok(fastest)
+    Ok(fastest * 1e3)
 }
 
-fn report(
-    workload: &Workload,
-    args: &Args,
-    (job, ms, steps): (&str, f64, usize),
-    (residual, adjoint_residual): (f64, f64),
-) {
-    let name = &workload.name;
+fn print(workload: &Workload, args: &Args, job: Job, line: &Line) {
+    let (name, job) = (&workload.name, job.name());
     if args.json {
         let line = json!({
-            "system": concat!("equilibria-", env!("CARGO_PKG_VERSION")), "workload": name, "job": job, "ms": ms,
-            "steps": steps, "residual": residual, "adjoint_residual": adjoint_residual, "threads": args.threads,
+            "system": concat!("equilibria-", env!("CARGO_PKG_VERSION")), "workload": name, "job": job,
+            "ms": line.ms, "steps": line.steps, "mean_steps": line.mean_steps, "residual": line.residual,
+            "adjoint_residual": line.adjoint_residual, "product_share": line.product_share,
+            "threads": args.threads,
         });
         println!("{line}");
-    } else {
-        println!(
-            "{name:<28} {job:<6} {ms:>10.3} ms  {steps:>3} evaluations  residual {residual:.1e}  adjoint {adjoint_residual:.1e}"
-        );
+        return;
     }
+    let share = line
+        .product_share
+        .map_or_else(String::new, |share| format!("  products {:.0} %", 100.0 * share));
+    println!(
+        "{name:<28} {job:<6} {:>10.3} ms  {:>3} evaluations, mean {:.1}  residual {:.1e}  adjoint {:.1e}{share}",
+        line.ms, line.steps, line.mean_steps, line.residual, line.adjoint_residual
+    );
 }

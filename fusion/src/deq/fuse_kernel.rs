@@ -57,13 +57,13 @@ impl<E: Scalar> FuseKernel<E> {
             dim,
             injected: self.injected[range.clone()].to_vec(),
             sum: zeros(),
-            constant: zeros(),
+            constant: Vec::new(),
             scratch: zeros(),
             sum_bar: Vec::new(),
             at: Linearization::default(),
         };
         if !self.sum.is_empty() {
-            block.set_sum(&self.sum[range]);
+            block.fix_sum(&self.sum[range]);
         }
         block
     }
@@ -81,7 +81,7 @@ pub(super) struct FuseRows<'k, E> {
     dim: usize,
     injected: Vec<E>,
     sum: Vec<E>,
-    /// `θ_α Σ_i z_i + N b_α`, a constant of the solve.
+    /// `θ_α Σ_i z_i`, where that is a constant of the solve; else empty.
     constant: Vec<E>,
     scratch: Vec<E>,
     /// Tangent or cotangent of `Σ_i z_i` where nobody else wants it; empty until then.
@@ -116,19 +116,18 @@ impl<E: Scalar> FuseRows<'_, E> {
         }
     }
 
-    /// Injects `Σ_i z_i`, `[rows, dim]`.
-    pub fn set_sum(&mut self, sum: &[E]) {
-        let k = self.kernel;
-        self.sum[..sum.len()].copy_from_slice(sum);
-        if k.gate {
-            let constant = &mut self.constant[..sum.len()];
-            k.alpha.product(sum, constant);
-            for row in constant.chunks_exact_mut(self.dim) {
-                for (c, &bias) in row.iter_mut().zip(k.alpha.bias()) {
-                    *c += k.modalities * bias;
-                }
-            }
+    /// Injects `Σ_i z_i`, `[rows, dim]`, which stays as it is.
+    fn fix_sum(&mut self, sum: &[E]) {
+        self.set_sum(sum);
+        if self.kernel.gate {
+            self.constant.resize(sum.len(), E::zero());
+            self.kernel.alpha.product(sum, &mut self.constant);
         }
+    }
+
+    /// Injects `Σ_i z_i`, `[rows, dim]`, which changes from call to call.
+    pub fn set_sum(&mut self, sum: &[E]) {
+        self.sum[..sum.len()].copy_from_slice(sum);
     }
 
     /// [`KernelBlock::jvp`] along `v` and, at the same time, along the tangent `sum_dot` of `Σ_i z_i`.
@@ -201,7 +200,7 @@ impl<E: Scalar> FuseRows<'_, E> {
     }
 }
 
-/// `gate = N θ_α z + constant` and `purified = gate ⊙ z`; without the gate `purified = Σ_i z_i`.
+/// `gate = Σ_i α_i = θ_α (N z + Σ_i z_i) + N b_α` and `purified = gate ⊙ z`; without the gate `purified = Σ_i z_i`.
 fn purify<E: Scalar>(
     k: &FuseKernel<E>,
     (sum, constant): (&[E], &[E]),
@@ -209,28 +208,46 @@ fn purify<E: Scalar>(
     gate: &mut [E],
     purified: &mut [E],
 ) {
+    purified.copy_from_slice(&sum[..z.len()]);
     if !k.gate {
-        purified.copy_from_slice(&sum[..z.len()]);
         return;
     }
-    k.alpha.product(z, gate);
-    open_gate(k.modalities, constant, z, gate, purified);
+    let n = k.modalities;
+    if constant.is_empty() {
+        add_scaled(purified, n, z);
+        k.alpha.product(purified, gate);
+        open_gate(E::one(), &[], n, k.alpha.bias(), z, gate, purified);
+    } else {
+        k.alpha.product(z, gate);
+        open_gate(n, constant, n, k.alpha.bias(), z, gate, purified);
+    }
 }
 
 vectorized! {
-    /// `gate ← n gate + constant`, `purified = gate ⊙ z`.
+    /// `gate ← scale gate + constant + n bias`, row by row, and `purified = gate ⊙ z`; an empty constant is 0.
     fn open_gate<'a, E, S>(
         _simd: S,
-        n: E,
+        scale: E,
         constant: &'a [E],
+        n: E,
+        bias: &'a [E],
         z: &'a [E],
         gate: &'a mut [E],
         purified: &'a mut [E],
     ) {
-        let constants = constant.iter().zip(z);
-        for ((gate, purified), (&constant, &z)) in gate.iter_mut().zip(purified).zip(constants) {
-            *gate = n * *gate + constant;
-            *purified = *gate * z;
+        let dim = bias.len();
+        let mut constants = constant.chunks_exact(dim);
+        let results = gate.chunks_exact_mut(dim).zip(purified.chunks_exact_mut(dim));
+        for ((gate, purified), z) in results.zip(z.chunks_exact(dim)) {
+            for (gate, &bias) in gate.iter_mut().zip(bias) {
+                *gate = scale * *gate + n * bias;
+            }
+            if let Some(constant) = constants.next() {
+                gate.iter_mut().zip(constant).for_each(|(gate, &c)| *gate += c);
+            }
+            for ((purified, &gate), &z) in purified.iter_mut().zip(&*gate).zip(z) {
+                *purified = gate * z;
+            }
         }
     }
 
