@@ -66,6 +66,13 @@ pub trait Backend<E: Scalar>: Device<E> {
         factor: E,
     ) -> Result<()>;
 
+    /// Shows the gradient of `tensor`, 0 if there is none, as row-major host values.
+    fn with_gradient<R>(
+        gradients: &mut Gradients<E, Self>,
+        tensor: &Matrix<E, Self>,
+        look: impl FnOnce(&[E]) -> R,
+    ) -> Result<R>;
+
     /// Whether two tensors are the same numbers in the same place. While one of them is kept, the numbers cannot change:
     /// what writes to shared storage copies it first. False where this cannot be told.
     fn same_storage(a: &Matrix<E, Self>, b: &Matrix<E, Self>) -> bool;
@@ -129,6 +136,15 @@ macro_rules! cpu_backend {
                 Ok(())
             }
 
+            fn with_gradient<R>(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                look: impl FnOnce(&[$dtype]) -> R,
+            ) -> Result<R> {
+                let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                Ok(look(gradient))
+            }
+
             fn same_storage(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> bool {
                 let (rows, columns) = *a.shape();
                 if a.shape() != b.shape() || rows * columns == 0 {
@@ -189,6 +205,15 @@ macro_rules! cuda_backend {
                 let delta = delta.iter().map(|d| factor * d).collect();
                 let delta = from_host(tensor.device(), delta, *tensor.shape())?;
                 Self::accumulate(gradients, tensor, &delta)
+            }
+
+            fn with_gradient<R>(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                look: impl FnOnce(&[$dtype]) -> R,
+            ) -> Result<R> {
+                gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                Ok(look(&to_host(&gradients.get(tensor))))
             }
 
             fn same_storage(_: &Matrix<$dtype, Self>, _: &Matrix<$dtype, Self>) -> bool {

@@ -3,7 +3,7 @@
 use equilibria_core::{Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use super::update::Moments;
+use super::update::{Factors, Moments};
 
 /// Adam: `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`, `w ← w − η m̂ / (√v̂ + ε)` with bias-corrected means.
 ///
@@ -60,13 +60,13 @@ impl Adam {
         values: &mut [E],
         gradient: &[E],
         moments: &mut Moments<E>,
-        rate_factor: f64,
+        factors: Factors,
         steps: i32,
         decay: Decay,
     ) {
         moments.first.resize(values.len(), E::zero());
         moments.second.resize(values.len(), E::zero());
-        let rate = self.rate * rate_factor;
+        let (rate, scale) = (self.rate * factors.rate, E::of(factors.gradient));
         let (penalty, keep) = match decay {
             Decay::Penalty => (self.weight_decay, 1.0),
             Decay::Decoupled => (0.0, 1.0 - rate * self.weight_decay),
@@ -78,7 +78,7 @@ impl Adam {
         let (take1, take2) = (E::of(1.0 - self.beta1), E::of(1.0 - self.beta2));
         let means = moments.first.iter_mut().zip(&mut moments.second);
         for ((w, &g), (first, second)) in values.iter_mut().zip(gradient).zip(means) {
-            let g = g + penalty * *w;
+            let g = scale * g + penalty * *w;
             *first = keep1 * *first + take1 * g;
             *second = keep2 * *second + take2 * g * g;
             *w = keep * *w - rate * *first / (second.sqrt() * correction + epsilon);

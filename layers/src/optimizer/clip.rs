@@ -1,7 +1,7 @@
 //! Gradient-norm clipping.
 
 use dfdx::prelude::Gradients;
-use equilibria_core::{to_host, Backend, Error, Parameters, Result, Scalar};
+use equilibria_core::{simd, Backend, Parameters, Result, Scalar};
 
 /// ‖g‖₂ over all parameters together, in f64.
 pub fn gradient_norm<E: Scalar, D: Backend<E>>(
@@ -10,12 +10,7 @@ pub fn gradient_norm<E: Scalar, D: Backend<E>>(
 ) -> Result<f64> {
     let mut square = 0.0;
     for (_, tensor) in parameters.named() {
-        gradients.try_alloc_for(&tensor).map_err(Error::device)?;
-        let gradient = to_host(&gradients.get(&tensor));
-        square += gradient
-            .into_iter()
-            .map(|g| g.wide() * g.wide())
-            .sum::<f64>();
+        square += D::with_gradient(gradients, &tensor, |g| simd::dot(g, g))?;
     }
     Ok(square.sqrt())
 }

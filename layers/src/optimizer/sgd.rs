@@ -3,7 +3,7 @@
 use equilibria_core::{Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use super::update::Moments;
+use super::update::{Factors, Moments};
 
 /// Stochastic gradient descent with momentum: `v ← μ v + g + λ w`, `w ← w − η v`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,13 +39,13 @@ impl Sgd {
         values: &mut [E],
         gradient: &[E],
         moments: &mut Moments<E>,
-        rate_factor: f64,
+        factors: Factors,
     ) {
         moments.first.resize(values.len(), E::zero());
-        let (rate, momentum) = (E::of(self.rate * rate_factor), E::of(self.momentum));
-        let decay = E::of(self.weight_decay);
+        let (rate, momentum) = (E::of(self.rate * factors.rate), E::of(self.momentum));
+        let (decay, scale) = (E::of(self.weight_decay), E::of(factors.gradient));
         for ((w, &g), v) in values.iter_mut().zip(gradient).zip(&mut moments.first) {
-            *v = momentum * *v + g + decay * *w;
+            *v = momentum * *v + scale * g + decay * *w;
             *w -= rate * *v;
         }
     }

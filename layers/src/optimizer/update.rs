@@ -1,7 +1,7 @@
 //! One optimizer step over all parameters.
 
 use dfdx::prelude::Gradients;
-use equilibria_core::{to_host, Backend, Error, Parameters, Result, Scalar};
+use equilibria_core::{to_host, Backend, Parameters, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Adam, Decay};
@@ -34,33 +34,28 @@ impl OptimizerConfig {
         values: &mut [E],
         gradient: &[E],
         moments: &mut Moments<E>,
-        rate_factor: f64,
+        factors: Factors,
         steps: i32,
     ) {
         match self {
-            Self::Sgd(sgd) => sgd.update(values, gradient, moments, rate_factor),
+            Self::Sgd(sgd) => sgd.update(values, gradient, moments, factors),
             Self::Adam(adam) => {
-                adam.update(
-                    values,
-                    gradient,
-                    moments,
-                    rate_factor,
-                    steps,
-                    Decay::Penalty,
-                );
+                adam.update(values, gradient, moments, factors, steps, Decay::Penalty);
             }
             Self::AdamW(adam) => {
-                adam.update(
-                    values,
-                    gradient,
-                    moments,
-                    rate_factor,
-                    steps,
-                    Decay::Decoupled,
-                );
+                adam.update(values, gradient, moments, factors, steps, Decay::Decoupled);
             }
         }
     }
+}
+
+/// What one step multiplies by, for all parameters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Factors {
+    /// The learning rate: the schedule.
+    pub rate: f64,
+    /// Gradients: clipping.
+    pub gradient: f64,
 }
 
 /// An update rule at work: remembers its running means, one pair of vectors per parameter.
@@ -83,7 +78,7 @@ impl<E: Scalar> Optimizer<E> {
     /// A fresh optimizer.
     ///
     /// # Errors
-    /// [`Error::Config`] for a field out of range.
+    /// [`Error::Config`](equilibria_core::Error::Config) for a field out of range.
     pub fn new(config: OptimizerConfig) -> Result<Self> {
         config.validate()?;
         Ok(Self {
@@ -97,32 +92,30 @@ impl<E: Scalar> Optimizer<E> {
     /// `gradient_factor` (clipping). A parameter without a gradient counts as having a zero one.
     pub fn step<D: Backend<E>>(
         &mut self,
-        parameters: &mut impl Parameters<E, D>,
+        parameters: &mut (impl Parameters<E, D> + ?Sized),
         gradients: &mut Gradients<E, D>,
         rate_factor: f64,
         gradient_factor: f64,
     ) -> Result<()> {
         self.steps += 1;
+        let factors = Factors {
+            rate: rate_factor,
+            gradient: gradient_factor,
+        };
         let mut index = 0;
         let mut outcome = Ok(());
         parameters.visit_mut("", &mut |_, tensor| {
             if outcome.is_err() {
                 return;
             }
-            if let Err(error) = gradients.try_alloc_for(tensor) {
-                outcome = Err(Error::device(error));
-                return;
-            }
-            let mut gradient = to_host(&gradients.get(tensor));
-            let factor = E::of(gradient_factor);
-            gradient.iter_mut().for_each(|g| *g *= factor);
             let mut values = to_host(tensor);
             if self.moments.len() == index {
                 self.moments.push(Moments::default());
             }
-            let moments = &mut self.moments[index];
-            self.config
-                .update(&mut values, &gradient, moments, rate_factor, self.steps);
+            let (config, moments) = (&self.config, &mut self.moments[index]);
+            outcome = D::with_gradient(gradients, tensor, |gradient| {
+                config.update(&mut values, gradient, moments, factors, self.steps);
+            });
             tensor.copy_from(&values);
             index += 1;
         });
@@ -138,7 +131,11 @@ mod tests {
     fn run(config: OptimizerConfig, gradients: &[f64]) -> f64 {
         let (mut w, mut moments) = ([1.0], Moments::default());
         for (step, &g) in gradients.iter().enumerate() {
-            config.update(&mut w, &[g], &mut moments, 1.0, step as i32 + 1);
+            let factors = Factors {
+                rate: 1.0,
+                gradient: 1.0,
+            };
+            config.update(&mut w, &[g], &mut moments, factors, step as i32 + 1);
         }
         w[0]
     }

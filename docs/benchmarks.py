@@ -1,0 +1,299 @@
+"""Times Equilibria and its peers on the same workloads, alternately, and writes benchmarks.md with its charts.
+
+usage: python docs/benchmarks.py PEERS_DIR [--rounds 3] [--seconds 0.5] [--timeout 240]
+
+PEERS_DIR holds workloads.py, which writes the workload files, and bench_torch.py and bench_jax.py, which time TorchDEQ
+and jaxopt on them; all print one JSON object per job. A peer that cannot be imported, fails or takes longer than
+--timeout seconds on a workload is left out there, and the page says so. Run it on a machine that does nothing else.
+Needs: numpy, safetensors, matplotlib; torch and torchdeq, jax and jaxopt for the peers. Linux.
+"""
+import argparse, datetime, importlib.util, json, math, os, platform, statistics, subprocess, sys, tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import matplotlib
+from safetensors.numpy import save_file
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ROOT / "target" / "release" / "equilibria"
+JOBS = ("map", "solve", "train")
+TOLERANCE = 1e-4
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("peers", type=Path)
+parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--seconds", type=float, default=0.5)
+parser.add_argument("--timeout", type=float, default=240)
+parser.add_argument("--threads", type=int, default=2)
+options = parser.parse_args()
+
+
+def run(command, environment=None):
+    """The JSON lines a command prints; those so far if it fails or takes too long."""
+    try:
+        done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                env={**os.environ, **(environment or {})})
+        out, _ = done.communicate(timeout=options.timeout)
+    except subprocess.TimeoutExpired:
+        done.kill()
+        out, _ = done.communicate()
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+
+def peak_memory(command):
+    """Peak resident memory of a command in MiB."""
+    code = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "
+            "stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)")
+    return float(subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True).stdout)
+
+
+def ours(folder, *extra, threads=None):
+    return [str(PROGRAM), "bench", str(folder), "--json", "--threads", str(threads or options.threads), *extra]
+
+
+def installed(*packages):
+    try:
+        return ", ".join(f"{name} {version(name)}" for name in packages)
+    except PackageNotFoundError:
+        return None
+
+
+def workloads():
+    spec = importlib.util.spec_from_file_location("workloads", options.peers / "workloads.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(module, folder, batch, width, modalities, gain):
+    meta = dict(batch=batch, width=width, modalities=modalities, groups=module.GROUPS, gain=gain)
+    path = folder / f"fusion_b{batch}_d{width}_n{modalities}_g{gain}.safetensors"
+    save_file(module.workload(batch, width, modalities, gain), path, {k: str(v) for k, v in meta.items()})
+    return path
+
+
+def medians(rounds):
+    """Per job: the line with the median time."""
+    result = {}
+    for job in JOBS:
+        lines = [line for lines in rounds for line in lines if line["job"] == job and math.isfinite(line["ms"])]
+        if lines:
+            middle = statistics.median_low(line["ms"] for line in lines)
+            result[job] = next(line for line in lines if line["ms"] == middle)
+    return result
+
+
+def solved(lines, job):
+    line = lines.get("solve") if job == "train" else lines.get(job)
+    return job in lines and (job == "map" or line["residual"] <= 1.001 * TOLERANCE)
+
+
+def ms(value):
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def table(header, rows):
+    line = lambda cells: "| " + " | ".join(str(cell) for cell in cells) + " |"
+    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
+
+
+def geometric(values):
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
+
+
+def against_peers(folder, systems):
+    """Timings by workload and system, measured in turn."""
+    results = {}
+    for path in sorted(folder.glob("fusion_*.safetensors")):
+        rounds = {name: [] for name in systems}
+        for _ in range(options.rounds):
+            for name, command in systems.items():
+                if rounds[name] or _ == 0:  # what has failed once is not waited for again
+                    lines = run(command(path.stem), {"OMP_NUM_THREADS": str(options.threads)})
+                    rounds[name] += [lines] if lines else []
+        results[path.stem] = {name: medians(lines) for name, lines in rounds.items()}
+        print(path.stem, {name: {job: round(line["ms"], 3) for job, line in jobs.items()}
+                          for name, jobs in results[path.stem].items()}, flush=True)
+    return results
+
+
+def peer_section(results, peers):
+    parts = []
+    for job in JOBS:
+        rows, ratios = [], {name: [] for name in peers}
+        for workload, systems in results.items():
+            own = systems["equilibria"]
+            row = [workload.removeprefix("fusion_"), ms(own[job]["ms"])]
+            for name in peers:
+                lines = systems[name]
+                if job not in lines:
+                    row += ["-", "-"]
+                    continue
+                ratio = lines[job]["ms"] / own[job]["ms"]
+                both = solved(own, job) and solved(lines, job)
+                row += [ms(lines[job]["ms"]), f"{ratio:.1f}×" if both else f"({ratio:.1f}×)"]
+                ratios[name] += [ratio] if both else []
+            rows.append(row)
+        rows.append(["**geometric mean, smallest**", ""] + [cell for name in peers for cell in
+                    ("", f"**{geometric(ratios[name]):.1f}×**, {min(ratios[name], default=float('nan')):.1f}×")])
+        header = ["workload", "Equilibria ms"] + [cell for name in peers for cell in (f"{name} ms", "ratio")]
+        parts.append(f"### `{job}`\n\n{table(header, rows)}\n")
+    return "\n".join(parts)
+
+
+def detail_section(results):
+    rows = []
+    for workload, systems in results.items():
+        own = systems["equilibria"]
+        share = lambda job: f"{100 * own[job]['product_share']:.0f} %"
+        rows.append([workload.removeprefix("fusion_"), own["solve"]["steps"], f"{own['solve']['mean_steps']:.1f}",
+                     f"{own['solve']['residual']:.1e}", f"{own['train']['adjoint_residual']:.1e}", share("map"),
+                     share("solve"), f"{own['train']['ms'] / own['solve']['ms']:.2f}"])
+    return table(["workload", "evaluations, most", "mean", "residual", "adjoint residual", "products in `map`",
+                  "products in `solve`", "`train` / `solve`"], rows)
+
+
+def scaling(module, folder):
+    """Times of `solve` and `train` along four axes, from one file each: {axis: [(value, solve ms, train ms)]}."""
+    axes = {
+        "batch (width 128)": [(b, (b, 128, 3, 0.7)) for b in (1, 4, 16, 64, 256, 1024)],
+        "width (batch 128)": [(d, (128, d, 3, 0.7)) for d in (32, 64, 128, 256, 512)],
+        "modalities (128 × 128)": [(n, (128, 128, n, 0.5)) for n in (1, 2, 4, 8)],
+    }
+    found = {}
+    for axis, points in axes.items():
+        for value, sizes in points:
+            path = write(module, folder, *sizes)
+            jobs = medians([run(ours(folder, "--seconds", str(options.seconds), "--only", path.stem))])
+            found.setdefault(axis, []).append((value, jobs["solve"]["ms"], jobs["train"]["ms"]))
+    path = write(module, folder, 128, 256, 3, 0.7)
+    for steps in (5, 10, 20, 50, 100, 200):
+        extra = ("--seconds", str(options.seconds), "--only", path.stem, "--tol", "0", "--max-steps", str(steps))
+        jobs = medians([run(ours(folder, *extra))])
+        found.setdefault("solver steps (128 × 256)", []).append((steps, jobs["solve"]["ms"], jobs["train"]["ms"]))
+    return found
+
+
+def chart(found, path):
+    plt.rcParams.update({"svg.hashsalt": "equilibria", "font.size": 9, "svg.fonttype": "none"})
+    figure, axes = plt.subplots(1, len(found), figsize=(3.1 * len(found), 2.9), constrained_layout=True)
+    for axis, (name, points) in zip(axes, found.items()):
+        values, solve, train = zip(*points)
+        axis.loglog(values, solve, "o-", color="#0072b2", label="solve")
+        axis.loglog(values, train, "s-", color="#d55e00", label="train")
+        axis.set_xlabel(name)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("ms")
+    axes[0].legend()
+    figure.savefig(path, facecolor="white", metadata={"Date": None})
+
+
+def threads_section(folder, names):
+    rows = []
+    for name in names:
+        one, two = ({job: [] for job in JOBS} for _ in range(2))
+        for _ in range(options.rounds):
+            for into, threads in ((one, 1), (two, 2)):
+                for line in run(ours(folder, "--seconds", str(options.seconds), "--only", name, threads=threads)):
+                    into[line["job"]].append(line["ms"])
+        ratio = lambda job: f"{statistics.median(one[job]) / statistics.median(two[job]):.2f}"
+        rows.append([name.removeprefix("fusion_"), *map(ratio, JOBS)])
+    return table(["workload", *(f"`{job}`" for job in JOBS)], rows)
+
+
+def memory_section(folder, name, peers):
+    short = ["--seconds", "0", "--only", name, "--job", "train"]
+    rows = [["Equilibria, to the tolerance", f"{peak_memory(ours(folder, *short)):.0f}"]]
+    for steps in (20, 200):
+        extra = ["--tol", "0", "--max-steps", str(steps)]
+        rows.append([f"Equilibria, {steps} steps", f"{peak_memory(ours(folder, *short, *extra)):.0f}"])
+    if "TorchDEQ" in peers:
+        command = [sys.executable, str(options.peers / "bench_torch.py"), str(folder), "--only", name, "--seconds", "0"]
+        rows.append(["TorchDEQ, to the tolerance", f"{peak_memory(command):.0f}"])
+        rows.append(["`import torch` alone", f"{peak_memory([sys.executable, '-c', 'import torch, torchdeq']):.0f}"])
+    return table(["process", "MiB"], rows)
+
+
+def processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            flags = Path("/proc/cpuinfo").read_text()
+            return line.split(":")[1].strip() + (", AVX-512" if "avx512f" in flags else ", no AVX-512")
+    return platform.processor()
+
+
+def main():
+    subprocess.run(["cargo", "build", "--release"], cwd=ROOT, check=True)
+    module, script = workloads(), lambda name: [sys.executable, str(options.peers / name)]
+    peers = {
+        "TorchDEQ": (installed("torchdeq", "torch"), script("bench_torch.py") + ["--threads", str(options.threads)]),
+        "jaxopt": (installed("jaxopt", "jax"), ["taskset", "-c", ",".join(map(str, range(options.threads)))]
+                   + script("bench_jax.py")),
+    }
+    present = {name: command for name, (versions, command) in peers.items() if versions}
+    absent = [name for name in peers if name not in present]
+    seconds = ["--seconds", str(options.seconds)]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, extra = Path(temporary) / "workloads", Path(temporary) / "scaling"
+        folder.mkdir(), extra.mkdir()
+        for sizes in module.SIZES:
+            write(module, folder, *sizes)
+        systems = {"equilibria": lambda name: ours(folder, *seconds, "--only", name)}
+        for name, command in present.items():
+            systems[name] = lambda only, command=command: command + [str(folder), *seconds, "--only", only]
+        results = against_peers(folder, systems)
+        threads = threads_section(folder, [name for name in results if int(name.split("_b")[1].split("_")[0]) >= 128])
+        memory = memory_section(folder, "fusion_b612_d500_n3_g0.7", present)
+        found = scaling(module, extra)
+    chart(found, ROOT / "docs" / "src" / "scaling.svg")
+    Path(tempfile.gettempdir(), "equilibria-benchmarks.json").write_text(json.dumps(results, indent=1))
+    axes = "\n\n".join(table([axis, "`solve` ms", "`train` ms"], [(v, ms(s), ms(t)) for v, s, t in points])
+                       for axis, points in found.items())
+    versions = [f"{name} ({versions})" for name, (versions, _) in peers.items() if versions]
+    (ROOT / "docs" / "src" / "benchmarks.md").write_text(f"""# Benchmarks
+
+<!-- Written by docs/benchmarks.py; change that. -->
+
+DEQ fusion on random weights, f32, every sample to a relative residual of {TOLERANCE:g}. Measured on {datetime.date.today()}:
+{processor()}, {os.cpu_count()} cores, {options.threads} threads for every system, Equilibria in alternation with
+{" and ".join(versions) or "no peer"}; {f"absent: {', '.join(absent)}" if absent else "no peer was absent"}. Times are the
+median of {options.rounds} processes, each of which takes its fastest run.
+
+A workload is named by batch, width, modalities and the gain of its weights. `map` is one application of the joint map,
+`solve` the whole equilibrium from 0, `train` a solve, the loss with one probe of the Jacobian penalty, and the gradients of
+all parameters and features. Ratios are the peer's time over ours. A ratio in parentheses is one where one of the two
+missed the tolerance, and does not count in the mean; `-` is a peer that failed or took more than {options.timeout:g} s.
+Equilibria applies the map at the equilibrium, the peers theirs at 0: at 0 our products would be of equal rows, which are
+multiplied once.
+
+{peer_section(results, list(present))}
+## Where the time goes
+
+The share of the products is the time they would take at the rate of one large product in cache on every thread.
+
+{detail_section(results)}
+
+## One thread and two
+
+Time on one thread over time on two.
+
+{threads}
+
+## Peak memory of a training step, 612 × 500
+
+Of the whole process, weights and inputs included.
+
+{memory}
+
+## Scaling
+
+![Time of solve and train against batch, width, modalities and solver steps](scaling.svg)
+
+{axes}
+""")
+
+
+main()

@@ -1,0 +1,119 @@
+//! `bench`: a line per job in the words of the peer scripts, and messages for what is wrong.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use equilibria_core::testing::random_values;
+use safetensors::tensor::TensorView;
+use safetensors::Dtype;
+use serde_json::Value;
+
+const BATCH: usize = 5;
+const WIDTH: usize = 8;
+const MODALITIES: usize = 2;
+
+/// Writes a small workload; `without` leaves out one of its arrays.
+fn write(path: &Path, without: &str) {
+    let mut arrays: Vec<(String, Vec<usize>)> = Vec::new();
+    let matrix = vec![WIDTH, WIDTH];
+    for i in 1..=MODALITIES {
+        arrays.push((format!("input.x.{i}"), vec![BATCH, WIDTH]));
+        for linear in ["hat", "tilde"] {
+            let name = format!("param.theta.{i}.{linear}");
+            arrays.push((format!("{name}.weight"), matrix.clone()));
+            arrays.push((format!("{name}.bias"), vec![WIDTH]));
+        }
+        for norm in ["gn1", "gn2", "gn3"] {
+            for part in ["weight", "bias"] {
+                arrays.push((format!("param.theta.{i}.{norm}.{part}"), vec![WIDTH]));
+            }
+        }
+    }
+    for linear in ["alpha", "fuse"] {
+        arrays.push((format!("param.fuse.{linear}.weight"), matrix.clone()));
+        arrays.push((format!("param.fuse.{linear}.bias"), vec![WIDTH]));
+    }
+    for part in ["weight", "bias"] {
+        arrays.push((format!("param.fuse.gn.{part}"), vec![WIDTH]));
+    }
+    arrays.push(("param.fuse.w".to_owned(), vec![MODALITIES]));
+    arrays.push(("target".to_owned(), vec![BATCH, WIDTH]));
+    arrays.retain(|(name, _)| name != without);
+
+    let bytes: Vec<Vec<u8>> = (arrays.iter().enumerate())
+        .map(|(seed, (name, shape))| {
+            let scale = if name.ends_with("weight") { 0.15 } else { 1.0 };
+            let values = random_values(shape.iter().product(), seed as u64);
+            let values = values.iter().map(|value| (scale * value) as f32);
+            values.flat_map(f32::to_le_bytes).collect()
+        })
+        .collect();
+    let views = arrays.iter().zip(&bytes).map(|((name, shape), bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+        (name.clone(), view.expect("as many bytes as numbers"))
+    });
+    let sizes = [
+        ("batch", BATCH),
+        ("width", WIDTH),
+        ("modalities", MODALITIES),
+        ("groups", 2),
+    ];
+    let header: HashMap<String, String> = (sizes.iter())
+        .map(|(key, size)| ((*key).to_owned(), size.to_string()))
+        .collect();
+    let views: Vec<_> = views.collect();
+    safetensors::serialize_to_file(views, Some(header), path).expect("a file");
+}
+
+fn bench(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria"));
+    command.arg("bench").arg(folder).args(arguments);
+    command.output().expect("the program starts")
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let parse = |line| serde_json::from_str(line).expect("JSON");
+    text.lines().map(parse).collect()
+}
+
+#[test]
+fn every_job_has_a_line_that_tells_what_was_reached() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder.path().join("fusion_small.safetensors"), "");
+    let output = bench(folder.path(), &["--json", "--seconds", "0"]);
+    let lines = lines(&output);
+    let jobs: Vec<&str> = lines.iter().filter_map(|line| line["job"].as_str()).collect();
+    assert_eq!(jobs, ["map", "solve", "train"], "{output:?}");
+    for line in &lines {
+        assert_eq!(line["workload"], "fusion_small");
+        assert!(line["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
+        assert!(line["residual"].as_f64().is_some_and(|r| r <= 1.01e-4), "{line}");
+    }
+    let adjoint = lines[2]["adjoint_residual"].as_f64();
+    assert!(adjoint.is_some_and(|r| r > 0.0 && r <= 1.01e-4), "{output:?}");
+
+    let output = bench(
+        folder.path(),
+        &["--json", "--seconds", "0", "--job", "solve", "--tol", "0", "--max-steps", "7"],
+    );
+    let lines = self::lines(&output);
+    assert_eq!((lines.len(), &lines[0]["steps"]), (1, &Value::from(7)), "{output:?}");
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let message = |output: Output| {
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = message(bench(folder.path(), &["--only", "b99"]));
+    assert!(text.contains("fusion_*b99*.safetensors"), "{text}");
+    let file = folder.path().join("fusion_broken.safetensors");
+    write(&file, "param.fuse.alpha.bias");
+    let text = message(bench(folder.path(), &["--seconds", "0"]));
+    assert!(text.contains("fusion_broken.safetensors"), "{text}");
+    assert!(text.contains("param.fuse.alpha.bias"), "{text}");
+}

@@ -1,0 +1,83 @@
+//! The parts CPU kernels are made of, and one evaluation of a whole kernel, on one thread.
+
+use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion, Throughput};
+use dfdx::prelude::Cpu;
+use equilibria_core::prelude::*;
+use equilibria_core::simd::Packed;
+use equilibria_core::testing::random_matrix;
+use equilibria_core::AnyLayer;
+use equilibria_layers::kernel::{self, Rectify};
+use equilibria_layers::modules::GroupNorm;
+use equilibria_layers::plugins::residual_block::ResidualBlockConfig;
+use equilibria_layers::{Initializer, LayerRequest, Layers};
+
+const ROWS: usize = 30;
+const WIDTHS: [usize; 4] = [64, 128, 256, 500];
+
+/// Numbers between −1 and 1; which ones does not matter.
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| (i as f32).sin()).collect()
+}
+
+/// Multiplications and additions a second.
+fn products(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("product");
+    for width in WIDTHS {
+        let (weight, x) = (numbers(width * width), numbers(ROWS * width));
+        let packed = Packed::new(&weight, width, width);
+        let mut y = vec![0.0; ROWS * width];
+        group.throughput(Throughput::Elements((2 * ROWS * width * width) as u64));
+        group.bench_function(BenchmarkId::new("multiply", width), |bencher| {
+            bencher.iter(|| packed.multiply(&x, &mut y));
+        });
+        group.bench_function(BenchmarkId::new("pack", width), |bencher| {
+            bencher.iter(|| Packed::transposed(&weight, width, width));
+        });
+    }
+}
+
+/// Normalized numbers a second.
+fn group_norm(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("group-norm");
+    for width in WIDTHS {
+        let device = Cpu::default();
+        let module = GroupNorm::<f32, _>::new(width, 4, &mut Initializer::new(&device, 0));
+        let norm = kernel::GroupNorm::new(&module.expect("4 divides the width"));
+        let (mut x, injected) = (numbers(ROWS * width), numbers(ROWS * width));
+        group.throughput(Throughput::Elements((ROWS * width) as u64));
+        group.bench_function(BenchmarkId::new("forward", width), |bencher| {
+            bencher.iter(|| norm.forward(&mut x, &injected, Rectify::After));
+        });
+    }
+}
+
+/// f(z), and Jᵀu at a linearization, of the residual block.
+fn residual_block(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("residual-block");
+    for width in WIDTHS {
+        let device = Cpu::default();
+        let layer: AnyLayer<f32, Cpu> = Build::<Layers>::build(
+            &ResidualBlockConfig::default(),
+            LayerRequest {
+                state: width,
+                inputs: &[width],
+                init: &mut Initializer::new(&device, 0),
+            },
+        )
+        .expect("4 divides the width");
+        let x = [random_matrix(&device, (ROWS, width), 1).expect("memory")];
+        let kernel = layer.kernel(&x).expect("it has one");
+        let mut block = kernel.block(0..ROWS);
+        let (z, mut out) = (numbers(ROWS * width), vec![0.0; ROWS * width]);
+        group.bench_function(BenchmarkId::new("apply", width), |bencher| {
+            bencher.iter(|| block.apply(&z, &mut out));
+        });
+        block.linearize(&z, &mut out);
+        group.bench_function(BenchmarkId::new("pull-back", width), |bencher| {
+            bencher.iter(|| block.pull_back(&z, &mut out, None));
+        });
+    }
+}
+
+criterion_group!(benches, products, group_norm, residual_block);
+criterion_main!(benches);
