@@ -1,10 +1,11 @@
 """Times Equilibria and its peers on the same workloads, alternately, and writes benchmarks.md with its charts.
 
-usage: python docs/benchmarks.py PEERS_DIR [--rounds 3] [--seconds 0.5] [--timeout 240]
+usage: python docs/benchmarks.py PEERS_DIR [--rounds 3] [--seconds 0.3] [--timeout 120] [--results FILE.json]
 
 PEERS_DIR holds workloads.py, which writes the workload files, and bench_torch.py and bench_jax.py, which time TorchDEQ
 and jaxopt on them; all print one JSON object per job. A peer that cannot be imported, fails or takes longer than
---timeout seconds on a workload is left out there, and the page says so. Run it on a machine that does nothing else.
+--timeout seconds on a workload is left out there, and the page says so. Workloads that FILE.json has already are not
+measured again; new ones are added to it. Run it on a machine that does nothing else.
 Needs: numpy, safetensors, matplotlib; torch and torchdeq, jax and jaxopt for the peers. Linux.
 """
 import argparse, datetime, importlib.util, json, math, os, platform, statistics, subprocess, sys, tempfile
@@ -25,8 +26,9 @@ TOLERANCE = 1e-4
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("peers", type=Path)
 parser.add_argument("--rounds", type=int, default=3)
-parser.add_argument("--seconds", type=float, default=0.5)
-parser.add_argument("--timeout", type=float, default=240)
+parser.add_argument("--seconds", type=float, default=0.3)
+parser.add_argument("--timeout", type=float, default=120)
+parser.add_argument("--results", type=Path, default=Path(tempfile.gettempdir()) / "equilibria-benchmarks.json")
 parser.add_argument("--threads", type=int, default=2)
 options = parser.parse_args()
 
@@ -106,8 +108,10 @@ def geometric(values):
 
 def against_peers(folder, systems):
     """Timings by workload and system, measured in turn."""
-    results = {}
+    results = json.loads(options.results.read_text()) if options.results.exists() else {}
     for path in sorted(folder.glob("fusion_*.safetensors")):
+        if path.stem in results:
+            continue
         rounds = {name: [] for name in systems}
         for _ in range(options.rounds):
             for name, command in systems.items():
@@ -115,9 +119,10 @@ def against_peers(folder, systems):
                     lines = run(command(path.stem), {"OMP_NUM_THREADS": str(options.threads)})
                     rounds[name] += [lines] if lines else []
         results[path.stem] = {name: medians(lines) for name, lines in rounds.items()}
+        options.results.write_text(json.dumps(results, indent=1))
         print(path.stem, {name: {job: round(line["ms"], 3) for job, line in jobs.items()}
                           for name, jobs in results[path.stem].items()}, flush=True)
-    return results
+    return dict(sorted(results.items()))
 
 
 def peer_section(results, peers):
@@ -249,7 +254,6 @@ def main():
         memory = memory_section(folder, "fusion_b612_d500_n3_g0.7", present)
         found = scaling(module, extra)
     chart(found, ROOT / "docs" / "src" / "scaling.svg")
-    Path(tempfile.gettempdir(), "equilibria-benchmarks.json").write_text(json.dumps(results, indent=1))
     axes = "\n\n".join(table([axis, "`solve` ms", "`train` ms"], [(v, ms(s), ms(t)) for v, s, t in points])
                        for axis, points in found.items())
     versions = [f"{name} ({versions})" for name, (versions, _) in peers.items() if versions]

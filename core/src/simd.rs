@@ -12,7 +12,10 @@ pub use pulp::Simd;
 pub use pulp::WithSimd;
 
 pub use product::{add_transposed_product, Packed};
-pub use rows::{add_combination, add_scaled, combine, difference, dot, finite, sum, sum_deviations, sum_products, update};
+pub use rows::{
+    add_combination, add_scaled, combine, difference, dot, finite, sum, sum_deviations,
+    sum_products, update,
+};
 
 /// An element type with vector registers: f32 and f64.
 pub trait Lanes: Copy + Default + Send + Sync + 'static {
@@ -87,12 +90,7 @@ macro_rules! lanes {
                 simd.$total(a)
             }
             #[inline(always)]
-            fn fused<S: Simd>(
-                simd: S,
-                a: S::$vector,
-                b: S::$vector,
-                c: S::$vector,
-            ) -> S::$vector {
+            fn fused<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
                 simd.$mul_add(a, b, c)
             }
             #[inline(always)]
@@ -116,14 +114,38 @@ macro_rules! lanes {
 }
 
 lanes!(
-    f32, f32s, F32_LANES, splat_f32s, add_f32s, sub_f32s, mul_f32s, less_than_f32s,
-    select_f32s, reduce_sum_f32s, mul_add_e_f32s, as_simd_f32s,
-    as_mut_simd_f32s, partial_load_f32s, partial_store_f32s
+    f32,
+    f32s,
+    F32_LANES,
+    splat_f32s,
+    add_f32s,
+    sub_f32s,
+    mul_f32s,
+    less_than_f32s,
+    select_f32s,
+    reduce_sum_f32s,
+    mul_add_e_f32s,
+    as_simd_f32s,
+    as_mut_simd_f32s,
+    partial_load_f32s,
+    partial_store_f32s
 );
 lanes!(
-    f64, f64s, F64_LANES, splat_f64s, add_f64s, sub_f64s, mul_f64s, less_than_f64s,
-    select_f64s, reduce_sum_f64s, mul_add_e_f64s, as_simd_f64s,
-    as_mut_simd_f64s, partial_load_f64s, partial_store_f64s
+    f64,
+    f64s,
+    F64_LANES,
+    splat_f64s,
+    add_f64s,
+    sub_f64s,
+    mul_f64s,
+    less_than_f64s,
+    select_f64s,
+    reduce_sum_f64s,
+    mul_add_e_f64s,
+    as_simd_f64s,
+    as_mut_simd_f64s,
+    partial_load_f64s,
+    partial_store_f64s
 );
 
 /// Defines functions that are compiled for every instruction set; a call runs the best one of this processor.

@@ -26,6 +26,9 @@ use crate::parts::{Parts, Sizes};
 /// Weight of the Jacobian penalty in the training step.
 const JACOBIAN: f64 = 0.1;
 
+/// z_1*, …, z_N*, z_fuse*.
+type States = Vec<Matrix<f32, Cpu>>;
+
 /// One file.
 pub struct Workload {
     /// Its name, without extension.
@@ -121,10 +124,7 @@ impl Workload {
     }
 
     /// z*: all states, and how the solves of the equilibria went.
-    pub fn solve(
-        &self,
-        fusion: &DeqFusion<f32, Cpu>,
-    ) -> Result<(Vec<Matrix<f32, Cpu>>, Vec<Report>)> {
+    pub fn solve(&self, fusion: &DeqFusion<f32, Cpu>) -> Result<(States, Vec<Report>)> {
         let mut pass = Pass::evaluation();
         let x_fuse = self.weighted(fusion, &mut pass)?;
         let states = fusion.states(&self.parts.x, x_fuse, &mut pass)?;
@@ -220,16 +220,17 @@ impl Workload {
         ];
         let equilibrium = self.plugins().with_layer(self.parts.fuse.clone());
         let stop = equilibrium.stop.clone();
-        let solved = equilibrium.inspect(&[states[n].clone(), v.clone()], &inputs, |space, slots| {
-            space.linearize(slots[0])?;
-            let u = space.alloc()?;
-            space.combine(u, &[(Coef::Same(1.0), slots[1])])?;
-            let mut adjoint = AdjointSpace::new(space, slots[1]);
-            equilibria_core::solve(&Anderson::default(), &mut adjoint, u, &stop)?;
-            let product = space.alloc()?;
-            space.vjp(u, product)?;
-            Ok((space.read(u)?, space.read(product)?))
-        })?;
+        let solved =
+            equilibrium.inspect(&[states[n].clone(), v.clone()], &inputs, |space, slots| {
+                space.linearize(slots[0])?;
+                let u = space.alloc()?;
+                space.combine(u, &[(Coef::Same(1.0), slots[1])])?;
+                let mut adjoint = AdjointSpace::new(space, slots[1]);
+                equilibria_core::solve(&Anderson::default(), &mut adjoint, u, &stop)?;
+                let product = space.alloc()?;
+                space.vjp(u, product)?;
+                Ok((space.read(u)?, space.read(product)?))
+            })?;
         let (u, narrow): (Vec<_>, Vec<_>) = solved.into_iter().unzip();
         let (u, narrow) = (u.concat(), narrow.concat());
 
@@ -252,7 +253,9 @@ impl Workload {
             residuals(&value, &u, sizes.width)
         });
         let samples = residuals[0].iter().zip(&residuals[1]);
-        Ok(samples.map(|(wide, narrow)| wide.min(*narrow)).fold(0.0, worse))
+        Ok(samples
+            .map(|(wide, narrow)| wide.min(*narrow))
+            .fold(0.0, worse))
     }
 }
 

@@ -84,22 +84,45 @@ fn every_job_has_a_line_that_tells_what_was_reached() {
     write(&folder.path().join("fusion_small.safetensors"), "");
     let output = bench(folder.path(), &["--json", "--seconds", "0"]);
     let lines = lines(&output);
-    let jobs: Vec<&str> = lines.iter().filter_map(|line| line["job"].as_str()).collect();
+    let jobs: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["job"].as_str())
+        .collect();
     assert_eq!(jobs, ["map", "solve", "train"], "{output:?}");
     for line in &lines {
         assert_eq!(line["workload"], "fusion_small");
         assert!(line["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
-        assert!(line["residual"].as_f64().is_some_and(|r| r <= 1.01e-4), "{line}");
+        assert!(
+            line["residual"].as_f64().is_some_and(|r| r <= 1.01e-4),
+            "{line}"
+        );
     }
     let adjoint = lines[2]["adjoint_residual"].as_f64();
-    assert!(adjoint.is_some_and(|r| r > 0.0 && r <= 1.01e-4), "{output:?}");
+    assert!(
+        adjoint.is_some_and(|r| r > 0.0 && r <= 1.01e-4),
+        "{output:?}"
+    );
 
     let output = bench(
         folder.path(),
-        &["--json", "--seconds", "0", "--job", "solve", "--tol", "0", "--max-steps", "7"],
+        &[
+            "--json",
+            "--seconds",
+            "0",
+            "--job",
+            "solve",
+            "--tol",
+            "0",
+            "--max-steps",
+            "7",
+        ],
     );
     let lines = self::lines(&output);
-    assert_eq!((lines.len(), &lines[0]["steps"]), (1, &Value::from(7)), "{output:?}");
+    assert_eq!(
+        (lines.len(), &lines[0]["steps"]),
+        (1, &Value::from(7)),
+        "{output:?}"
+    );
 }
 
 #[test]

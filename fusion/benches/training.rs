@@ -47,9 +47,7 @@ fn fuse(criterion: &mut Criterion) {
                 let mut pass = Pass::training(1);
                 let z = fusion.fuse(&x, &mut pass).expect("a state");
                 let loss = pass.run(&z, |z| {
-                    z.square()
-                        .sum::<Rank0, Axes2<0, 1>>()
-                        .reshape_like(&(1, 1))
+                    z.square().sum::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1))
                 });
                 let mut gradients = pass.backward(&loss).expect("gradients").gradients;
                 (optimizer.step(&mut *fusion, &mut gradients, 1.0, 1.0)).expect("memory");

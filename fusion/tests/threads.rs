@@ -33,9 +33,7 @@ fn everything(schedule: Schedule) -> Vec<Vec<u32>> {
     let mut pass = Pass::training(1);
     let z = fusion.fuse(&x, &mut pass).expect("an equilibrium");
     let loss = pass.run(&z, |z| {
-        z.square()
-            .sum::<Rank0, Axes2<0, 1>>()
-            .reshape_like(&(1, 1))
+        z.square().sum::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1))
     });
     let mut gradients = pass.backward(&loss).expect("gradients").gradients;
     let named = fusion.named();

@@ -159,6 +159,9 @@ fn time(workload: &Workload, args: &Args, peak: f64) -> Result<()> {
 /// Rows one thread applies the map to at a time.
 const BLOCK: usize = 30;
 
+/// Some rows of the map, its argument and its result.
+type Rows<'a> = (Box<dyn KernelBlock<f32> + 'a>, &'a [f32], &'a mut [f32]);
+
 /// Milliseconds of one application of the joint map at `z`. Not at 0, where the products of all rows are the same.
 fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
     let (layer, inputs) = (workload.parts.joint(), workload.parts.joint_inputs()?);
@@ -169,11 +172,10 @@ fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
     let rows = |block: usize| block * BLOCK..((block + 1) * BLOCK).min(batch);
     let block = |rows: Range<usize>| Kernel::block(&*kernel, rows);
     let mut out = vec![0.0; z.len()];
-    let mut blocks: Vec<(Box<dyn KernelBlock<f32> + '_>, &[f32], &mut [f32])> =
-        (z.chunks(BLOCK * dim).zip(out.chunks_mut(BLOCK * dim)))
-            .enumerate()
-            .map(|(index, (z, out))| (block(rows(index)), z, out))
-            .collect();
+    let mut blocks: Vec<Rows<'_>> = (z.chunks(BLOCK * dim).zip(out.chunks_mut(BLOCK * dim)))
+        .enumerate()
+        .map(|(index, (z, out))| (block(rows(index)), z, out))
+        .collect();
     best(seconds, || {
         match &mut blocks[..] {
             [(block, z, out)] => block.apply(z, out),
@@ -208,9 +210,9 @@ fn print(workload: &Workload, args: &Args, job: Job, line: &Line) {
         println!("{line}");
         return;
     }
-    let share = line
-        .product_share
-        .map_or_else(String::new, |share| format!("  products {:.0} %", 100.0 * share));
+    let share = line.product_share.map_or_else(String::new, |share| {
+        format!("  products {:.0} %", 100.0 * share)
+    });
     println!(
         "{name:<28} {job:<6} {:>10.3} ms  {:>3} evaluations, mean {:.1}  residual {:.1e}  adjoint {:.1e}{share}",
         line.ms, line.steps, line.mean_steps, line.residual, line.adjoint_residual

@@ -29,7 +29,7 @@ impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
     /// # Errors
     /// [`Error::Config`] unless `groups` divides `width`.
     pub fn new(width: usize, groups: usize, init: &mut Initializer<D>) -> Result<Self> {
-        let divides = groups >= 1 && width % groups == 0;
+        let divides = groups >= 1 && width.is_multiple_of(groups);
         let got = format!("{groups} for width {width}");
         Error::require(
             divides,
