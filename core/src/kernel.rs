@@ -20,7 +20,7 @@ pub trait KernelBlock<E: Scalar>: Send {
     /// `out = f(z)`.
     fn apply(&mut self, z: &[E], out: &mut [E]);
 
-    /// `out = f(z)`, and remembers what [`pull_back`](Self::pull_back) needs at `z`.
+    /// `out = f(z)`, and remembers what derivatives need at `z`.
     fn linearize(&mut self, z: &[E], out: &mut [E]);
 
     /// `out = (∂f/∂z) v` at the linearization point; false, with `out` unspecified, if the kernel has no such product.
@@ -29,8 +29,11 @@ pub trait KernelBlock<E: Scalar>: Send {
         false
     }
 
-    /// `out = (∂f/∂z)ᵀ u` at the linearization point; with `gradients`, also adds `(∂f/∂θ)ᵀ u` and `(∂f/∂x)ᵀ u`.
-    fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>);
+    /// `out = (∂f/∂z)ᵀ u` at the linearization point.
+    fn vjp(&mut self, u: &[E], out: &mut [E]);
+
+    /// Adds `(∂f/∂θ)ᵀ u` and `(∂f/∂x)ᵀ u` at the linearization point.
+    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>);
 
     /// Exchanges two rows of everything that is kept per row: injected inputs and linearization.
     fn swap_rows(&mut self, a: usize, b: usize);

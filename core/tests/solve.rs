@@ -101,7 +101,9 @@ impl KernelBlock<f64> for Lines {
 
     fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
 
-    fn pull_back(&mut self, _: &[f64], _: &mut [f64], _: Option<&mut KernelGradients<f64>>) {}
+    fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
+
+    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
 
     fn swap_rows(&mut self, a: usize, b: usize) {
         swap_rows(&mut self.0, 1, a, b);
@@ -235,7 +237,8 @@ fn a_vanishing_value_is_no_best_iterate() {
             out[0] = (0.05 - z[0]).max(0.0);
         }
         fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
-        fn pull_back(&mut self, _: &[f64], _: &mut [f64], _: Option<&mut KernelGradients<f64>>) {}
+        fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
+        fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
         fn swap_rows(&mut self, _: usize, _: usize) {}
     }
     let mut space = SliceSpace::new(Box::new(Kink), 1, 0..1, KernelGradients::default());

@@ -129,7 +129,7 @@ fn every_job_has_a_line_that_tells_what_was_reached() {
 fn what_is_wrong_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let message = |output: Output| {
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let text = message(bench(folder.path(), &["--only", "b99"]));

@@ -69,7 +69,7 @@ fn second_time<L: ImplicitLayer<f32, Cpu>>(layer: &L) -> usize {
         block.apply(&z, out);
         block.linearize(&z, out);
         block.jvp(&z, out);
-        block.pull_back(&z, out, None);
+        block.vjp(&z, out);
         block.swap_rows(0, 1);
         let part = z.len() / BATCH * 5;
         block.apply(&z[..part], &mut out[..part]);

@@ -73,8 +73,8 @@ fn residual_block(criterion: &mut Criterion) {
             bencher.iter(|| block.apply(&z, &mut out));
         });
         block.linearize(&z, &mut out);
-        group.bench_function(BenchmarkId::new("pull-back", width), |bencher| {
-            bencher.iter(|| block.pull_back(&z, &mut out, None));
+        group.bench_function(BenchmarkId::new("vjp", width), |bencher| {
+            bencher.iter(|| block.vjp(&z, &mut out));
         });
     }
 }

@@ -141,23 +141,24 @@ impl<E: Scalar> KernelBlock<E> for MaskedRows<'_, E> {
         self.inner.jvp(masked, out)
     }
 
-    fn pull_back(
-        &mut self,
-        u: &[E],
-        out: &mut [E],
-        mut gradients: Option<&mut KernelGradients<E>>,
-    ) {
-        // The layer below knows nothing of the mask, which is the last input.
-        let mask_bar = gradients.as_deref_mut().and_then(|g| g.inputs.pop());
-        self.inner.pull_back(u, out, gradients.as_deref_mut());
-        if let (Some(gradients), Some(mut mask_bar)) = (gradients, mask_bar) {
-            for ((bar, &out), &z) in mask_bar.iter_mut().zip(&*out).zip(&self.z) {
-                *bar += out * z;
-            }
-            gradients.inputs.push(mask_bar);
-        }
+    fn vjp(&mut self, u: &[E], out: &mut [E]) {
+        self.inner.vjp(u, out);
         for (out, &mask) in out.iter_mut().zip(&self.mask) {
             *out *= mask;
+        }
+    }
+
+    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
+        // The layer below knows nothing of the mask, which is the last input.
+        let mask_bar = gradients.inputs.pop();
+        self.inner.pull_back(u, gradients);
+        if let Some(mut mask_bar) = mask_bar {
+            let masked_bar = &mut self.scratch[..u.len()];
+            self.inner.vjp(u, masked_bar);
+            for ((bar, &masked), &z) in mask_bar.iter_mut().zip(&*masked_bar).zip(&self.z) {
+                *bar += masked * z;
+            }
+            gradients.inputs.push(mask_bar);
         }
     }
 

@@ -59,7 +59,8 @@ impl KernelBlock<f64> for Cosine {
         }
         true
     }
-    fn pull_back(&mut self, _: &[f64], _: &mut [f64], _: Option<&mut KernelGradients<f64>>) {}
+    fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
+    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
     fn swap_rows(&mut self, a: usize, b: usize) {
         equilibria_core::kernel::swap_rows(&mut self.point, DIM, a, b);
     }

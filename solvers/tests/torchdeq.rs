@@ -30,7 +30,8 @@ impl KernelBlock<f64> for Tanh {
         }
     }
     fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
-    fn pull_back(&mut self, _: &[f64], _: &mut [f64], _: Option<&mut KernelGradients<f64>>) {}
+    fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
+    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
     fn swap_rows(&mut self, _: usize, _: usize) {}
 }
 

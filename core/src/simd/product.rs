@@ -121,7 +121,7 @@ impl<E: Lanes> Packed<E> {
         self.offset = aligned.min(LINE / std::mem::size_of::<E>());
     }
 
-    fn panels(&self) -> impl Iterator<Item = Panel> {
+    fn panels(&self) -> impl Iterator<Item = Panel> + use<E> {
         let (lanes, registers) = (self.lanes, self.registers);
         let (inner, columns, width) = (self.inner, self.columns, lanes * registers);
         (0..columns.div_ceil(width)).map(move |index| {
@@ -134,6 +134,11 @@ impl<E: Lanes> Packed<E> {
                 start: index * width * inner,
             }
         })
+    }
+
+    /// Panels as wide as all but the last one are.
+    fn full_panels(&self) -> usize {
+        self.columns / (self.lanes * self.registers)
     }
 
     /// Rows of this factor.
@@ -199,105 +204,148 @@ impl<E: Lanes> WithSimd for Product<'_, E> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { x, b, y, add } = self;
+        let rows = x.len().checked_div(b.inner).unwrap_or(0);
+        let whole = rows - rows % ROWS;
+        let (x, few_x) = x.split_at(whole * b.inner);
+        let (y, few_y) = y.split_at_mut(whole * b.columns);
+        let sweep = Sweep { simd, b, add };
         for panel in b.panels() {
-            let size = b.inner * panel.registers * b.lanes;
-            let values = &b.values[b.offset + panel.start..][..size];
-            let mut sweep = Sweep {
-                simd,
-                values: E::vectors::<S>(values).0,
-                panel: &panel,
-                inner: b.inner,
-                columns: b.columns,
-                add,
-            };
-            match panel.registers {
-                1 => sweep.rows::<1>(x, y),
-                2 => sweep.rows::<2>(x, y),
-                _ => sweep.rows::<4>(x, y),
+            let tiles = x.chunks_exact(ROWS * b.inner);
+            for (x, y) in tiles.zip(y.chunks_exact_mut(ROWS * b.columns)) {
+                match panel.registers {
+                    1 => sweep.tile::<1, ROWS, 1>([&panel], x, y),
+                    2 => sweep.tile::<2, ROWS, 1>([&panel], x, y),
+                    _ => sweep.tile::<4, ROWS, 1>([&panel], x, y),
+                }
             }
+        }
+        match rows - whole {
+            1 => sweep.few_rows::<1, 4>(few_x, few_y),
+            2 => sweep.few_rows::<2, 2>(few_x, few_y),
+            3 => sweep.few_rows::<3, 1>(few_x, few_y),
+            4 => sweep.few_rows::<4, 1>(few_x, few_y),
+            5 => sweep.few_rows::<5, 1>(few_x, few_y),
+            _ => {}
         }
     }
 }
 
-/// All rows of the left factor times one panel.
-struct Sweep<'a, S: Simd, E: Lanes> {
+/// A product with its instruction set.
+struct Sweep<'a, S: Simd, E> {
     simd: S,
-    values: &'a [E::Vector<S>],
-    panel: &'a Panel,
-    inner: usize,
-    columns: usize,
+    b: &'a Packed<E>,
     add: bool,
 }
 
 impl<S: Simd, E: Lanes> Sweep<'_, S, E> {
+    /// `N` rows times all panels, `P` of them at a time as far as they are full: with few rows, the sums of one panel are
+    /// too few to keep the multipliers busy, each of which waits for its last result.
     #[inline(always)]
-    fn rows<const R: usize>(&mut self, x: &[E], y: &mut [E]) {
-        let mut ys = y.chunks_exact_mut(ROWS * self.columns);
-        let mut xs = x.chunks_exact(ROWS * self.inner);
-        for (x, y) in (&mut xs).zip(&mut ys) {
-            self.tile::<R, ROWS>(x, y);
+    fn few_rows<const N: usize, const P: usize>(&self, x: &[E], y: &mut [E]) {
+        let mut panels = self.b.panels();
+        for _ in 0..self.b.full_panels() / P {
+            // There are as many.
+            let group: [Option<Panel>; P] = std::array::from_fn(|_| panels.next());
+            let Some(group) = all(&group) else { return };
+            match self.b.registers {
+                2 => self.tile::<2, N, P>(group, x, y),
+                _ => self.tile::<4, N, P>(group, x, y),
+            }
         }
-        let (x, y) = (xs.remainder(), ys.into_remainder());
-        match x.len().checked_div(self.inner) {
-            Some(1) => self.tile::<R, 1>(x, y),
-            Some(2) => self.tile::<R, 2>(x, y),
-            Some(3) => self.tile::<R, 3>(x, y),
-            Some(4) => self.tile::<R, 4>(x, y),
-            Some(5) => self.tile::<R, 5>(x, y),
-            _ => {}
+        for panel in panels {
+            match panel.registers {
+                1 => self.tile::<1, N, 1>([&panel], x, y),
+                2 => self.tile::<2, N, 1>([&panel], x, y),
+                _ => self.tile::<4, N, 1>([&panel], x, y),
+            }
         }
     }
 
-    /// `N` rows times a panel of `R` registers. A function of its own, so that the compiler keeps its sums in registers.
+    /// `N` rows times `P` panels of `R` registers. A function of its own, so that the compiler keeps its sums in registers.
     #[inline(always)]
-    fn tile<const R: usize, const N: usize>(&mut self, x: &[E], y: &mut [E]) {
-        self.simd
-            .vectorize(Tile::<'_, S, E, R, N> { sweep: self, x, y });
+    fn tile<const R: usize, const N: usize, const P: usize>(
+        &self,
+        panels: [&Panel; P],
+        x: &[E],
+        y: &mut [E],
+    ) {
+        let sweep = self;
+        self.simd.vectorize(Tile::<'_, S, E, R, N, P> {
+            sweep,
+            panels,
+            x,
+            y,
+        });
     }
 }
 
-struct Tile<'a, S: Simd, E: Lanes, const R: usize, const N: usize> {
+fn all<const P: usize>(panels: &[Option<Panel>; P]) -> Option<[&Panel; P]> {
+    let mut whole = [panels[0].as_ref()?; P];
+    for (place, panel) in whole.iter_mut().zip(panels) {
+        *place = panel.as_ref()?;
+    }
+    Some(whole)
+}
+
+struct Tile<'a, S: Simd, E: Lanes, const R: usize, const N: usize, const P: usize> {
     sweep: &'a Sweep<'a, S, E>,
+    panels: [&'a Panel; P],
     x: &'a [E],
     y: &'a mut [E],
 }
 
-impl<S: Simd, E: Lanes, const R: usize, const N: usize> NullaryFnOnce for Tile<'_, S, E, R, N> {
+impl<S: Simd, E: Lanes, const R: usize, const N: usize, const P: usize> NullaryFnOnce
+    for Tile<'_, S, E, R, N, P>
+{
     type Output = ();
 
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // see below
     fn call(self) {
-        let Self { sweep, x, y } = self;
-        let (simd, inner) = (sweep.simd, sweep.inner);
+        let Self {
+            sweep: Sweep { simd, b, add },
+            panels,
+            x,
+            y,
+        } = self;
+        let (simd, inner) = (*simd, b.inner);
         let x: [&[E]; N] = std::array::from_fn(|row| &x[row * inner..][..inner]);
-        let mut sums = [[E::splat(simd, E::default()); R]; N];
-        for (k, b) in sweep.values.chunks_exact(R).enumerate().take(inner) {
+        let values: [&[[E::Vector<S>; R]]; P] = panels.map(|panel| {
+            let values = &b.values[b.offset + panel.start..][..inner * R * b.lanes];
+            &E::vectors::<S>(values).0.as_chunks().0[..inner]
+        });
+        let mut sums = [[[E::splat(simd, E::default()); R]; N]; P];
+        for k in 0..inner {
             // Counted loops over fixed sizes: only these does the compiler unroll early enough to keep `sums` in registers.
-            let b: [E::Vector<S>; R] = std::array::from_fn(|register| b[register]);
-            for row in 0..N {
-                let x = E::splat(simd, x[row][k]);
-                for register in 0..R {
-                    sums[row][register] = E::fused(simd, b[register], x, sums[row][register]);
+            let x: [E::Vector<S>; N] = std::array::from_fn(|row| E::splat(simd, x[row][k]));
+            for panel in 0..P {
+                let b = values[panel][k];
+                for row in 0..N {
+                    for register in 0..R {
+                        let sum = &mut sums[panel][row][register];
+                        *sum = E::fused(simd, b[register], x[row], *sum);
+                    }
                 }
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
-            let start = row * sweep.columns + sweep.panel.first_column;
-            let (full, part) = E::vectors_mut::<S>(&mut y[start..][..sweep.panel.columns]);
-            let (whole, rest) = sums.split_at(full.len());
-            for (y, &sum) in full.iter_mut().zip(whole) {
-                *y = match sweep.add {
-                    true => E::plus(simd, *y, sum),
-                    false => sum,
-                };
-            }
-            if let (Some(&sum), false) = (rest.first(), part.is_empty()) {
-                let sum = match sweep.add {
-                    true => E::plus(simd, E::load_part(simd, part), sum),
-                    false => sum,
-                };
-                E::store_part(simd, part, sum);
+        for (panel, sums) in panels.iter().zip(&sums) {
+            for (row, sums) in sums.iter().enumerate() {
+                let y = &mut y[row * b.columns + panel.first_column..][..panel.columns];
+                let (full, part) = E::vectors_mut::<S>(y);
+                let (whole, rest) = sums.split_at(full.len());
+                for (y, &sum) in full.iter_mut().zip(whole) {
+                    *y = match add {
+                        true => E::plus(simd, *y, sum),
+                        false => sum,
+                    };
+                }
+                if let (Some(&sum), false) = (rest.first(), part.is_empty()) {
+                    let sum = match add {
+                        true => E::plus(simd, E::load_part(simd, part), sum),
+                        false => sum,
+                    };
+                    E::store_part(simd, part, sum);
+                }
             }
         }
     }

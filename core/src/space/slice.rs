@@ -239,7 +239,7 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
         self.require_linearization()?;
         let write = |space: &mut Self, out: &mut [E]| {
             let u = &space.slots[u.0][..out.len()];
-            space.kernel.pull_back(u, out, None);
+            space.kernel.vjp(u, out);
         };
         match u == out {
             true => self.refill(out, write),
@@ -251,11 +251,8 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
     fn pull_back(&mut self, u: Slot) -> Result<()> {
         self.require_linearization()?;
         let len = self.len();
-        self.kernel.pull_back(
-            &self.slots[u.0][..len],
-            &mut self.scratch[..len],
-            Some(&mut self.gradients),
-        );
+        self.kernel
+            .pull_back(&self.slots[u.0][..len], &mut self.gradients);
         Ok(())
     }
 }

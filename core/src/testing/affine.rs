@@ -149,14 +149,17 @@ impl<E: Scalar> KernelBlock<E> for AffineBlock<'_, E> {
         true
     }
 
-    fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>) {
+    fn vjp(&mut self, u: &[E], out: &mut [E]) {
         let dim = self.kernel.dim;
         for (u, out) in u.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
             for (out, a) in out.iter_mut().zip(self.kernel.a.chunks_exact(dim)) {
                 *out = u.iter().zip(a).map(|(&u, &a)| u * a).sum();
             }
         }
-        let Some(gradients) = gradients else { return };
+    }
+
+    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
+        let dim = self.kernel.dim;
         if let [a] = &mut gradients.parameters[..] {
             for (z, u) in self.z.chunks_exact(dim).zip(u.chunks_exact(dim)) {
                 for (&z, a) in z.iter().zip(a.sum().chunks_exact_mut(dim)) {

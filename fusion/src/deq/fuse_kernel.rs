@@ -60,6 +60,7 @@ impl<E: Scalar> FuseKernel<E> {
             constant: Vec::new(),
             scratch: zeros(),
             sum_bar: Vec::new(),
+            z_bar: Vec::new(),
             at: Linearization::default(),
         };
         if !self.sum.is_empty() {
@@ -84,8 +85,9 @@ pub(super) struct FuseRows<'k, E> {
     /// `θ_α Σ_i z_i`, where that is a constant of the solve; else empty.
     constant: Vec<E>,
     scratch: Vec<E>,
-    /// Tangent or cotangent of `Σ_i z_i` where nobody else wants it; empty until then.
+    /// Tangent or cotangent of `Σ_i z_i` where nobody else wants it, and cotangent of z likewise; empty until then.
     sum_bar: Vec<E>,
+    z_bar: Vec<E>,
     at: Linearization<E>,
 }
 
@@ -152,8 +154,8 @@ impl<E: Scalar> FuseRows<'_, E> {
         k.gn.tangent(&at.norm, out);
     }
 
-    /// [`KernelBlock::pull_back`] that also gives the cotangent of `Σ_i z_i`.
-    pub fn pull_back_sum(
+    /// The cotangents of z, in `out`, and of `Σ_i z_i`; adds the gradients too, if they are wanted.
+    pub fn backward(
         &mut self,
         u: &[E],
         out: &mut [E],
@@ -301,19 +303,24 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
         true
     }
 
-    fn pull_back(
-        &mut self,
-        u: &[E],
-        out: &mut [E],
-        mut gradients: Option<&mut KernelGradients<E>>,
-    ) {
+    fn vjp(&mut self, u: &[E], out: &mut [E]) {
         let mut sum_bar = std::mem::take(&mut self.sum_bar);
         sum_bar.resize(u.len(), E::zero());
-        self.pull_back_sum(u, out, &mut sum_bar, gradients.as_deref_mut());
-        if let Some([sum, _]) = gradients.map(|g| &mut g.inputs[..]) {
+        self.backward(u, out, &mut sum_bar, None);
+        self.sum_bar = sum_bar;
+    }
+
+    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
+        let rooms = [&mut self.sum_bar, &mut self.z_bar].map(std::mem::take);
+        let [mut sum_bar, mut z_bar] = rooms.map(|mut room| {
+            room.resize(u.len(), E::zero());
+            room
+        });
+        self.backward(u, &mut z_bar, &mut sum_bar, Some(gradients));
+        if let [sum, _] = &mut gradients.inputs[..] {
             add(sum, &sum_bar);
         }
-        self.sum_bar = sum_bar;
+        (self.sum_bar, self.z_bar) = (sum_bar, z_bar);
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {

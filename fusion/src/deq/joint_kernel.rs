@@ -142,47 +142,52 @@ impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
         true
     }
 
-    fn pull_back(
-        &mut self,
-        u: &[E],
-        out: &mut [E],
-        mut gradients: Option<&mut KernelGradients<E>>,
-    ) {
+    fn vjp(&mut self, u: &[E], out: &mut [E]) {
         let (parts, dim) = (self.theta.len() + 1, self.dim);
         let len = u.len() / parts;
         let (cotangent, result) = (&mut self.z[..len], &mut self.value[..len]);
         let sum_bar = &mut self.sum[..len];
-
-        let mut fuse_gradients = gradients.as_deref_mut().map(|g| {
-            let first = self.parameters.iter().sum();
-            KernelGradients {
-                parameters: g.parameters.split_off(first),
-                inputs: g.inputs.split_off(parts - 1),
-            }
-        });
         take(u, parts, dim, parts - 1, cotangent);
-        self.fuse
-            .pull_back_sum(cotangent, result, sum_bar, fuse_gradients.as_mut());
+        self.fuse.backward(cotangent, result, sum_bar, None);
         put(out, parts, dim, parts - 1, result);
-
-        let mut rest = gradients.as_deref_mut().map(std::mem::take);
         for (part, theta) in self.theta.iter_mut().enumerate() {
             take(u, parts, dim, part, cotangent);
             add(cotangent, sum_bar);
-            let mut own = rest.as_mut().map(|g| KernelGradients {
-                parameters: g.parameters.drain(..self.parameters[part]).collect(),
-                inputs: g.inputs.drain(..1).collect(),
-            });
-            theta.pull_back(cotangent, result, own.as_mut());
+            theta.vjp(cotangent, result);
             put(out, parts, dim, part, result);
-            if let (Some(all), Some(own)) = (gradients.as_deref_mut(), own) {
-                all.parameters.extend(own.parameters);
-                all.inputs.extend(own.inputs);
-            }
         }
-        if let (Some(all), Some(own)) = (gradients, fuse_gradients) {
-            all.parameters.extend(own.parameters);
-            all.inputs.extend(own.inputs);
+    }
+
+    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
+        let (parts, dim) = (self.theta.len() + 1, self.dim);
+        let len = u.len() / parts;
+        let (cotangent, unused) = (&mut self.z[..len], &mut self.value[..len]);
+        let sum_bar = &mut self.sum[..len];
+        let (mut parameters, mut inputs) = (
+            std::mem::take(&mut gradients.parameters).into_iter(),
+            std::mem::take(&mut gradients.inputs).into_iter(),
+        );
+        // Those of f_fuse come last, but its cotangents are wanted first.
+        let counts = self.parameters.iter();
+        let mut shares: Vec<KernelGradients<E>> = (counts.map(|&count| (count, 1)))
+            .chain([(usize::MAX, usize::MAX)])
+            .map(|(count, number)| KernelGradients {
+                parameters: parameters.by_ref().take(count).collect(),
+                inputs: inputs.by_ref().take(number).collect(),
+            })
+            .collect();
+        take(u, parts, dim, parts - 1, cotangent);
+        let fuse_share = &mut shares[parts - 1];
+        self.fuse
+            .backward(cotangent, unused, sum_bar, Some(fuse_share));
+        for (part, (theta, share)) in self.theta.iter_mut().zip(&mut shares).enumerate() {
+            take(u, parts, dim, part, cotangent);
+            add(cotangent, sum_bar);
+            theta.pull_back(cotangent, share);
+        }
+        for share in shares {
+            gradients.parameters.extend(share.parameters);
+            gradients.inputs.extend(share.inputs);
         }
     }
 

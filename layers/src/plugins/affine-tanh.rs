@@ -135,6 +135,15 @@ struct AffineTanhBlock<'k, E> {
     cotangent: Vec<E>,
 }
 
+impl<E: Scalar> AffineTanhBlock<'_, E> {
+    /// The cotangent of the tanh's argument, from that of its value.
+    fn before_tanh(&mut self, u: &[E]) {
+        for ((c, &u), &value) in self.cotangent.iter_mut().zip(u).zip(&self.value) {
+            *c = u * (E::one() - value * value);
+        }
+    }
+}
+
 impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         self.kernel.w.product(z, out);
@@ -156,14 +165,15 @@ impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
         true
     }
 
-    fn pull_back(&mut self, u: &[E], out: &mut [E], gradients: Option<&mut KernelGradients<E>>) {
+    fn vjp(&mut self, u: &[E], out: &mut [E]) {
+        self.before_tanh(u);
+        self.kernel.w.backward(&self.cotangent[..u.len()], out);
+    }
+
+    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
+        self.before_tanh(u);
         let len = u.len();
-        let cotangent = &mut self.cotangent[..len];
-        for ((c, &u), &value) in cotangent.iter_mut().zip(u).zip(&self.value) {
-            *c = u * (E::one() - value * value);
-        }
-        self.kernel.w.backward(cotangent, out);
-        let Some(gradients) = gradients else { return };
+        let cotangent = &self.cotangent[..len];
         if let [w, b, injection] = &mut gradients.parameters[..] {
             self.kernel
                 .w

@@ -211,6 +211,44 @@ impl<E: Scalar> ResidualBlockRows<'_, E> {
             at.norm3 = k.gn3.record(len / self.dim);
         }
     }
+
+    /// Takes the cotangent `u` of the value down to that of θ̂z + b̂, in `lower`, past the skip, in `skipped`; adds the
+    /// gradients on the way, if they are wanted.
+    fn backward(&mut self, u: &[E], mut gradients: Option<&mut KernelGradients<E>>) {
+        let (k, at, len) = (self.kernel, &self.at, u.len());
+        let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
+        let (upper, lower) = (&mut self.upper[..len], &mut self.lower[..len]);
+        upper.copy_from_slice(u);
+        if let Some([.., w3, b3]) = &mut parameters {
+            k.gn3.parameters_backward(&at.norm3, upper, w3, b3);
+        }
+        k.gn3.backward(&at.norm3, upper);
+        relu_backward(&at.rectified[..len], upper);
+        if k.skip {
+            self.skipped[..len].copy_from_slice(upper);
+        }
+        if let Some([.., w2, b2, _, _]) = &mut parameters {
+            k.gn2.parameters_backward(&at.norm2, upper, w2, b2);
+        }
+        k.gn2.backward(&at.norm2, upper);
+        if let Some([_, _, weight, bias, ..]) = &mut parameters {
+            k.tilde
+                .parameters_backward(&at.hat[..len], upper, weight, bias);
+        }
+
+        k.tilde.backward(upper, lower);
+        relu_backward(&at.hat[..len], lower);
+        if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
+            k.gn1.parameters_backward(&at.norm1, lower, w1, b1);
+        }
+        k.gn1.backward(&at.norm1, lower);
+        if let Some([weight, bias, ..]) = &mut parameters {
+            k.hat.parameters_backward(&at.z[..len], lower, weight, bias);
+        }
+        if let Some([x]) = gradients.map(|g| &mut g.inputs[..]) {
+            add(x, upper);
+        }
+    }
 }
 
 impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
@@ -263,49 +301,17 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         true
     }
 
-    fn pull_back(
-        &mut self,
-        u: &[E],
-        out: &mut [E],
-        mut gradients: Option<&mut KernelGradients<E>>,
-    ) {
-        let (k, at, len) = (self.kernel, &self.at, u.len());
-        let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
-        let (upper, lower) = (&mut self.upper[..len], &mut self.lower[..len]);
-        upper.copy_from_slice(u);
-        if let Some([.., w3, b3]) = &mut parameters {
-            k.gn3.parameters_backward(&at.norm3, upper, w3, b3);
-        }
-        k.gn3.backward(&at.norm3, upper);
-        relu_backward(&at.rectified[..len], upper);
-        if k.skip {
-            self.skipped[..len].copy_from_slice(upper);
-        }
-        if let Some([.., w2, b2, _, _]) = &mut parameters {
-            k.gn2.parameters_backward(&at.norm2, upper, w2, b2);
-        }
-        k.gn2.backward(&at.norm2, upper);
-        if let Some([_, _, weight, bias, ..]) = &mut parameters {
-            k.tilde
-                .parameters_backward(&at.hat[..len], upper, weight, bias);
-        }
-
-        k.tilde.backward(upper, lower);
-        relu_backward(&at.hat[..len], lower);
-        if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
-            k.gn1.parameters_backward(&at.norm1, lower, w1, b1);
-        }
-        k.gn1.backward(&at.norm1, lower);
-        if let Some([weight, bias, ..]) = &mut parameters {
-            k.hat.parameters_backward(&at.z[..len], lower, weight, bias);
-        }
-        if let Some([x]) = gradients.map(|g| &mut g.inputs[..]) {
-            add(x, upper);
-        }
-        k.hat.backward(lower, out);
+    fn vjp(&mut self, u: &[E], out: &mut [E]) {
+        self.backward(u, None);
+        let k = self.kernel;
+        k.hat.backward(&self.lower[..u.len()], out);
         if k.skip {
             add(out, &self.skipped);
         }
+    }
+
+    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
+        self.backward(u, Some(gradients));
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {

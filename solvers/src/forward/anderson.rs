@@ -101,6 +101,7 @@ impl FixedPointSolver for Anderson {
             gram: vec![0.0; batch * m * m],
             products: vec![0.0; batch * m],
             weights: vec![vec![0.0; batch]; m],
+            places: Vec::with_capacity(m),
             system: System::new(m),
         }))
     }
@@ -121,6 +122,8 @@ struct Mixing {
     products: Vec<f64>,
     /// α, one vector over the samples per point.
     weights: Vec<Vec<f64>>,
+    /// Places of the points, from the newest to the oldest.
+    places: Vec<usize>,
     system: System,
 }
 
@@ -133,8 +136,11 @@ impl Iteration for Mixing {
     ) -> Result<()> {
         let newest = self.remember(space, at)?;
         self.update_gram(space, newest)?;
+        let m = self.config.memory;
+        self.places.clear();
+        (self.places).extend((0..m).map(|age| (newest + m - age) % m));
         for sample in 0..space.batch() {
-            self.weigh(sample, newest);
+            self.weigh(sample);
         }
 
         // TorchDEQ takes its first step undamped.
@@ -221,34 +227,37 @@ impl Mixing {
     }
 
     /// Solves the constrained least-squares problem of one sample.
-    fn weigh(&mut self, sample: usize, newest: usize) {
-        let m = self.config.memory;
+    fn weigh(&mut self, sample: usize) {
+        let (m, newest) = (self.config.memory, self.places[0]);
         let n = self.keep(sample, self.gram[sample * m * m + newest * (m + 1)].sqrt());
         let gram = &self.gram[sample * m * m..][..m * m];
-        // The place of the point of the given age.
-        let place = |age: usize| (newest + m - age) % m;
+        let places = &self.places[..n];
         let scale = match self.config.ridge {
             Ridge::Absolute => 1.0,
-            Ridge::Relative => (0..n)
-                .map(|age| gram[place(age) * (m + 1)])
-                .fold(0.0, f64::max),
+            Ridge::Relative => {
+                (places.iter().map(|&place| gram[place * (m + 1)])).fold(0.0, f64::max)
+            }
         };
+        // Divisions are slow.
+        let inverse = scale.recip();
         let entry = |row: usize, column: usize| {
             let ridge = if row == column {
                 self.config.regularization
             } else {
                 0.0
             };
-            gram[place(row) * m + place(column)] / scale + ridge
+            gram[places[row] * m + places[column]] * inverse + ridge
         };
         let solved = self.system.solve(n, entry);
         for weights in &mut self.weights {
             weights[sample] = 0.0;
         }
         match solved {
-            true => (0..n).for_each(|age| {
-                self.weights[place(age)][sample] = self.system.solution[age];
-            }),
+            true => {
+                for (&place, &weight) in places.iter().zip(&self.system.solution) {
+                    self.weights[place][sample] = weight;
+                }
+            }
             false => self.weights[newest][sample] = 1.0,
         }
     }

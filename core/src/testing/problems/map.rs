@@ -163,6 +163,34 @@ impl<E: Scalar> ProblemBlock<'_, E> {
             out.copy_from_slice(&self.here);
         }
     }
+
+    /// Takes the cotangent `u` of the value down through the stages, to `out` and the inputs if these are wanted.
+    fn backward(
+        &mut self,
+        u: &[E],
+        mut out: Option<&mut [E]>,
+        mut gradients: Option<&mut KernelGradients<E>>,
+    ) {
+        let order: Vec<_> = numbered(self.stages).zip(&self.points).collect();
+        for (row, u) in u.chunks_exact(self.dim).enumerate() {
+            let range = row * self.dim..(row + 1) * self.dim;
+            self.here.copy_from_slice(u);
+            for &((stage, input), point) in order.iter().rev() {
+                let point = &point[range.clone()];
+                let x = input.map_or(&[][..], |input| &self.inputs[input][range.clone()]);
+                let sums = gradients.as_mut().zip(input);
+                let sums = sums.and_then(|(all, input)| all.inputs.get_mut(input));
+                if let Some(sum) = sums {
+                    stage.pull_input(point, &self.here, &mut sum[range.clone()]);
+                }
+                stage.pull(point, x, &self.here, &mut self.there);
+                std::mem::swap(&mut self.here, &mut self.there);
+            }
+            if let Some(out) = &mut out {
+                out[range].copy_from_slice(&self.here);
+            }
+        }
+    }
 }
 
 impl<E: Scalar> KernelBlock<E> for ProblemBlock<'_, E> {
@@ -189,30 +217,12 @@ impl<E: Scalar> KernelBlock<E> for ProblemBlock<'_, E> {
         true
     }
 
-    fn pull_back(
-        &mut self,
-        u: &[E],
-        out: &mut [E],
-        mut gradients: Option<&mut KernelGradients<E>>,
-    ) {
-        let order: Vec<_> = numbered(self.stages).zip(&self.points).collect();
-        let rows = u.chunks_exact(self.dim).zip(out.chunks_exact_mut(self.dim));
-        for (row, (u, out)) in rows.enumerate() {
-            let range = row * self.dim..(row + 1) * self.dim;
-            self.here.copy_from_slice(u);
-            for &((stage, input), point) in order.iter().rev() {
-                let point = &point[range.clone()];
-                let x = input.map_or(&[][..], |input| &self.inputs[input][range.clone()]);
-                let sums = gradients.as_mut().zip(input);
-                let sums = sums.and_then(|(all, input)| all.inputs.get_mut(input));
-                if let Some(sum) = sums {
-                    stage.pull_input(point, &self.here, &mut sum[range.clone()]);
-                }
-                stage.pull(point, x, &self.here, &mut self.there);
-                std::mem::swap(&mut self.here, &mut self.there);
-            }
-            out.copy_from_slice(&self.here);
-        }
+    fn vjp(&mut self, u: &[E], out: &mut [E]) {
+        self.backward(u, Some(out), None);
+    }
+
+    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
+        self.backward(u, None, Some(gradients));
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {
