@@ -60,6 +60,32 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// The output folder has an unfinished run.
+    #[error("{}: an unfinished run is there; `train --resume {}` goes on with it, --force begins anew", path.display(), path.display())]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `--resume` finds no run.
+    #[error("{}: neither a complete run nor an unfinished one; name the folder given as --out, or shown when training began", path.display())]
+    NothingToResume {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process writes the same run folder.
+    #[error("{}: another process is at work there; wait for it, or choose another --out", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The user has asked to stop.
+    #[error("interrupted after epoch {epoch}; `equilibria train --resume {}` goes on", path.display())]
+    Interrupted {
+        /// The last complete epoch.
+        epoch: usize,
+        /// The run folder.
+        path: PathBuf,
+    },
     /// A golden folder that cannot be compared with.
     #[error("{}: {message}", path.display())]
     Golden {

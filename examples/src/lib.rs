@@ -15,9 +15,11 @@ mod digits;
 mod error;
 mod golden;
 mod gradient_check;
+mod interrupt;
 mod parts;
 mod plot;
 mod run_folder;
+mod saved_run;
 mod workload;
 
 use std::process::ExitCode;

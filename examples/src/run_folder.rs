@@ -1,29 +1,36 @@
 //! Run folders: written beside their final place and moved there when complete.
 
+use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// A run folder in the making; removed again unless [`finish`](RunFolder::finish) is reached.
+/// The file an unfinished run goes on from.
+pub const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// The file whose lock tells that a process works in a folder.
+const LOCK: &str = "lock";
+
+/// The run folder `DIR` in the making, `DIR.partial`. Until it is [finished](RunFolder::finish) it is removed again when
+/// dropped, unless something in it is worth [keeping](RunFolder::keep).
 pub struct RunFolder {
     target: PathBuf,
     partial: PathBuf,
     force: bool,
     keep: bool,
+    /// Locked as long as this process works in the folder, and free again when it ends, however it ends.
+    _lock: File,
 }
 
 impl RunFolder {
     /// Prepares `out`, or a new folder `runs/NAME-k` if none is given.
     ///
     /// # Errors
-    /// [`Error::OutputExists`] without `force`, [`Error::NoRunFolder`] for one that is not a run folder,
-    /// [`Error::Io`] if nothing can be written there.
+    /// [`Error::OutputExists`] or [`Error::Unfinished`] without `force`, [`Error::NoRunFolder`] for one that is not a run
+    /// folder, [`Error::Busy`] if another process works there, [`Error::Io`] if nothing can be written there.
     pub fn prepare(out: Option<&Path>, name: &str, force: bool) -> Result<Self> {
-        let target: PathBuf = match out {
-            // Without what follows a last slash, which would put the partial folder inside.
-            Some(out) => out.components().collect(),
-            None => fresh(name),
-        };
+        let target = out.map_or_else(|| fresh(name), tidy);
         if target.exists() {
             if !force {
                 return Err(Error::OutputExists { path: target });
@@ -32,37 +39,96 @@ impl RunFolder {
                 return Err(Error::NoRunFolder { path: target });
             }
         }
-        let mut partial = target.clone().into_os_string();
-        partial.push(format!(".partial-{}", std::process::id()));
-        let partial = PathBuf::from(partial);
+        let folder = Self::open(target, force)?;
+        let checkpoint = folder.partial.join(CHECKPOINT);
+        if checkpoint.is_file() {
+            if !force {
+                return Err(Error::Unfinished {
+                    path: folder.into_target(),
+                });
+            }
+            std::fs::remove_file(&checkpoint).map_err(Error::io(&checkpoint))?;
+        }
+        Ok(folder)
+    }
+
+    /// The unfinished run of the folder `run`; `None` if it is complete.
+    ///
+    /// # Errors
+    /// [`Error::NothingToResume`] if there is neither; [`Error::Busy`], [`Error::Io`].
+    pub fn resume(run: &Path) -> Result<Option<Self>> {
+        let target = tidy(run);
+        if !partial(&target).join(CHECKPOINT).is_file() {
+            return match target.join("model.safetensors").is_file() {
+                true => Ok(None),
+                false => Err(Error::NothingToResume { path: target }),
+            };
+        }
+        // What is in its place by now was to be replaced when the run began.
+        let mut folder = Self::open(target, true)?;
+        folder.keep();
+        Ok(Some(folder))
+    }
+
+    fn open(target: PathBuf, force: bool) -> Result<Self> {
+        let partial = partial(&target);
         std::fs::create_dir_all(&partial).map_err(Error::io(&target))?;
+        let path = partial.join(LOCK);
+        let lock = File::create(&path).map_err(Error::io(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: partial }),
+            Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
+        }
         Ok(Self {
             target,
             partial,
             force,
             keep: false,
+            _lock: lock,
         })
     }
 
-    /// Writes one file.
+    /// Where the folder is to be.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    fn into_target(mut self) -> PathBuf {
+        self.keep();
+        self.target.clone()
+    }
+
+    /// Writes one file, whole or not at all.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
-        let path = self.partial.join(name);
-        std::fs::write(&path, contents).map_err(Error::io(&path))
+        write_whole(&self.partial.join(name), contents)
+    }
+
+    /// The path of a file of the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.partial.join(name)
     }
 
     /// Whether a file has been written.
     pub fn has(&self, name: &str) -> bool {
-        self.partial.join(name).is_file()
+        self.path(name).is_file()
+    }
+
+    /// Leaves the folder behind, whatever happens.
+    pub fn keep(&mut self) {
+        self.keep = true;
     }
 
     /// Moves the folder to its place, which it returns. If that fails, everything stays in the partial folder, which the
     /// error names.
     pub fn finish(mut self) -> Result<PathBuf> {
-        let moved = self.replace();
-        if moved.is_err() {
-            self.keep = true;
+        self.keep();
+        self.replace()?;
+        for name in [CHECKPOINT, LOCK] {
+            // A file too many does no harm.
+            let _ = std::fs::remove_file(self.target.join(name));
         }
-        moved.map(|()| self.target.clone())
+        Ok(self.target.clone())
     }
 
     fn replace(&self) -> Result<()> {
@@ -86,19 +152,35 @@ impl RunFolder {
 impl Drop for RunFolder {
     fn drop(&mut self) {
         if !self.keep {
-            // After `finish` there is nothing left to remove.
+            // What cannot be removed is found and replaced by the next run.
             let _ = std::fs::remove_dir_all(&self.partial);
         }
     }
 }
 
+/// Without what follows a last slash, which would put the partial folder inside.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn partial(target: &Path) -> PathBuf {
+    let mut partial = target.to_owned().into_os_string();
+    partial.push(".partial");
+    PathBuf::from(partial)
+}
+
 /// Writes a file beside its place and moves it there when complete.
-pub fn write_whole(path: &Path, contents: &str) -> Result<()> {
+pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     let mut partial = path.to_owned().into_os_string();
     partial.push(format!(".partial-{}", std::process::id()));
     let partial = PathBuf::from(partial);
-    let written = std::fs::write(&partial, contents).and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|source| {
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(contents.as_ref())?;
+        file.sync_all()?;
+        std::fs::rename(&partial, path)
+    };
+    write().map_err(|source| {
         let _ = std::fs::remove_file(&partial);
         Error::io(path)(source)
     })
@@ -107,6 +189,6 @@ pub fn write_whole(path: &Path, contents: &str) -> Result<()> {
 fn fresh(name: &str) -> PathBuf {
     (1..)
         .map(|k| PathBuf::from("runs").join(format!("{name}-{k}")))
-        .find(|path| !path.exists())
+        .find(|path| !path.exists() && !partial(path).exists())
         .unwrap_or_else(|| PathBuf::from("runs").join(name))
 }

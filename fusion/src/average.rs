@@ -7,8 +7,10 @@ use equilibria_core::{to_host, Backend, Parameters, Scalar};
 /// In the first steps β is at most (1 + t) / (10 + t), so that the start, which means nothing, is forgotten.
 pub(crate) struct Average<E> {
     decay: f64,
-    steps: usize,
-    values: Vec<Vec<E>>,
+    /// Steps taken into account.
+    pub steps: usize,
+    /// The averages, in the order of the parameters; none before the first step.
+    pub values: Vec<Vec<E>>,
 }
 
 impl<E: Scalar> Average<E> {

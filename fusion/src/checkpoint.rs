@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use dfdx::prelude::HasShape;
-use equilibria_core::{to_host, Backend, Parameters, Scalar};
+use equilibria_core::{to_host, Backend, Matrix, Parameters, Scalar};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
 
@@ -53,28 +53,61 @@ pub enum CheckpointError {
 /// Text beside the parameters, e.g. the configuration.
 pub type Metadata = HashMap<String, String>;
 
-/// The bytes of a file with all parameters by name and the given metadata.
-pub fn to_bytes<E: Scalar, D: Backend<E>>(
+/// One named array of a file.
+pub(crate) struct Array {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Array {
+    /// A vector.
+    pub fn row<E: Scalar>(name: String, values: &[E]) -> Self {
+        Self {
+            name,
+            dtype: dtype::<E>(),
+            shape: vec![values.len()],
+            bytes: encode(values),
+        }
+    }
+}
+
+/// All parameters, under their names with a prefix.
+pub(crate) fn parameters<E: Scalar, D: Backend<E>>(
+    prefix: &str,
     parameters: &impl Parameters<E, D>,
-    metadata: Metadata,
-) -> Result<Vec<u8>, CheckpointError> {
-    let arrays: Vec<(String, Vec<usize>, Vec<u8>)> = (parameters.named().into_iter())
-        .map(|(name, tensor)| {
-            let (rows, columns) = *tensor.shape();
-            let values = to_host(&tensor);
-            (name, vec![rows, columns], encode(&values))
-        })
-        .collect();
+) -> Vec<Array> {
+    let array = |(name, tensor): (String, Matrix<E, D>)| {
+        let (rows, columns) = *tensor.shape();
+        Array {
+            shape: vec![rows, columns],
+            ..Array::row(format!("{prefix}{name}"), &to_host(&tensor))
+        }
+    };
+    parameters.named().into_iter().map(array).collect()
+}
+
+/// The bytes of a file with the given arrays and metadata.
+pub(crate) fn serialize(arrays: &[Array], metadata: Metadata) -> Result<Vec<u8>, CheckpointError> {
     let damaged = |error: safetensors::SafeTensorError| CheckpointError::Damaged {
         path: "model".to_owned(),
         message: error.to_string(),
     };
     let mut views = Vec::with_capacity(arrays.len());
-    for (name, shape, bytes) in &arrays {
-        let view = TensorView::new(dtype::<E>(), shape.clone(), bytes).map_err(damaged)?;
-        views.push((name.as_str(), view));
+    for array in arrays {
+        let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
+        views.push((array.name.as_str(), view.map_err(damaged)?));
     }
     safetensors::serialize(views, Some(metadata)).map_err(damaged)
+}
+
+/// The bytes of a file with all parameters by name and the given metadata.
+pub fn to_bytes<E: Scalar, D: Backend<E>>(
+    model: &impl Parameters<E, D>,
+    metadata: Metadata,
+) -> Result<Vec<u8>, CheckpointError> {
+    serialize(&parameters("", model), metadata)
 }
 
 /// Reads a file of parameters; keeps the bytes for [`Checkpoint::load`].
@@ -112,35 +145,85 @@ impl Checkpoint {
         &self,
         parameters: &mut impl Parameters<E, D>,
     ) -> Result<(), CheckpointError> {
-        let file =
-            SafeTensors::deserialize(&self.bytes).map_err(|error| CheckpointError::Damaged {
-                path: self.path.clone(),
-                message: error.to_string(),
-            })?;
+        self.load_from("", parameters)
+    }
+
+    /// [`load`](Self::load) where the names have a prefix.
+    pub(crate) fn load_from<E: Scalar, D: Backend<E>>(
+        &self,
+        prefix: &str,
+        parameters: &mut impl Parameters<E, D>,
+    ) -> Result<(), CheckpointError> {
         let mut values = Vec::new();
         for (name, tensor) in parameters.named() {
-            values.push(self.value::<E>(&file, &name, *tensor.shape())?);
+            let (rows, columns) = *tensor.shape();
+            values.push(self.array::<E>(&format!("{prefix}{name}"), Some(&[rows, columns]))?);
         }
         parameters.assign(values);
         Ok(())
     }
 
-    fn value<E: Scalar>(
+    /// The numbers of an array of any shape.
+    pub(crate) fn numbers<E: Scalar>(&self, name: &str) -> Result<Vec<E>, CheckpointError> {
+        self.array(name, None)
+    }
+
+    /// Whether there is an array of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.file().is_ok_and(|file| file.tensor(name).is_ok())
+    }
+
+    /// All arrays whose names have the prefix, without it.
+    pub(crate) fn entries<E: Scalar>(
         &self,
-        file: &SafeTensors<'_>,
+        prefix: &str,
+    ) -> Result<Vec<(String, Vec<E>)>, CheckpointError> {
+        let file = self.file()?;
+        let mut entries = Vec::new();
+        for (name, view) in file.iter() {
+            if let Some(rest) = name.strip_prefix(prefix) {
+                entries.push((rest.to_owned(), self.decode(name, &view, view.shape())?));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The error for contents that make no sense.
+    pub(crate) fn damaged(&self, message: String) -> CheckpointError {
+        CheckpointError::Damaged {
+            path: self.path.clone(),
+            message,
+        }
+    }
+
+    fn file(&self) -> Result<SafeTensors<'_>, CheckpointError> {
+        SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))
+    }
+
+    fn array<E: Scalar>(
+        &self,
         name: &str,
-        shape: (usize, usize),
+        shape: Option<&[usize]>,
     ) -> Result<Vec<E>, CheckpointError> {
+        let file = self.file()?;
         let view = file.tensor(name).map_err(|_| CheckpointError::Missing {
             path: self.path.clone(),
             name: name.to_owned(),
         })?;
-        let fits = view.shape() == [shape.0, shape.1] && view.dtype() == dtype::<E>();
-        if !fits {
+        self.decode(name, &view, shape.unwrap_or(view.shape()))
+    }
+
+    fn decode<E: Scalar>(
+        &self,
+        name: &str,
+        view: &TensorView<'_>,
+        expected: &[usize],
+    ) -> Result<Vec<E>, CheckpointError> {
+        if view.shape() != expected || view.dtype() != dtype::<E>() {
             return Err(CheckpointError::Mismatch {
                 path: self.path.clone(),
                 name: name.to_owned(),
-                expected: format!("{:?} {:?}", dtype::<E>(), [shape.0, shape.1]),
+                expected: format!("{:?} {expected:?}", dtype::<E>()),
                 got: format!("{:?} {:?}", view.dtype(), view.shape()),
             });
         }

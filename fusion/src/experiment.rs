@@ -68,6 +68,13 @@ pub struct Training {
     /// Optim. 30, 1992.
     #[serde(default)]
     pub average: Option<f64>,
+    /// Epochs from one checkpoint to the next; 0 for none but the one that an interruption leaves. Default: 10.
+    #[serde(default = "ten_epochs")]
+    pub checkpoint: usize,
+}
+
+fn ten_epochs() -> usize {
+    10
 }
 
 impl Training {

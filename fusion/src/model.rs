@@ -17,6 +17,14 @@ pub trait Fusion<E: Scalar, D: Backend<E>>: Parameters<E, D> {
 
     /// Fuses the features. Solves and penalties are left in `pass`.
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>>;
+
+    /// What is remembered from one training pass to the next beside the parameters, by name. Default: nothing.
+    fn memory(&self) -> Vec<(String, Vec<E>)> {
+        Vec::new()
+    }
+
+    /// Remembers an entry of [`memory`](Self::memory) again, when a run goes on. Default: nothing is remembered.
+    fn remember(&self, _name: &str, _values: Vec<E>) {}
 }
 
 /// The family of fusions.

@@ -4,13 +4,13 @@ use equilibria_core::seed::mix;
 use equilibria_core::{from_host, Backend, Error, Matrix, Parameters, Report, Result, Scalar};
 use serde::Serialize;
 
-use crate::average::Average;
 use crate::data::{batches, Split};
 use crate::experiment::Training;
-use crate::layers::optimizer::{clip_norm, gradient_norm, Optimizer};
+use crate::layers::optimizer::{clip_norm, gradient_norm};
 use crate::metrics::{ConfusionMatrix, Metrics};
 use crate::model::Model;
 use crate::pass::{Differentiated, Labels, Pass};
+use crate::progress::{Best, Progress};
 
 /// Rows evaluated at a time.
 const EVALUATION_ROWS: usize = 256;
@@ -40,6 +40,59 @@ pub struct Epoch {
     pub adjoint_steps: f64,
     /// Share of adjoint solves that did not converge.
     pub adjoint_unconverged_fraction: f64,
+}
+
+impl Epoch {
+    /// Names of the numbers of [`row`](Self::row).
+    pub const COLUMNS: [&'static str; 11] = [
+        "epoch",
+        "loss",
+        "rate_factor",
+        "validation_accuracy",
+        "validation_macro_f1",
+        "validation_loss",
+        "solver_steps",
+        "residual",
+        "unconverged_fraction",
+        "adjoint_steps",
+        "adjoint_unconverged_fraction",
+    ];
+
+    /// All numbers; NaN for those there are none of.
+    pub fn row(&self) -> [f64; 11] {
+        let known = |number: Option<f64>| number.unwrap_or(f64::NAN);
+        [
+            self.epoch as f64,
+            self.loss,
+            self.rate_factor,
+            known(self.validation_accuracy),
+            known(self.validation_macro_f1),
+            known(self.validation_loss),
+            self.solver_steps,
+            self.residual,
+            self.unconverged_fraction,
+            self.adjoint_steps,
+            self.adjoint_unconverged_fraction,
+        ]
+    }
+
+    /// The reverse of [`row`](Self::row).
+    pub fn from_row(row: [f64; 11]) -> Self {
+        let known = |number: f64| Some(number).filter(|number| !number.is_nan());
+        Self {
+            epoch: row[0] as usize,
+            loss: row[1],
+            rate_factor: row[2],
+            validation_accuracy: known(row[3]),
+            validation_macro_f1: known(row[4]),
+            validation_loss: known(row[5]),
+            solver_steps: row[6],
+            residual: row[7],
+            unconverged_fraction: row[8],
+            adjoint_steps: row[9],
+            adjoint_unconverged_fraction: row[10],
+        }
+    }
 }
 
 /// A model's performance on some rows.
@@ -185,46 +238,37 @@ pub struct Trainer<'a, E: Scalar, D: Backend<E>> {
     pub seed: u64,
 }
 
-/// The parameters of the best epoch so far.
-struct Best<E> {
-    epoch: usize,
-    accuracy: f64,
-    loss: f64,
-    values: Vec<Vec<E>>,
-}
-
 impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
-    /// Trains on `rows`; with `validation` rows the parameters of the best epoch on them are kept (highest accuracy,
-    /// then lowest loss), without them those of the last epoch. `observe` sees every epoch and may stop the run by
-    /// returning an error.
+    /// Trains on `rows`, from where `progress` stands; with `validation` rows the parameters of the best epoch on them are
+    /// kept (highest accuracy, then lowest loss), without them those of the last epoch. `observe` sees model and progress
+    /// after every epoch, fit to be [saved](Progress::to_bytes), and may stop the run by returning an error.
+    ///
+    /// All random numbers follow from the seed and the number of the epoch: a run that was stopped and goes on ends where
+    /// an uninterrupted one does, to the last bit.
     ///
     /// Returns the number of the epoch whose parameters are kept.
-    pub fn run(
+    pub fn run<Failure: From<Error>>(
         &mut self,
         rows: &Split,
         validation: Option<&Split>,
-        observe: &mut dyn FnMut(&Epoch) -> Result<()>,
-    ) -> Result<usize> {
-        let mut optimizer = Optimizer::new(self.training.optimizer.clone())?;
-        let mut average = self.training.average.map(Average::new);
-        let mut best: Option<Best<E>> = None;
-        for epoch in 1..=self.training.epochs {
-            let mut record = self.epoch(epoch, rows, &mut optimizer, &mut average)?;
-            if let Some(average) = &mut average {
-                average.exchange(self.model);
-            }
+        progress: &mut Progress<E>,
+        observe: &mut dyn FnMut(&Model<E, D>, &mut Progress<E>) -> Result<(), Failure>,
+    ) -> Result<usize, Failure> {
+        for epoch in progress.history.len() + 1..=self.training.epochs {
+            let mut record = self.epoch(epoch, rows, progress)?;
+            progress.exchange_average(self.model);
             if let Some(validation) = validation {
                 let evaluation = evaluate(self.model, self.device, validation, self.classes)?;
                 let (accuracy, loss) = (evaluation.metrics.accuracy, evaluation.loss);
                 record.validation_accuracy = Some(accuracy);
                 record.validation_macro_f1 = Some(evaluation.metrics.macro_f1);
                 record.validation_loss = Some(loss);
-                let better = best.as_ref().is_none_or(|best| {
+                let better = progress.best.as_ref().is_none_or(|best| {
                     accuracy > best.accuracy || (accuracy >= best.accuracy && loss < best.loss)
                 });
                 if better {
                     let named = self.model.named();
-                    best = Some(Best {
+                    progress.best = Some(Best {
                         epoch,
                         accuracy,
                         loss,
@@ -232,26 +276,20 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
                     });
                 }
             }
-            observe(&record)?;
-            if let (Some(average), true) = (&mut average, epoch < self.training.epochs) {
-                average.exchange(self.model);
-            }
+            progress.exchange_average(self.model);
+            progress.history.push(record);
+            observe(self.model, progress)?;
         }
-        let Some(best) = best else {
+        let Some(best) = &progress.best else {
+            progress.exchange_average(self.model);
             return Ok(self.training.epochs);
         };
-        self.model.assign(best.values);
+        self.model.assign(best.values.clone());
         Ok(best.epoch)
     }
 
     /// One pass over `rows`.
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        rows: &Split,
-        optimizer: &mut Optimizer<E>,
-        average: &mut Option<Average<E>>,
-    ) -> Result<Epoch> {
+    fn epoch(&mut self, epoch: usize, rows: &Split, progress: &mut Progress<E>) -> Result<Epoch> {
         let decay = self.training.decay.as_ref();
         let rate_factor = decay.map_or(1.0, |decay| decay.at(epoch - 1));
         let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
@@ -284,8 +322,9 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             }
             let clip = self.training.clip;
             let clip = clip.map_or(1.0, |limit| clip_norm(norm, limit));
+            let optimizer = &mut progress.optimizer;
             optimizer.step(self.model, &mut gradients, rate_factor, clip)?;
-            if let Some(average) = average {
+            if let Some(average) = &mut progress.average {
                 average.update(self.model);
             }
         }

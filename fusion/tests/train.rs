@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use dfdx::prelude::*;
-use equilibria_core::{Backend, Matrix, Parameters, Result};
+use equilibria_core::{Backend, Error, Matrix, Parameters, Result};
 use equilibria_fusion::data::{Split, Table};
 use equilibria_fusion::fusions::concat::ConcatConfig;
 use equilibria_fusion::layers::modules::Linear;
 use equilibria_fusion::layers::Initializer;
+use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::Trainer;
 use equilibria_fusion::{Backbone, FusionRequest, Fusions, Labels, Model, Pass, Training};
 
@@ -64,6 +65,7 @@ fn every_training_pass_knows_its_samples_and_no_other_does() {
     };
     let training = r#"{ "epochs": 2, "batch": 3, "optimizer": { "type": "sgd" } }"#;
     let training: Training = equilibria_core::serde_json::from_str(training).expect("it parses");
+    let mut progress = Progress::new(&training).expect("a known rule");
     let mut trainer = Trainer {
         model: &mut model,
         device: &device,
@@ -72,7 +74,12 @@ fn every_training_pass_knows_its_samples_and_no_other_does() {
         seed: 5,
     };
     trainer
-        .run(&split(6), Some(&split(4)), &mut |_| Ok(()))
+        .run::<Error>(
+            &split(6),
+            Some(&split(4)),
+            &mut progress,
+            &mut |_, _| Ok(()),
+        )
         .expect("it trains");
 
     let seen = seen.lock().expect("no panic");

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Report, Scalar};
-use equilibria_fusion::checkpoint::{Checkpoint, CheckpointError};
-use equilibria_fusion::data::{DataSet, MinMax};
+use equilibria_fusion::data::DataSet;
 use equilibria_fusion::train::{evaluate, Evaluation};
-use equilibria_fusion::{Dtype, Experiment};
+use equilibria_fusion::Dtype;
 
-use crate::config::{self, DataArgs};
-use crate::error::{Error, Result};
+use crate::config::DataArgs;
+use crate::error::Result;
 use crate::run_folder::write_whole;
+use crate::saved_run::SavedRun;
 
 /// Arguments of `evaluate`.
 #[derive(clap::Args)]
@@ -31,18 +31,14 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let path = args.run.join("model.safetensors");
-    let saved = Checkpoint::read(&path)?;
-    let origin = path.display().to_string();
-    let config = metadata::<serde_json::Value>(&saved, "config", &origin)?;
-    let mut experiment = config::parse(&config, &origin)?;
-    let data = args.data.load(&mut experiment)?;
-    let result = match experiment.dtype {
-        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
-        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, &saved, &origin, data)?,
+    let mut saved = SavedRun::read(&args.run.join("model.safetensors"))?;
+    let data = args.data.load(&mut saved.experiment)?;
+    let result = match saved.experiment.dtype {
+        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, data)?,
+        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, data)?,
     };
     if let Some(path) = &args.report {
-        write_whole(path, &solves_csv(&result.solves))?;
+        write_whole(path, solves_csv(&result.solves))?;
     }
     println!("test: {result}");
     if args.json {
@@ -53,36 +49,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn run_on<E: Scalar, D: Backend<E>>(
     device: &D,
-    experiment: &Experiment,
-    saved: &Checkpoint,
-    origin: &str,
+    saved: &SavedRun,
     mut data: DataSet,
 ) -> Result<Evaluation> {
-    let columns: Vec<usize> = metadata(saved, "columns", origin)?;
-    let classes: Vec<String> = metadata(saved, "classes", origin)?;
-    let found: Vec<usize> = data
-        .test
-        .modalities
-        .iter()
-        .map(|table| table.columns)
-        .collect();
-    if found != columns || data.classes != classes {
-        return Err(Error::DataMismatch {
-            what: origin.to_owned(),
-            expected: format!(
-                "features {columns:?} and the classes {}",
-                classes.join(", ")
-            ),
-            got: format!(
-                "features {found:?} and the classes {}",
-                data.classes.join(", ")
-            ),
-        });
-    }
-    let mut model = experiment.model::<E, D>(device, &columns, classes.len())?;
-    saved.load(&mut model)?;
-    metadata::<MinMax>(saved, "scaling", origin)?.apply(&mut data.test)?;
-    Ok(evaluate(&model, device, &data.test, classes.len())?)
+    saved.check(&data)?;
+    let classes = saved.classes.len();
+    let mut model = (saved.experiment).model::<E, D>(device, &saved.columns, classes)?;
+    saved.checkpoint.load(&mut model)?;
+    saved.scaling.apply(&mut data.test)?;
+    Ok(evaluate(&model, device, &data.test, classes)?)
 }
 
 /// The reports of all equilibria in one table.
@@ -98,19 +73,4 @@ fn solves_csv(solves: &[(String, Report)]) -> String {
         }
     }
     csv
-}
-
-fn metadata<T: serde::de::DeserializeOwned>(
-    saved: &Checkpoint,
-    key: &str,
-    origin: &str,
-) -> Result<T> {
-    let damaged = |message: String| CheckpointError::Damaged {
-        path: origin.to_owned(),
-        message,
-    };
-    let text = saved.metadata.get(key);
-    let text = text.ok_or_else(|| damaged(format!("no metadata `{key}`")))?;
-    let value = serde_json::from_str(text);
-    Ok(value.map_err(|error| damaged(format!("metadata `{key}`: {error}")))?)
 }

@@ -6,21 +6,25 @@ use std::time::Instant;
 
 use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar};
-use equilibria_fusion::checkpoint::{self, Metadata};
+use equilibria_fusion::checkpoint::{self, Checkpoint};
 use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax};
+use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{evaluate, Epoch, Evaluation, Trainer};
-use equilibria_fusion::{Dtype, Experiment};
+use equilibria_fusion::{Dtype, Experiment, Model};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
-use crate::run_folder::RunFolder;
+use crate::interrupt;
+use crate::run_folder::{RunFolder, CHECKPOINT};
+use crate::saved_run::{self, SavedRun};
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
 pub struct Args {
     /// The configuration, a TOML file
-    config: PathBuf,
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     /// The run folder to write [default: a new one under runs/]
@@ -29,12 +33,18 @@ pub struct Args {
     /// Replace the run folder if it exists
     #[arg(long)]
     force: bool,
+    /// Go on with the unfinished run of this folder, as it was configured
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["config", "out", "force", "seed", "overrides"])]
+    resume: Option<PathBuf>,
     /// Seed of initialization, validation rows, batches, dropout and probes
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Change one value of the configuration, e.g. `fusion.solver.memory=4`
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     overrides: Vec<String>,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
     /// Print the metrics as one JSON object on the last line
     #[arg(long)]
     json: bool,
@@ -56,23 +66,45 @@ struct Summary {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut experiment = config::read(&args.config, &args.overrides)?;
-    if let Some(seed) = args.seed {
-        experiment.seed = seed;
-    }
-    let data = args.data.load(&mut experiment)?;
-    let name = args
-        .config
-        .file_stem()
-        .map_or("run".into(), |stem| stem.to_string_lossy());
-    let folder = RunFolder::prepare(args.out.as_deref(), &name, args.force)?;
-    let summary = match experiment.dtype {
-        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &experiment, data, &folder),
-        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &experiment, data, &folder),
+    let (experiment, data, folder, saved) = match (&args.resume, &args.config) {
+        (Some(run), _) => {
+            let Some(folder) = RunFolder::resume(run)? else {
+                println!("{}: complete, nothing to resume", run.display());
+                return Ok(ExitCode::SUCCESS);
+            };
+            let mut saved = SavedRun::read(&folder.path(CHECKPOINT))?;
+            let data = args.data.load(&mut saved.experiment)?;
+            saved.check(&data)?;
+            (saved.experiment, data, folder, Some(saved.checkpoint))
+        }
+        (None, Some(config)) => {
+            let mut experiment = config::read(config, &args.overrides)?;
+            experiment.seed = args.seed.unwrap_or(experiment.seed);
+            let data = args.data.load(&mut experiment)?;
+            let name = config.file_stem().unwrap_or_default().to_string_lossy();
+            let folder = RunFolder::prepare(args.out.as_deref(), &name, args.force)?;
+            (experiment, data, folder, None)
+        }
+        (None, None) => unreachable!("clap asks for one of the two"),
     };
+    interrupt::listen();
+    let mut run = Run {
+        experiment: &experiment,
+        folder,
+        saved,
+        quiet: args.quiet,
+    };
+    let summary = match experiment.dtype {
+        Dtype::F32 => run.on::<f32, _>(&Cpu::default(), data),
+        Dtype::F64 => run.on::<f64, _>(&Cpu::default(), data),
+    };
+    if let Err(error @ Error::Interrupted { .. }) = &summary {
+        eprintln!("{error}");
+        return Ok(ExitCode::from(130));
+    }
     let place = match &summary {
-        Err(_) if !folder.has("model.safetensors") => None,
-        _ => Some(folder.finish()?),
+        Err(_) if !run.folder.has("model.safetensors") => None,
+        _ => Some(run.folder.finish()?),
     };
     let summary = summary.inspect_err(|_| {
         if let Some(place) = &place {
@@ -91,84 +123,116 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_on<E: Scalar, D: Backend<E>>(
-    device: &D,
-    experiment: &Experiment,
-    mut data: DataSet,
-    folder: &RunFolder,
-) -> Result<Summary> {
-    let started = Instant::now();
-    let training = &experiment.training;
-    let (kept, held_out) =
-        stratified_holdout(&data.train.labels, training.validation, experiment.seed);
-    if training.validation > 0.0 && held_out.is_empty() {
-        return Err(Error::NoValidation {
-            share: training.validation,
-            rows: kept.len(),
-        });
-    }
-    let (mut rows, mut validation) = (data.train.select(&kept), data.train.select(&held_out));
-    // Scaled by the rows the parameters are fitted to, and no others.
-    let scaling = MinMax::fit(&rows);
-    for split in [&mut rows, &mut validation, &mut data.test] {
-        scaling.apply(split)?;
-    }
-    let columns: Vec<usize> = rows.modalities.iter().map(|table| table.columns).collect();
-    let classes = data.classes.len();
-    let mut model = experiment.model::<E, D>(device, &columns, classes)?;
-
-    let bar = progress_bar(training.epochs as u64);
-    let mut history: Vec<Epoch> = Vec::with_capacity(training.epochs);
-    let mut trainer = Trainer {
-        model: &mut model,
-        device,
-        classes,
-        training,
-        seed: experiment.seed,
-    };
-    let validation = (!validation.is_empty()).then_some(&validation);
-    let best_epoch = trainer.run(&rows, validation, &mut |epoch| {
-        bar.set_message(message(epoch));
-        bar.inc(1);
-        history.push(epoch.clone());
-        Ok(())
-    })?;
-    bar.finish();
-    let config = toml::to_string(experiment).map_err(|error| Error::Config {
-        origin: "resolved configuration".to_owned(),
-        message: error.to_string(),
-    })?;
-    let text = |value: serde_json::Value| value.to_string();
-    let metadata = Metadata::from([
-        ("config".to_owned(), text(serde_json::json!(experiment))),
-        ("columns".to_owned(), text(serde_json::json!(columns))),
-        ("classes".to_owned(), text(serde_json::json!(data.classes))),
-        ("scaling".to_owned(), text(serde_json::json!(scaling))),
-    ]);
-    folder.write("config.toml", config)?;
-    folder.write("model.safetensors", checkpoint::to_bytes(&model, metadata)?)?;
-    folder.write("history.csv", history_csv(&history))?;
-
-    // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
-    let test = evaluate(&model, device, &data.test, classes)?;
-    let mean = |value: fn(&Epoch) -> f64| {
-        history.iter().map(value).sum::<f64>() / history.len().max(1) as f64
-    };
-    let summary = Summary {
-        test,
-        epochs: history.len(),
-        best_epoch,
-        seconds: started.elapsed().as_secs_f64(),
-        seed: experiment.seed,
-        training_unconverged_fraction: mean(|epoch| epoch.unconverged_fraction),
-        adjoint_unconverged_fraction: mean(|epoch| epoch.adjoint_unconverged_fraction),
-    };
-    let metrics = format!("{:#}\n", serde_json::json!(summary));
-    folder.write("metrics.json", metrics)?;
-    Ok(summary)
+/// One run, from its beginning or from where it was left.
+struct Run<'a> {
+    experiment: &'a Experiment,
+    folder: RunFolder,
+    saved: Option<Checkpoint>,
+    quiet: bool,
 }
 
-fn progress_bar(epochs: u64) -> ProgressBar {
+impl Run<'_> {
+    fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: DataSet) -> Result<Summary> {
+        let started = Instant::now();
+        let (experiment, training) = (self.experiment, &self.experiment.training);
+        let (kept, held_out) =
+            stratified_holdout(&data.train.labels, training.validation, experiment.seed);
+        if training.validation > 0.0 && held_out.is_empty() {
+            return Err(Error::NoValidation {
+                share: training.validation,
+                rows: kept.len(),
+            });
+        }
+        let (mut rows, mut validation) = (data.train.select(&kept), data.train.select(&held_out));
+        // Scaled by the rows the parameters are fitted to, and no others.
+        let scaling = MinMax::fit(&rows);
+        for split in [&mut rows, &mut validation, &mut data.test] {
+            scaling.apply(split)?;
+        }
+        let columns: Vec<usize> = rows.modalities.iter().map(|table| table.columns).collect();
+        let classes = data.classes.len();
+        let mut model = experiment.model::<E, D>(device, &columns, classes)?;
+        let mut progress = match &self.saved {
+            Some(saved) => Progress::resume(saved, &mut model, training)?,
+            None => Progress::new(training)?,
+        };
+        let metadata = || saved_run::metadata(experiment, &columns, &data.classes, &scaling);
+        let earlier = progress.seconds;
+        if self.saved.is_none() {
+            let bytes = progress.to_bytes(&model, metadata())?;
+            self.folder.write(CHECKPOINT, bytes)?;
+        }
+
+        let bar = progress_bar(training.epochs as u64, self.quiet);
+        bar.set_position(progress.history.len() as u64);
+        let mut trainer = Trainer {
+            model: &mut model,
+            device,
+            classes,
+            training,
+            seed: experiment.seed,
+        };
+        let validation = (!validation.is_empty()).then_some(&validation);
+        let folder = &mut self.folder;
+        let mut observe = |model: &Model<E, D>, progress: &mut Progress<E>| {
+            progress.seconds = earlier + started.elapsed().as_secs_f64();
+            let Some(last) = progress.history.last() else {
+                return Ok(());
+            };
+            bar.set_message(message(last));
+            bar.inc(1);
+            let (epoch, stop) = (last.epoch, interrupt::asked());
+            let due = training.checkpoint > 0 && epoch % training.checkpoint == 0;
+            if (due || stop) && epoch < training.epochs {
+                let bytes = progress.to_bytes(model, metadata())?;
+                folder.write(CHECKPOINT, bytes)?;
+                folder.keep();
+            }
+            if stop && epoch < training.epochs {
+                bar.abandon();
+                return Err(Error::Interrupted {
+                    epoch,
+                    path: folder.target().to_owned(),
+                });
+            }
+            Ok(())
+        };
+        let best_epoch = trainer.run(&rows, validation, &mut progress, &mut observe)?;
+        bar.finish();
+        let config = toml::to_string(experiment).map_err(|error| Error::Config {
+            origin: "resolved configuration".to_owned(),
+            message: error.to_string(),
+        })?;
+        let history = &progress.history;
+        folder.write("config.toml", config)?;
+        folder.write("history.csv", history_csv(history))?;
+        let bytes = checkpoint::to_bytes(&model, metadata())?;
+        folder.write("model.safetensors", bytes)?;
+
+        // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
+        let test = evaluate(&model, device, &data.test, classes)?;
+        let mean = |value: fn(&Epoch) -> f64| {
+            history.iter().map(value).sum::<f64>() / history.len().max(1) as f64
+        };
+        let summary = Summary {
+            test,
+            epochs: history.len(),
+            best_epoch,
+            seconds: earlier + started.elapsed().as_secs_f64(),
+            seed: experiment.seed,
+            training_unconverged_fraction: mean(|epoch| epoch.unconverged_fraction),
+            adjoint_unconverged_fraction: mean(|epoch| epoch.adjoint_unconverged_fraction),
+        };
+        let metrics = format!("{:#}\n", serde_json::json!(summary));
+        folder.write("metrics.json", metrics)?;
+        Ok(summary)
+    }
+}
+
+fn progress_bar(epochs: u64, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
     let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {elapsed} {msg}");
     ProgressBar::new(epochs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
@@ -186,27 +250,15 @@ fn message(epoch: &Epoch) -> String {
     )
 }
 
+/// One line per epoch; what there is none of is empty.
 fn history_csv(history: &[Epoch]) -> String {
-    let optional = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-    let mut csv = String::from(
-        "epoch,loss,rate_factor,validation_accuracy,validation_macro_f1,validation_loss,solver_steps,residual,\
-         unconverged_fraction,adjoint_steps,adjoint_unconverged_fraction\n",
-    );
-    for e in history {
-        csv.push_str(&format!(
-            "{},{},{},{},{},{},{},{},{},{},{}\n",
-            e.epoch,
-            e.loss,
-            e.rate_factor,
-            optional(e.validation_accuracy),
-            optional(e.validation_macro_f1),
-            optional(e.validation_loss),
-            e.solver_steps,
-            e.residual,
-            e.unconverged_fraction,
-            e.adjoint_steps,
-            e.adjoint_unconverged_fraction
-        ));
+    let mut csv = Epoch::COLUMNS.join(",") + "\n";
+    for epoch in history {
+        let cells = epoch.row().map(|number| match number.is_nan() {
+            true => String::new(),
+            false => number.to_string(),
+        });
+        csv += &(cells.join(",") + "\n");
     }
     csv
 }

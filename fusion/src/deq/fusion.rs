@@ -252,4 +252,17 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
         let mut states = self.states(x, x_fuse, pass)?;
         Ok(states.swap_remove(x.len()))
     }
+
+    fn memory(&self) -> Vec<(String, Vec<E>)> {
+        match &self.starts {
+            Starts::Warm(warm) => warm.memory(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn remember(&self, name: &str, values: Vec<E>) {
+        if let Starts::Warm(warm) = &self.starts {
+            warm.restore(name, values);
+        }
+    }
 }

@@ -59,6 +59,25 @@ impl<E: Scalar> WarmStart<E> {
         Ok(())
     }
 
+    /// All states, by the names `PART.SAMPLE`, in order.
+    pub(super) fn memory(&self) -> Vec<(String, Vec<E>)> {
+        let known = self.lock();
+        let mut all: Vec<_> = known.iter().collect();
+        all.sort_by_key(|(key, _)| **key);
+        all.into_iter()
+            .map(|((part, sample), state)| (format!("{part}.{sample}"), state.clone()))
+            .collect()
+    }
+
+    /// Takes an entry of [`memory`](Self::memory) back; another name means nothing here.
+    pub(super) fn restore(&self, name: &str, state: Vec<E>) {
+        let key = name.split_once('.');
+        let key = key.and_then(|(part, sample)| Some((part.parse().ok()?, sample.parse().ok()?)));
+        if let Some(key) = key {
+            self.lock().insert(key, state);
+        }
+    }
+
     /// A panic elsewhere leaves whole states behind, which are as good a start as any.
     fn lock(&self) -> MutexGuard<'_, HashMap<(usize, usize), Vec<E>>> {
         self.0

@@ -88,6 +88,35 @@ impl<E: Scalar> Optimizer<E> {
         })
     }
 
+    /// What the next step depends on beside the parameters: the number of steps so far, and the running means of every
+    /// parameter, first and second; empty where the rule keeps none.
+    pub fn state(&self) -> (usize, impl Iterator<Item = [&[E]; 2]>) {
+        let moments = self.moments.iter();
+        (
+            self.steps as usize,
+            moments.map(|moments| [&moments.first[..], &moments.second[..]]),
+        )
+    }
+
+    /// An optimizer that goes on from a [`state`](Self::state).
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn resume(
+        config: OptimizerConfig,
+        steps: usize,
+        means: impl IntoIterator<Item = [Vec<E>; 2]>,
+    ) -> Result<Self> {
+        let moments = means.into_iter();
+        Ok(Self {
+            steps: i32::try_from(steps).unwrap_or(i32::MAX),
+            moments: moments
+                .map(|[first, second]| Moments { first, second })
+                .collect(),
+            ..Self::new(config)?
+        })
+    }
+
     /// Updates every parameter. The learning rate is multiplied by `rate_factor` (schedule), the gradients by
     /// `gradient_factor` (clipping). A parameter without a gradient counts as having a zero one.
     pub fn step<D: Backend<E>>(

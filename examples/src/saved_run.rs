@@ -1,0 +1,91 @@
+//! A saved model or checkpoint with what was stored beside it.
+
+use std::path::Path;
+
+use equilibria_fusion::checkpoint::{Checkpoint, CheckpointError, Metadata};
+use equilibria_fusion::data::{DataSet, MinMax};
+use equilibria_fusion::Experiment;
+use serde_json::json;
+
+use crate::config;
+use crate::error::{Error, Result};
+
+/// What a file of parameters tells of the run it comes from.
+pub struct SavedRun {
+    /// The parameters.
+    pub checkpoint: Checkpoint,
+    /// The resolved configuration.
+    pub experiment: Experiment,
+    /// Number of features of each modality.
+    pub columns: Vec<usize>,
+    /// Class names.
+    pub classes: Vec<String>,
+    /// How features are scaled.
+    pub scaling: MinMax,
+    origin: String,
+}
+
+impl SavedRun {
+    /// Reads a file that has the metadata of [`metadata`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let checkpoint = Checkpoint::read(path)?;
+        let origin = path.display().to_string();
+        let config = entry::<serde_json::Value>(&checkpoint, "config", &origin)?;
+        Ok(Self {
+            experiment: config::parse(&config, &origin)?,
+            columns: entry(&checkpoint, "columns", &origin)?,
+            classes: entry(&checkpoint, "classes", &origin)?,
+            scaling: entry(&checkpoint, "scaling", &origin)?,
+            checkpoint,
+            origin,
+        })
+    }
+
+    /// Checks that data has the features and classes the model was made for.
+    pub fn check(&self, data: &DataSet) -> Result<()> {
+        let columns: Vec<usize> = data.test.modalities.iter().map(|t| t.columns).collect();
+        if columns == self.columns && data.classes == self.classes {
+            return Ok(());
+        }
+        let describe = |columns: &[usize], classes: &[String]| {
+            format!(
+                "features {columns:?} and the classes {}",
+                classes.join(", ")
+            )
+        };
+        Err(Error::DataMismatch {
+            what: self.origin.clone(),
+            expected: describe(&self.columns, &self.classes),
+            got: describe(&columns, &data.classes),
+        })
+    }
+}
+
+/// What is stored beside the parameters.
+pub fn metadata(
+    experiment: &Experiment,
+    columns: &[usize],
+    classes: &[String],
+    scaling: &MinMax,
+) -> Metadata {
+    let entries = [
+        ("config", json!(experiment)),
+        ("columns", json!(columns)),
+        ("classes", json!(classes)),
+        ("scaling", json!(scaling)),
+    ];
+    entries
+        .map(|(key, value)| (key.to_owned(), value.to_string()))
+        .into()
+}
+
+fn entry<T: serde::de::DeserializeOwned>(saved: &Checkpoint, key: &str, origin: &str) -> Result<T> {
+    let damaged = |message: String| CheckpointError::Damaged {
+        path: origin.to_owned(),
+        message,
+    };
+    let text = saved.metadata.get(key);
+    let text = text.ok_or_else(|| damaged(format!("no metadata `{key}`")))?;
+    let value = serde_json::from_str(text);
+    Ok(value.map_err(|error| damaged(format!("metadata `{key}`: {error}")))?)
+}

@@ -1,0 +1,189 @@
+//! Runs that are killed or interrupted and go on: they end where an uninterrupted one does, to the last bit.
+#![cfg(unix)]
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use equilibria_core::testing::random_values;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use safetensors::SafeTensors;
+
+/// Everything that is kept from one epoch to the next takes part: averages, validation, warm starts, running means.
+const CONFIG: &str = r#"
+seed = 3
+[data]
+type = "folder"
+[backbone]
+type = "mm-dynamics"
+hidden = 8
+dropout = 0.2
+[fusion]
+type = "deq"
+groups = 2
+start = "warm"
+layer = { type = "residual-block", groups = 2 }
+[[fusion.regularizer]]
+type = "jacobian"
+[training]
+epochs = 60
+batch = 16
+validation = 0.2
+optimizer = { type = "adam", rate = 1e-3 }
+average = 0.9
+checkpoint = 5
+"#;
+
+/// Two modalities of three features, 40 rows, two classes.
+fn write_data(folder: &Path) {
+    for (split, rows) in [("tr", 40), ("te", 10)] {
+        for modality in 1..=2 {
+            let values = random_values(3 * rows, modality);
+            let lines = values
+                .chunks(3)
+                .map(|row| format!("{},{},{}\n", row[0], row[1], row[2]));
+            let name = format!("{modality}_{split}.csv");
+            std::fs::write(folder.join(name), lines.collect::<String>()).expect("a file");
+        }
+        let labels: String = (0..rows).map(|row| format!("{}\n", row % 2)).collect();
+        std::fs::write(folder.join(format!("labels_{split}.csv")), labels).expect("a file");
+    }
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("config.toml"), CONFIG).expect("a file");
+        std::fs::create_dir(folder.path().join("data")).expect("a folder");
+        write_data(&folder.path().join("data"));
+        Self { folder }
+    }
+
+    fn train(&self, run: &str) -> Command {
+        let mut command = self.program();
+        command.args(["config.toml", "--data", "data", "--out", run]);
+        command
+    }
+
+    fn resume(&self, run: &str) -> Output {
+        let mut command = self.program();
+        command.args(["--resume", run]).output().expect("it starts")
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria"));
+        command.current_dir(self.folder.path()).arg("train");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Names and bytes of all arrays of the model, and the history.
+    fn result(&self, run: &str) -> (Vec<(String, Vec<u8>)>, String) {
+        let run = self.folder.path().join(run);
+        let bytes = std::fs::read(run.join("model.safetensors")).expect("a model");
+        let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let arrays = file
+            .iter()
+            .map(|(name, view)| (name.to_owned(), view.data().to_vec()));
+        let mut arrays: Vec<_> = arrays.collect();
+        arrays.sort();
+        let history = std::fs::read_to_string(run.join("history.csv")).expect("a history");
+        (arrays, history)
+    }
+
+    fn partial(&self, run: &str) -> std::path::PathBuf {
+        self.folder.path().join(format!("{run}.partial"))
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn killed_runs_end_like_uninterrupted_ones() {
+    let bench = Bench::new();
+    let started = Instant::now();
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    let duration = started.elapsed().as_secs_f64();
+    let expected = bench.result("whole");
+
+    let (mut rng, mut unfinished) = (StdRng::seed_from_u64(1), 0);
+    for number in 0..20 {
+        let run = format!("run-{number}");
+        let mut child: Child = bench.train(&run).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_secs_f64(rng.gen_range(0.0..duration)));
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+        unfinished += usize::from(bench.partial(&run).exists());
+        let mut resumed = bench.resume(&run);
+        if text(&resumed).contains("neither a complete run nor an unfinished one") {
+            // Killed before there was anything to lose.
+            resumed = bench.train(&run).output().expect("it starts");
+        }
+        assert!(resumed.status.success(), "{run}: {}", text(&resumed));
+        assert!(bench.result(&run) == expected, "{run} differs");
+        assert!(!bench.partial(&run).exists(), "{run} left something behind");
+    }
+    assert!(
+        unfinished >= 5,
+        "only {unfinished} runs were killed in time"
+    );
+}
+
+#[test]
+fn an_interrupted_run_leaves_a_checkpoint() {
+    let bench = Bench::new();
+    let mut child = bench.train("run").spawn().expect("it starts");
+    let checkpoint = bench.partial("run").join("checkpoint.safetensors");
+    while !checkpoint.exists() {
+        assert!(
+            child.try_wait().expect("a child").is_none(),
+            "it ended early"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.expect("kill").success());
+    let output = child.wait_with_output().expect("a child");
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    assert!(
+        text(&output).contains("train --resume run"),
+        "{}",
+        text(&output)
+    );
+
+    // Neither a second run nor one that is still at work may touch it.
+    let again = bench.train("run").output().expect("it starts");
+    assert_eq!(again.status.code(), Some(2));
+    assert!(
+        text(&again).contains("an unfinished run is there"),
+        "{}",
+        text(&again)
+    );
+    let lock = std::fs::File::open(bench.partial("run").join("lock")).expect("a lock");
+    lock.lock().expect("nobody has it");
+    let busy = bench.resume("run");
+    assert!(
+        text(&busy).contains("another process is at work"),
+        "{}",
+        text(&busy)
+    );
+    drop(lock);
+
+    let resumed = bench.resume("run");
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    assert!(bench.result("run") == bench.result("whole"));
+    let complete = bench.resume("run");
+    let message = String::from_utf8_lossy(&complete.stdout).into_owned();
+    assert!(message.contains("complete, nothing to resume"), "{message}");
+}

@@ -1,0 +1,161 @@
+//! A training run between two epochs, and the file that keeps it.
+
+use equilibria_core::{Backend, Parameters, Result, Scalar};
+
+use crate::average::Average;
+use crate::checkpoint::{self, Array, Checkpoint, CheckpointError, Metadata};
+use crate::experiment::Training;
+use crate::layers::optimizer::Optimizer;
+use crate::model::Model;
+use crate::train::Epoch;
+
+/// What the next epoch depends on beside the parameters, and what is known of the last ones.
+pub struct Progress<E> {
+    /// The epochs so far.
+    pub history: Vec<Epoch>,
+    /// Seconds spent on them.
+    pub seconds: f64,
+    pub(crate) optimizer: Optimizer<E>,
+    pub(crate) average: Option<Average<E>>,
+    pub(crate) best: Option<Best<E>>,
+}
+
+/// The parameters of the best epoch so far.
+pub(crate) struct Best<E> {
+    pub epoch: usize,
+    pub accuracy: f64,
+    pub loss: f64,
+    pub values: Vec<Vec<E>>,
+}
+
+impl<E: Scalar> Progress<E> {
+    /// The start of a run.
+    ///
+    /// # Errors
+    /// [`Error::Config`](equilibria_core::Error::Config) for a field of the optimizer out of range.
+    pub fn new(training: &Training) -> Result<Self> {
+        Ok(Self {
+            history: Vec::new(),
+            seconds: 0.0,
+            optimizer: Optimizer::new(training.optimizer.clone())?,
+            average: training.average.map(Average::new),
+            best: None,
+        })
+    }
+
+    /// Exchanges the parameters for their averages, if averages are taken; again, and they are back.
+    pub(crate) fn exchange_average<D: Backend<E>>(&mut self, model: &mut Model<E, D>) {
+        if let Some(average) = &mut self.average {
+            average.exchange(model);
+        }
+    }
+
+    /// The bytes of a file from which [`resume`](Self::resume) goes on.
+    ///
+    /// Arrays `model.NAME`, `first.NAME`, `second.NAME` (running means of the optimizer), `average.NAME` and `best.NAME` for
+    /// every parameter, `memory.NAME` for what the fusion remembers, `history`, one row per epoch, and `counts`.
+    pub fn to_bytes<D: Backend<E>>(
+        &self,
+        model: &Model<E, D>,
+        metadata: Metadata,
+    ) -> Result<Vec<u8>, CheckpointError> {
+        let named = model.named();
+        let names = || named.iter().map(|(name, _)| name);
+        let mut arrays = checkpoint::parameters("model.", model);
+        let (steps, means) = self.optimizer.state();
+        for (name, means) in names().zip(means) {
+            for (kind, mean) in ["first", "second"].into_iter().zip(means) {
+                // A rule that keeps no mean has an empty one.
+                if !mean.is_empty() {
+                    arrays.push(Array::row(format!("{kind}.{name}"), mean));
+                }
+            }
+        }
+        let averages = self.average.iter().flat_map(|average| &average.values);
+        for (name, values) in names().zip(averages) {
+            arrays.push(Array::row(format!("average.{name}"), values));
+        }
+        let best = self.best.iter().flat_map(|best| &best.values);
+        for (name, values) in names().zip(best) {
+            arrays.push(Array::row(format!("best.{name}"), values));
+        }
+        for (name, values) in model.fusion.memory() {
+            arrays.push(Array::row(format!("memory.{name}"), &values));
+        }
+        let rows: Vec<f64> = self.history.iter().flat_map(Epoch::row).collect();
+        arrays.push(Array::row("history".to_owned(), &rows));
+        let best = self.best.as_ref();
+        let best = best.map_or([f64::NAN; 3], |b| [b.epoch as f64, b.accuracy, b.loss]);
+        let averaged = self.average.as_ref().map_or(0, |average| average.steps);
+        let counts = [steps as f64, averaged as f64, self.seconds];
+        let counts = [&counts[..], &best].concat();
+        arrays.push(Array::row("counts".to_owned(), &counts));
+        checkpoint::serialize(&arrays, metadata)
+    }
+
+    /// The progress a file holds; gives the model its parameters.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the file does not belong to this model and training.
+    pub fn resume<D: Backend<E>>(
+        saved: &Checkpoint,
+        model: &mut Model<E, D>,
+        training: &Training,
+    ) -> Result<Self, CheckpointError> {
+        saved.load_from("model.", model)?;
+        let names: Vec<String> = model.named().into_iter().map(|(name, _)| name).collect();
+        let all = |kind: &str| -> Result<Vec<Vec<E>>, CheckpointError> {
+            let get = |name: &String| saved.numbers(&format!("{kind}.{name}"));
+            names.iter().map(get).collect()
+        };
+        let counts: Vec<f64> = saved.numbers("counts")?;
+        let &[steps, averaged, seconds, epoch, accuracy, loss] = &counts[..] else {
+            return Err(saved.damaged(format!("`counts` has {} numbers", counts.len())));
+        };
+        let mean = |kind: &str, name: &str| {
+            let name = format!("{kind}.{name}");
+            match saved.has(&name) {
+                true => saved.numbers(&name),
+                false => Ok(Vec::new()),
+            }
+        };
+        let means = names
+            .iter()
+            .map(|name| Ok([mean("first", name)?, mean("second", name)?]));
+        let means = means.collect::<Result<Vec<_>, CheckpointError>>()?;
+        let steps = steps as usize;
+        // Before the first step there are none.
+        let means = means
+            .into_iter()
+            .take(if steps > 0 { usize::MAX } else { 0 });
+        let optimizer = Optimizer::resume(training.optimizer.clone(), steps, means)
+            .map_err(|error| saved.damaged(error.to_string()))?;
+        let mut average = training.average.map(Average::new);
+        if let Some(average) = average.as_mut().filter(|_| averaged > 0.0) {
+            (average.steps, average.values) = (averaged as usize, all("average")?);
+        }
+        let best = match epoch.is_nan() {
+            true => None,
+            false => Some(Best {
+                epoch: epoch as usize,
+                accuracy,
+                loss,
+                values: all("best")?,
+            }),
+        };
+        for (name, values) in saved.entries("memory.")? {
+            model.fusion.remember(&name, values);
+        }
+        let rows: Vec<f64> = saved.numbers("history")?;
+        let (rows, []) = rows.as_chunks() else {
+            return Err(saved.damaged("`history` ends within an epoch".to_owned()));
+        };
+        Ok(Self {
+            history: rows.iter().copied().map(Epoch::from_row).collect(),
+            seconds,
+            optimizer,
+            average,
+            best,
+        })
+    }
+}
