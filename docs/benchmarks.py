@@ -4,8 +4,8 @@ usage: python docs/benchmarks.py PEERS_DIR [--rounds 3] [--seconds 0.3] [--timeo
 
 PEERS_DIR holds workloads.py, which writes the workload files, and bench_torch.py and bench_jax.py, which time TorchDEQ
 and jaxopt on them; all print one JSON object per job. A peer that cannot be imported, fails or takes longer than
---timeout seconds on a workload is left out there, and the page says so. Workloads that FILE.json has already are not
-measured again; new ones are added to it. Run it on a machine that does nothing else.
+--timeout seconds on a workload is left out there, and the page says so. What FILE.json has already, workloads and
+sections of the page, is not measured again; the rest is added to it. Run it on a machine that does nothing else.
 Needs: numpy, safetensors, matplotlib; torch and torchdeq, jax and jaxopt for the peers. Linux.
 """
 import argparse, datetime, importlib.util, json, math, os, platform, statistics, subprocess, sys, tempfile
@@ -106,23 +106,33 @@ def geometric(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
 
 
+def kept(name, measure):
+    """What FILE.json has under a name, or else what is measured now, which is added to it."""
+    known = json.loads(options.results.read_text()) if options.results.exists() else {}
+    if name not in known:
+        known[name] = measure()
+        options.results.write_text(json.dumps(known, indent=1))
+    return known[name]
+
+
 def against_peers(folder, systems):
     """Timings by workload and system, measured in turn."""
-    results = json.loads(options.results.read_text()) if options.results.exists() else {}
+    results = {}
     for path in sorted(folder.glob("fusion_*.safetensors")):
-        if path.stem in results:
-            continue
-        rounds = {name: [] for name in systems}
-        for _ in range(options.rounds):
-            for name, command in systems.items():
-                if rounds[name] or _ == 0:  # what has failed once is not waited for again
-                    lines = run(command(path.stem), {"OMP_NUM_THREADS": str(options.threads)})
-                    rounds[name] += [lines] if lines else []
-        results[path.stem] = {name: medians(lines) for name, lines in rounds.items()}
-        options.results.write_text(json.dumps(results, indent=1))
+        results[path.stem] = kept(path.stem, lambda: in_turn(path.stem, systems))
         print(path.stem, {name: {job: round(line["ms"], 3) for job, line in jobs.items()}
                           for name, jobs in results[path.stem].items()}, flush=True)
-    return dict(sorted(results.items()))
+    return results
+
+
+def in_turn(workload, systems):
+    rounds = {name: [] for name in systems}
+    for index in range(options.rounds):
+        for name, command in systems.items():
+            if rounds[name] or index == 0:  # what has failed once is not waited for again
+                lines = run(command(workload), {"OMP_NUM_THREADS": str(options.threads)})
+                rounds[name] += [lines] if lines else []
+    return {name: medians(lines) for name, lines in rounds.items()}
 
 
 def peer_section(results, peers):
@@ -149,16 +159,18 @@ def peer_section(results, peers):
     return "\n".join(parts)
 
 
-def detail_section(results):
+def detail_section(results, peers):
     rows = []
     for workload, systems in results.items():
         own = systems["equilibria"]
         share = lambda job: f"{100 * own[job]['product_share']:.0f} %"
+        products = own["solve"]["ms"] * own["solve"]["product_share"]
+        bound = lambda peer: f"{systems[peer]['solve']['ms'] / products:.1f}×" if "solve" in systems[peer] else "-"
         rows.append([workload.removeprefix("fusion_"), own["solve"]["steps"], f"{own['solve']['mean_steps']:.1f}",
                      f"{own['solve']['residual']:.1e}", f"{own['train']['adjoint_residual']:.1e}", share("map"),
-                     share("solve"), f"{own['train']['ms'] / own['solve']['ms']:.2f}"])
+                     share("solve"), *map(bound, peers), f"{own['train']['ms'] / own['solve']['ms']:.2f}"])
     return table(["workload", "evaluations, most", "mean", "residual", "adjoint residual", "products in `map`",
-                  "products in `solve`", "`train` / `solve`"], rows)
+                  "products in `solve`", *(f"`solve`, bound to {peer}" for peer in peers), "`train` / `solve`"], rows)
 
 
 def scaling(module, folder):
@@ -206,7 +218,7 @@ def threads_section(folder, names):
                     into[line["job"]].append(line["ms"])
         ratio = lambda job: f"{statistics.median(one[job]) / statistics.median(two[job]):.2f}"
         rows.append([name.removeprefix("fusion_"), *map(ratio, JOBS)])
-    return table(["workload", *(f"`{job}`" for job in JOBS)], rows)
+    return rows
 
 
 def memory_section(folder, name, peers):
@@ -219,7 +231,7 @@ def memory_section(folder, name, peers):
         command = [sys.executable, str(options.peers / "bench_torch.py"), str(folder), "--only", name, "--seconds", "0"]
         rows.append(["TorchDEQ, to the tolerance", f"{peak_memory(command):.0f}"])
         rows.append(["`import torch` alone", f"{peak_memory([sys.executable, '-c', 'import torch, torchdeq']):.0f}"])
-    return table(["process", "MiB"], rows)
+    return rows
 
 
 def processor():
@@ -250,9 +262,10 @@ def main():
         for name, command in present.items():
             systems[name] = lambda only, command=command: command + [str(folder), *seconds, "--only", only]
         results = against_peers(folder, systems)
-        threads = threads_section(folder, [name for name in results if int(name.split("_b")[1].split("_")[0]) >= 128])
-        memory = memory_section(folder, "fusion_b612_d500_n3_g0.7", present)
-        found = scaling(module, extra)
+        large = [name for name in results if int(name.split("_b")[1].split("_")[0]) >= 128]
+        threads = kept("threads", lambda: threads_section(folder, large))
+        memory = kept("memory", lambda: memory_section(folder, "fusion_b612_d500_n3_g0.7", present))
+        found = kept("scaling", lambda: scaling(module, extra))
     chart(found, ROOT / "docs" / "src" / "scaling.svg")
     axes = "\n\n".join(table([axis, "`solve` ms", "`train` ms"], [(v, ms(s), ms(t)) for v, s, t in points])
                        for axis, points in found.items())
@@ -276,21 +289,23 @@ multiplied once.
 {peer_section(results, list(present))}
 ## Where the time goes
 
-The share of the products is the time they would take at the rate of one large product in cache on every thread.
+The share of the products is the time they would take at the rate of one large product in cache on every thread. The
+bound is what the ratio to a peer would be if nothing but these products took time: it is reached with fewer or cheaper
+products, not with less around them. Shares above 100 % mean that the machine was slower while that rate was measured.
 
-{detail_section(results)}
+{detail_section(results, list(present))}
 
 ## One thread and two
 
 Time on one thread over time on two.
 
-{threads}
+{table(["workload", *(f"`{job}`" for job in JOBS)], threads)}
 
 ## Peak memory of a training step, 612 × 500
 
 Of the whole process, weights and inputs included.
 
-{memory}
+{table(["process", "MiB"], memory)}
 
 ## Scaling
 

@@ -6,5 +6,6 @@ pub mod describe;
 pub mod evaluate;
 pub mod plugins;
 pub mod solve;
+pub mod study;
 pub mod train;
 pub mod verify;

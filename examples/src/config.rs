@@ -26,7 +26,11 @@ impl DataArgs {
             let path = path.display().to_string();
             experiment.data = Box::new(Folder { path });
         }
-        Ok(experiment.data.load()?)
+        let data = experiment.data.load()?;
+        Ok(match &experiment.modalities {
+            Some(selection) => data.with_modalities(selection)?,
+            None => data,
+        })
     }
 }
 

@@ -86,6 +86,12 @@ pub enum Error {
         /// The run folder.
         path: PathBuf,
     },
+    /// A run of a study that was made with other settings.
+    #[error("{}: made with another configuration; choose another --out, or remove the folder to run it again", path.display())]
+    OtherConfiguration {
+        /// The run folder.
+        path: PathBuf,
+    },
     /// A golden folder that cannot be compared with.
     #[error("{}: {message}", path.display())]
     Golden {

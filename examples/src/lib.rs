@@ -20,6 +20,7 @@ mod parts;
 mod plot;
 mod run_folder;
 mod saved_run;
+mod study;
 mod workload;
 
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Command {
     Verify(commands::verify::Args),
     /// Solve a named test problem and show how the residual falls
     Solve(commands::solve::Args),
+    /// Train variants of a configuration with several seeds and compare them
+    Study(commands::study::Args),
     /// Time DEQ fusion on workload files
     Bench(commands::bench::Args),
     /// List all plugins
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => commands::check::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Solve(args) => commands::solve::run(&args),
+        Command::Study(args) => commands::study::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Plugins(args) => commands::plugins::run(&args),
         Command::Describe(args) => commands::describe::run(&args),

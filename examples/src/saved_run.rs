@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, CheckpointError, Metadata};
 use equilibria_fusion::data::{DataSet, MinMax};
-use equilibria_fusion::Experiment;
+use equilibria_fusion::{Experiment, Model};
 use serde_json::json;
 
 use crate::config;
@@ -39,6 +40,14 @@ impl SavedRun {
             checkpoint,
             origin,
         })
+    }
+
+    /// The model with the saved parameters.
+    pub fn model<E: Scalar, D: Backend<E>>(&self, device: &D) -> Result<Model<E, D>> {
+        let classes = self.classes.len();
+        let mut model = (self.experiment).model::<E, D>(device, &self.columns, classes)?;
+        self.checkpoint.load(&mut model)?;
+        Ok(model)
     }
 
     /// Checks that data has the features and classes the model was made for.

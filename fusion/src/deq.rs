@@ -1,5 +1,6 @@
 //! The implicit layers of DEQ fusion (arXiv 2306.16645, part 3.2).
 
+mod convergence;
 mod fuse;
 mod fuse_kernel;
 mod fusion;
@@ -9,6 +10,7 @@ mod learned_start;
 mod start;
 mod warm_start;
 
+pub(crate) use convergence::solver_differences;
 pub use fuse::FuseBlock;
 pub use fusion::DeqFusion;
 pub use joint::JointLayer;

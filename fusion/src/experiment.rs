@@ -23,6 +23,9 @@ pub struct Experiment {
     pub dtype: Dtype,
     /// Where data comes from.
     pub data: Box<dyn DataSource>,
+    /// Numbers of the modalities that are used, from 1. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modalities: Option<Vec<usize>>,
     /// Encodes each modality.
     pub backbone: Box<dyn BackboneConfig>,
     /// Fuses the encoded modalities; a linear head follows.

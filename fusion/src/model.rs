@@ -18,6 +18,12 @@ pub trait Fusion<E: Scalar, D: Backend<E>>: Parameters<E, D> {
     /// Fuses the features. Solves and penalties are left in `pass`.
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>>;
 
+    /// How the fused state settles over `steps` steps of the iteration behind it, whatever its tolerance: per sample the
+    /// relative difference norms `‖z^[i+1] − z^[i]‖ / ‖z^[i]‖`, i = 1, …, steps. Default: `None`, there is no iteration.
+    fn differences(&self, _x: &[Matrix<E, D>], _steps: usize) -> Result<Option<Vec<Vec<f64>>>> {
+        Ok(None)
+    }
+
     /// What is remembered from one training pass to the next beside the parameters, by name. Default: nothing.
     fn memory(&self) -> Vec<(String, Vec<E>)> {
         Vec::new()

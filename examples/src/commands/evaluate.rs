@@ -53,11 +53,9 @@ fn run_on<E: Scalar, D: Backend<E>>(
     mut data: DataSet,
 ) -> Result<Evaluation> {
     saved.check(&data)?;
-    let classes = saved.classes.len();
-    let mut model = (saved.experiment).model::<E, D>(device, &saved.columns, classes)?;
-    saved.checkpoint.load(&mut model)?;
+    let model = saved.model::<E, D>(device)?;
     saved.scaling.apply(&mut data.test)?;
-    Ok(evaluate(&model, device, &data.test, classes)?)
+    Ok(evaluate(&model, device, &data.test, saved.classes.len())?)
 }
 
 /// The reports of all equilibria in one table.

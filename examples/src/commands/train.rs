@@ -52,7 +52,7 @@ pub struct Args {
 
 /// What a run achieved: `metrics.json`.
 #[derive(serde::Serialize)]
-struct Summary {
+pub(super) struct Summary {
     /// On the test rows.
     #[serde(flatten)]
     test: Evaluation,
@@ -88,34 +88,24 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         (None, None) => unreachable!("clap asks for one of the two"),
     };
     interrupt::listen();
-    let mut run = Run {
+    let run = Run {
         experiment: &experiment,
         folder,
         saved,
         quiet: args.quiet,
     };
-    let summary = match experiment.dtype {
-        Dtype::F32 => run.on::<f32, _>(&Cpu::default(), data),
-        Dtype::F64 => run.on::<f64, _>(&Cpu::default(), data),
-    };
-    if let Err(error @ Error::Interrupted { .. }) = &summary {
-        eprintln!("{error}");
-        return Ok(ExitCode::from(130));
-    }
-    let place = match &summary {
-        Err(_) if !run.folder.has("model.safetensors") => None,
-        _ => Some(run.folder.finish()?),
-    };
-    let summary = summary.inspect_err(|_| {
-        if let Some(place) = &place {
-            eprintln!("the trained model is in {}", place.display());
+    let (summary, place) = match run.complete(data) {
+        Err(error @ Error::Interrupted { .. }) => {
+            eprintln!("{error}");
+            return Ok(ExitCode::from(130));
         }
-    })?;
+        outcome => outcome?,
+    };
     println!(
         "test: {}; {:.1} s; run folder {}",
         summary.test,
         summary.seconds,
-        place.unwrap_or_default().display(),
+        place.display(),
     );
     if args.json {
         println!("{}", serde_json::json!(summary));
@@ -124,14 +114,34 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// One run, from its beginning or from where it was left.
-struct Run<'a> {
-    experiment: &'a Experiment,
-    folder: RunFolder,
-    saved: Option<Checkpoint>,
-    quiet: bool,
+pub(super) struct Run<'a> {
+    pub experiment: &'a Experiment,
+    pub folder: RunFolder,
+    /// Where it was left.
+    pub saved: Option<Checkpoint>,
+    /// Show no progress.
+    pub quiet: bool,
 }
 
 impl Run<'_> {
+    /// Trains, evaluates, and moves the run folder to its place, which is returned.
+    pub fn complete(mut self, data: DataSet) -> Result<(Summary, PathBuf)> {
+        let summary = match self.experiment.dtype {
+            Dtype::F32 => self.on::<f32, _>(&Cpu::default(), data),
+            Dtype::F64 => self.on::<f64, _>(&Cpu::default(), data),
+        };
+        if matches!(summary, Err(Error::Interrupted { .. }))
+            || !self.folder.has("model.safetensors")
+        {
+            return summary.map(|summary| (summary, self.folder.target().to_owned()));
+        }
+        let place = self.folder.finish()?;
+        let summary = summary.inspect_err(|_| {
+            eprintln!("the trained model is in {}", place.display());
+        })?;
+        Ok((summary, place))
+    }
+
     fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: DataSet) -> Result<Summary> {
         let started = Instant::now();
         let (experiment, training) = (self.experiment, &self.experiment.training);

@@ -92,6 +92,31 @@ pub struct DataSet {
 }
 
 impl DataSet {
+    /// The same samples with some of the modalities only, numbered from 1, in the given order.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Selection`] for a number that is not there or is given twice, or if there is none.
+    pub fn with_modalities(mut self, selection: &[usize]) -> Result<Self, DataError> {
+        let count = self.train.modalities.len();
+        let known = |k: &usize| (1..=count).contains(k);
+        let mut distinct = selection.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let proper = !selection.is_empty() && distinct.len() == selection.len();
+        if !proper || !selection.iter().all(known) {
+            return Err(DataError::Selection {
+                selection: selection.to_vec(),
+                count,
+            });
+        }
+        for split in [&mut self.train, &mut self.test] {
+            let chosen = selection.iter().map(|k| split.modalities[k - 1].clone());
+            split.modalities = chosen.collect();
+        }
+        Ok(self)
+    }
+
     /// Checks that the parts fit together: both splits have at least one row
     /// and the same modalities with equal columns, every modality has one row
     /// per label, every value is finite and every label names a class.
@@ -128,6 +153,45 @@ mod tests {
             values: Vec::new(),
         };
         assert_eq!(table.rows(), 0);
+    }
+
+    #[test]
+    fn modalities_are_chosen_by_number() {
+        let table = |name: &str| Table {
+            name: name.into(),
+            columns: 1,
+            values: vec![1.0],
+        };
+        let split = Split {
+            modalities: vec![table("a"), table("b"), table("c")],
+            labels: vec![0],
+        };
+        let set = DataSet {
+            name: "set".into(),
+            classes: vec!["0".into()],
+            train: split.clone(),
+            test: split,
+        };
+        let chosen = set
+            .clone()
+            .with_modalities(&[3, 1])
+            .expect("both are there");
+        let names = |split: &Split| {
+            split
+                .modalities
+                .iter()
+                .map(|t| t.name.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(&chosen.train), ["c", "a"]);
+        assert_eq!(names(&chosen.test), ["c", "a"]);
+        for wrong in [&[][..], &[0], &[4], &[2, 2]] {
+            let error = set.clone().with_modalities(wrong).expect_err("refused");
+            assert!(
+                matches!(error, DataError::Selection { count: 3, .. }),
+                "{error}"
+            );
+        }
     }
 
     #[test]

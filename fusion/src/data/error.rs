@@ -35,6 +35,17 @@ pub enum DataError {
         count: usize,
     },
 
+    /// A selection of modalities names one that is not there, one twice, or none.
+    #[error(
+        "`modalities = {selection:?}`: expected different numbers from 1 to {count}, at least one"
+    )]
+    Selection {
+        /// The numbers asked for.
+        selection: Vec<usize>,
+        /// How many modalities the data set has.
+        count: usize,
+    },
+
     /// The operating system refused a file, or it is not UTF-8 text.
     #[error("{file} could not be read; expected a readable file of UTF-8 text, so check its permissions and encoding")]
     Unreadable {

@@ -6,6 +6,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::{AnyLayer, Equilibrium};
 
+use super::convergence::solver_differences;
 use super::{FuseBlock, JointLayer, Starts};
 use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
@@ -26,6 +27,8 @@ pub struct DeqFusion<E: Scalar, D: Backend<E>> {
     pub w: Matrix<E, D>,
     /// How the system is solved.
     pub schedule: Schedule,
+    /// Whether the fused state is the equilibrium of f_fuse; otherwise it is Σ_i z_i*, and f_fuse and w are not used.
+    pub solves_fuse: bool,
     /// Solver, stop, backward strategy and regularizers, for whichever layer.
     pub plugins: Equilibrium<()>,
     /// Probability that an entry of a modality state is dropped inside f_θ in training, in [0, 1).
@@ -39,15 +42,19 @@ pub struct DeqFusion<E: Scalar, D: Backend<E>> {
 impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
     fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
         self.theta.visit(&join(path, "theta"), visitor);
-        self.fuse.visit(&join(path, "fuse"), visitor);
-        self.w.visit(&join(path, "fuse.w"), visitor);
+        if self.solves_fuse {
+            self.fuse.visit(&join(path, "fuse"), visitor);
+            self.w.visit(&join(path, "fuse.w"), visitor);
+        }
         self.starts.visit(&join(path, "start"), visitor);
     }
 
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
         self.theta.visit_mut(&join(path, "theta"), visitor);
-        self.fuse.visit_mut(&join(path, "fuse"), visitor);
-        self.w.visit_mut(&join(path, "fuse.w"), visitor);
+        if self.solves_fuse {
+            self.fuse.visit_mut(&join(path, "fuse"), visitor);
+            self.w.visit_mut(&join(path, "fuse.w"), visitor);
+        }
         self.starts.visit_mut(&join(path, "start"), visitor);
     }
 }
@@ -66,6 +73,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             fuse,
             w,
             schedule,
+            solves_fuse: true,
             plugins,
             dropout: 0.0,
             stabilizers: Vec::new(),
@@ -137,6 +145,11 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             self.starts.finish(index, start.as_ref(), &state, pass)?;
             states.push(state);
         }
+        if !self.solves_fuse {
+            states.truncate(x.len());
+            let sum = sum(&states, pass);
+            states.extend(sum);
+        }
         Ok(states)
     }
 
@@ -148,21 +161,21 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
         let mut states = Vec::with_capacity(x.len() + 1);
-        let mut sum: Option<Matrix<E, D>> = None;
         for (index, (theta, x)) in layer.theta.iter().zip(x.chunks(1)).enumerate() {
             let name = format!("theta.{}", index + 1);
             let mask = self.mask(index, &x[0], pass)?;
             let start = self.starts.begin(index, &x[0], pass)?;
             let z = self.solve_masked(&name, theta.clone(), x, mask, start.clone(), pass)?;
             self.starts.finish(index, start.as_ref(), &z, pass)?;
-            sum = Some(match sum {
-                Some(sum) => pass.run(&sum, |sum| sum + z.clone()),
-                None => z.clone(),
-            });
             states.push(z);
         }
+        let sum = sum(&states, pass).unwrap_or_else(|| x_fuse.clone());
+        if !self.solves_fuse {
+            states.push(sum);
+            return Ok(states);
+        }
         let start = self.starts.begin(x.len(), &x_fuse, pass)?;
-        let inputs = [sum.unwrap_or_else(|| x_fuse.clone()), x_fuse];
+        let inputs = [sum, x_fuse];
         let z = self.solve("fuse", layer.fuse.clone(), &inputs, start.clone(), pass)?;
         self.starts.finish(x.len(), start.as_ref(), &z, pass)?;
         states.push(z);
@@ -215,7 +228,9 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         if let Some(seed) = pass.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
             let seed = mix(seed, pass.solves.len() as u64);
             let share = match self.schedule {
-                Schedule::Sequential => 1.0 / (self.theta.len() + 1) as f64,
+                Schedule::Sequential => {
+                    1.0 / (self.theta.len() + usize::from(self.solves_fuse)) as f64
+                }
                 Schedule::Joint => 1.0,
             };
             let penalty = pass.lend(|tape| {
@@ -231,6 +246,17 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         });
         Ok(z)
     }
+}
+
+/// `Σ_i z_i`; `None` of nothing.
+fn sum<E: Scalar, D: Backend<E>>(
+    states: &[Matrix<E, D>],
+    pass: &mut Pass<E, D>,
+) -> Option<Matrix<E, D>> {
+    let (first, others) = states.split_first()?;
+    Some(others.iter().fold(first.clone(), |sum, z| {
+        pass.run(&sum, |sum| sum + z.clone())
+    }))
 }
 
 /// `[a | b | …]`; `None` if there is nothing to put together.
@@ -251,6 +277,18 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
         let x_fuse = weighted_sum(&self.w, x, pass);
         let mut states = self.states(x, x_fuse, pass)?;
         Ok(states.swap_remove(x.len()))
+    }
+
+    fn differences(&self, x: &[Matrix<E, D>], steps: usize) -> Result<Option<Vec<Vec<f64>>>> {
+        if !self.solves_fuse {
+            return Ok(None);
+        }
+        let mut pass = Pass::evaluation();
+        let layer = pass.lend(|tape| stabilize(&self.joint(), &self.stabilizers, tape))?;
+        let inputs = [x, &[weighted_sum(&self.w, x, &mut pass)]].concat();
+        let (d, n) = (self.output_dim(), x.len());
+        let joint = self.plugins.with_layer(layer);
+        solver_differences(&joint, &inputs, n * d..(n + 1) * d, steps).map(Some)
     }
 
     fn memory(&self) -> Vec<(String, Vec<E>)> {

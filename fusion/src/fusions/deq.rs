@@ -36,6 +36,8 @@ plugin! {
         pub groups: usize = 4,
         /// Standard deviation of the initial linear weights of f_fuse, above 0. Small weights make the equilibrium easy at first.
         pub deviation: f64 = 0.01,
+        /// Whether f_fuse is solved for the fused state; otherwise it is Σ_i z_i* (the ablation of table 6).
+        pub fuse: bool = true,
         /// Whether z'_i = α_i ⊙ z_fuse (eq. 10), or z'_i = z_i without the gate (table 7).
         pub gate: bool = true,
         /// Probability that an entry of a modality state is dropped inside f_θ, with one mask per solve, in training, in [0, 1).
@@ -116,6 +118,7 @@ impl Build<Fusions> for Deq {
             regularizers: self.regularizer.iter().cloned().map(Arc::from).collect(),
         };
         let mut fusion = DeqFusion::new(theta, fuse, w, self.schedule, plugins);
+        fusion.solves_fuse = self.fuse;
         fusion.dropout = self.dropout;
         fusion.starts = Starts::new(self.start, modalities + 1, width, self.start_weight, init)?;
         for stabilizer in &self.stabilizer {

@@ -1,0 +1,133 @@
+//! `equilibria study`: trains every variant of a plan with every seed, and compares them.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use equilibria_fusion::data::DataSet;
+use equilibria_fusion::Experiment;
+
+use super::train::Run;
+use crate::config::{self, DataArgs};
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::run_folder::{write_whole, RunFolder, CHECKPOINT};
+use crate::saved_run::SavedRun;
+use crate::study::{Convergence, Plan, Row, Scores, Table, Variant};
+
+/// Arguments of `study`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The plan, a TOML file
+    plan: PathBuf,
+    /// The configuration to vary instead of the plan's
+    #[arg(long, value_name = "CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
+    /// The folder of all runs; those it has already are not made again [default: studies/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Seeds instead of the plan's, e.g. `1,2,3`
+    #[arg(long, value_delimiter = ',')]
+    seeds: Option<Vec<u64>>,
+    /// Change one value of every variant, e.g. `training.epochs=4`
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    overrides: Vec<String>,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let plan = Plan::read(&args.plan)?;
+    let name = args.plan.file_stem().unwrap_or_default();
+    let out = (args.out.clone()).unwrap_or_else(|| Path::new("studies").join(name));
+    interrupt::listen();
+    match study(args, &plan, &out) {
+        Err(error @ Error::Interrupted { .. }) => {
+            eprintln!("{error}; so does the same study");
+            Ok(ExitCode::from(130))
+        }
+        outcome => outcome,
+    }
+}
+
+fn study(args: &Args, plan: &Plan, out: &Path) -> Result<ExitCode> {
+    let seeds = args.seeds.as_ref().unwrap_or(&plan.seeds);
+    // A mistake in the last variant is found before the first is trained.
+    let variants = (plan.variant.iter())
+        .map(|variant| Ok((variant, configure(args, plan, variant)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let (mut table, mut convergence) = (Table::default(), Convergence::default());
+    for (variant, (mut experiment, data)) in variants {
+        let mut runs = Vec::with_capacity(seeds.len());
+        for &seed in seeds {
+            experiment.seed = seed;
+            let folder = out.join(&variant.name).join(format!("seed-{seed}"));
+            train(&experiment, &data, &folder, args.quiet)?;
+            runs.push((seed, Scores::read(&folder)?));
+            if let Some(steps) = plan.convergence {
+                convergence.add(&variant.name, &folder, &data, steps)?;
+            }
+        }
+        table.rows.push(Row {
+            variant: variant.name.clone(),
+            runs,
+        });
+    }
+    write_whole(&out.join("runs.csv"), table.to_csv())?;
+    println!("{}\n\n{}", plan.title, table.to_text());
+    if !convergence.is_empty() {
+        write_whole(&out.join("convergence.csv"), convergence.to_csv())?;
+        println!("\nrelative difference norm\n{}", convergence.to_text());
+    }
+    println!("\nall runs are in {}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration of a variant, and its data.
+fn configure(args: &Args, plan: &Plan, variant: &Variant) -> Result<(Experiment, DataSet)> {
+    let changes = [&variant.set[..], &args.overrides].concat();
+    let base = args.config.as_ref().unwrap_or(&plan.config);
+    let mut experiment = config::read(base, &changes).map_err(|error| match error {
+        Error::Config { origin, message } => Error::Config {
+            origin: format!("variant `{}` of {origin}", variant.name),
+            message,
+        },
+        other => other,
+    })?;
+    let data = args.data.load(&mut experiment)?;
+    Ok((experiment, data))
+}
+
+/// Makes a run unless it is there; goes on with one that was left.
+fn train(experiment: &Experiment, data: &DataSet, folder: &Path, quiet: bool) -> Result<()> {
+    if !quiet {
+        eprintln!("{}", folder.display());
+    }
+    let settings = |experiment: &Experiment| serde_json::json!(experiment);
+    let same = |saved: &SavedRun| match settings(&saved.experiment) == settings(experiment) {
+        true => Ok(()),
+        false => Err(Error::OtherConfiguration {
+            path: folder.to_owned(),
+        }),
+    };
+    let (folder, saved) = match RunFolder::resume(folder) {
+        Ok(None) => return same(&SavedRun::read(&folder.join("model.safetensors"))?),
+        Ok(Some(unfinished)) => {
+            let saved = SavedRun::read(&unfinished.path(CHECKPOINT))?;
+            same(&saved)?;
+            (unfinished, Some(saved.checkpoint))
+        }
+        Err(Error::NothingToResume { .. }) => (RunFolder::prepare(Some(folder), "", false)?, None),
+        Err(error) => return Err(error),
+    };
+    let run = Run {
+        experiment,
+        folder,
+        saved,
+        quiet,
+    };
+    run.complete(data.clone()).map(drop)
+}

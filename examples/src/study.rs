@@ -1,0 +1,10 @@
+//! Studies: variants of a configuration, each trained with several seeds, and what is compared of them.
+
+mod convergence;
+mod plan;
+mod statistics;
+mod table;
+
+pub use convergence::Convergence;
+pub use plan::{Plan, Variant};
+pub use table::{Row, Scores, Table};
