@@ -202,6 +202,25 @@ macro_rules! vectorized {
     (@ $output:ty) => { $output };
 }
 
+/// The instruction set the loops run on here: `AVX-512`, `AVX2`, `NEON`, or `baseline`, what every processor of the kind has.
+pub fn instruction_set() -> &'static str {
+    struct Name;
+    impl WithSimd for Name {
+        type Output = &'static str;
+
+        fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+            // The choice is made among types, one per instruction set.
+            match std::any::type_name::<S>().rsplit("::").next() {
+                Some("V4") => "AVX-512",
+                Some("V3") => "AVX2",
+                Some("Neon") => "NEON",
+                _ => "baseline",
+            }
+        }
+    }
+    run(Name)
+}
+
 #[doc(hidden)]
 pub fn run<J: WithSimd>(job: J) -> J::Output {
     Arch::new().dispatch(job)

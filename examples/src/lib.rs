@@ -18,6 +18,7 @@ mod gradient_check;
 mod interrupt;
 mod parts;
 mod plot;
+pub mod report;
 mod run_folder;
 mod saved_run;
 mod study;

@@ -1,103 +1,321 @@
-//! Charts of residuals, as SVG files.
+//! Charts of lines, as SVG: in files of their own, and inside pages.
 
 use std::path::Path;
 
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::run_folder::write_whole;
 
-/// A line of the chart: evaluations and residuals.
+/// A line of a chart.
 pub struct Line {
     /// What the legend calls it.
     pub label: String,
-    /// Points `(evaluations, residual)`; those that have no logarithm are left out.
+    /// Points `(evaluations, residual)` or the like; those the scale cannot show are left out.
     pub points: Vec<(usize, f64)>,
 }
 
-/// Width and height in pixels.
+/// Some lines over the same axes.
+pub struct Chart<'a> {
+    /// What the horizontal axis counts, from 1.
+    pub x: &'a str,
+    /// What the vertical axis measures.
+    pub y: &'a str,
+    /// The vertical scale.
+    pub scale: Scale,
+    /// Drawn in this order, in the colors of [`color`].
+    pub lines: &'a [Line],
+}
+
+/// The vertical scale of a chart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// As far as the values go.
+    Linear,
+    /// From 0 to 1, with labels in percent.
+    Share,
+    /// Powers of ten.
+    Logarithmic,
+}
+
+/// Width and height of a chart in a file, in pixels.
 const SIZE: (u32, u32) = (800, 500);
 
-/// Colors that can be told apart on white, also by the color-blind (M. Okabe, K. Ito, 2008).
+/// Width and height of a chart in a page, where two fit side by side and one a telephone.
+const INLINE_SIZE: (u32, u32) = (440, 300);
+
+/// Colors that can be told apart, also by the color-blind, and have a contrast of 3 to white and to near black: those of
+/// M. Okabe, K. Ito, 2008, that have, and others between.
 const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(230, 159, 0),
-    BLACK,
+    RGBColor(126, 91, 204),
+    RGBColor(150, 115, 40),
+    RGBColor(120, 120, 120),
 ];
+
+/// Lines of no more points than these have their points marked.
+const MARKED: usize = 30;
+
+type Drawing<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// The color of line number `index`.
+pub fn color(index: usize) -> RGBColor {
+    COLORS[index % COLORS.len()]
+}
 
 /// Draws the residual, on a logarithmic scale, against evaluations, and writes the file whole or not at all.
 ///
 /// # Errors
 /// [`Error::Plot`], and [`Error::Io`] if the file cannot be written.
 pub fn write(path: &Path, title: &str, lines: &[Line]) -> Result<()> {
+    let chart = Chart {
+        x: "evaluations per sample",
+        y: "largest residual",
+        scale: Scale::Logarithmic,
+        lines,
+    };
     let mut svg = String::new();
-    draw(&mut svg, title, lines).map_err(|error| Error::Plot {
+    draw_alone(&mut svg, title, &chart).map_err(|error| Error::Plot {
         path: path.to_owned(),
         message: error.to_string(),
     })?;
     write_whole(path, &svg)
 }
 
-fn draw(svg: &mut String, title: &str, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
+fn draw_alone(svg: &mut String, title: &str, chart: &Chart<'_>) -> Drawn {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let (last, smallest, largest) = extent(lines);
-    let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 20))
+    draw(&area.titled(title, ("sans-serif", 20))?, chart, 12, true)
+}
+
+/// A chart without title, legend and background, with lines and letters in the color of the text around it.
+///
+/// # Errors
+/// What the drawing library says.
+pub fn inline(chart: &Chart<'_>, description: &str) -> Result<String, Box<dyn std::error::Error>> {
+    picture(INLINE_SIZE, description, |area| {
+        draw(area, chart, 17, false)
+    })
+}
+
+/// An SVG element of a page. What is drawn in [`BLACK`] has the color of the text around it; the description is for
+/// those who cannot see it.
+///
+/// # Errors
+/// Those of `draw`.
+pub fn picture(
+    (width, height): (u32, u32),
+    description: &str,
+    draw: impl FnOnce(&Drawing<'_>) -> Drawn,
+) -> Result<String, Box<dyn std::error::Error>> {
+    let mut svg = String::new();
+    draw(&SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area())?;
+    // The drawing goes on behind its first tag, which has no room for attributes of ours.
+    let (_, drawing) = svg.split_once('>').unwrap_or_default();
+    // Only attributes stand between quotes; in text they are escaped.
+    let drawing = drawing.replace("\"#000000\"", "\"currentColor\"");
+    let description = crate::report::escape(description);
+    Ok(format!(
+        "<svg role=\"img\" aria-label=\"{description}\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">{drawing}"
+    ))
+}
+
+/// An interval that holds all values, with room at its ends; that around 1 if there are none.
+pub fn room(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let pairs = values.map(|value| (value, value));
+    let extent = pairs.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)));
+    let (low, high) = extent.unwrap_or((1.0, 1.0));
+    // Something even for a constant.
+    let room = (0.05 * (high - low)).max(1e-9 * high.abs()).max(1e-12);
+    (low - room, high + room)
+}
+
+/// Writes numbers with enough digits to tell a tenth of an interval.
+pub fn decimal_label(low: f64, high: f64) -> impl Fn(&f64) -> String {
+    let decimals = (1.0 - (high - low).log10()).ceil().clamp(0.0, 12.0) as usize;
+    move |value| format!("{value:.decimals$}")
+}
+
+fn draw(area: &Drawing<'_>, chart: &Chart<'_>, letters: u32, legend: bool) -> Drawn {
+    let ((low, high), last) = (chart.vertical_extent(), chart.last());
+    match chart.scale {
+        Scale::Logarithmic => {
+            let label = |value: &f64| format!("{value:.0e}");
+            let y = (low..high).log_scale();
+            draw_on(area, chart, (last, y, &label), letters, legend)
+        }
+        Scale::Share => {
+            let label = |value: &f64| format!("{:.0} %", 100.0 * value);
+            draw_on(area, chart, (last, low..high, &label), letters, legend)
+        }
+        Scale::Linear => {
+            let label = decimal_label(low, high);
+            draw_on(area, chart, (last, low..high, &label), letters, legend)
+        }
+    }
+}
+
+/// Draws on axes: the last number of the horizontal one, the range of the vertical one, and how that is labeled.
+fn draw_on<Y>(
+    area: &Drawing<'_>,
+    chart: &Chart<'_>,
+    (last, y, label): (usize, Y, &dyn Fn(&f64) -> String),
+    letters: u32,
+    legend: bool,
+) -> Drawn
+where
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: ValueFormatter<f64>,
+{
+    let mut context = ChartBuilder::on(area)
         .margin(10)
-        .x_label_area_size(40)
-        .y_label_area_size(70)
-        .build_cartesian_2d(1..last, (smallest..largest).log_scale())?;
-    chart
+        .x_label_area_size(2 * letters + 14)
+        .y_label_area_size(4 * letters + 10)
+        .build_cartesian_2d(1..last, y)?;
+    context
         .configure_mesh()
-        .x_desc("evaluations per sample")
-        .y_desc("largest residual")
-        .y_label_formatter(&|residual| format!("{residual:.0e}"))
+        .label_style(("sans-serif", letters))
+        .x_labels(6)
+        .y_labels(6)
+        .x_desc(chart.x)
+        .y_desc(chart.y)
+        .y_label_formatter(&label)
         .draw()?;
-    for (index, line) in lines.iter().enumerate() {
-        let color = COLORS[index % COLORS.len()];
-        let points = line.points.iter().copied().filter(has_logarithm);
-        chart
-            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
+    for (index, line) in chart.lines.iter().enumerate() {
+        let color = color(index);
+        let points: Vec<_> = (line.points.iter().copied())
+            .filter(|&(_, value)| chart.scale.shows(value))
+            .collect();
+        let mark = if points.len() <= MARKED { 2 } else { 0 };
+        context
+            .draw_series(LineSeries::new(points, color.filled().stroke_width(2)).point_size(mark))?
             .label(&line.label)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK)
-        .draw()?;
+    if legend {
+        context
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.8))
+            .border_style(BLACK)
+            .draw()?;
+    }
     area.present()?;
     Ok(())
 }
 
-fn has_logarithm(point: &(usize, f64)) -> bool {
-    point.1 > 0.0 && point.1.is_finite()
+impl Scale {
+    /// Whether a value has a place on the scale.
+    pub fn shows(self, value: f64) -> bool {
+        value.is_finite() && (self != Self::Logarithmic || value > 0.0)
+    }
 }
 
-/// The last evaluation, and the powers of ten around all residuals.
-fn extent(lines: &[Line]) -> (usize, f64, f64) {
-    let points = lines.iter().flat_map(|line| &line.points);
-    let (mut last, mut low, mut high) = (2, 0.0_f64, -1.0_f64);
-    for (index, &(evaluations, residual)) in points.filter(|p| has_logarithm(p)).enumerate() {
-        let exponent = residual.log10();
-        last = last.max(evaluations);
-        (low, high) = match index {
-            0 => (exponent, exponent),
-            _ => (low.min(exponent), high.max(exponent)),
-        };
+impl Chart<'_> {
+    fn shown(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let points = self.lines.iter().flat_map(|line| &line.points).copied();
+        points.filter(|&(_, value)| self.scale.shows(value))
     }
-    let floor = low.min(high).floor();
-    // At least one decade, and none that a double does not hold.
-    let ceiling = high.ceil().max(floor + 1.0).min(308.0);
-    (
-        last,
-        10.0_f64.powf(floor.max(-307.0)),
-        10.0_f64.powf(ceiling),
-    )
+
+    /// The last number on the horizontal axis.
+    fn last(&self) -> usize {
+        self.shown().map(|(x, _)| x).fold(2, usize::max)
+    }
+
+    /// What the vertical axis has to span.
+    fn vertical_extent(&self) -> (f64, f64) {
+        let values = self.shown().map(|(_, value)| (value, value));
+        let extent = values.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)));
+        let (low, high) = extent.unwrap_or((1.0, 1.0));
+        match self.scale {
+            Scale::Share => (0.0, 1.0),
+            Scale::Linear => room([low, high].into_iter()),
+            Scale::Logarithmic => {
+                let floor = low.log10().floor();
+                // At least one decade, and none that a double does not hold.
+                let ceiling = high.log10().ceil().max(floor + 1.0).min(308.0);
+                (10.0_f64.powf(floor.max(-307.0)), 10.0_f64.powf(ceiling))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance of the W3C's guidelines for accessibility (WCAG 2.2).
+    fn luminance(RGBColor(r, g, b): RGBColor) -> f64 {
+        let linear = |channel: u8| {
+            let c = f64::from(channel) / 255.0;
+            match c <= 0.04045 {
+                true => c / 12.92,
+                false => ((c + 0.055) / 1.055).powf(2.4),
+            }
+        };
+        0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
+    }
+
+    #[test]
+    fn lines_stand_out_on_light_and_on_dark_pages() {
+        for color in COLORS {
+            let l = luminance(color);
+            let light = 1.05 / (l + 0.05);
+            let dark = (l + 0.05) / (luminance(RGBColor(22, 24, 28)) + 0.05);
+            assert!(light >= 3.0 && dark >= 3.0, "{color:?}: {light} {dark}");
+        }
+    }
+
+    #[test]
+    fn a_picture_takes_the_color_of_the_text_but_leaves_the_text_alone() {
+        let lines = [Line {
+            label: String::new(),
+            points: vec![(1, 0.5), (2, f64::NAN), (3, 0.25)],
+        }];
+        let chart = Chart {
+            x: "\"#000000\"",
+            y: "y",
+            scale: Scale::Linear,
+            lines: &lines,
+        };
+        let svg = inline(&chart, "a < b").expect("a picture");
+        assert!(svg.starts_with("<svg role=\"img\" aria-label=\"a &lt; b\""));
+        assert!(svg.contains("&quot;#000000&quot;") && svg.contains("currentColor"));
+        assert!(!svg.contains("\"#000000\"") && !svg.contains("://"));
+    }
+
+    #[test]
+    fn a_chart_spans_what_it_can_show() {
+        let span = |scale, values: &[f64]| {
+            let points = (1..).zip(values.iter().copied()).collect();
+            let lines = [Line {
+                label: String::new(),
+                points,
+            }];
+            let chart = Chart {
+                x: "",
+                y: "",
+                scale,
+                lines: &lines,
+            };
+            assert!(inline(&chart, "").is_ok());
+            (chart.last(), chart.vertical_extent())
+        };
+        let (last, (low, high)) = span(Scale::Logarithmic, &[0.5, 0.02, 0.0]);
+        assert_eq!(last, 2);
+        assert!((low - 0.01).abs() < 1e-15 && (high - 1.0).abs() < 1e-15);
+        let (last, (low, high)) = span(Scale::Linear, &[3.0, f64::INFINITY, 3.0]);
+        assert_eq!(last, 3);
+        assert!(low < 3.0 && 3.0 < high && high - low < 1e-6);
+        // Nothing to see, and nothing to trip over.
+        span(Scale::Logarithmic, &[0.0, f64::NAN]);
+        span(Scale::Linear, &[]);
+        span(Scale::Logarithmic, &[f64::MIN_POSITIVE, f64::MAX]);
+    }
 }

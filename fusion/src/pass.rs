@@ -23,6 +23,15 @@ pub struct Solve {
     pub adjoint: Adjoint,
 }
 
+/// How much of a modality a fusion lets through, over the rows of a pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Gate {
+    /// Mean of |α_i| over rows and entries, with α_i = θ_α (z_fuse* + z_i*) + b_α at the equilibrium (eq. 9).
+    pub magnitude: f64,
+    /// w_i, the factor of x_i in x_fuse (eq. 12).
+    pub weight: f64,
+}
+
 /// What came of a backward pass.
 pub struct Differentiated<E: Scalar, D: Backend<E>> {
     /// Of the sum of all loss terms.
@@ -44,6 +53,10 @@ pub struct Pass<E: Scalar, D: Backend<E>> {
     pub samples: Option<Vec<usize>>,
     /// The equilibria solved so far.
     pub solves: Vec<Solve>,
+    /// Whether somebody will read about this pass: solves keep [traces](equilibria_core::Stop::trace), gates are measured.
+    pub inspect: bool,
+    /// One per modality, of a fusion that has gates; empty unless asked for by [`inspect`](Self::inspect).
+    pub gates: Vec<Gate>,
     /// Terms to be added to the loss, each `[1, 1]`.
     pub losses: Vec<Matrix<E, D>>,
     tape: OwnedTape<E, D>,
@@ -67,6 +80,14 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         }
     }
 
+    /// A pass in evaluation that somebody will read about, see [`inspect`](Self::inspect).
+    pub fn inspection() -> Self {
+        Self {
+            inspect: true,
+            ..Self::evaluation()
+        }
+    }
+
     /// A pass that can be differentiated but draws no random numbers: no dropout, no penalties.
     pub fn noiseless() -> Self {
         Self {
@@ -74,6 +95,8 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             seed: None,
             samples: None,
             solves: Vec::new(),
+            inspect: false,
+            gates: Vec::new(),
             losses: Vec::new(),
             tape: OwnedTape::default(),
         }

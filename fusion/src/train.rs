@@ -9,7 +9,7 @@ use crate::experiment::Training;
 use crate::layers::optimizer::{clip_norm, gradient_norm};
 use crate::metrics::{ConfusionMatrix, Metrics};
 use crate::model::Model;
-use crate::pass::{Differentiated, Labels, Pass};
+use crate::pass::{Differentiated, Gate, Labels, Pass};
 use crate::progress::{Best, Progress};
 
 /// Rows evaluated at a time.
@@ -38,13 +38,15 @@ pub struct Epoch {
     pub unconverged_fraction: f64,
     /// Adjoint solver steps per sample, mean over equilibria.
     pub adjoint_steps: f64,
+    /// Largest relative residual of the adjoint solves; 0 for a backward strategy that solves nothing.
+    pub adjoint_residual: f64,
     /// Share of adjoint solves that did not converge.
     pub adjoint_unconverged_fraction: f64,
 }
 
 impl Epoch {
     /// Names of the numbers of [`row`](Self::row).
-    pub const COLUMNS: [&'static str; 11] = [
+    pub const COLUMNS: [&'static str; 12] = [
         "epoch",
         "loss",
         "rate_factor",
@@ -55,11 +57,12 @@ impl Epoch {
         "residual",
         "unconverged_fraction",
         "adjoint_steps",
+        "adjoint_residual",
         "adjoint_unconverged_fraction",
     ];
 
     /// All numbers; NaN for those there are none of.
-    pub fn row(&self) -> [f64; 11] {
+    pub fn row(&self) -> [f64; 12] {
         let known = |number: Option<f64>| number.unwrap_or(f64::NAN);
         [
             self.epoch as f64,
@@ -72,12 +75,13 @@ impl Epoch {
             self.residual,
             self.unconverged_fraction,
             self.adjoint_steps,
+            self.adjoint_residual,
             self.adjoint_unconverged_fraction,
         ]
     }
 
     /// The reverse of [`row`](Self::row).
-    pub fn from_row(row: [f64; 11]) -> Self {
+    pub fn from_row(row: [f64; 12]) -> Self {
         let known = |number: f64| Some(number).filter(|number| !number.is_nan());
         Self {
             epoch: row[0] as usize,
@@ -90,7 +94,8 @@ impl Epoch {
             residual: row[7],
             unconverged_fraction: row[8],
             adjoint_steps: row[9],
-            adjoint_unconverged_fraction: row[10],
+            adjoint_residual: row[10],
+            adjoint_unconverged_fraction: row[11],
         }
     }
 }
@@ -107,9 +112,16 @@ pub struct Evaluation {
     pub mean_solver_steps: f64,
     /// Share of forward solves that did not converge.
     pub unconverged_fraction: f64,
-    /// The equilibria by name, and how the forward solve of every row went.
+    /// How often each class was taken for which; the source of the metrics.
+    #[serde(skip)]
+    pub confusion: ConfusionMatrix,
+    /// The equilibria by name, and how the forward solve of every row went. Traces, where there are any, are those of the
+    /// first 256 rows: enough to see how solves go, and no more the more rows there are.
     #[serde(skip)]
     pub solves: Vec<(String, Report)>,
+    /// How the fusion weighs the modalities; of [`inspect`] only, and empty for a fusion without gates.
+    #[serde(skip)]
+    pub gates: Vec<Gate>,
 }
 
 impl std::fmt::Display for Evaluation {
@@ -172,20 +184,52 @@ pub fn evaluate<E: Scalar, D: Backend<E>>(
     split: &Split,
     classes: usize,
 ) -> Result<Evaluation> {
+    evaluate_in(Pass::evaluation, model, device, split, classes)
+}
+
+/// [`evaluate`] for a reader: solves have [traces](equilibria_core::SampleReport::trace), and gates are measured. The
+/// metrics are the same.
+pub fn inspect<E: Scalar, D: Backend<E>>(
+    model: &Model<E, D>,
+    device: &D,
+    split: &Split,
+    classes: usize,
+) -> Result<Evaluation> {
+    evaluate_in(Pass::inspection, model, device, split, classes)
+}
+
+fn evaluate_in<E: Scalar, D: Backend<E>>(
+    new_pass: fn() -> Pass<E, D>,
+    model: &Model<E, D>,
+    device: &D,
+    split: &Split,
+    classes: usize,
+) -> Result<Evaluation> {
     let (mut tally, mut predictions, mut loss) = (Tally::default(), Vec::new(), 0.0);
     let rows: Vec<usize> = (0..split.len()).collect();
     let mut solves: Vec<(String, Report)> = Vec::new();
+    let mut gates: Vec<Gate> = Vec::new();
     for rows in rows.chunks(EVALUATION_ROWS) {
         let part = split.select(rows);
         let labels = Labels::new(device, &part.labels, classes)?;
-        let mut pass = Pass::evaluation();
+        let mut pass = new_pass();
         let logits = model.logits(&tensors(device, &part)?, None, &mut pass)?;
-        for (index, solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {
+        for (index, mut solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {
             tally.add(&solve.report);
             match solves.get_mut(index) {
-                Some((_, report)) => report.extend(solve.report),
+                Some((_, report)) => {
+                    let samples = solve.report.samples.iter_mut();
+                    samples.for_each(|sample| sample.trace = Vec::new());
+                    report.extend(solve.report);
+                }
                 None => solves.push((solve.name, solve.report)),
             }
+        }
+        let share = part.len() as f64 / split.len() as f64;
+        gates.resize(pass.gates.len(), Gate::default());
+        for (mean, gate) in gates.iter_mut().zip(&pass.gates) {
+            mean.magnitude += share * gate.magnitude;
+            mean.weight = gate.weight;
         }
         let scores = logits.as_vec();
         predictions.extend(scores.chunks(classes).map(|row| argmax(row)));
@@ -201,10 +245,12 @@ pub fn evaluate<E: Scalar, D: Backend<E>>(
         })?;
     Ok(Evaluation {
         metrics: confusion.metrics(),
+        confusion,
         loss: loss / split.len().max(1) as f64,
         mean_solver_steps: tally.mean_steps(),
         unconverged_fraction: tally.unconverged_fraction(),
         solves,
+        gates,
     })
 }
 
@@ -339,6 +385,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             residual: forward.residual,
             unconverged_fraction: forward.unconverged_fraction(),
             adjoint_steps: adjoint.mean_steps(),
+            adjoint_residual: adjoint.residual,
             adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
         })
     }

@@ -12,6 +12,8 @@ use equilibria_fusion::solvers::backward::implicit::Implicit;
 use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
 use equilibria_fusion::{Fusion, FusionRequest, Fusions, Pass};
 
+#[path = "deq/gates.rs"]
+mod gates;
 #[path = "deq/starts.rs"]
 mod starts;
 

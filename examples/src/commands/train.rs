@@ -9,13 +9,14 @@ use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
 use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax};
 use equilibria_fusion::progress::Progress;
-use equilibria_fusion::train::{evaluate, Epoch, Evaluation, Trainer};
+use equilibria_fusion::train::{inspect, Epoch, Evaluation, Trainer};
 use equilibria_fusion::{Dtype, Experiment, Model};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::report::RunReport;
 use crate::run_folder::{RunFolder, CHECKPOINT};
 use crate::saved_run::{self, SavedRun};
 
@@ -214,13 +215,13 @@ impl Run<'_> {
             message: error.to_string(),
         })?;
         let history = &progress.history;
-        folder.write("config.toml", config)?;
+        folder.write("config.toml", &config)?;
         folder.write("history.csv", history_csv(history))?;
         let bytes = checkpoint::to_bytes(&model, metadata())?;
         folder.write("model.safetensors", bytes)?;
 
         // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
-        let test = evaluate(&model, device, &data.test, classes)?;
+        let test = inspect(&model, device, &data.test, classes)?;
         let mean = |value: fn(&Epoch) -> f64| {
             history.iter().map(value).sum::<f64>() / history.len().max(1) as f64
         };
@@ -235,6 +236,18 @@ impl Run<'_> {
         };
         let metrics = format!("{:#}\n", serde_json::json!(summary));
         folder.write("metrics.json", metrics)?;
+        let report = RunReport {
+            folder: folder.target(),
+            experiment,
+            config: &config,
+            data: &data,
+            device: std::any::type_name::<D>(),
+            history,
+            best_epoch,
+            seconds: summary.seconds,
+            test: &summary.test,
+        };
+        folder.write("report.html", report.page())?;
         Ok(summary)
     }
 }

@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use equilibria_core::parameters::join;
 use equilibria_core::prelude::*;
 use equilibria_core::seed::mix;
-use equilibria_core::{AnyLayer, Equilibrium};
+use equilibria_core::{to_host, AnyLayer, Equilibrium};
 
 use super::convergence::solver_differences;
 use super::{FuseBlock, JointLayer, Starts};
@@ -12,7 +12,7 @@ use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
 use crate::layers::{stabilize, Masked, Stabilizer};
 use crate::model::Fusion;
-use crate::pass::{Pass, Solve};
+use crate::pass::{Gate, Pass, Solve};
 
 /// Keeps the masks of this fusion apart from those of a backbone, which counts from 0.
 const FIRST_SITE: u64 = 1 << 32;
@@ -107,10 +107,30 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         }
         // The solves and their penalties see the effective parameters; the tape leads on to the raw ones.
         let layer = pass.lend(|tape| stabilize(&self.joint(), &self.stabilizers, tape))?;
-        match self.schedule {
+        let states = match self.schedule {
             Schedule::Sequential => self.solve_in_turn(&layer, x, x_fuse, pass),
             Schedule::Joint => self.solve_jointly(&layer, x, x_fuse, pass),
+        }?;
+        if pass.inspect && self.fuse.gate {
+            pass.gates = self.gates(&layer.fuse, &states);
         }
+        Ok(states)
+    }
+
+    /// The gates of `fuse`, stabilized, at the equilibrium `z_1*, …, z_N*, z_fuse*`.
+    fn gates(&self, fuse: &FuseBlock<E, D>, states: &[Matrix<E, D>]) -> Vec<Gate> {
+        let Some((z_fuse, z)) = states.split_last() else {
+            return Vec::new();
+        };
+        let gate = |(z_i, weight): (&Matrix<E, D>, E)| {
+            let alpha = to_host(&fuse.alpha(z_fuse.clone(), z_i));
+            let sum: f64 = alpha.iter().map(|alpha| alpha.wide().abs()).sum();
+            Gate {
+                magnitude: sum / alpha.len().max(1) as f64,
+                weight: weight.wide(),
+            }
+        };
+        z.iter().zip(to_host(&self.w)).map(gate).collect()
     }
 
     fn solve_jointly(
@@ -216,7 +236,8 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         start: Option<Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
-        let equilibrium = self.plugins.with_layer(layer);
+        let mut equilibrium = self.plugins.with_layer(layer);
+        equilibrium.stop.trace |= pass.inspect;
         let (z, report, adjoint) = pass.lend(|tape| {
             let solved = match start {
                 Some(start) => equilibrium.forward_from(start, x, tape)?,

@@ -1,0 +1,64 @@
+//! Pages that tell how a run, or a study of many, went: one HTML file each, without scripts and without anything to load.
+//!
+//! One file per part. Text from data and configurations is [escaped](escape) where it enters a page; charts are drawn by
+//! [`plot`](crate::plot).
+
+mod boxes;
+mod confusion;
+mod convergence;
+mod figure;
+mod gates;
+mod header;
+mod page;
+mod setup;
+mod study;
+mod training;
+
+use std::path::Path;
+
+use equilibria_fusion::data::DataSet;
+use equilibria_fusion::train::{Epoch, Evaluation};
+use equilibria_fusion::Experiment;
+
+pub(crate) use page::escape;
+pub use study::{study_page, StudyRow};
+
+use page::Page;
+
+/// What the report of a training run tells of.
+pub(crate) struct RunReport<'a> {
+    /// The run folder; its name is that of the run.
+    pub folder: &'a Path,
+    /// What it depends on.
+    pub experiment: &'a Experiment,
+    /// The same as TOML, with all defaults.
+    pub config: &'a str,
+    /// The data; the test rows are those of [`test`](Self::test).
+    pub data: &'a DataSet,
+    /// The type of the device.
+    pub device: &'static str,
+    /// Every epoch.
+    pub history: &'a [Epoch],
+    /// The epoch whose parameters were kept.
+    pub best_epoch: usize,
+    /// Wall time of training and evaluation.
+    pub seconds: f64,
+    /// The kept parameters on the test rows, [inspected](equilibria_fusion::train::inspect).
+    pub test: &'a Evaluation,
+}
+
+impl RunReport<'_> {
+    /// The whole page.
+    pub fn page(&self) -> String {
+        let name = self.folder.file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
+        let mut page = Page::new(&name);
+        header::write(self, &mut page);
+        training::write(self.history, &mut page);
+        confusion::write(&self.test.confusion, &self.data.classes, &mut page);
+        gates::write(self, &mut page);
+        convergence::write(&self.test.solves, &mut page);
+        setup::write(self, &mut page);
+        page.finish()
+    }
+}

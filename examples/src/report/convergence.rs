@@ -1,0 +1,159 @@
+//! How the solves of the test rows went.
+
+use equilibria_core::{Report, SampleReport, Status};
+
+use super::figure::figure;
+use super::page::{number, Cell, Page};
+use crate::plot::{Line, Scale};
+
+/// Writes how soon the equilibria were found, and how their residuals fell; nothing for a fusion that solves nothing.
+pub fn write(solves: &[(String, Report)], page: &mut Page) {
+    if solves.is_empty() {
+        return;
+    }
+    page.heading("Solves of the test rows");
+    page.table(
+        "Solves by equilibrium",
+        &[
+            "equilibrium",
+            "solves",
+            "converged",
+            "mean steps",
+            "most steps",
+            "largest relative residual",
+        ],
+        &solves.iter().map(row).collect::<Vec<_>>(),
+    );
+    let last = solves.iter().map(|(_, report)| report.max_evaluations());
+    let last = last.max().unwrap_or(0);
+    let lines = |points: &dyn Fn(&Report) -> Vec<(usize, f64)>| -> Vec<Line> {
+        (solves.iter())
+            .map(|(name, report)| Line {
+                label: name.clone(),
+                points: points(report),
+            })
+            .collect()
+    };
+    let at_step = |pick: fn(&[f64]) -> f64| {
+        lines(&|report| {
+            let steps = residuals(report);
+            (1..).zip(steps.iter().map(|step| pick(step))).collect()
+        })
+    };
+    page.figures(&[
+        figure(
+            "Rows solved",
+            ["evaluations per row", "share of the rows"],
+            Scale::Share,
+            lines(&|report| solved(report, last)),
+        ),
+        figure(
+            "Largest residual",
+            ["step", "‖f(z) − z‖"],
+            Scale::Logarithmic,
+            at_step(|sorted| sorted.last().copied().unwrap_or(f64::NAN)),
+        ),
+        figure(
+            "Median residual",
+            ["step", "‖f(z) − z‖"],
+            Scale::Logarithmic,
+            at_step(|sorted| sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)),
+        ),
+    ]);
+    let traced = solves.iter().map(|(_, report)| traces(report).count());
+    if let Some(rows) = traced.max().filter(|&rows| rows > 0) {
+        page.paragraph(&format!(
+            "Residuals are those of the first {rows} rows; a row that is done keeps its last one."
+        ));
+    }
+}
+
+fn row((name, report): &(String, Report)) -> (String, Vec<Cell>) {
+    let worst = report.worst();
+    let worst = worst.map_or(f64::NAN, |(_, sample)| sample.relative_residual);
+    let cells = [
+        report.samples.len().to_string(),
+        report.count(Status::Converged).to_string(),
+        number(report.mean_evaluations()),
+        report.max_evaluations().to_string(),
+        number(worst),
+    ];
+    (name.clone(), cells.into_iter().map(Cell::new).collect())
+}
+
+/// The share of samples that have converged after 1, 2, …, `last` evaluations.
+fn solved(report: &Report, last: usize) -> Vec<(usize, f64)> {
+    let converged = |sample: &&SampleReport| sample.status == Status::Converged;
+    let mut ended: Vec<usize> = (report.samples.iter().filter(converged))
+        .map(|sample| sample.evaluations)
+        .collect();
+    ended.sort_unstable();
+    let share = |evaluations| {
+        let count = ended.partition_point(|&at| at <= evaluations);
+        count as f64 / report.samples.len().max(1) as f64
+    };
+    (1..=last).map(|at| (at, share(at))).collect()
+}
+
+fn traces(report: &Report) -> impl Iterator<Item = &SampleReport> {
+    let traced = |sample: &&SampleReport| !sample.trace.is_empty();
+    report.samples.iter().filter(traced)
+}
+
+/// The residuals of all traced samples at every step, in ascending order, NaN last.
+fn residuals(report: &Report) -> Vec<Vec<f64>> {
+    let count = traces(report).map(|sample| sample.trace.len()).max();
+    let at = |step: usize| {
+        let point = |sample: &SampleReport| {
+            let point = sample.trace.get(step).or(sample.trace.last());
+            point.map_or(f64::NAN, |point| point.residual)
+        };
+        let mut residuals: Vec<f64> = traces(report).map(point).collect();
+        residuals.sort_by(f64::total_cmp);
+        residuals
+    };
+    (0..count.unwrap_or(0)).map(at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use equilibria_core::TracePoint;
+
+    fn sample(status: Status, residuals: &[f64]) -> SampleReport {
+        let points = (1..).zip(residuals);
+        SampleReport {
+            status,
+            steps: residuals.len(),
+            evaluations: residuals.len(),
+            stage: 0,
+            residual: 0.0,
+            relative_residual: 0.0,
+            trace: points
+                .map(|(evaluations, &residual)| TracePoint {
+                    evaluations,
+                    residual,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn samples_count_from_when_they_converged_and_keep_their_last_residual() {
+        let report = Report {
+            samples: vec![
+                sample(Status::Converged, &[8.0, 1.0]),
+                sample(Status::MaxSteps, &[9.0, 7.0, 6.0, 5.0]),
+                sample(Status::Converged, &[4.0, 3.0, 2.0]),
+                sample(Status::Converged, &[2.0]),
+            ],
+        };
+        let shares: Vec<f64> = solved(&report, 4).into_iter().map(|(_, s)| s).collect();
+        let quarters: Vec<f64> = shares.iter().map(|share| 4.0 * share).collect();
+        assert!((quarters.iter().zip([1.0, 2.0, 3.0, 3.0])).all(|(a, b)| (a - b).abs() < 1e-12));
+        let steps = residuals(&report);
+        assert_eq!(steps.len(), 4);
+        let expected = [1.0, 2.0, 2.0, 5.0];
+        assert!((steps[3].iter().zip(expected)).all(|(a, b)| (a - b).abs() < 1e-12));
+    }
+}

@@ -1,0 +1,57 @@
+//! What the run was, and what it achieved.
+
+use super::page::{number, Cell, Page};
+use super::RunReport;
+
+/// Writes the facts of the run and the metrics of the test rows.
+pub fn write(run: &RunReport<'_>, page: &mut Page) {
+    let (data, test, epochs) = (run.data, run.test, run.history.len());
+    let fact = |name: &str, value: String| (name.to_owned(), vec![Cell::new(value)]);
+    page.paragraph(&format!(
+        "A training run of equilibria {}.",
+        env!("CARGO_PKG_VERSION")
+    ));
+    page.table(
+        "The run",
+        &[],
+        &[
+            fact("data", data.name.clone()),
+            fact(
+                "rows",
+                format!("{} training, {} test", data.train.len(), data.test.len()),
+            ),
+            fact("classes", data.classes.len().to_string()),
+            fact("seed", run.experiment.seed.to_string()),
+            fact("epochs", format!("{epochs}, best {}", run.best_epoch)),
+            fact("element type", dtype(run)),
+            fact("device", device(run.device).to_owned()),
+            fact("seconds", format!("{:.1}", run.seconds)),
+        ],
+    );
+    page.heading("Metrics on the test rows");
+    page.table(
+        "Metrics on the test rows",
+        &[],
+        &[
+            fact("accuracy, %", number(test.metrics.accuracy)),
+            fact("weighted F1, %", number(test.metrics.weighted_f1)),
+            fact("macro F1, %", number(test.metrics.macro_f1)),
+            fact("cross-entropy", number(test.loss)),
+            fact("solver steps per row", number(test.mean_solver_steps)),
+            fact(
+                "solves that did not converge, %",
+                number(100.0 * test.unconverged_fraction),
+            ),
+        ],
+    );
+}
+
+/// As in a configuration.
+fn dtype(run: &RunReport<'_>) -> String {
+    format!("{:?}", run.experiment.dtype).to_lowercase()
+}
+
+/// A type without its path.
+fn device(name: &str) -> &str {
+    name.rsplit("::").next().unwrap_or(name)
+}

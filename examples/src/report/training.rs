@@ -1,0 +1,79 @@
+//! Curves over the epochs.
+
+use equilibria_fusion::train::Epoch;
+
+use super::figure::figure;
+use super::page::Page;
+use crate::plot::{Line, Scale};
+
+/// Writes loss, validation metrics, and what the solvers did.
+pub fn write(history: &[Epoch], page: &mut Page) {
+    page.heading("Training");
+    if history.iter().all(|epoch| epoch.validation_loss.is_none()) {
+        page.paragraph("No rows were held out for validation.");
+    }
+    let line = |label: &str, value: fn(&Epoch) -> Option<f64>| Line {
+        label: label.to_owned(),
+        points: (history.iter())
+            .filter_map(|epoch| Some((epoch.epoch, value(epoch)?)))
+            .collect(),
+    };
+    page.figures(&[
+        figure(
+            "Loss",
+            ["epoch", "loss"],
+            Scale::Linear,
+            vec![
+                line("training, with auxiliary terms", |e| Some(e.loss)),
+                line("validation, cross-entropy", |e| e.validation_loss),
+            ],
+        ),
+        figure(
+            "Metrics on the validation rows",
+            ["epoch", "percent"],
+            Scale::Linear,
+            vec![
+                line("accuracy", |e| e.validation_accuracy),
+                line("macro F1", |e| e.validation_macro_f1),
+            ],
+        ),
+    ]);
+    // A fusion that solves nothing, or a backward strategy that does not, leaves zeros.
+    let some = |number: f64| Some(number).filter(|&number| number > 0.0);
+    if history
+        .iter()
+        .all(|epoch| some(epoch.solver_steps).is_none())
+    {
+        return;
+    }
+    page.heading("Solves in training");
+    page.figures(&[
+        figure(
+            "Solver steps per row, mean over equilibria",
+            ["epoch", "steps"],
+            Scale::Linear,
+            vec![
+                line("forward", |e| Some(e.solver_steps)),
+                line("adjoint", |e| Some(e.adjoint_steps).filter(|&n| n > 0.0)),
+            ],
+        ),
+        figure(
+            "Largest relative residual",
+            ["epoch", "relative residual"],
+            Scale::Logarithmic,
+            vec![
+                line("forward", |e| Some(e.residual)),
+                line("adjoint", |e| Some(e.adjoint_residual)),
+            ],
+        ),
+        figure(
+            "Solves that did not converge",
+            ["epoch", "share"],
+            Scale::Share,
+            vec![
+                line("forward", |e| Some(e.unconverged_fraction)),
+                line("adjoint", |e| Some(e.adjoint_unconverged_fraction)),
+            ],
+        ),
+    ]);
+}
