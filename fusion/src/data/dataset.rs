@@ -1,6 +1,6 @@
 //! The data set itself: tables, splits and class names.
 
-use super::check::{check, Source};
+use super::check::{check, Part, Source};
 use super::DataError;
 
 /// One modality of one split: a matrix of samples by features.
@@ -32,7 +32,8 @@ impl Table {
         &self.values[i * self.columns..(i + 1) * self.columns]
     }
 
-    fn select(&self, rows: &[usize]) -> Self {
+    /// The given samples, in the given order; as [`Split::select`].
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
         let values = rows.iter().flat_map(|&i| self.row(i)).copied().collect();
         Self {
             name: self.name.clone(),
@@ -102,6 +103,14 @@ impl DataSet {
     /// row and column.
     pub fn validate(&self) -> Result<(), DataError> {
         check(self, Source::Memory(&self.name))
+    }
+
+    /// One of the two splits.
+    pub fn split(&self, part: Part) -> &Split {
+        match part {
+            Part::Train => &self.train,
+            Part::Test => &self.test,
+        }
     }
 }
 
