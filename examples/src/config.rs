@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use equilibria_core::registry::{self, Plugin};
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::{DataSet, Part, Table};
 use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
 use serde_json::Value;
@@ -22,11 +22,21 @@ pub struct DataArgs {
 impl DataArgs {
     /// Reads the data; a folder from the command line enters the configuration.
     pub fn load(&self, experiment: &mut Experiment) -> Result<DataSet> {
+        self.choose(experiment);
+        Ok(experiment.data.load()?)
+    }
+
+    /// [`load`](Self::load) of the modalities of one split, whose labels may be missing.
+    pub fn features(&self, experiment: &mut Experiment, part: Part) -> Result<Vec<Table>> {
+        self.choose(experiment);
+        Ok(experiment.data.features(part)?)
+    }
+
+    fn choose(&self, experiment: &mut Experiment) {
         if let Some(path) = &self.data {
             let path = path.display().to_string();
             experiment.data = Box::new(Folder { path });
         }
-        Ok(experiment.data.load()?)
     }
 }
 
