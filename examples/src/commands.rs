@@ -5,6 +5,7 @@ pub mod check;
 pub mod describe;
 pub mod evaluate;
 pub mod plugins;
+pub mod predict;
 pub mod solve;
 pub mod study;
 pub mod train;

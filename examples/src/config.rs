@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use equilibria_core::registry::{self, Plugin};
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::{select_modalities, DataSet, Part, Table};
 use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
 use serde_json::Value;
@@ -22,15 +22,29 @@ pub struct DataArgs {
 impl DataArgs {
     /// Reads the data; a folder from the command line enters the configuration.
     pub fn load(&self, experiment: &mut Experiment) -> Result<DataSet> {
-        if let Some(path) = &self.data {
-            let path = path.display().to_string();
-            experiment.data = Box::new(Folder { path });
-        }
+        self.choose(experiment);
         let data = experiment.data.load()?;
         Ok(match &experiment.modalities {
             Some(selection) => data.with_modalities(selection)?,
             None => data,
         })
+    }
+
+    /// [`load`](Self::load) of the modalities of one split, whose labels may be missing.
+    pub fn features(&self, experiment: &mut Experiment, part: Part) -> Result<Vec<Table>> {
+        self.choose(experiment);
+        let tables = experiment.data.features(part)?;
+        Ok(match &experiment.modalities {
+            Some(selection) => select_modalities(tables, selection)?,
+            None => tables,
+        })
+    }
+
+    fn choose(&self, experiment: &mut Experiment) {
+        if let Some(path) = &self.data {
+            let path = path.display().to_string();
+            experiment.data = Box::new(Folder { path });
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The `equilibria` program: train, evaluate, check and verify DEQ-fusion models, solve test problems, and list plugins.
+//! The `equilibria` program: train, evaluate, use, check and verify DEQ-fusion models, solve test problems, and list plugins.
 //!
 //! It is a library so that a program with plugins of one's own is three lines:
 //!
@@ -42,6 +42,8 @@ enum Command {
     Train(commands::train::Args),
     /// Evaluate a trained model on the test rows
     Evaluate(commands::evaluate::Args),
+    /// Write the class probabilities of the test or training rows, labeled or not, to a file
+    Predict(commands::predict::Args),
     /// Check the gradients of a configured model: implicit, unrolled, and by central differences
     Check(commands::check::Args),
     /// Compare with the arrays of a reference implementation
@@ -69,6 +71,7 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => commands::train::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Predict(args) => commands::predict::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Solve(args) => commands::solve::run(&args),

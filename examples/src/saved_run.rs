@@ -4,7 +4,7 @@ use std::path::Path;
 
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, CheckpointError, Metadata};
-use equilibria_fusion::data::{DataSet, MinMax};
+use equilibria_fusion::data::{DataSet, MinMax, Table};
 use equilibria_fusion::{Experiment, Model};
 use serde_json::json;
 
@@ -52,7 +52,7 @@ impl SavedRun {
 
     /// Checks that data has the features and classes the model was made for.
     pub fn check(&self, data: &DataSet) -> Result<()> {
-        let columns: Vec<usize> = data.test.modalities.iter().map(|t| t.columns).collect();
+        let columns = columns(&data.test.modalities);
         if columns == self.columns && data.classes == self.classes {
             return Ok(());
         }
@@ -62,12 +62,34 @@ impl SavedRun {
                 classes.join(", ")
             )
         };
-        Err(Error::DataMismatch {
-            what: self.origin.clone(),
-            expected: describe(&self.columns, &self.classes),
-            got: describe(&columns, &data.classes),
-        })
+        Err(self.mismatch(
+            describe(&self.columns, &self.classes),
+            describe(&columns, &data.classes),
+        ))
     }
+
+    /// Checks that modalities have the features the model was made for.
+    pub fn check_features(&self, modalities: &[Table]) -> Result<()> {
+        let columns = columns(modalities);
+        if columns == self.columns {
+            return Ok(());
+        }
+        let describe = |columns: &[usize]| format!("features {columns:?}");
+        Err(self.mismatch(describe(&self.columns), describe(&columns)))
+    }
+
+    fn mismatch(&self, expected: String, got: String) -> Error {
+        Error::DataMismatch {
+            what: self.origin.clone(),
+            expected,
+            got,
+        }
+    }
+}
+
+/// Number of features of each modality.
+fn columns(modalities: &[Table]) -> Vec<usize> {
+    modalities.iter().map(|table| table.columns).collect()
 }
 
 /// What is stored beside the parameters.

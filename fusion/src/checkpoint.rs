@@ -1,4 +1,4 @@
-//! Parameters in a `.safetensors` file, with text metadata.
+//! Parameters in a `.safetensors` file, with text metadata: a state dict of PyTorch, as `safetensors.torch` has it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -73,19 +73,36 @@ impl Array {
     }
 }
 
-/// All parameters, under their names with a prefix.
+/// All parameters, under their names with a prefix and in the shapes PyTorch gives them: a parameter of one row is a vector,
+/// except for the weight of a linear map with one output.
 pub(crate) fn parameters<E: Scalar, D: Backend<E>>(
     prefix: &str,
     parameters: &impl Parameters<E, D>,
 ) -> Vec<Array> {
-    let array = |(name, tensor): (String, Matrix<E, D>)| {
+    let named = parameters.named();
+    let shape_of = |name: &str| {
+        named
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, t)| *t.shape())
+    };
+    let array = |(name, tensor): &(String, Matrix<E, D>)| {
         let (rows, columns) = *tensor.shape();
-        Array {
-            shape: vec![rows, columns],
-            ..Array::row(format!("{prefix}{name}"), &to_host(&tensor))
+        let is_vector = rows == 1
+            && name.strip_suffix("weight").is_none_or(|module| {
+                // A normalization has as many biases as weights, a linear map as many as outputs.
+                columns > 1 && shape_of(&format!("{module}bias")) == Some((1, columns))
+            });
+        let array = Array::row(format!("{prefix}{name}"), &to_host(tensor));
+        match is_vector {
+            true => array,
+            false => Array {
+                shape: vec![rows, columns],
+                ..array
+            },
         }
     };
-    parameters.named().into_iter().map(array).collect()
+    named.iter().map(array).collect()
 }
 
 /// The bytes of a file with the given arrays and metadata.
@@ -140,7 +157,7 @@ impl Checkpoint {
         })
     }
 
-    /// Gives every parameter the value stored under its name.
+    /// Gives every parameter the value stored under its name. A parameter of one row may be stored as a vector or as a matrix.
     pub fn load<E: Scalar, D: Backend<E>>(
         &self,
         parameters: &mut impl Parameters<E, D>,
@@ -219,7 +236,11 @@ impl Checkpoint {
         view: &TensorView<'_>,
         expected: &[usize],
     ) -> Result<Vec<E>, CheckpointError> {
-        if view.shape() != expected || view.dtype() != dtype::<E>() {
+        let fits = match (expected, view.shape()) {
+            ([1, columns], [length]) => length == columns,
+            (expected, shape) => shape == expected,
+        };
+        if !fits || view.dtype() != dtype::<E>() {
             return Err(CheckpointError::Mismatch {
                 path: self.path.clone(),
                 name: name.to_owned(),

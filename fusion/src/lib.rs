@@ -14,6 +14,7 @@ pub mod experiment;
 pub mod metrics;
 pub mod model;
 pub mod pass;
+pub mod predict;
 pub mod progress;
 pub mod train;
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use equilibria_core::registry::Kind;
 use equilibria_core::{Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
 
-use crate::data::{DataError, DataSet};
+use crate::data::{DataError, DataSet, Part, Table};
 use crate::layers::modules::Linear;
 use crate::layers::Initializer;
 use crate::pass::{Labels, Pass};
@@ -118,6 +118,11 @@ impl Kind for dyn BackboneConfig {
 pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
     /// Reads the whole data set.
     fn load(&self) -> Result<DataSet, DataError>;
+
+    /// Reads the modalities of one split, whose labels may be missing. Default: those of the whole data set, with labels.
+    fn features(&self, part: Part) -> Result<Vec<Table>, DataError> {
+        Ok(self.load()?.split(part).modalities.clone())
+    }
 }
 
 dyn_clone::clone_trait_object!(DataSource);

@@ -1,7 +1,7 @@
 //! Training and evaluation of a model on a data set.
 
 use equilibria_core::seed::mix;
-use equilibria_core::{from_host, Backend, Error, Matrix, Parameters, Report, Result, Scalar};
+use equilibria_core::{Backend, Error, Matrix, Parameters, Report, Result, Scalar};
 use serde::Serialize;
 
 use crate::data::{batches, Split};
@@ -10,10 +10,8 @@ use crate::layers::optimizer::{clip_norm, gradient_norm};
 use crate::metrics::{ConfusionMatrix, Metrics};
 use crate::model::Model;
 use crate::pass::{Differentiated, Gate, Labels, Pass};
+use crate::predict::{self, argmax, scores};
 use crate::progress::{Best, Progress};
-
-/// Rows evaluated at a time.
-const EVALUATION_ROWS: usize = 256;
 
 /// What happened in one epoch: one row of `history.csv`.
 #[derive(Debug, Clone, Serialize)]
@@ -169,12 +167,7 @@ impl Tally {
 
 /// The rows of a split as tensors, one per modality.
 pub fn tensors<E: Scalar, D: Backend<E>>(device: &D, split: &Split) -> Result<Vec<Matrix<E, D>>> {
-    (split.modalities.iter())
-        .map(|table| {
-            let values = table.values.iter().map(|&value| E::of(value)).collect();
-            from_host(device, values, (table.rows(), table.columns))
-        })
-        .collect()
+    predict::tensors(device, &split.modalities)
 }
 
 /// Evaluates a model on all rows of a split.
@@ -205,37 +198,29 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
     split: &Split,
     classes: usize,
 ) -> Result<Evaluation> {
-    let (mut tally, mut predictions, mut loss) = (Tally::default(), Vec::new(), 0.0);
-    let rows: Vec<usize> = (0..split.len()).collect();
-    let mut solves: Vec<(String, Report)> = Vec::new();
+    let (mut predictions, mut loss) = (Vec::new(), 0.0);
     let mut gates: Vec<Gate> = Vec::new();
-    for rows in rows.chunks(EVALUATION_ROWS) {
-        let part = split.select(rows);
-        let labels = Labels::new(device, &part.labels, classes)?;
-        let mut pass = new_pass();
-        let logits = model.logits(&tensors(device, &part)?, None, &mut pass)?;
-        for (index, mut solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {
-            tally.add(&solve.report);
-            match solves.get_mut(index) {
-                Some((_, report)) => {
-                    let samples = solve.report.samples.iter_mut();
-                    samples.for_each(|sample| sample.trace = Vec::new());
-                    report.extend(solve.report);
-                }
-                None => solves.push((solve.name, solve.report)),
+    let solves = scores(
+        new_pass,
+        model,
+        device,
+        &split.modalities,
+        |rows, scores, pass| {
+            let labels = Labels::new(device, &split.labels[rows.clone()], classes)?;
+            let share = rows.len() as f64 / split.len() as f64;
+            gates.resize(pass.gates.len(), Gate::default());
+            for (mean, gate) in gates.iter_mut().zip(&pass.gates) {
+                mean.magnitude += share * gate.magnitude;
+                mean.weight = gate.weight;
             }
-        }
-        let share = part.len() as f64 / split.len() as f64;
-        gates.resize(pass.gates.len(), Gate::default());
-        for (mean, gate) in gates.iter_mut().zip(&pass.gates) {
-            mean.magnitude += share * gate.magnitude;
-            mean.weight = gate.weight;
-        }
-        let scores = logits.as_vec();
-        predictions.extend(scores.chunks(classes).map(|row| argmax(row)));
-        let entropy = pass.run(&logits, |logits| labels.cross_entropy(logits));
-        loss += entropy.as_vec()[0].wide() * rows.len() as f64;
-    }
+            predictions.extend(scores.as_vec().chunks(classes).map(argmax));
+            let entropy = pass.run(scores, |scores| labels.cross_entropy(scores));
+            loss += entropy.as_vec()[0].wide() * rows.len() as f64;
+            Ok(())
+        },
+    )?;
+    let mut tally = Tally::default();
+    solves.iter().for_each(|(_, report)| tally.add(report));
     let confusion =
         ConfusionMatrix::new(&predictions, &split.labels, classes).map_err(|error| {
             Error::Parse {
@@ -254,21 +239,9 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
     })
 }
 
-fn argmax<E: Scalar>(row: &[E]) -> usize {
-    let start = (0, E::neg_infinity());
-    let best =
-        row.iter().enumerate().fold(
-            start,
-            |best, (index, &value)| {
-                if value > best.1 {
-                    (index, value)
-                } else {
-                    best
-                }
-            },
-        );
-    best.0
-}
+/// Sees model and progress after every epoch; an error ends the run.
+pub type Observe<'o, E, D, Failure> =
+    dyn FnMut(&Model<E, D>, &mut Progress<E>) -> Result<(), Failure> + 'o;
 
 /// Trains a model.
 pub struct Trainer<'a, E: Scalar, D: Backend<E>> {
@@ -298,7 +271,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         rows: &Split,
         validation: Option<&Split>,
         progress: &mut Progress<E>,
-        observe: &mut dyn FnMut(&Model<E, D>, &mut Progress<E>) -> Result<(), Failure>,
+        observe: &mut Observe<'_, E, D, Failure>,
     ) -> Result<usize, Failure> {
         for epoch in progress.history.len() + 1..=self.training.epochs {
             let mut record = self.epoch(epoch, rows, progress)?;

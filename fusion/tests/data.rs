@@ -15,6 +15,8 @@ macro_rules! assert_error {
     }};
 }
 
+#[path = "data/arrays.rs"]
+mod arrays;
 #[path = "data/bundle.rs"]
 mod bundle;
 

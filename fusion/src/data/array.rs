@@ -1,6 +1,6 @@
-//! Numbers as the typed little-endian arrays of a bundle.
+//! Numbers as typed little-endian arrays.
 
-use safetensors::tensor::{Dtype, TensorView, View};
+use safetensors::tensor::{Dtype, View};
 use std::borrow::Cow;
 
 /// Largest relative error accepted for storing a value in single precision:
@@ -78,30 +78,37 @@ impl View for &Array {
     }
 }
 
-/// The values of a stored array; `None` for a type that bundles do not use.
-pub(super) fn read_numbers(view: &TensorView<'_>) -> Option<Vec<f64>> {
-    let bytes = view.data();
-    match view.dtype() {
+/// The values of an array; `None` for a type that holds no plain numbers.
+pub(super) fn read_numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+    match dtype {
         Dtype::F32 => Some(from_bytes(bytes, |b| f32::from_le_bytes(b).into())),
         Dtype::F64 => Some(from_bytes(bytes, f64::from_le_bytes)),
-        _ => Some(read_integers(view)?.into_iter().map(f64::from).collect()),
+        _ => {
+            let integers = read_integers(dtype, bytes)?.into_iter();
+            Some(integers.map(|value| value as f64).collect())
+        }
     }
 }
 
-/// The labels of a stored array; `None` unless it is of an unsigned type.
-pub(super) fn read_labels(view: &TensorView<'_>) -> Option<Vec<usize>> {
-    let integers = read_integers(view)?.into_iter();
+/// The values of an array; `None` unless it is of a type of whole numbers.
+pub(super) fn read_integers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<i128>> {
+    Some(match dtype {
+        Dtype::U8 => bytes.iter().copied().map(i128::from).collect(),
+        Dtype::U16 => from_bytes(bytes, |b| u16::from_le_bytes(b).into()),
+        Dtype::U32 => from_bytes(bytes, |b| u32::from_le_bytes(b).into()),
+        Dtype::U64 => from_bytes(bytes, |b| u64::from_le_bytes(b).into()),
+        Dtype::I8 => from_bytes(bytes, |b| i8::from_le_bytes(b).into()),
+        Dtype::I16 => from_bytes(bytes, |b| i16::from_le_bytes(b).into()),
+        Dtype::I32 => from_bytes(bytes, |b| i32::from_le_bytes(b).into()),
+        Dtype::I64 => from_bytes(bytes, |b| i64::from_le_bytes(b).into()),
+        _ => return None,
+    })
+}
+
+/// The labels of an array; `None` unless all are whole numbers of at least 0, by type or by value.
+pub(super) fn read_labels(dtype: Dtype, bytes: &[u8]) -> Option<Vec<usize>> {
+    let integers = read_integers(dtype, bytes)?.into_iter();
     integers.map(|label| usize::try_from(label).ok()).collect()
-}
-
-fn read_integers(view: &TensorView<'_>) -> Option<Vec<u32>> {
-    let bytes = view.data();
-    match view.dtype() {
-        Dtype::U8 => Some(bytes.iter().copied().map(u32::from).collect()),
-        Dtype::U16 => Some(from_bytes(bytes, |b| u16::from_le_bytes(b).into())),
-        Dtype::U32 => Some(from_bytes(bytes, u32::from_le_bytes)),
-        _ => None,
-    }
 }
 
 fn fits_single(value: f64) -> bool {

@@ -155,7 +155,7 @@ impl Reader<'_> {
         let &[_, columns] = view.shape() else {
             return Err(self.wrong_shape(array, view.shape(), "2 (samples by features)"));
         };
-        let values = array::read_numbers(&view)
+        let values = array::read_numbers(view.dtype(), view.data())
             .ok_or_else(|| self.wrong_type(array, view.dtype(), "U8, U16, U32, F32 or F64"))?;
         Ok(Table {
             name: name.to_owned(),
@@ -169,7 +169,7 @@ impl Reader<'_> {
         if view.shape().len() != 1 {
             return Err(self.wrong_shape(array, view.shape(), "1 (samples)"));
         }
-        array::read_labels(&view)
+        array::read_labels(view.dtype(), view.data())
             .ok_or_else(|| self.wrong_type(array, view.dtype(), "U8, U16 or U32"))
     }
 

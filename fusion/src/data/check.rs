@@ -1,26 +1,28 @@
 //! The checks shared by every way of obtaining a data set.
 
-use super::{DataError, DataSet, Split, Table};
+use super::{files, DataError, DataSet, Split, Table};
 use std::path::Path;
 
 /// One of the two splits of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
+    /// Samples to learn from.
     Train,
+    /// Samples for the final evaluation.
     Test,
 }
 
 impl Part {
     pub(super) const BOTH: [Self; 2] = [Self::Train, Self::Test];
 
-    /// The file name of modality `k` (from 1) in a folder.
-    pub(super) fn table_file(self, k: usize) -> String {
-        format!("{k}_{}.csv", self.suffix())
+    /// The file name of modality `k` (from 1) in a folder, without its ending.
+    pub(super) fn table_stem(self, k: usize) -> String {
+        format!("{k}_{}", self.suffix())
     }
 
-    /// The file name of the labels in a folder.
-    pub(super) fn labels_file(self) -> String {
-        format!("labels_{}.csv", self.suffix())
+    /// The file name of the labels in a folder, without its ending.
+    pub(super) fn labels_stem(self) -> String {
+        format!("labels_{}", self.suffix())
     }
 
     /// The array name of modality `k` (from 1) in a bundle.
@@ -40,7 +42,8 @@ impl Part {
         }
     }
 
-    fn suffix(self) -> &'static str {
+    /// How the split is called in the file names of a folder.
+    pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::Train => "tr",
             Self::Test => "te",
@@ -61,7 +64,7 @@ impl Source<'_> {
     fn table(self, part: Part, k: usize) -> String {
         match self {
             Self::Memory(name) => format!("{name} [modality {k}, {}]", part.name()),
-            Self::Folder(path) => path.join(part.table_file(k)).display().to_string(),
+            Self::Folder(path) => files::shown(path, &part.table_stem(k)),
             Self::Bundle(origin) => format!("{origin} [{}]", part.table_array(k)),
         }
     }
@@ -69,7 +72,7 @@ impl Source<'_> {
     fn labels(self, part: Part) -> String {
         match self {
             Self::Memory(name) => format!("{name} [labels, {}]", part.name()),
-            Self::Folder(path) => path.join(part.labels_file()).display().to_string(),
+            Self::Folder(path) => files::shown(path, &part.labels_stem()),
             Self::Bundle(origin) => format!("{origin} [{}]", part.labels_array()),
         }
     }
@@ -86,17 +89,29 @@ impl Source<'_> {
 pub(super) fn check(set: &DataSet, source: Source<'_>) -> Result<(), DataError> {
     let count = set.train.modalities.len().max(1);
     for part in Part::BOTH {
-        let split = match part {
-            Part::Train => &set.train,
-            Part::Test => &set.test,
-        };
+        let split = set.split(part);
         check_modality_count(split, count, part, source)?;
         check_labels(&split.labels, set.classes.len(), part, source)?;
         for (k, table) in (1..).zip(&split.modalities) {
-            check_table(table, k, split.len(), part, source)?;
+            let reference = || source.labels(part);
+            check_table(table, k, (split.len(), reference), part, source)?;
         }
     }
     check_columns(set, source)
+}
+
+/// Checks the tables of a split whose labels are not known.
+pub(super) fn check_features(
+    modalities: &[Table],
+    part: Part,
+    source: Source<'_>,
+) -> Result<(), DataError> {
+    let rows = modalities.first().map_or(0, Table::rows);
+    for (k, table) in (1..).zip(modalities) {
+        let reference = || source.table(part, 1);
+        check_table(table, k, (rows, reference), part, source)?;
+    }
+    Ok(())
 }
 
 fn check_modality_count(
@@ -138,10 +153,11 @@ fn check_labels(
     }
 }
 
+/// `samples` is the number of rows called for, and the name of what calls for it.
 fn check_table(
     table: &Table,
     k: usize,
-    samples: usize,
+    samples: (usize, impl FnOnce() -> String),
     part: Part,
     source: Source<'_>,
 ) -> Result<(), DataError> {
@@ -154,12 +170,13 @@ fn check_table(
             values,
         });
     }
-    if table.rows() != samples {
+    let (expected, reference) = samples;
+    if table.rows() != expected {
         return Err(DataError::RowCount {
             file: file(),
             rows: table.rows(),
-            reference: source.labels(part),
-            expected: samples,
+            reference: reference(),
+            expected,
         });
     }
     match table.values.iter().position(|value| !value.is_finite()) {

@@ -1,6 +1,6 @@
 //! The data set itself: tables, splits and class names.
 
-use super::check::{check, Source};
+use super::check::{check, Part, Source};
 use super::DataError;
 
 /// One modality of one split: a matrix of samples by features.
@@ -32,7 +32,8 @@ impl Table {
         &self.values[i * self.columns..(i + 1) * self.columns]
     }
 
-    fn select(&self, rows: &[usize]) -> Self {
+    /// The given samples, in the given order; as [`Split::select`].
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
         let values = rows.iter().flat_map(|&i| self.row(i)).copied().collect();
         Self {
             name: self.name.clone(),
@@ -98,21 +99,9 @@ impl DataSet {
     ///
     /// [`DataError::Selection`] for a number that is not there or is given twice, or if there is none.
     pub fn with_modalities(mut self, selection: &[usize]) -> Result<Self, DataError> {
-        let count = self.train.modalities.len();
-        let known = |k: &usize| (1..=count).contains(k);
-        let mut distinct = selection.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let proper = !selection.is_empty() && distinct.len() == selection.len();
-        if !proper || !selection.iter().all(known) {
-            return Err(DataError::Selection {
-                selection: selection.to_vec(),
-                count,
-            });
-        }
         for split in [&mut self.train, &mut self.test] {
-            let chosen = selection.iter().map(|k| split.modalities[k - 1].clone());
-            split.modalities = chosen.collect();
+            let all = std::mem::take(&mut split.modalities);
+            split.modalities = select_modalities(all, selection)?;
         }
         Ok(self)
     }
@@ -128,6 +117,39 @@ impl DataSet {
     pub fn validate(&self) -> Result<(), DataError> {
         check(self, Source::Memory(&self.name))
     }
+
+    /// One of the two splits.
+    pub fn split(&self, part: Part) -> &Split {
+        match part {
+            Part::Train => &self.train,
+            Part::Test => &self.test,
+        }
+    }
+}
+
+/// Some of the tables, numbered from 1, in the given order.
+///
+/// # Errors
+///
+/// [`DataError::Selection`] for a number that is not there or is given twice, or if there is none.
+pub fn select_modalities(tables: Vec<Table>, selection: &[usize]) -> Result<Vec<Table>, DataError> {
+    let refused = || DataError::Selection {
+        selection: selection.to_vec(),
+        count: tables.len(),
+    };
+    let mut distinct = selection.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if selection.is_empty() || distinct.len() < selection.len() {
+        return Err(refused());
+    }
+    let table = |&k: &usize| {
+        k.checked_sub(1)
+            .and_then(|index| tables.get(index))
+            .cloned()
+    };
+    let chosen: Option<Vec<Table>> = selection.iter().map(table).collect();
+    chosen.ok_or_else(refused)
 }
 
 #[cfg(test)]

@@ -196,6 +196,24 @@ pub enum DataError {
         values: usize,
     },
 
+    /// Two files that hold the same table or the same labels.
+    #[error("{first} and {second} are both there; expected one of them, so remove the other")]
+    TwoFiles {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+
+    /// An NPY, NPZ or safetensors file that does not hold the array called for.
+    #[error("{file}: {problem}; write the array again, e.g. with numpy.save")]
+    InvalidArray {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// Bytes that are not a bundle written by [`DataSet::to_bundle`].
     ///
     /// [`DataSet::to_bundle`]: super::DataSet::to_bundle

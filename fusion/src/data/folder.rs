@@ -1,10 +1,11 @@
-//! A data set as a folder of CSV files.
+//! A data set as a folder of files.
 
-use super::check::{check, Part, Source};
-use super::lines::{read_labels, read_lines, read_numbers, read_optional_lines};
+use super::check::{check, check_features, Part, Source};
+use super::files::{self, read_labels, read_table};
+use super::lines::{read_lines, read_optional_lines};
 use super::{DataError, DataSet, Split, Table};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Without `classes.csv`, a label at or above this is taken for a mistake (a
 /// sample number, say) rather than for a class to make room for.
@@ -21,6 +22,11 @@ impl DataSet {
     /// | `classes.csv` (optional) | one class name per line; line number from 0 = class id |
     /// | `modalities.csv` (optional) | one modality name per line; line number from 1 = K |
     ///
+    /// A table may also be a `K_tr.npy` of two dimensions, or a `K_tr.npz` or
+    /// `K_tr.safetensors` that holds one such array and no other: little-endian
+    /// numbers, in C or Fortran order. So may labels, as whole numbers in one
+    /// dimension.
+    ///
     /// The set is named after the folder. Without `modalities.csv`, modalities
     /// are counted by their files and named by number; without `classes.csv`,
     /// classes are named by number up to the largest training label. Windows
@@ -29,16 +35,15 @@ impl DataSet {
     ///
     /// # Errors
     ///
-    /// If a file is missing, unreadable, empty or malformed, or if the files
-    /// do not fit together; the error names the file and, where there is one,
-    /// the row and column.
+    /// If a file is missing, unreadable, empty or malformed, if there are two
+    /// of the same content, or if the files do not fit together; the error
+    /// names the file and, where there is one, the row and column.
     pub fn from_folder(path: &Path) -> Result<Self, DataError> {
-        if !path.is_dir() {
-            return Err(DataError::NoFolder {
-                path: path.display().to_string(),
-            });
+        let modalities = modality_names(path, &Part::BOTH)?;
+        for part in Part::BOTH {
+            let reason = "both splits need their labels, one class id per line";
+            require(path, &part.labels_stem(), reason)?;
         }
-        let modalities = modality_names(path)?;
         let train = read_split(path, &modalities, Part::Train)?;
         let test = read_split(path, &modalities, Part::Test)?;
         let set = Self {
@@ -53,6 +58,20 @@ impl DataSet {
     }
 }
 
+/// Reads the modalities of one split of a folder as of [`DataSet::from_folder`].
+/// Labels, and the files of the other split, are not looked at and need not be
+/// there.
+///
+/// # Errors
+///
+/// Those of [`DataSet::from_folder`] for the files it reads.
+pub fn features_from_folder(path: &Path, part: Part) -> Result<Vec<Table>, DataError> {
+    let modalities = modality_names(path, &[part])?;
+    let modalities = read_tables(path, &modalities, part)?;
+    check_features(&modalities, part, Source::Folder(path))?;
+    Ok(modalities)
+}
+
 fn folder_name(path: &Path) -> String {
     // A path such as `.` has a last component only once it is resolved.
     let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -62,23 +81,28 @@ fn folder_name(path: &Path) -> String {
 }
 
 /// The names of the modalities, after making sure that the files of each of
-/// them are there.
-fn modality_names(path: &Path) -> Result<Vec<String>, DataError> {
-    let numbers = modality_numbers(path)?;
+/// them are there for the given splits.
+fn modality_names(path: &Path, parts: &[Part]) -> Result<Vec<String>, DataError> {
+    if !path.is_dir() {
+        return Err(DataError::NoFolder {
+            path: path.display().to_string(),
+        });
+    }
+    let numbers = modality_numbers(path, parts)?;
     let listed = read_optional_lines(&path.join("modalities.csv"))?;
     let largest = numbers.iter().map(|&(k, _)| k).max().unwrap_or(0);
     let count = listed.as_ref().map_or(largest.max(1), Vec::len);
     let reason = match (&listed, largest) {
         (Some(_), _) => format!("modalities.csv lists {count} modalities, perhaps too many"),
-        (None, 0) => "each modality K = 1, 2, ... needs K_tr.csv and K_te.csv".into(),
+        (None, 0) => {
+            let files = parts.iter().map(|part| format!("K_{}.csv", part.suffix()));
+            let files = files.collect::<Vec<_>>().join(" and ");
+            format!("each modality K = 1, 2, ... needs {files}")
+        }
         (None, _) => format!("modalities are numbered without gaps, and the last is {largest}"),
     };
     for k in 1..=count {
-        require_modality(path, k, &reason)?;
-    }
-    for part in Part::BOTH {
-        let reason = "both splits need their labels, one class id per line";
-        require(path, &part.labels_file(), reason)?;
+        require_modality(path, k, parts, &reason)?;
     }
     if let Some((_, file)) = numbers.iter().find(|(k, _)| !(1..=count).contains(k)) {
         return Err(DataError::UnexpectedModality {
@@ -90,7 +114,7 @@ fn modality_names(path: &Path) -> Result<Vec<String>, DataError> {
 }
 
 /// The modality files present, with their numbers.
-fn modality_numbers(path: &Path) -> Result<Vec<(usize, String)>, DataError> {
+fn modality_numbers(path: &Path, parts: &[Part]) -> Result<Vec<(usize, String)>, DataError> {
     let unreadable = |source| DataError::Unreadable {
         file: path.display().to_string(),
         source,
@@ -99,34 +123,34 @@ fn modality_numbers(path: &Path) -> Result<Vec<(usize, String)>, DataError> {
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.file_name();
         let file = file.to_string_lossy();
-        if let Some(k) = modality_number(&file) {
+        if let Some(k) = modality_number(&file, parts) {
             numbers.push((k, file.into_owned()));
         }
     }
     Ok(numbers)
 }
 
-fn modality_number(file: &str) -> Option<usize> {
-    let stem = file
-        .strip_suffix("_tr.csv")
-        .or_else(|| file.strip_suffix("_te.csv"))?;
-    stem.parse().ok()
+fn modality_number(file: &str, parts: &[Part]) -> Option<usize> {
+    let (number, suffix) = files::stem(file)?.split_once('_')?;
+    let known = parts.iter().any(|part| part.suffix() == suffix);
+    known.then(|| number.parse().ok()).flatten()
 }
 
-/// Asks for both files of modality `k`; `reason` tells why there should be one.
-fn require_modality(path: &Path, k: usize, reason: &str) -> Result<(), DataError> {
-    let [train, test] = Part::BOTH.map(|part| part.table_file(k));
-    if path.join(&train).exists() {
-        let reason = format!("{train} is there, and every modality needs both splits");
-        return require(path, &test, &reason);
+/// Asks for the files of modality `k`; `reason` tells why there should be one.
+fn require_modality(path: &Path, k: usize, parts: &[Part], reason: &str) -> Result<(), DataError> {
+    let mut reason = reason.to_owned();
+    for part in parts {
+        let file = require(path, &part.table_stem(k), &reason)?;
+        let file = file.file_name().unwrap_or_default().display();
+        reason = format!("{file} is there, and every modality needs both splits");
     }
-    require(path, &train, reason)
+    Ok(())
 }
 
-fn require(path: &Path, file: &str, reason: &str) -> Result<(), DataError> {
-    let file = path.join(file);
+fn require(path: &Path, stem: &str, reason: &str) -> Result<PathBuf, DataError> {
+    let file = files::locate(path, stem)?;
     if file.exists() {
-        return Ok(());
+        return Ok(file);
     }
     Err(DataError::MissingFile {
         file: file.display().to_string(),
@@ -135,20 +159,23 @@ fn require(path: &Path, file: &str, reason: &str) -> Result<(), DataError> {
 }
 
 fn read_split(path: &Path, modalities: &[String], part: Part) -> Result<Split, DataError> {
-    let labels = read_labels(&path.join(part.labels_file()))?;
-    let read_table = |(k, name): (usize, &String)| {
-        let (columns, values) = read_numbers(&path.join(part.table_file(k)))?;
+    Ok(Split {
+        labels: read_labels(&files::locate(path, &part.labels_stem())?)?,
+        modalities: read_tables(path, modalities, part)?,
+    })
+}
+
+fn read_tables(path: &Path, modalities: &[String], part: Part) -> Result<Vec<Table>, DataError> {
+    let read = |(k, name): (usize, &String)| {
+        let file = files::locate(path, &part.table_stem(k))?;
+        let (columns, values) = read_table(&file)?;
         Ok(Table {
             name: name.clone(),
             columns,
             values,
         })
     };
-    let modalities = (1..).zip(modalities).map(read_table);
-    Ok(Split {
-        modalities: modalities.collect::<Result<_, DataError>>()?,
-        labels,
-    })
+    (1..).zip(modalities).map(read).collect()
 }
 
 fn class_names(path: &Path, train_labels: &[usize]) -> Result<Vec<String>, DataError> {
@@ -158,7 +185,7 @@ fn class_names(path: &Path, train_labels: &[usize]) -> Result<Vec<String>, DataE
     let too_large = |&(_, &label): &(usize, &usize)| label >= MOST_UNNAMED_CLASSES;
     if let Some((row, &label)) = (1..).zip(train_labels).find(too_large) {
         return Err(DataError::LabelOutOfRange {
-            file: path.join(Part::Train.labels_file()).display().to_string(),
+            file: files::shown(path, &Part::Train.labels_stem()),
             row,
             label,
             classes: MOST_UNNAMED_CLASSES,
@@ -179,7 +206,7 @@ fn check_feature_names(path: &Path, train: &Split) -> Result<(), DataError> {
             return Err(DataError::FeatureNames {
                 file: file.display().to_string(),
                 names,
-                table: path.join(Part::Train.table_file(k)).display().to_string(),
+                table: files::shown(path, &Part::Train.table_stem(k)),
                 columns: table.columns,
             });
         }
@@ -189,19 +216,22 @@ fn check_feature_names(path: &Path, train: &Split) -> Result<(), DataError> {
 
 #[cfg(test)]
 mod tests {
-    use super::modality_number;
+    use super::{modality_number, Part};
 
     #[test]
     fn only_modality_files_are_numbered() {
-        assert_eq!(modality_number("12_tr.csv"), Some(12));
-        assert_eq!(modality_number("3_te.csv"), Some(3));
+        let number = |file| modality_number(file, &Part::BOTH);
+        assert_eq!(number("12_tr.csv"), Some(12));
+        assert_eq!(number("3_te.npz"), Some(3));
+        assert_eq!(modality_number("3_te.npz", &[Part::Train]), None);
         for other in [
             "labels_tr.csv",
             "samples_te.csv",
             "1_featname.csv",
             "_tr.csv",
+            "1_tr.txt",
         ] {
-            assert_eq!(modality_number(other), None, "{other}");
+            assert_eq!(number(other), None, "{other}");
         }
     }
 }

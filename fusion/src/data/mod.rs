@@ -2,7 +2,7 @@
 //!
 //! A [`DataSet`] holds the same samples seen through several modalities, one
 //! [`Table`] each, already divided into a training and a test [`Split`]. It is
-//! read from a folder of CSV files ([`DataSet::from_folder`]) or from a single
+//! read from a folder of files ([`DataSet::from_folder`]) or from a single
 //! `.safetensors` file ([`DataSet::from_bundle`]); both go through the same
 //! checks, so a loaded set has matching shapes, finite values and known labels.
 //!
@@ -26,12 +26,16 @@ mod bundle;
 mod check;
 mod dataset;
 mod error;
+mod files;
 mod folder;
 mod lines;
+mod npy;
 mod sampling;
 mod scale;
 
-pub use dataset::{DataSet, Split, Table};
+pub use check::Part;
+pub use dataset::{select_modalities, DataSet, Split, Table};
 pub use error::DataError;
+pub use folder::features_from_folder;
 pub use sampling::{batches, stratified_holdout};
 pub use scale::{FeatureRange, MinMax};

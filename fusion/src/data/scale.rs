@@ -40,8 +40,13 @@ impl MinMax {
     /// If the split differs in its modalities or columns from the one that was
     /// fitted; it is then left unchanged.
     pub fn apply(&self, split: &mut Split) -> Result<(), DataError> {
-        self.check(split)?;
-        for (ranges, table) in self.modalities.iter().zip(&mut split.modalities) {
+        self.scale(&mut split.modalities)
+    }
+
+    /// [`apply`](Self::apply) to the modalities of a split, whose labels may not be known.
+    pub fn scale(&self, modalities: &mut [Table]) -> Result<(), DataError> {
+        self.check(modalities)?;
+        for (ranges, table) in self.modalities.iter().zip(modalities) {
             // An empty table may claim 0 columns, which chunks refuse.
             for row in table.values.chunks_exact_mut(table.columns.max(1)) {
                 for (value, feature) in row.iter_mut().zip(ranges) {
@@ -52,8 +57,8 @@ impl MinMax {
         Ok(())
     }
 
-    fn check(&self, split: &Split) -> Result<(), DataError> {
-        let (found, expected) = (split.modalities.len(), self.modalities.len());
+    fn check(&self, modalities: &[Table]) -> Result<(), DataError> {
+        let (found, expected) = (modalities.len(), self.modalities.len());
         if found != expected {
             return Err(DataError::ModalityCount {
                 file: "the split to scale".into(),
@@ -61,7 +66,7 @@ impl MinMax {
                 expected,
             });
         }
-        let pairs = (1..).zip(self.modalities.iter().zip(&split.modalities));
+        let pairs = (1..).zip(self.modalities.iter().zip(modalities));
         for (k, (ranges, table)) in pairs {
             if ranges.len() != table.columns {
                 return Err(DataError::ColumnCount {

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use equilibria_core::prelude::*;
 
-use crate::data::{DataError, DataSet};
+use crate::data::{features_from_folder, DataError, DataSet, Part, Table};
 use crate::model::DataSource;
 
 plugin! {
     /// A folder of comma-separated files, `K_tr.csv` and `K_te.csv` for modality K = 1..N, `labels_tr.csv`, `labels_te.csv`.
     ///
     /// Optional: `classes.csv`, `modalities.csv`, `K_featname.csv`. No headers; one sample per row.
+    /// A table or list of labels may be an `.npy`, `.npz` or `.safetensors` file in place of `.csv`.
     pub struct Folder: DataSource {
         /// The folder; `--data DIR` overrides it.
         pub path: String = ".".to_owned(),
@@ -21,5 +22,9 @@ plugin! {
 impl DataSource for Folder {
     fn load(&self) -> Result<DataSet, DataError> {
         DataSet::from_folder(Path::new(&self.path))
+    }
+
+    fn features(&self, part: Part) -> Result<Vec<Table>, DataError> {
+        features_from_folder(Path::new(&self.path), part)
     }
 }

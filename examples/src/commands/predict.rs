@@ -1,0 +1,137 @@
+//! `equilibria predict`: class probabilities of samples, with or without labels.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use dfdx::prelude::Cpu;
+use equilibria_core::{Backend, Scalar, Status};
+use equilibria_fusion::data::{Part, Table};
+use equilibria_fusion::predict::{predict, Prediction};
+use equilibria_fusion::Dtype;
+
+use crate::config::DataArgs;
+use crate::error::Result;
+use crate::run_folder::write_whole;
+use crate::saved_run::SavedRun;
+
+/// Arguments of `predict`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The run folder
+    run: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    /// The rows to predict; a folder needs no other files than theirs, and no labels
+    #[arg(long, value_enum, default_value_t = Rows::Test)]
+    split: Rows,
+    /// Write the table to this file: row, predicted class, probabilities by class, status, evaluations, relative residual
+    #[arg(long, value_name = "FILE.csv")]
+    out: PathBuf,
+}
+
+/// A split, as named on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum Rows {
+    /// The test rows
+    Test,
+    /// The training rows
+    Train,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut saved = SavedRun::read(&args.run.join("model.safetensors"))?;
+    let part = match args.split {
+        Rows::Test => Part::Test,
+        Rows::Train => Part::Train,
+    };
+    let modalities = args.data.features(&mut saved.experiment, part)?;
+    let prediction = match saved.experiment.dtype {
+        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, modalities)?,
+        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, modalities)?,
+    };
+    let outcomes: Vec<Outcome> = (0..prediction.probabilities.len())
+        .map(|row| Outcome::of(&prediction, row))
+        .collect();
+    write_whole(&args.out, table(&saved.classes, &prediction, &outcomes))?;
+    let unsolved =
+        |outcome: &&Outcome| matches!(outcome.status, Some(status) if status != Status::Converged);
+    println!(
+        "{} rows, {} of them not converged; {}",
+        outcomes.len(),
+        outcomes.iter().filter(unsolved).count(),
+        args.out.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_on<E: Scalar, D: Backend<E>>(
+    device: &D,
+    saved: &SavedRun,
+    mut modalities: Vec<Table>,
+) -> Result<Prediction> {
+    saved.check_features(&modalities)?;
+    let classes = saved.classes.len();
+    let mut model = (saved.experiment).model::<E, D>(device, &saved.columns, classes)?;
+    saved.checkpoint.load(&mut model)?;
+    saved.scaling.scale(&mut modalities)?;
+    Ok(predict(&model, device, &modalities)?)
+}
+
+/// How the equilibria of one row were found.
+struct Outcome {
+    /// `converged` if all have; else of the one among the others with the largest relative residual. `None` if the model
+    /// has no equilibria.
+    status: Option<Status>,
+    /// Evaluations and products, summed over equilibria.
+    evaluations: usize,
+    /// The largest.
+    relative_residual: f64,
+}
+
+impl Outcome {
+    fn of(prediction: &Prediction, row: usize) -> Self {
+        let solves = prediction.solves_of(row);
+        let worst = solves.worst();
+        let unconverged = solves.worst_unconverged();
+        Self {
+            status: unconverged.or(worst).map(|(_, solve)| solve.status),
+            evaluations: solves.evaluations(),
+            relative_residual: worst.map_or(0.0, |(_, solve)| solve.relative_residual),
+        }
+    }
+}
+
+/// One line per row, counted from 1; what a model without equilibria has none of is empty.
+fn table(classes: &[String], prediction: &Prediction, outcomes: &[Outcome]) -> String {
+    let names: Vec<String> = classes.iter().map(|name| quoted(name)).collect();
+    let mut csv = format!(
+        "row,predicted,{},status,evaluations,relative_residual\n",
+        names.join(",")
+    );
+    for (row, (probabilities, outcome)) in
+        (prediction.probabilities.iter().zip(outcomes)).enumerate()
+    {
+        let name = &names[prediction.class(row)];
+        let cells: Vec<String> = probabilities.iter().map(f64::to_string).collect();
+        let outcome = match outcome.status {
+            Some(status) => format!(
+                "{status},{},{}",
+                outcome.evaluations, outcome.relative_residual
+            ),
+            None => ",,".to_owned(),
+        };
+        csv += &format!("{},{name},{},{outcome}\n", row + 1, cells.join(","));
+    }
+    csv
+}
+
+/// A cell, in quotes where commas or quotes would break it (RFC 4180).
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
