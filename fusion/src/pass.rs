@@ -120,6 +120,25 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         y
     }
 
+    /// Combines matrices one after the other, e.g. to their sum.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are none.
+    pub fn fold(
+        &mut self,
+        x: impl IntoIterator<Item = Matrix<E, D>>,
+        combine: impl Fn(Traced<E, D>, Matrix<E, D>) -> Traced<E, D>,
+    ) -> Result<Matrix<E, D>> {
+        let folded = x
+            .into_iter()
+            .reduce(|folded, next| self.run(&folded, |folded| combine(folded, next)));
+        folded.ok_or_else(|| Error::Shape {
+            what: "the features to fuse".to_owned(),
+            expected: "at least one".to_owned(),
+            got: "none".to_owned(),
+        })
+    }
+
     /// Lends the tape to something that hands it back.
     pub fn lend<R>(
         &mut self,

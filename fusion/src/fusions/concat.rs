@@ -45,16 +45,16 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Concat {
     }
 
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
-        let mut features = x.iter();
-        let first = features.next().cloned().ok_or_else(|| Error::Shape {
-            what: "the features to fuse".to_owned(),
-            expected: "at least one".to_owned(),
-            got: "none".to_owned(),
-        })?;
-        Ok(features.fold(first, |joined, next| {
-            pass.run(&joined, |joined| {
-                (joined, next.clone()).concat_along(Axis::<1>).realize()
-            })
-        }))
+        concatenate(x, pass)
     }
+}
+
+/// `[x_1 | … | x_N]` of matrices with the same number of rows.
+pub(crate) fn concatenate<E: Scalar, D: Backend<E>>(
+    x: &[Matrix<E, D>],
+    pass: &mut Pass<E, D>,
+) -> Result<Matrix<E, D>> {
+    pass.fold(x.iter().cloned(), |joined, next| {
+        (joined, next).concat_along(Axis::<1>).realize()
+    })
 }
