@@ -21,7 +21,7 @@ use equilibria_fusion::train::{Epoch, Evaluation};
 use equilibria_fusion::Experiment;
 
 pub(crate) use page::escape;
-pub use study::{study_page, StudyRow};
+pub use study::{study_page, Settling, StudyRow};
 
 use page::Page;
 

@@ -228,7 +228,7 @@ fn study() -> String {
         ],
     };
     let rows = [row("deq", 0.0), row("a<b", 1.5), row(MODALITIES[1], -0.5)];
-    study_page("A <study>", &["accuracy, %", "loss & more"], &rows)
+    study_page("A <study>", &["accuracy, %", "loss & more"], &rows, &[])
 }
 
 #[test]

@@ -72,6 +72,11 @@ fn a_study_is_made_once_and_compared() {
         .expect("a number");
     assert!((0.0..1e-2).contains(&last), "{last}");
 
+    let page = read("report.html");
+    for part in ["A small study", "tied", "Convergence"] {
+        assert!(page.contains(part), "{part}");
+    }
+
     let metrics = out.join("deq/seed-1/metrics.json");
     let time = |path: &Path| path.metadata().and_then(|m| m.modified()).expect("a file");
     let before = time(&metrics);

@@ -10,6 +10,7 @@ use super::train::Run;
 use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::report::study_page;
 use crate::run_folder::{write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::study::{Convergence, Plan, Row, Scores, Table, Variant};
@@ -77,6 +78,13 @@ fn study(args: &Args, plan: &Plan, out: &Path) -> Result<ExitCode> {
         });
     }
     write_whole(&out.join("runs.csv"), table.to_csv())?;
+    let page = study_page(
+        &plan.title,
+        &Scores::NAMES,
+        &table.page_rows(),
+        &convergence.bands(),
+    );
+    write_whole(&out.join("report.html"), page)?;
     println!("{}\n\n{}", plan.title, table.to_text());
     if !convergence.is_empty() {
         write_whole(&out.join("convergence.csv"), convergence.to_csv())?;

@@ -1,8 +1,9 @@
 //! The page of a study: several configurations, several runs of each.
 
 use super::boxes::{self, Group, Summary};
-use super::figure::frame;
+use super::figure::{figure, frame};
 use super::page::{number, Cell, Page};
+use crate::plot::{Line, Scale};
 
 /// One configuration of a study.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,7 +14,17 @@ pub struct StudyRow {
     pub values: Vec<Vec<f64>>,
 }
 
-/// A self-contained HTML page: for every metric the mean ± standard deviation over the runs of each row, and box plots.
+/// How the states of one configuration settle, step by step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settling {
+    /// Name of the configuration.
+    pub name: String,
+    /// Relative difference norm at steps 1, 2, …: mean over runs, and half the width of its 95 % confidence interval.
+    pub band: Vec<(f64, f64)>,
+}
+
+/// A self-contained HTML page: for every metric the mean ± standard deviation over the runs of each row, and box plots;
+/// and the curves of what settles, if anything does.
 ///
 /// `metrics` are column headings, such as `accuracy, %`; `rows[i].values[k]` belongs to `metrics[k]`. The standard
 /// deviation is that of a sample, with n − 1; a single run has none. Values that are not finite are left out, and the
@@ -27,10 +38,15 @@ pub struct StudyRow {
 ///     values: vec![accuracy.to_vec()],
 /// };
 /// let rows = [row("deq", [91.0, 92.0, 93.0]), row("concat", [88.0, 90.0, 89.0])];
-/// let page = study_page("Two fusions", &["accuracy, %"], &rows);
+/// let page = study_page("Two fusions", &["accuracy, %"], &rows, &[]);
 /// assert!(page.contains("92.0 ± 1.0"));
 /// ```
-pub fn study_page(title: &str, metrics: &[&str], rows: &[StudyRow]) -> String {
+pub fn study_page(
+    title: &str,
+    metrics: &[&str],
+    rows: &[StudyRow],
+    settling: &[Settling],
+) -> String {
     let mut page = Page::new(title);
     page.paragraph(&format!(
         "A study of equilibria {}.",
@@ -50,7 +66,31 @@ pub fn study_page(title: &str, metrics: &[&str], rows: &[StudyRow]) -> String {
         .map(|(column, metric)| box_plot(metric, column, rows))
         .collect();
     page.figures(&figures);
+    if !settling.is_empty() {
+        page.heading("Convergence");
+        page.paragraph(
+            "Relative difference norm of the fused state from one step to the next, mean over test rows and runs, with the \
+             95 % confidence interval over runs.",
+        );
+        page.figures(&settling.iter().map(settling_figure).collect::<Vec<_>>());
+    }
     page.finish()
+}
+
+fn settling_figure(settling: &Settling) -> String {
+    let line = |label: &str, value: fn((f64, f64)) -> f64| Line {
+        label: label.to_owned(),
+        points: (1..)
+            .zip(settling.band.iter().map(|&point| value(point)))
+            .collect(),
+    };
+    let lines = vec![
+        line("mean", |(mean, _)| mean),
+        line("upper", |(mean, half)| mean + half),
+        line("lower", |(mean, half)| mean - half),
+    ];
+    let axes = ["step", "‖z′ − z‖ / ‖z‖"];
+    figure(&settling.name, axes, Scale::Logarithmic, lines)
 }
 
 /// The finite values of one metric, in ascending order.
@@ -134,7 +174,7 @@ mod tests {
             name: "a <b>".to_owned(),
             values: vec![vec![1.0, f64::NAN, 3.0], vec![f64::INFINITY; 3]],
         };
-        let page = study_page("s & t", &["x", "y", "z"], &[row]);
+        let page = study_page("s & t", &["x", "y", "z"], &[row], &[]);
         assert!(page.contains("<td>2.0 ± 1.4 (2 of 3)</td><td>–</td><td>–</td>"));
         assert!(page.contains("a &lt;b&gt;") && !page.contains("a <b>"));
         assert!(page.contains("<h1>s &amp; t</h1>"));
@@ -144,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_study_of_nothing_is_a_page() {
-        assert!(study_page("nothing", &[], &[]).ends_with("</html>\n"));
-        assert!(!study_page("nothing", &["x"], &[]).contains("<figure>"));
+        assert!(study_page("nothing", &[], &[], &[]).ends_with("</html>\n"));
+        assert!(!study_page("nothing", &["x"], &[], &[]).contains("<figure>"));
     }
 }

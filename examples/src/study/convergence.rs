@@ -11,6 +11,7 @@ use equilibria_fusion::{Dtype, Pass};
 
 use super::statistics::{half_band, mean};
 use crate::error::Result;
+use crate::report::Settling;
 use crate::saved_run::SavedRun;
 
 /// Steps shown in the table, as in table 9 of arXiv 2306.16645.
@@ -44,8 +45,8 @@ impl Convergence {
         self.variants.is_empty()
     }
 
-    /// Name, and per step the mean over seeds with half the width of its 95 % confidence interval.
-    pub fn bands(&self) -> Vec<(&str, Vec<(f64, f64)>)> {
+    /// The curves of each variant, summed up over seeds.
+    pub fn bands(&self) -> Vec<Settling> {
         let band = |curves: &[Vec<f64>]| {
             let steps = curves.iter().map(Vec::len).min().unwrap_or(0);
             let at = |step: usize| curves.iter().map(|curve| curve[step]).collect::<Vec<_>>();
@@ -55,14 +56,17 @@ impl Convergence {
                 .collect()
         };
         (self.variants.iter())
-            .map(|(name, curves)| (name.as_str(), band(curves)))
+            .map(|(name, curves)| Settling {
+                name: name.clone(),
+                band: band(curves),
+            })
             .collect()
     }
 
     /// All means and bands, one line per variant and step.
     pub fn to_csv(&self) -> String {
         let mut csv = String::from("variant,step,mean,half_band\n");
-        for (name, band) in self.bands() {
+        for Settling { name, band } in self.bands() {
             for (step, (mean, half)) in (1..).zip(band) {
                 let _ = writeln!(csv, "{name},{step},{mean:e},{half:e}");
             }
@@ -78,7 +82,7 @@ impl Convergence {
         for step in SHOWN {
             let _ = write!(text, "  step {step:<5}");
         }
-        for (name, band) in self.bands() {
+        for Settling { name, band } in self.bands() {
             let _ = write!(text, "\n{name:width$}");
             for step in SHOWN {
                 let cell = band.get(step - 1);

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::statistics::{deviation, mean};
 use crate::error::{Error, Result};
+use crate::report::StudyRow;
 
 /// What is compared: `metrics.json` of a run.
 #[derive(Debug, Clone, Deserialize)]
@@ -89,6 +90,16 @@ impl Table {
             }
         }
         csv
+    }
+
+    /// The numbers of every run, by variant and score.
+    pub fn page_rows(&self) -> Vec<StudyRow> {
+        let columns = |row: &Row| (0..Scores::NAMES.len()).map(|k| row.column(k)).collect();
+        let rows = self.rows.iter().map(|row| StudyRow {
+            name: row.variant.clone(),
+            values: columns(row),
+        });
+        rows.collect()
     }
 
     /// Mean ± standard deviation over the seeds.
