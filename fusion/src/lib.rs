@@ -43,3 +43,19 @@ pub use pass::{Labels, Pass, Solve};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/getting-started.md")]
+struct GettingStarted;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/implicit-layers.md")]
+struct ImplicitLayers;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/troubleshooting.md")]
+struct Troubleshooting;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/reproducing.md")]
+struct Reproducing;
