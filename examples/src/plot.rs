@@ -131,8 +131,8 @@ pub fn room(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let pairs = values.map(|value| (value, value));
     let extent = pairs.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)));
     let (low, high) = extent.unwrap_or((1.0, 1.0));
-    // Something even for a constant.
-    let room = (0.05 * (high - low)).max(1e-9 * high.abs()).max(1e-12);
+    // Something even for a constant, and more than the rounding of labels.
+    let room = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
     (low - room, high + room)
 }
 
@@ -161,11 +161,14 @@ fn draw(area: &Drawing<'_>, chart: &Chart<'_>, letters: u32, legend: bool) -> Dr
     }
 }
 
+/// How numbers of the vertical axis are written.
+type Label<'a> = &'a dyn Fn(&f64) -> String;
+
 /// Draws on axes: the last number of the horizontal one, the range of the vertical one, and how that is labeled.
 fn draw_on<Y>(
     area: &Drawing<'_>,
     chart: &Chart<'_>,
-    (last, y, label): (usize, Y, &dyn Fn(&f64) -> String),
+    (last, y, label): (usize, Y, Label<'_>),
     letters: u32,
     legend: bool,
 ) -> Drawn
@@ -181,6 +184,7 @@ where
     context
         .configure_mesh()
         .label_style(("sans-serif", letters))
+        .max_light_lines(1)
         .x_labels(6)
         .y_labels(6)
         .x_desc(chart.x)
@@ -213,7 +217,9 @@ where
 impl Scale {
     /// Whether a value has a place on the scale.
     pub fn shows(self, value: f64) -> bool {
-        value.is_finite() && (self != Self::Logarithmic || value > 0.0)
+        // The library divides the ends of an axis by one another: their quotient must be a number too.
+        let within = value.abs() <= 1e150;
+        within && (self != Self::Logarithmic || value >= 1e-150)
     }
 }
 
@@ -237,10 +243,10 @@ impl Chart<'_> {
             Scale::Share => (0.0, 1.0),
             Scale::Linear => room([low, high].into_iter()),
             Scale::Logarithmic => {
-                let floor = low.log10().floor();
-                // At least one decade, and none that a double does not hold.
-                let ceiling = high.log10().ceil().max(floor + 1.0).min(308.0);
-                (10.0_f64.powf(floor.max(-307.0)), 10.0_f64.powf(ceiling))
+                // A tenth of a decade at least keeps lines off the edge.
+                let floor = (low.log10() - 0.1).floor();
+                let ceiling = (high.log10() + 0.1).ceil();
+                (10.0_f64.powf(floor), 10.0_f64.powf(ceiling))
             }
         }
     }
@@ -312,7 +318,7 @@ mod tests {
         assert!((low - 0.01).abs() < 1e-15 && (high - 1.0).abs() < 1e-15);
         let (last, (low, high)) = span(Scale::Linear, &[3.0, f64::INFINITY, 3.0]);
         assert_eq!(last, 3);
-        assert!(low < 3.0 && 3.0 < high && high - low < 1e-6);
+        assert!(low < 3.0 && 3.0 < high && high - low < 0.1);
         // Nothing to see, and nothing to trip over.
         span(Scale::Logarithmic, &[0.0, f64::NAN]);
         span(Scale::Linear, &[]);

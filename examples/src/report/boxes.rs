@@ -50,6 +50,7 @@ pub fn draw(
             .disable_y_mesh()
             .disable_y_axis()
             .label_style(("sans-serif", 17))
+            .max_light_lines(1)
             .x_labels(5)
             .x_desc(metric.chars().map(printable).collect::<String>())
             .x_label_formatter(&label)

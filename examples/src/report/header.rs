@@ -30,7 +30,7 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
     );
     page.heading("Metrics on the test rows");
     page.table(
-        "Metrics on the test rows",
+        "Scores and solves",
         &[],
         &[
             fact("accuracy, %", number(test.metrics.accuracy)),

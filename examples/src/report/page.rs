@@ -82,9 +82,14 @@ impl Page {
             body += &format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(name));
         }
         let label = escape(label);
+        let class = if head.is_empty() {
+            " class=\"facts\""
+        } else {
+            ""
+        };
         // With the tabulator key the box can be scrolled without a mouse.
         self.0 += &format!(
-            "<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\">\n<table>\n<caption>{label}</caption>\n"
+            "<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\">\n<table{class}>\n<caption>{label}</caption>\n"
         );
         if !head.is_empty() {
             self.0 += &format!("<thead><tr>{heads}</tr></thead>\n");

@@ -39,14 +39,23 @@ pub fn write(history: &[Epoch], page: &mut Page) {
         ),
     ]);
     // A fusion that solves nothing, or a backward strategy that does not, leaves zeros.
-    let some = |number: f64| Some(number).filter(|&number| number > 0.0);
-    if history
-        .iter()
-        .all(|epoch| some(epoch.solver_steps).is_none())
-    {
+    if history.iter().all(|epoch| epoch.solver_steps <= 0.0) {
         return;
     }
     page.heading("Solves in training");
+    // No chart where no solve has failed.
+    let failed = history
+        .iter()
+        .any(|e| e.unconverged_fraction + e.adjoint_unconverged_fraction > 0.0);
+    let shares = match failed {
+        true => vec![
+            line("forward", |e| Some(e.unconverged_fraction)),
+            line("adjoint", |e| {
+                Some(e.adjoint_unconverged_fraction).filter(|_| e.adjoint_steps > 0.0)
+            }),
+        ],
+        false => Vec::new(),
+    };
     page.figures(&[
         figure(
             "Solver steps per row, mean over equilibria",
@@ -70,10 +79,7 @@ pub fn write(history: &[Epoch], page: &mut Page) {
             "Solves that did not converge",
             ["epoch", "share"],
             Scale::Share,
-            vec![
-                line("forward", |e| Some(e.unconverged_fraction)),
-                line("adjoint", |e| Some(e.adjoint_unconverged_fraction)),
-            ],
+            shares,
         ),
     ]);
 }
