@@ -29,7 +29,7 @@ fn commands(page: &str) -> impl Iterator<Item = String> + '_ {
     lines
         .filter(|line| line.contains("equilibria "))
         .map(|line| {
-            let mut line = line.to_owned();
+            let mut line = line.trim().to_owned();
             let studies = line.starts_with("equilibria study");
             if studies && !line.contains("--seeds") {
                 line += " --seeds 1";
@@ -48,10 +48,11 @@ fn commands_of_the_book_run() {
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}", programs.display());
     for (name, page) in PAGES {
-        // A page is read from its beginning, in a fresh copy of the repository, by someone with data of their own.
+        // A page is read from its beginning, in a fresh copy of the repository, by someone with a model and data of their own.
         let folder = tempfile::tempdir().expect("a folder");
         let examples = Path::new(env!("CARGO_MANIFEST_DIR"));
         std::os::unix::fs::symlink(examples, folder.path().join("examples")).expect("a link");
+        std::fs::write(folder.path().join("CONFIG"), small::CONFIG).expect("a file");
         for data in ["DIR", "OTHER_DIR"] {
             std::fs::create_dir(folder.path().join(data)).expect("a folder");
             small::write_data(&folder.path().join(data));
