@@ -23,7 +23,7 @@ plugin! {
     ///
     /// Reference: J. Ni et al., Deep Equilibrium Multimodal Fusion, arXiv 2306.16645, part 4.2.
     pub struct WeightTiedConfig: FusionConfig {
-        /// Number of applications K, at least 1.
+        /// Number of applications K, from 1 to 1000.
         pub steps: usize = 10,
         /// f_θ of every modality: any layer with one injected input as wide as its state.
         pub layer: Box<dyn LayerConfig> = Box::new(ResidualBlockConfig::default()),
@@ -36,10 +36,14 @@ plugin! {
     }
 }
 
+/// Every application is kept for the backward pass: more would be a mistake.
+const MOST_STEPS: usize = 1000;
+
 #[typetag::serde(name = "weight-tied")]
 impl FusionConfig for WeightTiedConfig {
     fn validate(&self) -> Result<()> {
-        Error::require_at_least_one("weight-tied", "steps", self.steps)?;
+        let proper = (1..=MOST_STEPS).contains(&self.steps);
+        Error::require(proper, "weight-tied", "steps", "from 1 to 1000", self.steps)?;
         Error::require_positive("weight-tied", "deviation", self.deviation)?;
         self.layer.validate()
     }

@@ -62,7 +62,7 @@ fn constant_gates_are_what_they_were_set_to() {
         for (name, tensor) in names.iter().zip(&mut parameters) {
             let values: Option<Vec<f64>> = match name.as_str() {
                 "fuse.alpha.weight" => Some(vec![0.0; WIDTH * WIDTH]),
-                "fuse.alpha.bias" => Some((0..WIDTH).map(|i| i as f64 - 2.0).collect()),
+                "fuse.alpha.bias" => Some((0..WIDTH).map(|i| 0.25 * (i as f64 - 2.0)).collect()),
                 "fuse.w" => Some(vec![0.5, -0.25]),
                 _ => None,
             };
@@ -71,8 +71,8 @@ fn constant_gates_are_what_they_were_set_to() {
             }
         }
         let gates = inspect(&config, &parameters).1.gates;
-        // (2 + 1 + 0 + 1 + 2 + 3) / 6, exact in floating point but for the division.
-        let magnitude = 9.0 / 6.0;
+        // A quarter of (2 + 1 + 0 + 1 + 2 + 3) / 6, small enough for a contraction; exact in floating point.
+        let magnitude = 0.25 * 9.0 / 6.0;
         let expected = [0.5, -0.25].map(|weight| Gate { magnitude, weight });
         for (gate, expected) in gates.iter().zip(&expected) {
             assert!((gate.magnitude - expected.magnitude).abs() <= 4.0 * f64::EPSILON);
