@@ -7,7 +7,7 @@ use super::page::{number, Cell, Page};
 /// Writes the confusion matrix and the scores of every class.
 pub fn write(confusion: &ConfusionMatrix, classes: &[String], page: &mut Page) {
     page.heading("Confusion matrix of the test rows");
-    page.paragraph("One row per true class, one column per predicted class; the darker, the larger the share of its row.");
+    page.paragraph("One row per true class, one column per predicted class; the stronger the color, the larger the share of its row.");
     let mut head = vec!["true class"];
     head.extend(classes.iter().map(String::as_str));
     let rows: Vec<_> = (confusion.counts().iter().zip(classes))

@@ -19,7 +19,7 @@ impl Cell {
         }
     }
 
-    /// Text on a ground that is the darker the larger the share.
+    /// Text on a ground whose color is the stronger the larger the share.
     pub fn shaded(text: impl ToString, share: f64) -> Self {
         Self {
             behind: Some(("shade", share)),
