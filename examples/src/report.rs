@@ -1,7 +1,7 @@
 //! Pages that tell how a run, or a study of many, went: one HTML file each, without scripts and without anything to load.
 //!
-//! One file per part. Text from data and configurations is [escaped](escape) where it enters a page; charts are drawn by
-//! [`plot`](crate::plot).
+//! One file per part. Text from data and configurations is escaped where it enters a page; charts are drawn by
+//! `plot`.
 
 mod boxes;
 mod confusion;

@@ -131,7 +131,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightTied<E, D> {
         Ok(weighted_sum(&self.w, &states, pass))
     }
 
-    /// Those of the iteration z^[j+1] = F(z^[j]; x), also beyond the steps the network was trained for.
+    /// Those of the iteration z ← F(z; x), also beyond the steps the network was trained for.
     fn differences(&self, x: &[Matrix<E, D>], steps: usize) -> Result<Option<Vec<Vec<f64>>>> {
         if !self.fuse {
             return Ok(None);
