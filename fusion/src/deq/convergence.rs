@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use equilibria_core::prelude::*;
+use equilibria_core::testing::relative_difference;
 use equilibria_core::{delegate_to_inner, solve, Equilibrium};
 
 /// The relative difference norms `‖z^[i+1] − z^[i]‖ / ‖z^[i]‖`, i = 1, 2, …, of one sample.
@@ -37,13 +38,6 @@ pub(crate) fn solver_differences<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D
         differences.resize(steps, 0.0);
     }
     Ok(all)
-}
-
-/// The difference of two iterates of one sample, relative to the first.
-fn relative_difference(before: &[f64], after: &[f64]) -> f64 {
-    let norm = |terms: &mut dyn Iterator<Item = f64>| terms.map(|x| x * x).sum::<f64>().sqrt();
-    let change = norm(&mut before.iter().zip(after).map(|(a, b)| b - a));
-    change / norm(&mut before.iter().copied())
 }
 
 /// A space that compares the points at which `f` is evaluated, from the second on.
@@ -94,7 +88,7 @@ impl StateSpace for Watch<'_> {
             let point = &row[self.part.clone()];
             // The start, 0, has no length to compare with.
             if self.last[sample].iter().any(|&z| z != 0.0) {
-                let difference = relative_difference(&self.last[sample], point);
+                let difference = relative_difference(point, &self.last[sample]);
                 self.differences[sample].push(difference);
             }
             self.last[sample] = point.to_vec();
