@@ -220,11 +220,11 @@ impl<E: Lanes> WithSimd for Product<'_, E> {
             }
         }
         match rows - whole {
-            1 => sweep.few_rows::<1, 4>(few_x, few_y),
-            2 => sweep.few_rows::<2, 2>(few_x, few_y),
-            3 => sweep.few_rows::<3, 1>(few_x, few_y),
-            4 => sweep.few_rows::<4, 1>(few_x, few_y),
-            5 => sweep.few_rows::<5, 1>(few_x, few_y),
+            1 => sweep.few_rows::<1>(few_x, few_y),
+            2 => sweep.few_rows::<2>(few_x, few_y),
+            3 => sweep.few_rows::<3>(few_x, few_y),
+            4 => sweep.few_rows::<4>(few_x, few_y),
+            5 => sweep.few_rows::<5>(few_x, few_y),
             _ => {}
         }
     }
@@ -238,19 +238,16 @@ struct Sweep<'a, S: Simd, E> {
 }
 
 impl<S: Simd, E: Lanes> Sweep<'_, S, E> {
-    /// `N` rows times all panels, `P` of them at a time as far as they are full: with few rows, the sums of one panel are
-    /// too few to keep the multipliers busy, each of which waits for its last result.
+    /// `N` rows times all panels, several of them at a time as far as they are full: with few rows, the sums of one panel
+    /// are too few to keep the multipliers busy, each of which waits for its last result.
     #[inline(always)]
-    fn few_rows<const N: usize, const P: usize>(&self, x: &[E], y: &mut [E]) {
-        let mut panels = self.b.panels();
-        for _ in 0..self.b.full_panels() / P {
-            // There are as many.
-            let group: [Option<Panel>; P] = std::array::from_fn(|_| panels.next());
-            let Some(group) = all(&group) else { return };
-            match self.b.registers {
-                2 => self.tile::<2, N, P>(group, x, y),
-                _ => self.tile::<4, N, P>(group, x, y),
-            }
+    fn few_rows<const N: usize>(&self, x: &[E], y: &mut [E]) {
+        let (mut panels, mut full) = (self.b.panels(), self.b.full_panels());
+        if N == 1 {
+            full -= self.groups::<N, 4>(&mut panels, full, x, y);
+        }
+        if N <= 2 {
+            self.groups::<N, 2>(&mut panels, full, x, y);
         }
         for panel in panels {
             match panel.registers {
@@ -259,6 +256,27 @@ impl<S: Simd, E: Lanes> Sweep<'_, S, E> {
                 _ => self.tile::<4, N, 1>([&panel], x, y),
             }
         }
+    }
+
+    /// `N` rows times the next panels, of which `full` are full, `P` at a time; returns how many those were.
+    #[inline(always)]
+    fn groups<const N: usize, const P: usize>(
+        &self,
+        panels: &mut impl Iterator<Item = Panel>,
+        full: usize,
+        x: &[E],
+        y: &mut [E],
+    ) -> usize {
+        for _ in 0..full / P {
+            // There are as many.
+            let group: [Option<Panel>; P] = std::array::from_fn(|_| panels.next());
+            let Some(group) = all(&group) else { break };
+            match self.b.registers {
+                2 => self.tile::<2, N, P>(group, x, y),
+                _ => self.tile::<4, N, P>(group, x, y),
+            }
+        }
+        full - full % P
     }
 
     /// `N` rows times `P` panels of `R` registers. A function of its own, so that the compiler keeps its sums in registers.
@@ -317,13 +335,13 @@ impl<S: Simd, E: Lanes, const R: usize, const N: usize, const P: usize> NullaryF
         let mut sums = [[[E::splat(simd, E::default()); R]; N]; P];
         for k in 0..inner {
             // Counted loops over fixed sizes: only these does the compiler unroll early enough to keep `sums` in registers.
-            let x: [E::Vector<S>; N] = std::array::from_fn(|row| E::splat(simd, x[row][k]));
-            for panel in 0..P {
-                let b = values[panel][k];
-                for row in 0..N {
+            let b: [[E::Vector<S>; R]; P] = std::array::from_fn(|panel| values[panel][k]);
+            for row in 0..N {
+                let x = E::splat(simd, x[row][k]);
+                for panel in 0..P {
                     for register in 0..R {
                         let sum = &mut sums[panel][row][register];
-                        *sum = E::fused(simd, b[register], x[row], *sum);
+                        *sum = E::fused(simd, b[panel][register], x, *sum);
                     }
                 }
             }
