@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::bound::Job;
 use crate::kernel::{Kernel, KernelGradients};
+use crate::parallel;
 use crate::space::SliceSpace;
 use crate::{Result, Scalar, StateSpace};
 
@@ -77,16 +76,13 @@ impl Split {
             own.for_each(|(parts, part)| parts.push(part));
         }
         let run = |(block, parts)| self.run_block(kernel, block, parts, job);
-        let outcomes = match blocks {
-            // A thread pool would only cost time.
-            1 => parts.into_iter().enumerate().map(run).collect(),
-            _ => (parts.into_par_iter().enumerate().map(run)).collect::<Result<Vec<_>>>(),
-        }?;
+        let outcomes = parallel::map(parts.into_iter().enumerate(), run);
         let parameters = self.parameters.iter().copied();
         let mut whole = KernelGradients::zeros(parameters, self.inputs.iter().copied(), 0);
         let mut results = Vec::with_capacity(blocks);
         // Parts are added in order: the sum must not depend on which thread was faster.
-        for (result, part) in outcomes {
+        for outcome in outcomes {
+            let (result, part) = outcome?;
             let sums = whole.parameters.iter_mut().zip(part.parameters);
             sums.for_each(|(sum, part)| sum.append(part));
             let all = whole.inputs.iter_mut().zip(part.inputs);

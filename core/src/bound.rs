@@ -5,8 +5,8 @@ use dfdx::prelude::*;
 use crate::backend::{from_host, to_host};
 use crate::blocks::Split;
 use crate::kernel::Kernel;
-use crate::simd;
 use crate::space::TensorSpace;
+use crate::{parallel, simd};
 use crate::{Backend, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
 /// A layer with its injected inputs.
@@ -140,10 +140,13 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         let whole = split.run(kernel, given.iter().map(to_host).collect(), job)?;
         let state = |values| from_host(&self.device, values, (split.batch, split.dim));
         let parameters = whole.gradients.parameters.into_iter();
-        let parameters = parameters.map(|gradient| match gradient.is_zero() {
-            true => Part::Zero,
-            false => Part::Host(gradient.into_values()),
+        let parameters = parallel::map(parameters, |gradient| match gradient.is_zero() {
+            true => None,
+            false => Some(gradient.into_values()),
         });
+        let parameters = parameters
+            .into_iter()
+            .map(|part| part.map_or(Part::Zero, Part::Host));
         let inputs = whole.gradients.inputs.into_iter().map(Part::Host);
         Ok(Outcome {
             states: whole.states.into_iter().map(state).collect::<Result<_>>()?,

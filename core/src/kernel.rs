@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::simd::add_transposed_product;
-use crate::Scalar;
+use crate::{parallel, Scalar};
 
 /// The map of one layer with its injected inputs bound, ready for the CPU.
 ///
@@ -68,27 +68,25 @@ impl<E: Scalar> KernelGradients<E> {
 
     /// All gradients laid out like the tensors they belong to: parameters, then inputs.
     pub fn into_values(self) -> Vec<Vec<E>> {
-        let parameters = self
-            .parameters
-            .into_iter()
-            .map(ParameterGradient::into_values);
-        parameters.chain(self.inputs).collect()
+        let parameters = self.parameters.into_iter();
+        let mut values = parallel::map(parameters, ParameterGradient::into_values);
+        values.extend(self.inputs);
+        values
     }
 }
 
 /// The gradient of one parameter, as it grows.
 ///
 /// The gradient of a weight matrix is a product over the rows of the batch. A block only keeps its share of the two
-/// factors: put together, all rows make one large product, where a product per block would write the whole matrix anew
-/// for a few rows.
+/// factors: all rows together make one large product, where a product per block would write the whole matrix anew for a
+/// few rows.
 #[derive(Debug, Clone, Default)]
 pub struct ParameterGradient<E> {
     shape: (usize, usize),
     /// What was added number by number; empty if nothing was.
     sum: Vec<E>,
-    /// Factors of products yet to be added, `[rows, shape.0]` and `[rows, shape.1]`.
-    left: Vec<E>,
-    right: Vec<E>,
+    /// Factors of products yet to be added, `[rows, shape.0]` and `[rows, shape.1]`, one pair per block.
+    factors: Vec<[Vec<E>; 2]>,
 }
 
 impl<E: Scalar> ParameterGradient<E> {
@@ -110,8 +108,13 @@ impl<E: Scalar> ParameterGradient<E> {
 
     /// Adds `leftᵀ right`, with `left` `[rows, shape.0]` and `right` `[rows, shape.1]`, row-major.
     pub fn add_product(&mut self, left: &[E], right: &[E]) {
-        self.left.extend_from_slice(left);
-        self.right.extend_from_slice(right);
+        if self.factors.is_empty() {
+            self.factors.push(Default::default());
+        }
+        if let [[lefts, rights], ..] = &mut self.factors[..] {
+            lefts.extend_from_slice(left);
+            rights.extend_from_slice(right);
+        }
     }
 
     /// Adds what another block has found.
@@ -120,25 +123,20 @@ impl<E: Scalar> ParameterGradient<E> {
             let terms = self.sum().iter_mut().zip(next.sum);
             terms.for_each(|(sum, part)| *sum += part);
         }
-        self.left.extend(next.left);
-        self.right.extend(next.right);
+        self.factors.extend(next.factors);
     }
 
     /// Whether nothing was added.
     pub fn is_zero(&self) -> bool {
-        self.sum.is_empty() && self.left.is_empty()
+        self.sum.is_empty() && self.factors.is_empty()
     }
 
     /// The whole gradient, row-major.
     pub fn into_values(mut self) -> Vec<E> {
-        let (left, right) = (
-            std::mem::take(&mut self.left),
-            std::mem::take(&mut self.right),
-        );
-        let columns = self.shape.1;
+        let (factors, columns) = (std::mem::take(&mut self.factors), self.shape.1);
         let sum = self.sum();
-        if !left.is_empty() {
-            add_transposed_product(&left, &right, sum, columns);
+        if !factors.is_empty() {
+            add_transposed_product(&factors, sum, columns);
         }
         self.sum
     }

@@ -19,6 +19,7 @@ pub mod equilibrium;
 pub mod error;
 pub mod kernel;
 pub mod layer;
+mod parallel;
 pub mod parameters;
 pub mod registry;
 pub mod regularizer;

@@ -1,9 +1,8 @@
 //! Matrix products with one factor packed beforehand.
 
-use pulp::{NullaryFnOnce, Simd, WithSimd};
-use rayon::prelude::*;
-
 use super::{run, Lanes};
+use crate::parallel;
+use pulp::{NullaryFnOnce, Simd, WithSimd};
 
 /// Rows of the left factor that one tile covers.
 const ROWS: usize = 6;
@@ -46,13 +45,22 @@ impl<E: Lanes> Packed<E> {
     /// Packs the row-major matrix `b`, `[inner, columns]`.
     pub fn new(b: &[E], inner: usize, columns: usize) -> Self {
         assert_eq!(b.len(), inner * columns, "the matrix to be packed");
+        Self::of_rows(b.chunks_exact(columns), inner, columns)
+    }
+
+    /// Packs the matrix that has these rows.
+    fn of_rows<'b>(
+        rows: impl Iterator<Item = &'b [E]> + Clone,
+        inner: usize,
+        columns: usize,
+    ) -> Self {
         let mut packed = Self::zeros(inner, columns);
         for panel in packed.panels() {
             let (width, start) = (panel.registers * packed.lanes, packed.offset + panel.start);
             let target = &mut packed.values[start..][..inner * width];
-            for (row, target) in target.chunks_exact_mut(width).enumerate() {
-                let source = &b[row * columns + panel.first_column..][..panel.columns];
-                target[..panel.columns].copy_from_slice(source);
+            for (target, row) in target.chunks_exact_mut(width).zip(rows.clone()) {
+                target[..panel.columns]
+                    .copy_from_slice(&row[panel.first_column..][..panel.columns]);
             }
         }
         packed
@@ -372,29 +380,26 @@ impl<S: Simd, E: Lanes, const R: usize, const N: usize, const P: usize> NullaryF
 /// Rows of the result that one thread works on at a time.
 const STRIP: usize = 16 * ROWS;
 
-/// `out = out + aᵀ b` with `a` `[inner, rows]`, `b` `[inner, columns]`, `out` `[rows, columns]`, all row-major. Shares
-/// the rows of the result among the threads.
-pub fn add_transposed_product<E: Lanes>(a: &[E], b: &[E], out: &mut [E], columns: usize) {
-    let (inner, rows) = (b.len() / columns, out.len() / columns);
-    assert_eq!(a.len(), inner * rows, "the left factor");
-    let packed = Packed::new(b, inner, columns);
+/// `out = out + Σ_i a_iᵀ b_i` with `[a_i, b_i]` `[inner_i, rows]` and `[inner_i, columns]`, `out` `[rows, columns]`, all
+/// row-major. Shares the rows of the result among the threads.
+pub fn add_transposed_product<E: Lanes>(factors: &[[Vec<E>; 2]], out: &mut [E], columns: usize) {
+    let rows = out.len() / columns;
+    let left = || factors.iter().flat_map(|[a, _]| a.chunks_exact(rows));
+    let right = || factors.iter().flat_map(|[_, b]| b.chunks_exact(columns));
+    let inner = left().count();
+    assert_eq!(inner, right().count(), "rows of the two factors");
+    let packed = Packed::of_rows(right(), inner, columns);
     let strip = |(index, out): (usize, &mut [E])| {
-        let first = index * STRIP;
-        let count = out.len() / columns;
-        let mut left = vec![E::default(); count * inner];
-        for (k, row) in a.chunks_exact(rows).enumerate() {
+        let (first, count) = (index * STRIP, out.len() / columns);
+        let mut transposed = vec![E::default(); count * inner];
+        for (k, row) in left().enumerate() {
             for (own, &value) in row[first..][..count].iter().enumerate() {
-                left[own * inner + k] = value;
+                transposed[own * inner + k] = value;
             }
         }
-        packed.multiply_add(&left, out);
+        packed.multiply_add(&transposed, out);
     };
-    if rows <= STRIP {
-        strip((0, out));
-    } else {
-        let strips = out.par_chunks_mut(STRIP * columns);
-        strips.enumerate().for_each(strip);
-    }
+    parallel::map(out.chunks_mut(STRIP * columns).enumerate(), strip);
 }
 
 #[cfg(test)]
@@ -473,7 +478,11 @@ mod tests {
         let numbers = |count: usize| (0..count).map(|i| (i * 7 % 11) as f32).collect::<Vec<_>>();
         let (a, b) = (numbers(inner * rows), numbers(inner * columns));
         let mut out = vec![1.0; rows * columns];
-        add_transposed_product(&a, &b, &mut out, columns);
+        let factors = [0..1, 1..inner].map(|part| {
+            let own = |matrix: &[f32], width| matrix[part.start * width..part.end * width].to_vec();
+            [own(&a, rows), own(&b, columns)]
+        });
+        add_transposed_product(&factors, &mut out, columns);
         for (index, out) in out.iter().enumerate() {
             let (row, column) = (index / columns, index % columns);
             let terms = (0..inner).map(|k| a[k * rows + row] * b[k * columns + column]);

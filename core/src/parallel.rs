@@ -1,0 +1,65 @@
+//! Shares work among threads, of which the calling one is one.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// `job` of every item, in their order.
+///
+/// The calling thread takes part: handing everything to rayon's threads would let it sleep and wake up, which costs more
+/// than a small job does.
+pub(crate) fn map<T: Send, R: Send>(
+    items: impl ExactSizeIterator<Item = T> + Send,
+    job: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let count = items.len();
+    let helpers = count.min(rayon::current_num_threads()).saturating_sub(1);
+    if helpers == 0 {
+        return items.map(job).collect();
+    }
+    let queue = Mutex::new(items.enumerate());
+    let results = Mutex::new(Vec::with_capacity(count));
+    let work = || {
+        while let Some((index, item)) = next(&queue) {
+            let result = job(item);
+            lock(&results).push((index, result));
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(|_| work());
+        }
+        work();
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_unstable_by_key(|&(index, _)| index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Takes the lock for no longer than this.
+fn next<I: Iterator>(queue: &Mutex<I>) -> Option<I::Item> {
+    lock(queue).next()
+}
+
+/// A job that panics holds no lock: what it guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_the_order_of_the_items() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+        let squares = |count: u64| map(0..count as usize, |item| item * item);
+        for count in [0, 1, 2, 100] {
+            let expected: Vec<usize> = (0..count as usize).map(|item| item * item).collect();
+            assert_eq!(squares(count), expected);
+            let inside = pool
+                .as_ref()
+                .expect("three threads")
+                .install(|| squares(count));
+            assert_eq!(inside, expected);
+        }
+    }
+}
