@@ -111,6 +111,23 @@ impl Metric {
         }
     }
 
+    /// A number without a unit.
+    pub const fn number(key: &'static str, label: &'static str, rises: bool) -> Self {
+        Self {
+            percent: false,
+            rises,
+            ..Self::percent(key, label)
+        }
+    }
+
+    /// The same, measured at the end alone.
+    pub const fn untracked(self) -> Self {
+        Self {
+            tracked: false,
+            ..self
+        }
+    }
+
     /// Its name with the unit after `separator`, if it has one: `accuracy, %`.
     pub fn heading(&self, separator: &str) -> String {
         match self.percent {

@@ -8,10 +8,9 @@ use crate::loss::cross_entropy;
 use crate::metrics::{ConfusionMatrix, MetricsError};
 
 plugin! {
-    /// One class per row, the one with the largest of the outputs x; trained by the softmax cross-entropy
-    /// −log softmax(x)_y.
+    /// One class per row, the one with the largest output, trained by the softmax cross-entropy.
     ///
-    /// Metrics: accuracy, which chooses the best epoch, weighted and macro F1. Predictions: the class, and softmax(x), the
+    /// Loss: −log softmax(x)_y of outputs x and class y, mean over rows. Metrics: accuracy, which chooses the best epoch, weighted and macro F1. Predictions: the class, and softmax(x), the
     /// probability of each class. One output per class.
     ///
     /// Reference: the BRCA experiment of arXiv 2306.16645, table 1.
@@ -20,10 +19,7 @@ plugin! {
 
 const METRICS: [Metric; 3] = [
     Metric::percent("accuracy", "accuracy"),
-    Metric {
-        tracked: false,
-        ..Metric::percent("weighted_f1", "weighted F1")
-    },
+    Metric::percent("weighted_f1", "weighted F1").untracked(),
     Metric::percent("macro_f1", "macro F1"),
 ];
 

@@ -8,10 +8,10 @@ use crate::loss::binary_cross_entropy;
 use crate::metrics::{MetricsError, MultiLabel as Counts};
 
 plugin! {
-    /// Any number of labels per row, each decided for itself: those with sigmoid(x) above a threshold, x the outputs; trained
-    /// by the mean binary cross-entropy −y log σ(x) − (1 − y) log(1 − σ(x)) over rows and labels.
+    /// Any number of labels per row, those with a probability above a threshold, trained by the binary cross-entropy.
     ///
-    /// Metrics: micro F1, which chooses the best epoch, macro, weighted and samples F1. Predictions: the labels, separated
+    /// Loss: −y log σ(x) − (1 − y) log(1 − σ(x)) of outputs x and y = 1 where a row has the label, else 0, mean over rows and
+    /// labels; σ is the sigmoid. Metrics: micro F1, which chooses the best epoch, macro, weighted and samples F1. Predictions: the labels, separated
     /// by semicolons, and σ(x), the probability of each label. One output per label.
     ///
     /// Reference: the MM-IMDB experiment of arXiv 2306.16645, table 2.
@@ -24,14 +24,8 @@ plugin! {
 const METRICS: [Metric; 4] = [
     Metric::percent("micro_f1", "micro F1"),
     Metric::percent("macro_f1", "macro F1"),
-    Metric {
-        tracked: false,
-        ..Metric::percent("weighted_f1", "weighted F1")
-    },
-    Metric {
-        tracked: false,
-        ..Metric::percent("samples_f1", "samples F1")
-    },
+    Metric::percent("weighted_f1", "weighted F1").untracked(),
+    Metric::percent("samples_f1", "samples F1").untracked(),
 ];
 
 impl MultiLabel {

@@ -8,9 +8,9 @@ use crate::loss::{absolute_error, squared_error};
 use crate::metrics::{MetricsError, Regression as Pairs, Zeros};
 
 plugin! {
-    /// One number per row, the output x itself; trained by the squared error (x − y)² or the absolute error |x − y|.
+    /// One number per row, the output itself, trained by the squared or the absolute error.
     ///
-    /// Metrics: mean absolute error, which chooses the best epoch, Pearson's correlation and, for sentiments from −3 to 3, the
+    /// Loss: (x − y)² or |x − y| of output x and number y, mean over rows. Metrics: mean absolute error, which chooses the best epoch, Pearson's correlation and, for sentiments from −3 to 3, the
     /// accuracy of seven classes (Acc-7, both numbers rounded) and of two (Acc-2, the signs), and the weighted F1 of the
     /// two. Prediction: x. One output.
     ///
@@ -37,15 +37,8 @@ pub enum Norm {
 }
 
 const METRICS: [Metric; 5] = [
-    Metric {
-        percent: false,
-        rises: false,
-        ..Metric::percent("mae", "MAE")
-    },
-    Metric {
-        percent: false,
-        ..Metric::percent("correlation", "correlation")
-    },
+    Metric::number("mae", "MAE", false),
+    Metric::number("correlation", "correlation", true),
     Metric::percent("acc_7", "Acc-7"),
     Metric::percent("acc_2", "Acc-2"),
     Metric::percent("f1", "F1"),
@@ -62,20 +55,16 @@ impl Head for Regression {
 
     fn check(&self, data: &DataSet) -> Result<(), DataError> {
         data.require("regression", self.targets())?;
-        let parts = [Part::Train, Part::Test];
-        parts
-            .into_iter()
-            .filter(|_| self.sentiment)
-            .try_for_each(|part| {
-                let Targets::Numbers(numbers) = &data.split(part).targets else {
-                    return Ok(());
-                };
-                let refused = |number: &f64| !(-3.0..=3.0).contains(number);
-                match numbers.iter().position(refused) {
-                    None => Ok(()),
-                    Some(index) => Err(data.not_a_sentiment(part, index, numbers[index])),
-                }
-            })
+        for part in [Part::Train, Part::Test] {
+            let Targets::Numbers(numbers) = &data.split(part).targets else {
+                continue;
+            };
+            let stray = numbers.iter().position(|y| !(-3.0..=3.0).contains(y));
+            if let Some(row) = stray.filter(|_| self.sentiment) {
+                return Err(data.not_a_sentiment(part, row, numbers[row]));
+            }
+        }
+        Ok(())
     }
 
     fn outputs(&self, _classes: usize) -> usize {
