@@ -241,7 +241,13 @@ fn labels_that_half_spaces_separate_are_learned() {
     let folder = data(TargetKind::LabelSet);
     let metrics = train(&folder, &[r#"head={type="multi-label"}"#]);
     let metric = |key: &str| metrics[key].as_f64().expect(key);
-    for key in ["micro_f1", "macro_f1", "weighted_f1", "samples_f1"] {
+    for key in [
+        "micro_f1",
+        "macro_f1",
+        "weighted_f1",
+        "samples_f1",
+        "subset_accuracy",
+    ] {
         assert!(metric(key) > 80.0, "{key}: {metrics:?}");
     }
     let history = read(&folder, "run/history.csv");

@@ -3,7 +3,7 @@
 //! | what is predicted | metrics |
 //! |---|---|
 //! | one class | [`ConfusionMatrix`]: accuracy, weighted and macro F1 |
-//! | any number of classes | [`MultiLabel`]: micro, macro, weighted and samples F1 |
+//! | any number of classes | [`MultiLabel`]: micro, macro, weighted and samples F1, subset accuracy |
 //! | a number | [`Regression`]: mean absolute error, correlation, and the confusion matrices of its classes and signs |
 
 use crate::data::{TargetKind, Targets};

@@ -18,8 +18,8 @@ impl DataSet {
     /// ... the numbers. The metadata holds `name`, `classes` and `modalities` (JSON lists of names),
     /// and the free-form `attribution` and `license`.
     ///
-    /// Each table is stored in the smallest of U8, U16 and F32 that is exact
-    /// for it. Failing that it is stored as F32 if this changes no value by a
+    /// Each table, and each list of numbers to predict, is stored in the
+    /// smallest of U8, U16 and F32 that is exact for it. Failing that it is stored as F32 if this changes no value by a
     /// relative error of 1e-7 or more, and as F64 otherwise. Modalities go by
     /// the names they have in the training split. The order of the metadata
     /// entries is not fixed, so two calls may differ in their bytes.

@@ -10,8 +10,8 @@ use crate::metrics::{ConfusionMatrix, MetricsError};
 plugin! {
     /// One class per row, the one with the largest output, trained by the softmax cross-entropy.
     ///
-    /// Loss: −log softmax(x)_y of outputs x and class y, mean over rows. Metrics: accuracy, which chooses the best epoch, weighted and macro F1. Predictions: the class, and softmax(x), the
-    /// probability of each class. One output per class.
+    /// Loss: −log softmax(x)_y of outputs x and class y, mean over rows. Metrics: accuracy, which chooses the best epoch,
+    /// weighted and macro F1. Predictions: the class, and softmax(x), the probability of each class. One output per class.
     ///
     /// Reference: the BRCA experiment of arXiv 2306.16645, table 1.
     pub struct MultiClass: Head {}

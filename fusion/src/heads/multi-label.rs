@@ -11,8 +11,9 @@ plugin! {
     /// Any number of labels per row, those with a probability above a threshold, trained by the binary cross-entropy.
     ///
     /// Loss: −y log σ(x) − (1 − y) log(1 − σ(x)) of outputs x and y = 1 where a row has the label, else 0, mean over rows and
-    /// labels; σ is the sigmoid. Metrics: micro F1, which chooses the best epoch, macro, weighted and samples F1. Predictions: the labels, separated
-    /// by semicolons, and σ(x), the probability of each label. One output per label.
+    /// labels; σ is the sigmoid. Metrics: micro F1, which chooses the best epoch, macro, weighted and samples F1, and the
+    /// share of rows whose labels are all right and complete. Predictions: the labels, separated by semicolons, and σ(x), the
+    /// probability of each label. One output per label.
     ///
     /// Reference: the MM-IMDB experiment of arXiv 2306.16645, table 2.
     pub struct MultiLabel: Head {
@@ -21,11 +22,12 @@ plugin! {
     }
 }
 
-const METRICS: [Metric; 4] = [
+const METRICS: [Metric; 5] = [
     Metric::percent("micro_f1", "micro F1"),
     Metric::percent("macro_f1", "macro F1"),
     Metric::percent("weighted_f1", "weighted F1").untracked(),
     Metric::percent("samples_f1", "samples F1").untracked(),
+    Metric::percent("subset_accuracy", "subset accuracy").untracked(),
 ];
 
 impl MultiLabel {
@@ -79,6 +81,7 @@ impl Head for MultiLabel {
             counts.macro_f1(),
             counts.weighted_f1(),
             counts.samples_f1(),
+            counts.subset_accuracy(),
         ];
         Ok((values, Comparison::LabelSets(counts)))
     }

@@ -10,9 +10,9 @@ use crate::metrics::{MetricsError, Regression as Pairs, Zeros};
 plugin! {
     /// One number per row, the output itself, trained by the squared or the absolute error.
     ///
-    /// Loss: (x − y)² or |x − y| of output x and number y, mean over rows. Metrics: mean absolute error, which chooses the best epoch, Pearson's correlation and, for sentiments from −3 to 3, the
-    /// accuracy of seven classes (Acc-7, both numbers rounded) and of two (Acc-2, the signs), and the weighted F1 of the
-    /// two. Prediction: x. One output.
+    /// Loss: (x − y)² or |x − y| of output x and number y, mean over rows. Metrics: mean absolute error, which chooses the
+    /// best epoch, Pearson's correlation and, for sentiments from −3 to 3, the accuracy of seven classes (Acc-7, both numbers
+    /// rounded) and of two (Acc-2, the signs), and the weighted F1 of the two. Prediction: x. One output.
     ///
     /// Reference: the CMU-MOSI experiment of arXiv 2306.16645, table 3.
     pub struct Regression: Head {

@@ -85,6 +85,15 @@ impl MultiLabel {
         mean_f1(&self.samples)
     }
 
+    /// Percentage of samples all of whose classes are predicted, and no others; 0 if there are no samples.
+    pub fn subset_accuracy(&self) -> f64 {
+        let exact = |c: &&Counts| c.hits == c.predicted && c.hits == c.support;
+        percent(
+            self.samples.iter().filter(exact).count(),
+            self.samples.len(),
+        )
+    }
+
     /// Precision, recall, F1 and support of every class.
     pub fn per_class(&self) -> Vec<ClassScores> {
         let scores = |counts: &Counts| ClassScores {
@@ -142,9 +151,13 @@ mod tests {
         let scores = MultiLabel::new(&bits([1, 0]), &bits([1, 0]), 1)?;
         assert_relative_eq!(scores.micro_f1(), 100.0);
         assert_relative_eq!(scores.samples_f1(), 50.0);
+        assert_relative_eq!(scores.subset_accuracy(), 100.0);
+        let half = MultiLabel::new(&bits([1, 0, 1, 1]), &bits([1, 0, 1, 0]), 2)?;
+        assert_relative_eq!(half.subset_accuracy(), 50.0);
         let empty = MultiLabel::new(&[], &[], 3)?;
         let all = [empty.micro_f1(), empty.macro_f1(), empty.weighted_f1()];
         assert_eq!((all, empty.samples_f1()), ([0.0; 3], 0.0));
+        assert_relative_eq!(empty.subset_accuracy(), 0.0);
         Ok(())
     }
 

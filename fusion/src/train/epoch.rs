@@ -74,21 +74,19 @@ impl Epoch {
     /// The reverse of [`row`](Self::row); `None` for a row that is too short.
     pub fn from_row(row: &[f64]) -> Option<Self> {
         let (&[epoch, loss, rate_factor], rest) = row.split_first_chunk()?;
-        let (validation, after) = rest.split_last_chunk()?;
-        let &[validation_loss, solver_steps, residual, unconverged_fraction, adjoint_steps, adjoint_residual, adjoint_unconverged_fraction] =
-            after;
+        let (validation, after) = rest.split_last_chunk::<{ AFTER.len() }>()?;
         Some(Self {
             epoch: epoch as usize,
             loss,
             rate_factor,
             validation: validation.to_vec(),
-            validation_loss: Some(validation_loss).filter(|loss| !loss.is_nan()),
-            solver_steps,
-            residual,
-            unconverged_fraction,
-            adjoint_steps,
-            adjoint_residual,
-            adjoint_unconverged_fraction,
+            validation_loss: Some(after[0]).filter(|loss| !loss.is_nan()),
+            solver_steps: after[1],
+            residual: after[2],
+            unconverged_fraction: after[3],
+            adjoint_steps: after[4],
+            adjoint_residual: after[5],
+            adjoint_unconverged_fraction: after[6],
         })
     }
 }
