@@ -20,17 +20,18 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
-    /// Reads the data; a folder from the command line enters the configuration.
+    /// Reads the data, which must be what the head learns from; a folder from the command line enters the configuration.
     pub fn load(&self, experiment: &mut Experiment) -> Result<DataSet> {
         self.choose(experiment);
         let data = experiment.data.load()?;
+        experiment.head.check(&data)?;
         Ok(match &experiment.modalities {
             Some(selection) => data.with_modalities(selection)?,
             None => data,
         })
     }
 
-    /// [`load`](Self::load) of the modalities of one split, whose labels may be missing.
+    /// [`load`](Self::load) of the modalities of one split, whose targets may be missing.
     pub fn features(&self, experiment: &mut Experiment, part: Part) -> Result<Vec<Table>> {
         self.choose(experiment);
         let tables = experiment.data.features(part)?;

@@ -125,7 +125,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A share of validation rows that holds out none.
-    #[error("`training.validation` = {share} holds out none of {rows} training rows: it takes two rows of a class; set it to 0 or give more data")]
+    #[error("`training.validation` = {share} holds out none of {rows} training rows: it takes two rows, of the same class where rows have classes; set it to 0 or give more data")]
     NoValidation {
         /// The share asked for.
         share: f64,

@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::testing::worse;
 use equilibria_core::{to_host, Matrix, Parameters, Status};
-use equilibria_fusion::{Labels, Model, Pass};
+use equilibria_fusion::{Model, Pass};
 
 use crate::error::Result;
 
@@ -20,8 +20,8 @@ const FLOOR: f64 = 1e-3;
 pub struct Batch {
     /// One matrix per modality.
     pub x: Vec<Matrix<f64, Cpu>>,
-    /// Classes of the rows.
-    pub labels: Labels<f64, Cpu>,
+    /// What is to be predicted of the rows, `[rows, outputs]`.
+    pub targets: Matrix<f64, Cpu>,
 }
 
 /// The gradient of every parameter, by name.
@@ -30,8 +30,8 @@ pub type Gradients = Vec<(String, Vec<f64>)>;
 /// The whole loss, without dropout and penalties, and its gradients.
 pub fn differentiate(model: &Model<f64, Cpu>, batch: &Batch) -> Result<(f64, Gradients)> {
     let mut pass = Pass::noiseless();
-    let logits = model.logits(&batch.x, Some(&batch.labels), &mut pass)?;
-    let loss = pass.run(&logits, |logits| batch.labels.cross_entropy(logits));
+    let outputs = model.outputs(&batch.x, Some(&batch.targets), &mut pass)?;
+    let loss = model.loss(&outputs, &batch.targets, &mut pass)?;
     let mut outcome = pass.backward(&loss)?;
     let gradient = |(name, tensor): (String, Matrix<f64, Cpu>)| {
         let room = outcome.gradients.try_alloc_for(&tensor);
@@ -45,12 +45,12 @@ pub fn differentiate(model: &Model<f64, Cpu>, batch: &Batch) -> Result<(f64, Gra
 /// The rows whose equilibria all converge.
 pub fn solved_rows(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Vec<usize>> {
     let mut pass = Pass::evaluation();
-    let logits = model.logits(&batch.x, None, &mut pass)?;
+    let outputs = model.outputs(&batch.x, None, &mut pass)?;
     let converged = |row: usize| {
         let mut reports = pass.solves.iter().map(|solve| &solve.report.samples[row]);
         reports.all(|sample| sample.status == Status::Converged)
     };
-    Ok((0..logits.shape().0)
+    Ok((0..outputs.shape().0)
         .filter(|&row| converged(row))
         .collect())
 }
@@ -58,8 +58,8 @@ pub fn solved_rows(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Vec<usize>>
 /// The whole loss alone.
 fn loss(model: &Model<f64, Cpu>, batch: &Batch) -> Result<f64> {
     let mut pass = Pass::evaluation();
-    let logits = model.logits(&batch.x, Some(&batch.labels), &mut pass)?;
-    let loss = pass.run(&logits, |logits| batch.labels.cross_entropy(logits));
+    let outputs = model.outputs(&batch.x, Some(&batch.targets), &mut pass)?;
+    let loss = model.loss(&outputs, &batch.targets, &mut pass)?;
     let terms = pass.losses.iter().chain([&loss]);
     Ok(terms.map(|term| to_host(term)[0]).sum())
 }

@@ -42,7 +42,7 @@ enum Command {
     Train(commands::train::Args),
     /// Evaluate a trained model on the test rows
     Evaluate(commands::evaluate::Args),
-    /// Write the class probabilities of the test or training rows, labeled or not, to a file
+    /// Write what a model says of the test or training rows, with targets or without, to a file
     Predict(commands::predict::Args),
     /// Check the gradients of a configured model: implicit, unrolled, and by central differences
     Check(commands::check::Args),

@@ -9,7 +9,9 @@ mod convergence;
 mod figure;
 mod gates;
 mod header;
+mod labels;
 mod page;
+mod scatter;
 mod setup;
 mod study;
 mod training;
@@ -17,6 +19,7 @@ mod training;
 use std::path::Path;
 
 use equilibria_fusion::data::DataSet;
+use equilibria_fusion::head::Comparison;
 use equilibria_fusion::train::{Epoch, Evaluation};
 use equilibria_fusion::Experiment;
 
@@ -54,8 +57,13 @@ impl RunReport<'_> {
         let name = name.to_string_lossy();
         let mut page = Page::new(&name);
         header::write(self, &mut page);
-        training::write(self.history, &mut page);
-        confusion::write(&self.test.confusion, &self.data.classes, &mut page);
+        training::write(&*self.experiment.head, self.history, &mut page);
+        let classes = &self.data.classes;
+        match &self.test.comparison {
+            Comparison::Classes(confusion) => confusion::write(confusion, classes, &mut page),
+            Comparison::LabelSets(counts) => labels::write(counts, classes, &mut page),
+            Comparison::Numbers(pairs) => scatter::write(pairs, &mut page),
+        }
         gates::write(self, &mut page);
         convergence::write(&self.test.solves, &mut page);
         setup::write(self, &mut page);

@@ -7,4 +7,4 @@ mod table;
 
 pub use convergence::Convergence;
 pub use plan::{Plan, Variant};
-pub use table::{Row, Scores, Table};
+pub use table::{Columns, Row, Table};

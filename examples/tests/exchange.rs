@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dfdx::prelude::*;
 use equilibria_core::{Backend, Matrix, Scalar};
 use equilibria_fusion::checkpoint::{decode, to_bytes, Checkpoint, Metadata};
-use equilibria_fusion::data::{features_from_folder, Part, Split};
+use equilibria_fusion::data::{features_from_folder, Part, Split, Targets};
 use equilibria_fusion::train::tensors;
 use equilibria_fusion::{Experiment, Model, Pass};
 use safetensors::SafeTensors;
@@ -55,7 +55,7 @@ where
     saved.load(&mut model).expect("every parameter is there");
     let split = Split {
         modalities: features_from_folder(&folder, Part::Test).expect("sound data"),
-        labels: Vec::new(),
+        targets: Targets::Classes(Vec::new()),
     };
     let outputs = bytes(&folder.join("outputs.safetensors"));
     let outputs = SafeTensors::deserialize(&outputs).expect("whole");
@@ -64,7 +64,7 @@ where
     let x = tensors(&device, &split).expect("memory");
     let features = model.backbone.encode(&x, None, &mut pass).expect("sound");
     let fused = model.fusion.fuse(&features, &mut pass).expect("solvable");
-    let logits = model.logits(&x, None, &mut pass).expect("solvable");
+    let logits = model.outputs(&x, None, &mut pass).expect("solvable");
     assert!(pass
         .solves
         .iter()

@@ -3,6 +3,7 @@
 
 mod small;
 
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,14 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(small::CONFIG, small::write_data)
+    }
+
+    fn of(config: &str, write_data: fn(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("config.toml"), small::CONFIG).expect("a file");
+        std::fs::write(folder.path().join("config.toml"), config).expect("a file");
         std::fs::create_dir(folder.path().join("data")).expect("a folder");
-        small::write_data(&folder.path().join("data"));
+        write_data(&folder.path().join("data"));
         Self { folder }
     }
 
@@ -55,6 +60,20 @@ impl Bench {
         (arrays, history)
     }
 
+    /// Starts a run, and waits for its first checkpoint.
+    fn train_until_checkpoint(&self, run: &str) -> Child {
+        let mut child = self.train(run).spawn().expect("it starts");
+        let checkpoint = self.partial(run).join("checkpoint.safetensors");
+        while !checkpoint.exists() {
+            assert!(
+                child.try_wait().expect("a child").is_none(),
+                "it ended early"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child
+    }
+
     fn partial(&self, run: &str) -> std::path::PathBuf {
         self.folder.path().join(format!("{run}.partial"))
     }
@@ -62,6 +81,43 @@ impl Bench {
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The small data with its class numbers as numbers to predict.
+fn write_numbers(folder: &Path) {
+    small::write_data(folder);
+    for split in ["tr", "te"] {
+        let [from, to] =
+            ["labels", "targets"].map(|name| folder.join(format!("{name}_{split}.csv")));
+        std::fs::rename(from, to).expect("a file");
+    }
+}
+
+/// Ctrl-C, and what comes of it.
+fn interrupt(child: Child) -> Output {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.expect("kill").success());
+    child.wait_with_output().expect("a child")
+}
+
+#[test]
+fn a_run_with_another_head_goes_on_as_well() {
+    let config = small::CONFIG
+        .replace("mm-dynamics", "encoder")
+        .replace("epochs = 60", "epochs = 300");
+    let config = config + "[head]\ntype = \"regression\"\nloss = \"l1\"\n";
+    let bench = Bench::of(&config, write_numbers);
+    let output = interrupt(bench.train_until_checkpoint("run"));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let resumed = bench.resume("run");
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    let (arrays, history) = bench.result("run");
+    assert!((arrays, history.clone()) == bench.result("whole"));
+    assert!(history.contains("validation_mae,validation_correlation,"));
+    assert_eq!(history.lines().count(), 1 + 300);
 }
 
 #[test]
@@ -99,19 +155,8 @@ fn killed_runs_end_like_uninterrupted_ones() {
 #[test]
 fn an_interrupted_run_leaves_a_checkpoint() {
     let bench = Bench::new();
-    let mut child = bench.train("run").spawn().expect("it starts");
-    let checkpoint = bench.partial("run").join("checkpoint.safetensors");
-    while !checkpoint.exists() {
-        assert!(
-            child.try_wait().expect("a child").is_none(),
-            "it ended early"
-        );
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-INT", &pid]).status();
-    assert!(sent.expect("kill").success());
-    let output = child.wait_with_output().expect("a child");
+    let child = bench.train_until_checkpoint("run");
+    let output = interrupt(child);
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
     assert!(
         text(&output).contains("train --resume run"),

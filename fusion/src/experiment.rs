@@ -3,6 +3,8 @@
 use equilibria_core::{Backend, Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
+use crate::head::Head;
+use crate::heads::multi_class::MultiClass;
 use crate::layers::modules::Linear;
 use crate::layers::optimizer::{OptimizerConfig, StepDecay};
 use crate::layers::Initializer;
@@ -28,10 +30,17 @@ pub struct Experiment {
     pub modalities: Option<Vec<usize>>,
     /// Encodes each modality.
     pub backbone: Box<dyn BackboneConfig>,
-    /// Fuses the encoded modalities; a linear head follows.
+    /// Fuses the encoded modalities; a linear map to the outputs follows.
     pub fusion: Box<dyn FusionConfig>,
+    /// What the outputs mean. Default: `multi-class`.
+    #[serde(default = "multi_class")]
+    pub head: Box<dyn Head>,
     /// How it is trained.
     pub training: Training,
+}
+
+fn multi_class() -> Box<dyn Head> {
+    Box::new(MultiClass::default())
 }
 
 /// Element type of a run.
@@ -110,10 +119,12 @@ impl Experiment {
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate()?;
         self.fusion.validate()?;
+        self.head.validate()?;
+        self.backbone.check_targets(self.head.targets())?;
         self.training.validate()
     }
 
-    /// Builds the model for the given numbers of features and classes.
+    /// Builds the model for the given numbers of features and of classes or labels.
     pub fn model<E: Scalar, D: Backend<E>>(
         &self,
         device: &D,
@@ -137,11 +148,13 @@ impl Experiment {
                 init: &mut init,
             },
         )?;
-        let head = Linear::xavier(classes, fusion.output_dim(), &mut init)?;
+        let outputs = self.head.outputs(classes);
+        let linear = Linear::xavier(outputs, fusion.output_dim(), &mut init)?;
         Ok(Model {
             backbone,
             fusion,
-            head,
+            linear,
+            head: self.head.clone(),
         })
     }
 }

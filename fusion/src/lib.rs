@@ -1,6 +1,6 @@
 //! Multimodal models: DEQ fusion and its alternatives, backbones, data sets, training.
 //!
-//! A new file in `src/fusions`, `src/backbones` or `src/sources` is a new plugin; nothing else is edited.
+//! A new file in `src/fusions`, `src/backbones`, `src/heads` or `src/sources` is a new plugin; nothing else is edited.
 
 pub use equilibria_layers as layers;
 pub use equilibria_layers::{core, solvers};
@@ -11,6 +11,8 @@ pub mod checkpoint;
 pub mod data;
 pub mod deq;
 pub mod experiment;
+pub mod head;
+pub mod loss;
 pub mod metrics;
 pub mod model;
 pub mod pass;
@@ -28,17 +30,23 @@ pub mod backbones {
     automod::dir!(pub "src/backbones");
 }
 
+/// Heads: what the outputs of a model mean.
+pub mod heads {
+    automod::dir!(pub "src/heads");
+}
+
 /// Where data comes from.
 pub mod sources {
     automod::dir!(pub "src/sources");
 }
 
 pub use experiment::{Dtype, Experiment, Training};
+pub use head::Head;
 pub use model::{
     Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource, Fusion, FusionConfig,
     FusionRequest, Fusions, Model,
 };
-pub use pass::{Labels, Pass, Solve};
+pub use pass::{Pass, Solve};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -3,8 +3,10 @@
 //! | what is predicted | metrics |
 //! |---|---|
 //! | one class | [`ConfusionMatrix`]: accuracy, weighted and macro F1 |
-//! | any number of classes | [`MultiLabel`]: micro, macro, weighted and samples F1 |
+//! | any number of classes | [`MultiLabel`]: micro, macro, weighted and samples F1, subset accuracy |
 //! | a number | [`Regression`]: mean absolute error, correlation, and the confusion matrices of its classes and signs |
+
+use crate::data::{TargetKind, Targets};
 
 mod classification;
 mod multi_label;
@@ -49,12 +51,31 @@ pub enum MetricsError {
         classes: usize,
     },
 
+    /// Targets of another kind than the predictions.
+    #[error("found {found}, expected {expected}; give targets of the kind the head learns from")]
+    Kind {
+        /// What the predictions are to be compared with.
+        found: TargetKind,
+        /// What they can be compared with.
+        expected: TargetKind,
+    },
+
     /// A prediction or label is NaN or infinite.
     #[error("row {row}: a prediction or label is not a finite number; look for a diverged model or a broken file")]
     NonFinite {
         /// The row, from 1.
         row: usize,
     },
+}
+
+impl MetricsError {
+    /// The error for targets of another kind than `expected`.
+    pub(crate) fn targets(expected: TargetKind, targets: &Targets) -> Self {
+        Self::Kind {
+            found: targets.kind(),
+            expected,
+        }
+    }
 }
 
 /// [`MetricsError::Length`] unless the lists are of the same length.

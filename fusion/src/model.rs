@@ -1,14 +1,16 @@
-//! A multimodal classifier: backbone, fusion, linear head.
+//! A multimodal model: backbone, fusion, head.
 
 use std::fmt::Debug;
 
+use dfdx::prelude::HasShape;
 use equilibria_core::registry::Kind;
 use equilibria_core::{Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
 
-use crate::data::{DataError, DataSet, Part, Table};
+use crate::data::{DataError, DataSet, Part, Table, TargetKind};
+use crate::head::{Head, Losses};
 use crate::layers::modules::Linear;
 use crate::layers::Initializer;
-use crate::pass::{Labels, Pass};
+use crate::pass::Pass;
 
 /// From one feature per modality, each `[batch, width]`, to one feature.
 pub trait Fusion<E: Scalar, D: Backend<E>>: Parameters<E, D> {
@@ -68,11 +70,12 @@ impl Kind for dyn FusionConfig {
 
 /// From raw modalities, `[batch, features of the modality]`, to one feature each, `[batch, width]`.
 pub trait Backbone<E: Scalar, D: Backend<E>>: Parameters<E, D> {
-    /// Encodes every modality. With `labels`, auxiliary losses are left in `pass`.
+    /// Encodes every modality. With `targets`, `[batch, outputs]` as of [`Targets::matrix`](crate::data::Targets::matrix),
+    /// auxiliary losses are left in `pass`.
     fn encode(
         &self,
         x: &[Matrix<E, D>],
-        labels: Option<&Labels<E, D>>,
+        targets: Option<&Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>>;
 }
@@ -89,7 +92,7 @@ impl Family for Backbones {
 pub struct BackboneRequest<'a, D> {
     /// Number of features of each modality.
     pub modalities: &'a [usize],
-    /// Number of classes.
+    /// Number of classes or labels; 0 where a number is predicted.
     pub classes: usize,
     /// Makes the parameters.
     pub init: &'a mut Initializer<D>,
@@ -103,6 +106,11 @@ pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone:
 
     /// Checks the ranges of all fields. Default: everything is allowed.
     fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Checks that its auxiliary losses make sense for targets of a kind. Default: they do, there are none.
+    fn check_targets(&self, _targets: TargetKind) -> Result<()> {
         Ok(())
     }
 }
@@ -131,27 +139,45 @@ impl Kind for dyn DataSource {
     const NAME: &'static str = "data";
 }
 
-/// Backbone, fusion and linear head.
+/// Backbone, fusion, linear map and head.
 pub struct Model<E: Scalar, D: Backend<E>> {
     /// Encodes each modality.
     pub backbone: Box<dyn Backbone<E, D>>,
     /// Fuses the encoded modalities.
     pub fusion: Box<dyn Fusion<E, D>>,
-    /// From the fused feature to class scores.
-    pub head: Linear<E, D>,
+    /// From the fused feature to the outputs; its parameters are called `head`.
+    pub linear: Linear<E, D>,
+    /// What the outputs mean.
+    pub head: Box<dyn Head>,
 }
 
 impl<E: Scalar, D: Backend<E>> Model<E, D> {
-    /// Class scores, `[batch, classes]`.
-    pub fn logits(
+    /// Number of outputs per row.
+    pub fn width(&self) -> usize {
+        self.linear.weight.shape().0
+    }
+
+    /// What the head gets of every row, `[batch, outputs]`. With `targets`, auxiliary losses are left in `pass`.
+    pub fn outputs(
         &self,
         x: &[Matrix<E, D>],
-        labels: Option<&Labels<E, D>>,
+        targets: Option<&Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
-        let features = self.backbone.encode(x, labels, pass)?;
+        let features = self.backbone.encode(x, targets, pass)?;
         let fused = self.fusion.fuse(&features, pass)?;
-        Ok(pass.run(&fused, |fused| self.head.forward(fused)))
+        Ok(pass.run(&fused, |fused| self.linear.forward(fused)))
+    }
+
+    /// The loss of the head, mean over the batch: `[1, 1]`, without auxiliary losses.
+    pub fn loss(
+        &self,
+        outputs: &Matrix<E, D>,
+        targets: &Matrix<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Matrix<E, D>> {
+        let loss = <D as Backend<E>>::build::<Losses>(&*self.head, ())?;
+        Ok(pass.run(outputs, |outputs| loss(outputs, targets)))
     }
 }
 
@@ -160,13 +186,13 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Model<E, D> {
         use equilibria_core::parameters::join;
         self.backbone.visit(&join(path, "backbone"), visitor);
         self.fusion.visit(&join(path, "fusion"), visitor);
-        self.head.visit(&join(path, "head"), visitor);
+        self.linear.visit(&join(path, "head"), visitor);
     }
 
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
         use equilibria_core::parameters::join;
         self.backbone.visit_mut(&join(path, "backbone"), visitor);
         self.fusion.visit_mut(&join(path, "fusion"), visitor);
-        self.head.visit_mut(&join(path, "head"), visitor);
+        self.linear.visit_mut(&join(path, "head"), visitor);
     }
 }

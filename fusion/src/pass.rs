@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use equilibria_core::seed::mix;
-use equilibria_core::{from_host, Adjoint, Backend, Error, Matrix, Report, Result, Scalar};
+use equilibria_core::{Adjoint, Backend, Error, Matrix, Report, Result, Scalar};
 
 use crate::layers::dropout_mask;
 
@@ -185,46 +185,5 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             loss: value,
             reports: self.solves.into_iter().map(report).collect::<Result<_>>()?,
         })
-    }
-}
-
-/// Class labels of a batch.
-#[derive(Debug, Clone)]
-pub struct Labels<E: Scalar, D: Backend<E>> {
-    /// 1 at the label, 0 elsewhere: `[batch, classes]`.
-    pub one_hot: Matrix<E, D>,
-}
-
-impl<E: Scalar, D: Backend<E>> Labels<E, D> {
-    /// Encodes class numbers below `classes`.
-    pub fn new(device: &D, labels: &[usize], classes: usize) -> Result<Self> {
-        let mut values = vec![E::zero(); labels.len() * classes];
-        for (row, &label) in labels.iter().enumerate() {
-            if label >= classes {
-                return Err(Error::Shape {
-                    what: format!("label of row {row}"),
-                    expected: format!("below {classes}"),
-                    got: label.to_string(),
-                });
-            }
-            values[row * classes + label] = E::one();
-        }
-        Ok(Self {
-            one_hot: from_host(device, values, (labels.len(), classes))?,
-        })
-    }
-
-    /// Softmax cross-entropy, mean over the batch: `[1, 1]`.
-    pub fn cross_entropy(&self, logits: Traced<E, D>) -> Traced<E, D> {
-        let scale = E::of(-1.0 / self.one_hot.shape().0 as f64);
-        let log = logits.log_softmax::<Axis<1>>() * self.one_hot.clone();
-        log.sum::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1)) * scale
-    }
-
-    /// The probability each row gives to its own class, `[batch, 1]`.
-    pub fn true_class_probability(&self, logits: Traced<E, D>) -> Traced<E, D> {
-        let rows = self.one_hot.shape().0;
-        let own = logits.softmax::<Axis<1>>() * self.one_hot.clone();
-        own.sum::<(usize,), Axis<1>>().reshape_like(&(rows, 1))
     }
 }

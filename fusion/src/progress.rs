@@ -23,7 +23,8 @@ pub struct Progress<E> {
 /// The parameters of the best epoch so far.
 pub(crate) struct Best<E> {
     pub epoch: usize,
-    pub accuracy: f64,
+    /// The first metric of the head, as [`Metric::merit`](crate::head::Metric::merit) has it.
+    pub merit: f64,
     pub loss: f64,
     pub values: Vec<Vec<E>>,
 }
@@ -85,7 +86,7 @@ impl<E: Scalar> Progress<E> {
         let rows: Vec<f64> = self.history.iter().flat_map(Epoch::row).collect();
         arrays.push(Array::row("history".to_owned(), &rows));
         let best = self.best.as_ref();
-        let best = best.map_or([f64::NAN; 3], |b| [b.epoch as f64, b.accuracy, b.loss]);
+        let best = best.map_or([f64::NAN; 3], |b| [b.epoch as f64, b.merit, b.loss]);
         let averaged = self.average.as_ref().map_or(0, |average| average.steps);
         let counts = [steps as f64, averaged as f64, self.seconds];
         let counts = [&counts[..], &best].concat();
@@ -109,7 +110,7 @@ impl<E: Scalar> Progress<E> {
             names.iter().map(get).collect()
         };
         let counts: Vec<f64> = saved.numbers("counts")?;
-        let &[steps, averaged, seconds, epoch, accuracy, loss] = &counts[..] else {
+        let &[steps, averaged, seconds, epoch, merit, loss] = &counts[..] else {
             return Err(saved.damaged(format!("`counts` has {} numbers", counts.len())));
         };
         let mean = |kind: &str, name: &str| {
@@ -138,7 +139,7 @@ impl<E: Scalar> Progress<E> {
             true => None,
             false => Some(Best {
                 epoch: epoch as usize,
-                accuracy,
+                merit,
                 loss,
                 values: all("best")?,
             }),
@@ -147,11 +148,14 @@ impl<E: Scalar> Progress<E> {
             model.fusion.remember(&name, values);
         }
         let rows: Vec<f64> = saved.numbers("history")?;
-        let (rows, []) = rows.as_chunks() else {
-            return Err(saved.damaged("`history` ends within an epoch".to_owned()));
-        };
+        let rows = rows.chunks_exact(Epoch::columns(&*model.head).len());
+        let whole = rows.remainder().is_empty();
+        let history = whole.then(|| rows.map(Epoch::from_row).collect());
+        let history = history
+            .flatten()
+            .ok_or_else(|| saved.damaged("`history` ends within an epoch".to_owned()))?;
         Ok(Self {
-            history: rows.iter().copied().map(Epoch::from_row).collect(),
+            history,
             seconds,
             optimizer,
             average,

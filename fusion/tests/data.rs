@@ -1,6 +1,6 @@
 //! Data sets read from folders and bundles, and refused when they are faulty.
 
-use equilibria_fusion::data::{DataError, DataSet};
+use equilibria_fusion::data::{DataError, DataSet, Targets};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -19,6 +19,8 @@ macro_rules! assert_error {
 mod arrays;
 #[path = "data/bundle.rs"]
 mod bundle;
+#[path = "data/targets.rs"]
+mod targets;
 
 /// Two modalities (2 and 1 columns), three training rows and one test row.
 const SOUND: [(&str, &str); 6] = [
@@ -62,7 +64,7 @@ fn a_sound_folder_is_read() {
     assert_eq!(set.name, dir.path().file_name().unwrap().to_str().unwrap());
     assert_eq!(set.classes, ["0", "1"]);
     assert_eq!((set.train.len(), set.test.len()), (3, 1));
-    assert_eq!(set.train.labels, [0, 1, 1]);
+    assert_eq!(set.train.targets, Targets::Classes(vec![0, 1, 1]));
     assert_eq!(set.train.modalities[0].row(1), [3.0, 4.0]);
     assert_eq!(set.train.modalities[1].values, [0.5, -1.5, 2e-3]);
     assert_eq!(set.test.modalities[1].name, "modality 2");
@@ -92,7 +94,7 @@ fn harmless_differences_in_writing_are_accepted() {
         set.train.modalities[0].values,
         [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     );
-    assert_eq!(set.train.labels, [0, 1, 1]);
+    assert_eq!(set.train.targets, Targets::Classes(vec![0, 1, 1]));
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use dfdx::prelude::*;
 use equilibria_core::{Backend, Error, Matrix, Parameters, Result};
-use equilibria_fusion::data::{Split, Table};
+use equilibria_fusion::data::{Split, Table, Targets};
 use equilibria_fusion::fusions::concat::ConcatConfig;
+use equilibria_fusion::heads::multi_class::MultiClass;
 use equilibria_fusion::layers::modules::Linear;
 use equilibria_fusion::layers::Initializer;
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::Trainer;
-use equilibria_fusion::{Backbone, FusionRequest, Fusions, Labels, Model, Pass, Training};
+use equilibria_fusion::{Backbone, FusionRequest, Fusions, Model, Pass, Training};
 
 /// The samples and the features of every pass.
 type Seen = Arc<Mutex<Vec<(Option<Vec<usize>>, Vec<f64>)>>>;
@@ -27,7 +28,7 @@ impl Backbone<f64, Cpu> for Witness {
     fn encode(
         &self,
         x: &[Matrix<f64, Cpu>],
-        _: Option<&Labels<f64, Cpu>>,
+        _: Option<&Matrix<f64, Cpu>>,
         pass: &mut Pass<f64, Cpu>,
     ) -> Result<Vec<Matrix<f64, Cpu>>> {
         let entry = (pass.samples.clone(), x[0].as_vec());
@@ -44,7 +45,7 @@ fn split(rows: usize) -> Split {
             columns: 1,
             values: (0..rows).map(|row| row as f64).collect(),
         }],
-        labels: (0..rows).map(|row| row % 2).collect(),
+        targets: Targets::Classes((0..rows).map(|row| row % 2).collect()),
     }
 }
 
@@ -61,7 +62,8 @@ fn every_training_pass_knows_its_samples_and_no_other_does() {
     let mut model = Model {
         backbone: Box::new(Witness(seen.clone())),
         fusion: fusion.expect("it builds"),
-        head: Linear::xavier(2, 1, &mut init).expect("memory"),
+        linear: Linear::xavier(2, 1, &mut init).expect("memory"),
+        head: Box::new(MultiClass::default()),
     };
     let training = r#"{ "epochs": 2, "batch": 3, "optimizer": { "type": "sgd" } }"#;
     let training: Training = equilibria_core::serde_json::from_str(training).expect("it parses");
@@ -69,7 +71,6 @@ fn every_training_pass_knows_its_samples_and_no_other_does() {
     let mut trainer = Trainer {
         model: &mut model,
         device: &device,
-        classes: 2,
         training: &training,
         seed: 5,
     };

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use dfdx::prelude::Cpu;
 use equilibria_fusion::data::MinMax;
 use equilibria_fusion::train::tensors;
-use equilibria_fusion::{Experiment, Labels, Model};
+use equilibria_fusion::{Experiment, Model};
 use serde_json::{json, Value};
 
 use crate::config::{self, DataArgs};
@@ -62,7 +62,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let part = train.select(rows);
         Ok(Batch {
             x: tensors(&device, &part)?,
-            labels: Labels::new(&device, &part.labels, classes)?,
+            targets: part
+                .targets
+                .matrix(&device, experiment.head.outputs(classes))?,
         })
     };
     // Every way has the same parameters: they depend on the seed alone.

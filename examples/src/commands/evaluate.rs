@@ -55,7 +55,7 @@ fn run_on<E: Scalar, D: Backend<E>>(
     saved.check(&data)?;
     let model = saved.model::<E, D>(device)?;
     saved.scaling.apply(&mut data.test)?;
-    Ok(evaluate(&model, device, &data.test, saved.classes.len())?)
+    Ok(evaluate(&model, device, &data.test)?)
 }
 
 /// The reports of all equilibria in one table.

@@ -1,4 +1,4 @@
-//! `equilibria predict`: class probabilities of samples, with or without labels.
+//! `equilibria predict`: what a model says of samples, with or without targets.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,10 +22,10 @@ pub struct Args {
     run: PathBuf,
     #[command(flatten)]
     data: DataArgs,
-    /// The rows to predict; a folder needs no other files than theirs, and no labels
+    /// The rows to predict; a folder needs no other files than theirs, and nothing to predict
     #[arg(long, value_enum, default_value_t = Rows::Test)]
     split: Rows,
-    /// Write the table to this file: row, predicted class, probabilities by class, status, evaluations, relative residual
+    /// Write the table to this file: row, prediction, probabilities of classes or labels, status, evaluations, relative residual
     #[arg(long, value_name = "FILE.csv")]
     out: PathBuf,
 }
@@ -51,10 +51,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, modalities)?,
         Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, modalities)?,
     };
-    let outcomes: Vec<Outcome> = (0..prediction.probabilities.len())
+    let outcomes: Vec<Outcome> = (0..prediction.outputs.len())
         .map(|row| Outcome::of(&prediction, row))
         .collect();
-    write_whole(&args.out, table(&saved.classes, &prediction, &outcomes))?;
+    write_whole(&args.out, table(&saved, &prediction, &outcomes))?;
     let unsolved =
         |outcome: &&Outcome| matches!(outcome.status, Some(status) if status != Status::Converged);
     println!(
@@ -72,9 +72,7 @@ fn run_on<E: Scalar, D: Backend<E>>(
     mut modalities: Vec<Table>,
 ) -> Result<Prediction> {
     saved.check_features(&modalities)?;
-    let classes = saved.classes.len();
-    let mut model = (saved.experiment).model::<E, D>(device, &saved.columns, classes)?;
-    saved.checkpoint.load(&mut model)?;
+    let model = saved.model::<E, D>(device)?;
     saved.scaling.scale(&mut modalities)?;
     Ok(predict(&model, device, &modalities)?)
 }
@@ -104,17 +102,15 @@ impl Outcome {
 }
 
 /// One line per row, counted from 1; what a model without equilibria has none of is empty.
-fn table(classes: &[String], prediction: &Prediction, outcomes: &[Outcome]) -> String {
-    let names: Vec<String> = classes.iter().map(|name| quoted(name)).collect();
+fn table(saved: &SavedRun, prediction: &Prediction, outcomes: &[Outcome]) -> String {
+    let (head, classes) = (&saved.experiment.head, &saved.classes);
+    let line = |cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>();
     let mut csv = format!(
-        "row,predicted,{},status,evaluations,relative_residual\n",
-        names.join(",")
+        "row,{},status,evaluations,relative_residual\n",
+        line(head.columns(classes)).join(",")
     );
-    for (row, (probabilities, outcome)) in
-        (prediction.probabilities.iter().zip(outcomes)).enumerate()
-    {
-        let name = &names[prediction.class(row)];
-        let cells: Vec<String> = probabilities.iter().map(f64::to_string).collect();
+    for (row, (outputs, outcome)) in prediction.outputs.iter().zip(outcomes).enumerate() {
+        let cells = line(head.predict(outputs, classes)).join(",");
         let outcome = match outcome.status {
             Some(status) => format!(
                 "{status},{},{}",
@@ -122,7 +118,7 @@ fn table(classes: &[String], prediction: &Prediction, outcomes: &[Outcome]) -> S
             ),
             None => ",,".to_owned(),
         };
-        csv += &format!("{},{name},{},{outcome}\n", row + 1, cells.join(","));
+        csv += &format!("{},{cells},{outcome}\n", row + 1);
     }
     csv
 }

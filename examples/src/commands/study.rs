@@ -13,7 +13,7 @@ use crate::interrupt;
 use crate::report::study_page;
 use crate::run_folder::{write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
-use crate::study::{Convergence, Plan, Row, Scores, Table, Variant};
+use crate::study::{Columns, Convergence, Plan, Row, Table, Variant};
 
 /// Arguments of `study`.
 #[derive(clap::Args)]
@@ -60,14 +60,23 @@ fn study(args: &Args, plan: &Plan, out: &Path) -> Result<ExitCode> {
     let variants = (plan.variant.iter())
         .map(|variant| Ok((variant, configure(args, plan, variant)?)))
         .collect::<Result<Vec<_>>>()?;
-    let (mut table, mut convergence) = (Table::default(), Convergence::default());
+    let heads = variants
+        .iter()
+        .map(|(_, (experiment, _))| &*experiment.head);
+    let (mut table, mut convergence) = (
+        Table {
+            columns: Columns::new(heads),
+            rows: Vec::new(),
+        },
+        Convergence::default(),
+    );
     for (variant, (mut experiment, data)) in variants {
         let mut runs = Vec::with_capacity(seeds.len());
         for &seed in seeds {
             experiment.seed = seed;
             let folder = out.join(&variant.name).join(format!("seed-{seed}"));
             train(&experiment, &data, &folder, args.quiet)?;
-            runs.push((seed, Scores::read(&folder)?));
+            runs.push((seed, table.columns.read(&folder, &*experiment.head)?));
             if let Some(steps) = plan.convergence {
                 convergence.add(&variant.name, &folder, &data, steps)?;
             }
@@ -80,7 +89,7 @@ fn study(args: &Args, plan: &Plan, out: &Path) -> Result<ExitCode> {
     write_whole(&out.join("runs.csv"), table.to_csv())?;
     let page = study_page(
         &plan.title,
-        &Scores::NAMES,
+        &table.columns.names(),
         &table.page_rows(),
         &convergence.bands(),
     );

@@ -10,7 +10,7 @@ use equilibria_fusion::checkpoint::{self, Checkpoint};
 use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax};
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{inspect, Epoch, Evaluation, Trainer};
-use equilibria_fusion::{Dtype, Experiment, Model};
+use equilibria_fusion::{Dtype, Experiment, Head, Model};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{self, DataArgs};
@@ -146,8 +146,11 @@ impl Run<'_> {
     fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: DataSet) -> Result<Summary> {
         let started = Instant::now();
         let (experiment, training) = (self.experiment, &self.experiment.training);
-        let (kept, held_out) =
-            stratified_holdout(&data.train.labels, training.validation, experiment.seed);
+        let (kept, held_out) = stratified_holdout(
+            &data.train.targets.strata(),
+            training.validation,
+            experiment.seed,
+        );
         if training.validation > 0.0 && held_out.is_empty() {
             return Err(Error::NoValidation {
                 share: training.validation,
@@ -161,8 +164,7 @@ impl Run<'_> {
             scaling.apply(split)?;
         }
         let columns: Vec<usize> = rows.modalities.iter().map(|table| table.columns).collect();
-        let classes = data.classes.len();
-        let mut model = experiment.model::<E, D>(device, &columns, classes)?;
+        let mut model = experiment.model::<E, D>(device, &columns, data.classes.len())?;
         let mut progress = match &self.saved {
             Some(saved) => Progress::resume(saved, &mut model, training)?,
             None => Progress::new(training)?,
@@ -179,7 +181,6 @@ impl Run<'_> {
         let mut trainer = Trainer {
             model: &mut model,
             device,
-            classes,
             training,
             seed: experiment.seed,
         };
@@ -190,7 +191,7 @@ impl Run<'_> {
             let Some(last) = progress.history.last() else {
                 return Ok(());
             };
-            bar.set_message(message(last));
+            bar.set_message(message(&*experiment.head, last));
             bar.inc(1);
             let (epoch, stop) = (last.epoch, interrupt::asked());
             let due = training.checkpoint > 0 && epoch % training.checkpoint == 0;
@@ -216,12 +217,12 @@ impl Run<'_> {
         })?;
         let history = &progress.history;
         folder.write("config.toml", &config)?;
-        folder.write("history.csv", history_csv(history))?;
+        folder.write("history.csv", history_csv(&*experiment.head, history))?;
         let bytes = checkpoint::to_bytes(&model, metadata())?;
         folder.write("model.safetensors", bytes)?;
 
         // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
-        let test = inspect(&model, device, &data.test, classes)?;
+        let test = inspect(&model, device, &data.test)?;
         let mean = |value: fn(&Epoch) -> f64| {
             history.iter().map(value).sum::<f64>() / history.len().max(1) as f64
         };
@@ -260,10 +261,12 @@ fn progress_bar(epochs: u64, quiet: bool) -> ProgressBar {
     ProgressBar::new(epochs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn message(epoch: &Epoch) -> String {
-    let validation = (epoch.validation_accuracy).map_or_else(String::new, |accuracy| {
-        format!(" validation {accuracy:.2} %")
-    });
+fn message(head: &dyn Head, epoch: &Epoch) -> String {
+    let first = head.tracked().next().zip(epoch.validation.first());
+    let validation = match (first, epoch.validation_loss) {
+        (Some((metric, &value)), Some(_)) => format!(" validation {}", metric.show(value)),
+        _ => String::new(),
+    };
     format!(
         "loss {:.4}{validation} steps {:.1} residual {:.1e} unconverged {:.2} %",
         epoch.loss,
@@ -274,14 +277,14 @@ fn message(epoch: &Epoch) -> String {
 }
 
 /// One line per epoch; what there is none of is empty.
-fn history_csv(history: &[Epoch]) -> String {
-    let mut csv = Epoch::COLUMNS.join(",") + "\n";
+fn history_csv(head: &dyn Head, history: &[Epoch]) -> String {
+    let mut csv = Epoch::columns(head).join(",") + "\n";
     for epoch in history {
-        let cells = epoch.row().map(|number| match number.is_nan() {
+        let cells = epoch.row().into_iter().map(|number| match number.is_nan() {
             true => String::new(),
             false => number.to_string(),
         });
-        csv += &(cells.join(",") + "\n");
+        csv += &(cells.collect::<Vec<_>>().join(",") + "\n");
     }
     csv
 }

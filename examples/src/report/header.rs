@@ -1,5 +1,7 @@
 //! What the run was, and what it achieved.
 
+use equilibria_fusion::data::Targets;
+
 use super::page::{number, Cell, Page};
 use super::RunReport;
 
@@ -11,6 +13,11 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
         "A training run of equilibria {}.",
         env!("CARGO_PKG_VERSION")
     ));
+    let of_each = match &data.train.targets {
+        Targets::Classes(_) => ("classes", data.classes.len().to_string()),
+        Targets::LabelSets(_) => ("labels", data.classes.len().to_string()),
+        Targets::Numbers(_) => ("to predict", "a number".to_owned()),
+    };
     page.table(
         "The run",
         &[],
@@ -20,7 +27,7 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
                 "rows",
                 format!("{} training, {} test", data.train.len(), data.test.len()),
             ),
-            fact("classes", data.classes.len().to_string()),
+            fact(of_each.0, of_each.1),
             fact("seed", run.experiment.seed.to_string()),
             fact("epochs", format!("{epochs}, best {}", run.best_epoch)),
             fact("element type", dtype(run)),
@@ -29,21 +36,19 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
         ],
     );
     page.heading("Metrics on the test rows");
-    page.table(
-        "Scores and solves",
-        &[],
-        &[
-            fact("accuracy, %", number(test.metrics.accuracy)),
-            fact("weighted F1, %", number(test.metrics.weighted_f1)),
-            fact("macro F1, %", number(test.metrics.macro_f1)),
-            fact("cross-entropy", number(test.loss)),
-            fact("solver steps per row", number(test.mean_solver_steps)),
-            fact(
-                "solves that did not converge, %",
-                number(100.0 * test.unconverged_fraction),
-            ),
-        ],
-    );
+    let scores = test.scores.iter();
+    let mut facts: Vec<_> = scores
+        .map(|score| fact(&score.metric.heading(", "), number(score.value)))
+        .collect();
+    facts.extend([
+        fact(run.experiment.head.loss_name(), number(test.loss)),
+        fact("solver steps per row", number(test.mean_solver_steps)),
+        fact(
+            "solves that did not converge, %",
+            number(100.0 * test.unconverged_fraction),
+        ),
+    ]);
+    page.table("Scores and solves", &[], &facts);
 }
 
 /// As in a configuration.

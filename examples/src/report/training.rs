@@ -1,13 +1,15 @@
 //! Curves over the epochs.
 
+use equilibria_fusion::head::Metric;
 use equilibria_fusion::train::Epoch;
+use equilibria_fusion::Head;
 
 use super::figure::figure;
 use super::page::Page;
 use crate::plot::{Line, Scale};
 
 /// Writes loss, validation metrics, and what the solvers did.
-pub fn write(history: &[Epoch], page: &mut Page) {
+pub fn write(head: &dyn Head, history: &[Epoch], page: &mut Page) {
     page.heading("Training");
     if history.iter().all(|epoch| epoch.validation_loss.is_none()) {
         page.paragraph("No rows were held out for validation.");
@@ -18,26 +20,44 @@ pub fn write(history: &[Epoch], page: &mut Page) {
             .filter_map(|epoch| Some((epoch.epoch, value(epoch)?)))
             .collect(),
     };
-    page.figures(&[
+    let tracked = || head.tracked().enumerate();
+    let metric = |(index, metric): (usize, &Metric)| Line {
+        label: metric.label.to_owned(),
+        points: (history.iter())
+            .filter_map(|epoch| Some((epoch.epoch, *epoch.validation.get(index)?)))
+            .filter(|(_, value)| !value.is_nan())
+            .collect(),
+    };
+    let mut figures = vec![
         figure(
             "Loss",
             ["epoch", "loss"],
             Scale::Linear,
             vec![
                 line("training, with auxiliary terms", |e| Some(e.loss)),
-                line("validation, cross-entropy", |e| e.validation_loss),
+                line(&format!("validation, {}", head.loss_name()), |e| {
+                    e.validation_loss
+                }),
             ],
         ),
         figure(
             "Metrics on the validation rows",
             ["epoch", "percent"],
             Scale::Linear,
-            vec![
-                line("accuracy", |e| e.validation_accuracy),
-                line("macro F1", |e| e.validation_macro_f1),
-            ],
+            tracked().filter(|(_, m)| m.percent).map(metric).collect(),
         ),
-    ]);
+    ];
+    // What has a unit of its own has a chart of its own.
+    figures.extend(tracked().filter(|(_, m)| !m.percent).map(|(index, m)| {
+        let title = format!("{} on the validation rows", m.label);
+        figure(
+            &title,
+            ["epoch", m.label],
+            Scale::Linear,
+            vec![metric((index, m))],
+        )
+    }));
+    page.figures(&figures);
     // A fusion that solves nothing, or a backward strategy that does not, leaves zeros.
     if history.iter().all(|epoch| epoch.solver_steps <= 0.0) {
         return;

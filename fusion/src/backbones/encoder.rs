@@ -4,7 +4,7 @@ use equilibria_core::prelude::*;
 
 use crate::layers::modules::Linear;
 use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
-use crate::pass::{Labels, Pass};
+use crate::pass::Pass;
 
 plugin! {
     /// A plain encoder per modality, h = dropout(ReLU(E x + e)), without auxiliary losses.
@@ -58,7 +58,7 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Encoder<E, D> {
     fn encode(
         &self,
         x: &[Matrix<E, D>],
-        _labels: Option<&Labels<E, D>>,
+        _targets: Option<&Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
         let mut features = Vec::with_capacity(x.len());

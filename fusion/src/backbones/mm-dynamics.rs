@@ -3,15 +3,18 @@
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
+use crate::data::TargetKind;
 use crate::layers::modules::Linear;
+use crate::loss::{cross_entropy, true_class_probability};
 use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
-use crate::pass::{Labels, Pass};
+use crate::pass::Pass;
 
 plugin! {
     /// The MM-Dynamics backbone: gates features, encodes each modality and scales it by its own confidence.
     ///
     /// s = sigmoid(A x + a), h = dropout(ReLU(E (s ⊙ x) + e)), t = T h + u, c = kᵀh + m, and the feature is c · h.
-    /// Auxiliary losses per modality: mean(s) + MSE(c, softmax(t)[y]) + CE(t, y). Nothing is detached.
+    /// Auxiliary losses per modality: mean(s) + MSE(c, softmax(t)[y]) + CE(t, y). Nothing is detached. The confidence c learns
+    /// the probability of the true class, which several labels or a number do not have: those heads are refused.
     ///
     /// Reference: Z. Han, F. Yang, J. Huang, C. Zhang, J. Yao, Multimodal Dynamics, CVPR 2022, part 3; the backbone of the
     /// BRCA experiment in arXiv 2306.16645.
@@ -32,6 +35,18 @@ impl BackboneConfig for MmDynamicsConfig {
     fn validate(&self) -> Result<()> {
         Error::require_at_least_one("mm-dynamics", "hidden", self.hidden)?;
         Error::require_fraction("mm-dynamics", "dropout", self.dropout)
+    }
+
+    fn check_targets(&self, targets: TargetKind) -> Result<()> {
+        let expected = "a head for one class per row, such as `multi-class`, with the backbone `mm-dynamics`, \
+                        whose confidence learns the probability of the true class; the backbone `encoder` takes any head";
+        Error::require(
+            targets == TargetKind::Class,
+            "head",
+            "type",
+            expected,
+            format!("one for {targets}"),
+        )
     }
 }
 
@@ -89,7 +104,7 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for MmDynamics<E, D> {
     fn encode(
         &self,
         x: &[Matrix<E, D>],
-        labels: Option<&Labels<E, D>>,
+        targets: Option<&Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
         let mut features = Vec::with_capacity(x.len());
@@ -98,8 +113,8 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for MmDynamics<E, D> {
             let h = pass.run(&gate, |s| modality.encoder.forward(s * x.clone()).relu());
             let h = pass.dropout(&h, self.dropout, index as u64)?;
             let confidence = pass.run(&h, |h| modality.confidence.forward(h));
-            if let Some(labels) = labels {
-                modality.auxiliary_losses(&gate, &h, &confidence, labels, pass);
+            if let Some(one_hot) = targets {
+                modality.auxiliary_losses(&gate, &h, &confidence, one_hot, pass);
             }
             let shape = *h.shape();
             features.push(pass.run(&confidence, |c| {
@@ -119,21 +134,21 @@ impl<E: Scalar, D: Backend<E>> Modality<E, D> {
         gate: &Matrix<E, D>,
         h: &Matrix<E, D>,
         confidence: &Matrix<E, D>,
-        labels: &Labels<E, D>,
+        one_hot: &Matrix<E, D>,
         pass: &mut Pass<E, D>,
     ) {
         let scores = pass.run(h, |h| self.classifier.forward(h));
         let sparsity = pass.run(gate, |s| {
             s.mean::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1))
         });
-        let truth = pass.run(&scores, |scores| labels.true_class_probability(scores));
+        let truth = pass.run(&scores, |scores| true_class_probability(scores, one_hot));
         let regression = pass.run(confidence, |c| {
             (c - truth)
                 .square()
                 .mean::<Rank0, Axes2<0, 1>>()
                 .reshape_like(&(1, 1))
         });
-        let classification = pass.run(&scores, |scores| labels.cross_entropy(scores));
+        let classification = pass.run(&scores, |scores| cross_entropy(scores, one_hot));
         pass.losses.extend([sparsity, regression, classification]);
     }
 }

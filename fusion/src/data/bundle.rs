@@ -2,20 +2,24 @@
 
 use super::array::{self, Array};
 use super::check::{check, Part, Source};
-use super::{DataError, DataSet, Split, Table};
+use super::{DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
 use safetensors::SafeTensors;
 use std::collections::HashMap;
+
+/// The types of an array of numbers.
+const NUMBERS: &str = "U8, U16, U32, F32 or F64";
 
 impl DataSet {
     /// Writes the set as the bytes of one `.safetensors` file.
     ///
     /// Arrays `1.train`, `1.test`, `2.train`, ... hold the modalities (samples
-    /// by features), `labels.train` and `labels.test` the class ids. The
-    /// metadata holds `name`, `classes` and `modalities` (JSON lists of names),
+    /// by features), `labels.train` and `labels.test` the class ids; or
+    /// `multilabels.train`, ... samples by labels, 0 and 1; or `targets.train`,
+    /// ... the numbers. The metadata holds `name`, `classes` and `modalities` (JSON lists of names),
     /// and the free-form `attribution` and `license`.
     ///
-    /// Each table is stored in the smallest of U8, U16 and F32 that is exact
-    /// for it. Failing that it is stored as F32 if this changes no value by a
+    /// Each table, and each list of numbers to predict, is stored in the
+    /// smallest of U8, U16 and F32 that is exact for it. Failing that it is stored as F32 if this changes no value by a
     /// relative error of 1e-7 or more, and as F64 otherwise. Modalities go by
     /// the names they have in the training split. The order of the metadata
     /// entries is not fixed, so two calls may differ in their bytes.
@@ -28,9 +32,17 @@ impl DataSet {
         let invalid = |problem: String| invalid(&self.name, problem);
         let mut arrays = Vec::new();
         for (part, split) in Part::BOTH.into_iter().zip([&self.train, &self.test]) {
-            let labels = Array::labels(&split.labels)
-                .ok_or_else(|| invalid("a label does not fit in 32 bits".into()))?;
-            arrays.push((part.labels_array(), labels));
+            let targets = match &split.targets {
+                Targets::Classes(labels) => Array::labels(labels)
+                    .ok_or_else(|| invalid("a label does not fit in 32 bits".into()))?,
+                Targets::LabelSets(sets) => {
+                    let bits = sets.values.iter().map(|&bit| f64::from(u8::from(bit)));
+                    let shape = vec![split.len(), sets.columns];
+                    Array::numbers(shape, &bits.collect::<Vec<_>>())
+                }
+                Targets::Numbers(numbers) => Array::numbers(vec![numbers.len()], numbers),
+            };
+            arrays.push((part.targets_array(split.targets.kind()), targets));
             for (k, table) in (1..).zip(&split.modalities) {
                 let shape = vec![table.rows(), table.columns];
                 let array = Array::numbers(shape, &table.values);
@@ -136,7 +148,7 @@ impl Reader<'_> {
             .map(|(k, name)| self.table(&part.table_array(k), name));
         Ok(Split {
             modalities: tables.collect::<Result<_, DataError>>()?,
-            labels: self.labels(&part.labels_array())?,
+            targets: self.targets(part)?,
         })
     }
 
@@ -156,7 +168,7 @@ impl Reader<'_> {
             return Err(self.wrong_shape(array, view.shape(), "2 (samples by features)"));
         };
         let values = array::read_numbers(view.dtype(), view.data())
-            .ok_or_else(|| self.wrong_type(array, view.dtype(), "U8, U16, U32, F32 or F64"))?;
+            .ok_or_else(|| self.wrong_type(array, view.dtype(), NUMBERS))?;
         Ok(Table {
             name: name.to_owned(),
             columns,
@@ -164,13 +176,40 @@ impl Reader<'_> {
         })
     }
 
-    fn labels(&self, array: &str) -> Result<Vec<usize>, DataError> {
-        let view = self.view(array)?;
-        if view.shape().len() != 1 {
-            return Err(self.wrong_shape(array, view.shape(), "1 (samples)"));
+    /// Those of the kind that is there; class ids where there is none.
+    fn targets(&self, part: Part) -> Result<Targets, DataError> {
+        let names = self.arrays.names();
+        let there = |kind: &TargetKind| names.contains(&part.targets_array(*kind).as_str());
+        let kind = TargetKind::ALL.into_iter().find(there);
+        let kind = kind.unwrap_or(TargetKind::Class);
+        let array = part.targets_array(kind);
+        if kind == TargetKind::LabelSet {
+            let Table {
+                columns, values, ..
+            } = self.table(&array, "")?;
+            let values = values.into_iter().map(|value| match value {
+                0.0 => Some(false),
+                1.0 => Some(true),
+                _ => None,
+            });
+            let values: Option<Vec<bool>> = values.collect();
+            let problem = || invalid(self.place(&array), "found values other than 0 and 1".into());
+            let values = values.ok_or_else(problem)?;
+            return Ok(Targets::LabelSets(LabelSets { columns, values }));
         }
-        array::read_labels(view.dtype(), view.data())
-            .ok_or_else(|| self.wrong_type(array, view.dtype(), "U8, U16 or U32"))
+        let view = self.view(&array)?;
+        if view.shape().len() != 1 {
+            return Err(self.wrong_shape(&array, view.shape(), "1 (samples)"));
+        }
+        let (dtype, data) = (view.dtype(), view.data());
+        match kind {
+            TargetKind::Number => array::read_numbers(dtype, data)
+                .map(Targets::Numbers)
+                .ok_or_else(|| self.wrong_type(&array, dtype, NUMBERS)),
+            _ => array::read_labels(dtype, data)
+                .map(Targets::Classes)
+                .ok_or_else(|| self.wrong_type(&array, dtype, "U8, U16 or U32")),
+        }
     }
 
     fn view(&self, array: &str) -> Result<safetensors::tensor::TensorView<'_>, DataError> {

@@ -1,6 +1,6 @@
 //! The checks shared by every way of obtaining a data set.
 
-use super::{files, DataError, DataSet, Split, Table};
+use super::{files, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
 use std::path::Path;
 
 /// One of the two splits of a data set.
@@ -20,9 +20,9 @@ impl Part {
         format!("{k}_{}", self.suffix())
     }
 
-    /// The file name of the labels in a folder, without its ending.
-    pub(super) fn labels_stem(self) -> String {
-        format!("labels_{}", self.suffix())
+    /// The file name of the targets in a folder, without its ending.
+    pub(super) fn targets_stem(self, kind: TargetKind) -> String {
+        format!("{}_{}", kind.stem(), self.suffix())
     }
 
     /// The array name of modality `k` (from 1) in a bundle.
@@ -30,9 +30,9 @@ impl Part {
         format!("{k}.{}", self.name())
     }
 
-    /// The array name of the labels in a bundle.
-    pub(super) fn labels_array(self) -> String {
-        format!("labels.{}", self.name())
+    /// The array name of the targets in a bundle.
+    pub(super) fn targets_array(self, kind: TargetKind) -> String {
+        format!("{}.{}", kind.stem(), self.name())
     }
 
     fn name(self) -> &'static str {
@@ -69,11 +69,11 @@ impl Source<'_> {
         }
     }
 
-    fn labels(self, part: Part) -> String {
+    pub(super) fn targets(self, part: Part, kind: TargetKind) -> String {
         match self {
-            Self::Memory(name) => format!("{name} [labels, {}]", part.name()),
-            Self::Folder(path) => files::shown(path, &part.labels_stem()),
-            Self::Bundle(origin) => format!("{origin} [{}]", part.labels_array()),
+            Self::Memory(name) => format!("{name} [{}, {}]", kind.stem(), part.name()),
+            Self::Folder(path) => files::shown(path, &part.targets_stem(kind)),
+            Self::Bundle(origin) => format!("{origin} [{}]", part.targets_array(kind)),
         }
     }
 
@@ -91,9 +91,9 @@ pub(super) fn check(set: &DataSet, source: Source<'_>) -> Result<(), DataError> 
     for part in Part::BOTH {
         let split = set.split(part);
         check_modality_count(split, count, part, source)?;
-        check_labels(&split.labels, set.classes.len(), part, source)?;
+        check_targets(set, part, source)?;
         for (k, table) in (1..).zip(&split.modalities) {
-            let reference = || source.labels(part);
+            let reference = || source.targets(part, split.targets.kind());
             check_table(table, k, (split.len(), reference), part, source)?;
         }
     }
@@ -131,21 +131,56 @@ fn check_modality_count(
     })
 }
 
-fn check_labels(
-    labels: &[usize],
-    classes: usize,
-    part: Part,
-    source: Source<'_>,
-) -> Result<(), DataError> {
-    if labels.is_empty() {
-        return Err(DataError::EmptyFile {
-            file: source.labels(part),
+fn check_targets(set: &DataSet, part: Part, source: Source<'_>) -> Result<(), DataError> {
+    let (targets, expected) = (&set.split(part).targets, set.train.targets.kind());
+    let file = source.targets(part, targets.kind());
+    if targets.kind() != expected {
+        return Err(DataError::MixedTargets {
+            file,
+            found: targets.kind(),
+            expected,
         });
     }
+    match targets {
+        Targets::LabelSets(sets) => check_label_sets(sets, set.classes.len(), file),
+        _ if targets.is_empty() => Err(DataError::EmptyFile { file }),
+        Targets::Classes(labels) => check_labels(labels, set.classes.len(), file),
+        Targets::Numbers(numbers) => check_numbers(numbers, file),
+    }
+}
+
+fn check_label_sets(sets: &LabelSets, classes: usize, file: String) -> Result<(), DataError> {
+    let (columns, values) = (sets.columns, sets.values.len());
+    if columns == 0 || columns != classes || values % columns != 0 {
+        return Err(DataError::TableShape {
+            file,
+            columns: classes,
+            values,
+        });
+    }
+    if values == 0 {
+        return Err(DataError::EmptyFile { file });
+    }
+    Ok(())
+}
+
+fn check_numbers(numbers: &[f64], file: String) -> Result<(), DataError> {
+    match numbers.iter().position(|number| !number.is_finite()) {
+        None => Ok(()),
+        Some(i) => Err(DataError::NotFinite {
+            file,
+            row: i + 1,
+            column: 1,
+            value: numbers[i],
+        }),
+    }
+}
+
+fn check_labels(labels: &[usize], classes: usize, file: String) -> Result<(), DataError> {
     match (1..).zip(labels).find(|(_, &label)| label >= classes) {
         None => Ok(()),
         Some((row, &label)) => Err(DataError::LabelOutOfRange {
-            file: source.labels(part),
+            file,
             row,
             label,
             classes,

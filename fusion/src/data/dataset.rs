@@ -1,7 +1,7 @@
 //! The data set itself: tables, splits and class names.
 
 use super::check::{check, Part, Source};
-use super::DataError;
+use super::{DataError, TargetKind, Targets};
 
 /// One modality of one split: a matrix of samples by features.
 ///
@@ -43,26 +43,26 @@ impl Table {
     }
 }
 
-/// A set of samples with their labels.
+/// A set of samples with what is to be predicted of them.
 ///
-/// Row `i` of every modality and `labels[i]` describe the same sample.
+/// Row `i` of every modality and of the targets describe the same sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
     /// One table per modality, each with [`len`](Self::len) rows.
     pub modalities: Vec<Table>,
-    /// The class of each sample, an index into [`DataSet::classes`].
-    pub labels: Vec<usize>,
+    /// What is to be predicted of each sample.
+    pub targets: Targets,
 }
 
 impl Split {
     /// Number of samples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.targets.len()
     }
 
     /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.targets.is_empty()
     }
 
     /// The given samples, in the given order; rows are counted from 0 and may
@@ -74,7 +74,7 @@ impl Split {
     pub fn select(&self, rows: &[usize]) -> Self {
         Self {
             modalities: self.modalities.iter().map(|t| t.select(rows)).collect(),
-            labels: rows.iter().map(|&i| self.labels[i]).collect(),
+            targets: self.targets.select(rows),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Split {
 pub struct DataSet {
     /// Name of the data set.
     pub name: String,
-    /// Class names; a label is an index into this list.
+    /// Names of the classes or, where samples have several, of the labels; none where a number is to be predicted.
     pub classes: Vec<String>,
     /// Samples to learn from; validation samples are taken from here.
     pub train: Split,
@@ -107,8 +107,9 @@ impl DataSet {
     }
 
     /// Checks that the parts fit together: both splits have at least one row
-    /// and the same modalities with equal columns, every modality has one row
-    /// per label, every value is finite and every label names a class.
+    /// and the same modalities with equal columns, targets of the same kind in
+    /// both, every modality has one row per target, every value is finite and
+    /// every label names a class.
     ///
     /// # Errors
     ///
@@ -116,6 +117,34 @@ impl DataSet {
     /// row and column.
     pub fn validate(&self) -> Result<(), DataError> {
         check(self, Source::Memory(&self.name))
+    }
+
+    /// Makes sure that there is what `head` learns from.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Head`] if the targets are of another kind.
+    pub fn require(&self, head: &'static str, needs: TargetKind) -> Result<(), DataError> {
+        let found = self.train.targets.kind();
+        if found == needs {
+            return Ok(());
+        }
+        Err(DataError::Head {
+            data: self.name.clone(),
+            head,
+            needs,
+            found,
+            fitting: found.head(),
+        })
+    }
+
+    /// The error for a number that is no sentiment from −3 to 3; rows are counted from 0.
+    pub(crate) fn not_a_sentiment(&self, part: Part, row: usize, value: f64) -> DataError {
+        DataError::NotASentiment {
+            file: Source::Memory(&self.name).targets(part, TargetKind::Number),
+            row: row + 1,
+            value,
+        }
     }
 
     /// One of the two splits.
@@ -186,7 +215,7 @@ mod tests {
         };
         let split = Split {
             modalities: vec![table("a"), table("b"), table("c")],
-            labels: vec![0],
+            targets: Targets::Classes(vec![0]),
         };
         let set = DataSet {
             name: "set".into(),
@@ -224,10 +253,10 @@ mod tests {
                 columns: 1,
                 values: vec![10.0, 11.0, 12.0],
             }],
-            labels: vec![0, 1, 2],
+            targets: Targets::Classes(vec![0, 1, 2]),
         };
         let picked = split.select(&[2, 0, 2]);
-        assert_eq!(picked.labels, [2, 0, 2]);
+        assert_eq!(picked.targets, Targets::Classes(vec![2, 0, 2]));
         assert_eq!(picked.modalities[0].values, [12.0, 10.0, 12.0]);
         assert!(split.select(&[]).is_empty());
     }

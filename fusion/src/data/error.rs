@@ -1,5 +1,6 @@
 //! What can be wrong with a data set, said so that it can be put right.
 
+use super::TargetKind;
 use std::io;
 
 /// A data set that cannot be used.
@@ -133,6 +134,106 @@ pub enum DataError {
         label: usize,
         /// How many classes there are.
         classes: usize,
+    },
+
+    /// The first line of a file of several labels does not name them.
+    #[error("{file}, row 1, column {column}: {problem}; name each label once in the first line, separated by commas, with 0 and 1 in the lines below")]
+    LabelHeader {
+        /// The file with the header.
+        file: String,
+        /// Column of the name, from 1.
+        column: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A cell of a file of several labels that is neither 0 nor 1.
+    #[error("{file}, row {row}, column {column}: found {cell:?}, expected 1 if the sample has the label of the column, else 0")]
+    NotABit {
+        /// The file with the cell.
+        file: String,
+        /// Row of the cell, from 1.
+        row: usize,
+        /// Column of the cell, from 1.
+        column: usize,
+        /// The text of the cell.
+        cell: String,
+    },
+
+    /// Files of several labels, or their list of names, with different numbers of labels.
+    #[error("{file} has {columns} labels, expected {expected} as in {reference}; use the same labels in the same order")]
+    LabelCount {
+        /// The file with the wrong number of labels.
+        file: String,
+        /// Its labels.
+        columns: usize,
+        /// What it is compared with.
+        reference: String,
+        /// Labels of `reference`.
+        expected: usize,
+    },
+
+    /// Files of several labels, or their list of names, that name a label differently.
+    #[error("{file}, row 1, column {column}: found the label {name:?}, expected {expected:?} as in {reference}; use the same labels in the same order")]
+    LabelName {
+        /// The file with the name.
+        file: String,
+        /// Column of the name, from 1.
+        column: usize,
+        /// The name.
+        name: String,
+        /// What it is compared with.
+        reference: String,
+        /// The name there.
+        expected: String,
+    },
+
+    /// A line of a file of targets with more than a number.
+    #[error("{file}, row {row}: found {found} columns, expected one number per line; remove the others (0 and 1 for several labels belong into multilabels_tr.csv and multilabels_te.csv)")]
+    NotOneNumber {
+        /// The file with the line.
+        file: String,
+        /// The line, from 1.
+        row: usize,
+        /// Its columns.
+        found: usize,
+    },
+
+    /// A sentiment that is none.
+    #[error("{file}, row {row}, column 1: found {value}, expected a sentiment from -3 to 3; correct it or, for numbers of another meaning, set `head.sentiment = false`")]
+    NotASentiment {
+        /// The file or array with the value.
+        file: String,
+        /// Row of the value, from 1.
+        row: usize,
+        /// The value found.
+        value: f64,
+    },
+
+    /// Splits with targets of different kinds.
+    #[error("{file} has {found}, the training rows have {expected}; give both splits targets of the same kind")]
+    MixedTargets {
+        /// The file or array with the targets.
+        file: String,
+        /// Their kind.
+        found: TargetKind,
+        /// That of the training rows.
+        expected: TargetKind,
+    },
+
+    /// A head that cannot learn from what the data has.
+    #[error("{data}: the head `{head}` needs {needs}, the data has {found}; set `head = {{ type = \"{fitting}\" }}`, or give other data")]
+    Head {
+        /// Name of the data set.
+        data: String,
+        /// Name of the head.
+        head: &'static str,
+        /// What it learns from.
+        needs: TargetKind,
+        /// What the data has.
+        found: TargetKind,
+        /// A head that learns from it.
+        fitting: &'static str,
     },
 
     /// A modality without exactly one row per label.

@@ -1,6 +1,6 @@
 //! The files of a data folder that hold one table or one list of labels, in whichever format.
 
-use super::array::{read_integers, read_numbers};
+use super::array::{self, read_integers};
 use super::{lines, npy, DataError};
 use safetensors::tensor::Dtype;
 use safetensors::SafeTensors;
@@ -55,8 +55,7 @@ pub(super) fn read_table(path: &Path) -> Result<(usize, Vec<f64>), DataError> {
     if rows == 0 {
         return Err(empty(path));
     }
-    let values = read_numbers(array.dtype, &array.data)
-        .ok_or_else(|| array.invalid(path, "a type of numbers such as F32 or I64"))?;
+    let values = array.numbers(path)?;
     if !array.fortran {
         return Ok((columns, values));
     }
@@ -88,7 +87,25 @@ pub(super) fn read_labels(path: &Path) -> Result<Vec<usize>, DataError> {
     (1..).zip(labels).map(label).collect()
 }
 
-fn is_text(path: &Path) -> bool {
+/// The numbers of a list.
+///
+/// NaN and infinities are read as such; the common checks refuse them.
+pub(super) fn read_numbers(path: &Path) -> Result<Vec<f64>, DataError> {
+    if is_text(path) {
+        return lines::read_column(path);
+    }
+    let array = ArrayFile::read(path)?;
+    let &[rows] = &array.shape[..] else {
+        return Err(array.invalid(path, "1 dimension (samples)"));
+    };
+    if rows == 0 {
+        return Err(empty(path));
+    }
+    array.numbers(path)
+}
+
+/// Whether it is a CSV file.
+pub(super) fn is_text(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "csv")
 }
 
@@ -148,6 +165,11 @@ impl ArrayFile {
             fortran: false,
             data: view.data().to_vec(),
         })
+    }
+
+    fn numbers(&self, path: &Path) -> Result<Vec<f64>, DataError> {
+        array::read_numbers(self.dtype, &self.data)
+            .ok_or_else(|| self.invalid(path, "a type of numbers such as F32 or I64"))
     }
 
     /// The error for an array other than `expected`.

@@ -1,15 +1,12 @@
 //! A data set as a folder of files.
 
 use super::check::{check, check_features, Part, Source};
-use super::files::{self, read_labels, read_table};
+use super::files::{self, read_table};
 use super::lines::{read_lines, read_optional_lines};
+use super::target_files::read_targets;
 use super::{DataError, DataSet, Split, Table};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Without `classes.csv`, a label at or above this is taken for a mistake (a
-/// sample number, say) rather than for a class to make room for.
-const MOST_UNNAMED_CLASSES: usize = 1 << 16;
 
 impl DataSet {
     /// Reads a folder with any number of modalities, made of these files:
@@ -18,14 +15,17 @@ impl DataSet {
     /// |---|---|
     /// | `K_tr.csv`, `K_te.csv` | modality K = 1, 2, ...: comma-separated numbers, no header, one sample per row |
     /// | `labels_tr.csv`, `labels_te.csv` | one class id per line, in the row order of the modalities |
+    /// | or `multilabels_tr.csv`, `multilabels_te.csv` | a line with the names of the labels, then for each sample 1 where it has the label and 0 elsewhere |
+    /// | or `targets_tr.csv`, `targets_te.csv` | one number per line, no header |
     /// | `K_featname.csv` (optional) | one feature name per line, as many as `K_tr.csv` has columns |
-    /// | `classes.csv` (optional) | one class name per line; line number from 0 = class id |
+    /// | `classes.csv` (optional) | one class or label name per line; line number from 0 = class id |
     /// | `modalities.csv` (optional) | one modality name per line; line number from 1 = K |
     ///
     /// A table may also be a `K_tr.npy` of two dimensions, or a `K_tr.npz` or
     /// `K_tr.safetensors` that holds one such array and no other: little-endian
     /// numbers, in C or Fortran order. So may labels, as whole numbers in one
-    /// dimension.
+    /// dimension, targets, in one dimension, and multilabels, as 0 and 1 in two
+    /// dimensions with names from `classes.csv`.
     ///
     /// The set is named after the folder. Without `modalities.csv`, modalities
     /// are counted by their files and named by number; without `classes.csv`,
@@ -40,17 +40,18 @@ impl DataSet {
     /// names the file and, where there is one, the row and column.
     pub fn from_folder(path: &Path) -> Result<Self, DataError> {
         let modalities = modality_names(path, &Part::BOTH)?;
-        for part in Part::BOTH {
-            let reason = "both splits need their labels, one class id per line";
-            require(path, &part.labels_stem(), reason)?;
-        }
-        let train = read_split(path, &modalities, Part::Train)?;
-        let test = read_split(path, &modalities, Part::Test)?;
+        let ([train, test], classes) = read_targets(path)?;
+        let split = |part, targets| -> Result<Split, DataError> {
+            Ok(Split {
+                modalities: read_tables(path, &modalities, part)?,
+                targets,
+            })
+        };
         let set = Self {
             name: folder_name(path),
-            classes: class_names(path, &train.labels)?,
-            train,
-            test,
+            classes,
+            train: split(Part::Train, train)?,
+            test: split(Part::Test, test)?,
         };
         check(&set, Source::Folder(path))?;
         check_feature_names(path, &set.train)?;
@@ -158,13 +159,6 @@ fn require(path: &Path, stem: &str, reason: &str) -> Result<PathBuf, DataError> 
     })
 }
 
-fn read_split(path: &Path, modalities: &[String], part: Part) -> Result<Split, DataError> {
-    Ok(Split {
-        labels: read_labels(&files::locate(path, &part.labels_stem())?)?,
-        modalities: read_tables(path, modalities, part)?,
-    })
-}
-
 fn read_tables(path: &Path, modalities: &[String], part: Part) -> Result<Vec<Table>, DataError> {
     let read = |(k, name): (usize, &String)| {
         let file = files::locate(path, &part.table_stem(k))?;
@@ -176,23 +170,6 @@ fn read_tables(path: &Path, modalities: &[String], part: Part) -> Result<Vec<Tab
         })
     };
     (1..).zip(modalities).map(read).collect()
-}
-
-fn class_names(path: &Path, train_labels: &[usize]) -> Result<Vec<String>, DataError> {
-    if let Some(names) = read_optional_lines(&path.join("classes.csv"))? {
-        return Ok(names);
-    }
-    let too_large = |&(_, &label): &(usize, &usize)| label >= MOST_UNNAMED_CLASSES;
-    if let Some((row, &label)) = (1..).zip(train_labels).find(too_large) {
-        return Err(DataError::LabelOutOfRange {
-            file: files::shown(path, &Part::Train.labels_stem()),
-            row,
-            label,
-            classes: MOST_UNNAMED_CLASSES,
-        });
-    }
-    let count = train_labels.iter().max().map_or(0, |largest| largest + 1);
-    Ok((0..count).map(|class| class.to_string()).collect())
 }
 
 fn check_feature_names(path: &Path, train: &Split) -> Result<(), DataError> {

@@ -67,6 +67,52 @@ pub(super) fn read_numbers(path: &Path) -> Result<(usize, Vec<f64>), DataError> 
     Ok((columns, values))
 }
 
+/// The numbers of a file with one per line.
+pub(super) fn read_column(path: &Path) -> Result<Vec<f64>, DataError> {
+    let lines = read_lines(path)?;
+    let number = |(row, line): (usize, &String)| match line.split(',').count() {
+        1 => parse_number(path, row, 1, line),
+        found => Err(DataError::NotOneNumber {
+            file: path.display().to_string(),
+            row,
+            found,
+        }),
+    };
+    (1..).zip(&lines).map(number).collect()
+}
+
+/// The names in the first line of a file, all different, and the cells of the others.
+pub(super) fn read_header(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>), DataError> {
+    let lines = read_lines(path)?;
+    let cells = |line: &String| -> Vec<String> {
+        let cells = line.split(',');
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    };
+    let names = lines.first().map(cells).unwrap_or_default();
+    let refused = |column, problem: String| DataError::LabelHeader {
+        file: path.display().to_string(),
+        column,
+        problem,
+    };
+    // The first sample of a file without a header would be lost without a word.
+    if names.iter().all(|name| name == "0" || name == "1") {
+        return Err(refused(1, format!("found {:?}, a value", names[0])));
+    }
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() || names[..index].contains(name) {
+            let problem = match name.is_empty() {
+                true => "found no name".to_owned(),
+                false => format!("found {name:?} again"),
+            };
+            return Err(refused(index + 1, problem));
+        }
+    }
+    for (row, line) in (1..).zip(&lines) {
+        check_width(path, row, line, names.len())?;
+    }
+    Ok((names, lines[1..].iter().map(cells).collect()))
+}
+
 fn check_width(path: &Path, row: usize, line: &str, expected: usize) -> Result<(), DataError> {
     let found = line.split(',').count();
     if found == expected {

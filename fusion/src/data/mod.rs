@@ -1,7 +1,8 @@
 //! Multimodal data sets: reading, checking, scaling and sampling.
 //!
 //! A [`DataSet`] holds the same samples seen through several modalities, one
-//! [`Table`] each, already divided into a training and a test [`Split`]. It is
+//! [`Table`] each, and their [`Targets`], already divided into a training and a
+//! test [`Split`]. It is
 //! read from a folder of files ([`DataSet::from_folder`]) or from a single
 //! `.safetensors` file ([`DataSet::from_bundle`]); both go through the same
 //! checks, so a loaded set has matching shapes, finite values and known labels.
@@ -12,7 +13,7 @@
 //!
 //! fn main() -> Result<(), DataError> {
 //!     let mut set = DataSet::from_folder(Path::new("data/digits"))?;
-//!     let (kept, held_out) = stratified_holdout(&set.train.labels, 0.2, 7);
+//!     let (kept, held_out) = stratified_holdout(&set.train.targets.strata(), 0.2, 7);
 //!     let scale = MinMax::fit(&set.train.select(&kept));
 //!     scale.apply(&mut set.train)?;
 //!     let validation = set.train.select(&held_out);
@@ -32,6 +33,8 @@ mod lines;
 mod npy;
 mod sampling;
 mod scale;
+mod target_files;
+mod targets;
 
 pub use check::Part;
 pub use dataset::{select_modalities, DataSet, Split, Table};
@@ -39,3 +42,4 @@ pub use error::DataError;
 pub use folder::features_from_folder;
 pub use sampling::{batches, stratified_holdout};
 pub use scale::{FeatureRange, MinMax};
+pub use targets::{LabelSets, TargetKind, Targets};

@@ -104,6 +104,7 @@ fn feature_range(values: impl Iterator<Item = f64>) -> FeatureRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Targets;
     use approx::assert_relative_eq;
 
     fn split(columns: usize, values: &[f64]) -> Split {
@@ -113,7 +114,7 @@ mod tests {
                 columns,
                 values: values.to_vec(),
             }],
-            labels: vec![0; values.len() / columns],
+            targets: Targets::Classes(vec![0; values.len() / columns]),
         }
     }
 

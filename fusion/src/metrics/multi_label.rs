@@ -1,6 +1,6 @@
 //! Any number of classes per sample, such as the genres of a movie.
 
-use super::{percent, same_length, MetricsError};
+use super::{percent, same_length, ClassScores, MetricsError};
 
 /// How often each class, and in each sample how many classes, were predicted and right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +85,24 @@ impl MultiLabel {
         mean_f1(&self.samples)
     }
 
-    /// F1 of each class, in percent.
-    pub fn per_class(&self) -> Vec<f64> {
-        self.classes.iter().map(Counts::f1).collect()
+    /// Percentage of samples all of whose classes are predicted, and no others; 0 if there are no samples.
+    pub fn subset_accuracy(&self) -> f64 {
+        let exact = |c: &&Counts| c.hits == c.predicted && c.hits == c.support;
+        percent(
+            self.samples.iter().filter(exact).count(),
+            self.samples.len(),
+        )
+    }
+
+    /// Precision, recall, F1 and support of every class.
+    pub fn per_class(&self) -> Vec<ClassScores> {
+        let scores = |counts: &Counts| ClassScores {
+            precision: percent(counts.hits, counts.predicted),
+            recall: percent(counts.hits, counts.support),
+            f1: counts.f1(),
+            support: counts.support,
+        };
+        self.classes.iter().map(scores).collect()
     }
 }
 
@@ -123,7 +138,11 @@ mod tests {
         assert_relative_eq!(scores.macro_f1(), 100.0 / 3.0, epsilon = 1e-12);
         assert_relative_eq!(scores.weighted_f1(), 50.0, epsilon = 1e-12);
         assert_relative_eq!(scores.samples_f1(), 400.0 / 9.0, epsilon = 1e-12);
-        assert_relative_eq!(scores.per_class()[1], 200.0 / 3.0, epsilon = 1e-12);
+        let second = scores.per_class()[1];
+        assert_relative_eq!(second.f1, 200.0 / 3.0, epsilon = 1e-12);
+        assert_relative_eq!(second.precision, 100.0, epsilon = 1e-12);
+        assert_relative_eq!(second.recall, 50.0, epsilon = 1e-12);
+        assert_eq!(second.support, 2);
         Ok(())
     }
 
@@ -132,9 +151,13 @@ mod tests {
         let scores = MultiLabel::new(&bits([1, 0]), &bits([1, 0]), 1)?;
         assert_relative_eq!(scores.micro_f1(), 100.0);
         assert_relative_eq!(scores.samples_f1(), 50.0);
+        assert_relative_eq!(scores.subset_accuracy(), 100.0);
+        let half = MultiLabel::new(&bits([1, 0, 1, 1]), &bits([1, 0, 1, 0]), 2)?;
+        assert_relative_eq!(half.subset_accuracy(), 50.0);
         let empty = MultiLabel::new(&[], &[], 3)?;
         let all = [empty.micro_f1(), empty.macro_f1(), empty.weighted_f1()];
         assert_eq!((all, empty.samples_f1()), ([0.0; 3], 0.0));
+        assert_relative_eq!(empty.subset_accuracy(), 0.0);
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! A number per sample, such as a sentiment from −3 to 3.
 
+use serde::{Deserialize, Serialize};
+
 use super::{same_length, ConfusionMatrix, MetricsError};
 
 /// Predicted numbers and the true ones, all finite.
@@ -10,7 +12,8 @@ pub struct Regression {
 }
 
 /// What a label of 0 is when only the sign counts: both are in use under the name Acc-2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Zeros {
     /// Negative against non-negative: 0 is non-negative.
     NonNegative,
@@ -77,7 +80,8 @@ impl Regression {
         ConfusionMatrix::count(pairs.map(|(p, l)| (class(p), class(l))), 2)
     }
 
-    fn pairs(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+    /// Every prediction with its label.
+    pub fn pairs(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         let predictions = self.predictions.iter().copied();
         predictions.zip(self.labels.iter().copied())
     }

@@ -10,8 +10,10 @@ use crate::model::DataSource;
 plugin! {
     /// A folder of comma-separated files, `K_tr.csv` and `K_te.csv` for modality K = 1..N, `labels_tr.csv`, `labels_te.csv`.
     ///
-    /// Optional: `classes.csv`, `modalities.csv`, `K_featname.csv`. No headers; one sample per row.
-    /// A table or list of labels may be an `.npy`, `.npz` or `.safetensors` file in place of `.csv`.
+    /// In place of the labels, one class per line, there may be `multilabels_tr.csv` and `multilabels_te.csv`, columns of 0 and
+    /// 1 under a line with their names, or `targets_tr.csv` and `targets_te.csv`, one number per line.
+    /// Optional: `classes.csv`, `modalities.csv`, `K_featname.csv`. No other headers; one sample per row. A table or
+    /// list of targets may be an `.npy`, `.npz` or `.safetensors` file in place of `.csv`.
     pub struct Folder: DataSource {
         /// The folder; `--data DIR` overrides it.
         pub path: String = ".".to_owned(),

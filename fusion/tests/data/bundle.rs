@@ -1,11 +1,11 @@
 //! Bundles: what is kept, and what is refused.
 
-use equilibria_fusion::data::{DataError, DataSet, Split, Table};
+use equilibria_fusion::data::{DataError, DataSet, Split, Table, Targets};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;
 
 /// A set whose four tables need the four types of a bundle.
-fn made_up() -> DataSet {
+pub fn made_up() -> DataSet {
     let split = |labels: Vec<usize>, tables: [(&str, usize, Vec<f64>); 2]| Split {
         modalities: tables
             .map(|(name, columns, values)| Table {
@@ -14,7 +14,7 @@ fn made_up() -> DataSet {
                 values,
             })
             .into(),
-        labels,
+        targets: Targets::Classes(labels),
     };
     DataSet {
         name: "made up".into(),

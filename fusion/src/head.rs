@@ -1,0 +1,181 @@
+//! What the outputs of a model mean: what is learned, measured and predicted.
+
+use std::fmt::Debug;
+
+use equilibria_core::registry::Kind;
+use equilibria_core::{Backend, BuildAny, Family, Matrix, Result, Scalar};
+use serde::ser::Serializer;
+
+use crate::data::{DataError, DataSet, TargetKind, Targets};
+use crate::metrics::{ConfusionMatrix, MetricsError, MultiLabel, Regression};
+use crate::pass::Traced;
+
+/// The end of a model. A linear map from the fused feature to some outputs per row precedes it; the head says how many
+/// there are, by which loss they learn from the targets, how good they are, and what they predict.
+///
+/// The loss is generic over dtype and device: it comes from [`Build<Losses>`](equilibria_core::Build). Everything else
+/// works on plain numbers.
+#[equilibria_core::typetag::serde(tag = "type")]
+pub trait Head: BuildAny<Losses> + Debug + Send + Sync + dyn_clone::DynClone {
+    /// Checks the ranges of all fields. Default: everything is allowed.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What it learns from.
+    fn targets(&self) -> TargetKind;
+
+    /// Makes sure that it can learn from some data, whose targets are of the right kind or the error says so.
+    ///
+    /// # Errors
+    /// [`DataError::Head`].
+    fn check(&self, data: &DataSet) -> Result<(), DataError>;
+
+    /// Number of outputs for data with so many classes, or labels. Default: one for each.
+    fn outputs(&self, classes: usize) -> usize {
+        classes
+    }
+
+    /// What the loss is called.
+    fn loss_name(&self) -> &'static str;
+
+    /// What is measured. The first chooses the best epoch.
+    fn metrics(&self) -> &'static [Metric];
+
+    /// Compares outputs, row after row, with the targets of these rows. Gives the values of [`metrics`](Self::metrics) in
+    /// their order, NaN where one is not defined, and what they come from.
+    ///
+    /// # Errors
+    /// [`MetricsError`] for what cannot be compared, e.g. because outputs are not finite.
+    fn score(
+        &self,
+        outputs: &[f64],
+        targets: &Targets,
+    ) -> Result<(Vec<f64>, Comparison), MetricsError>;
+
+    /// Headings of what [`predict`](Self::predict) gives, for classes or labels of these names.
+    fn columns(&self, classes: &[String]) -> Vec<String>;
+
+    /// What the outputs of one row say: names as they are, numbers in decimal.
+    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<String>;
+}
+
+dyn_clone::clone_trait_object!(Head);
+
+impl Kind for dyn Head {
+    const NAME: &'static str = "head";
+}
+
+impl dyn Head + '_ {
+    /// The metrics that are followed over the epochs.
+    pub fn tracked(&self) -> impl Iterator<Item = &'static Metric> {
+        self.metrics().iter().filter(|metric| metric.tracked)
+    }
+}
+
+/// The family of losses.
+pub struct Losses;
+
+impl Family for Losses {
+    type Request<'a, D: 'a> = ();
+    type Product<E: Scalar, D: Backend<E>> = Loss<E, D>;
+}
+
+/// From outputs and targets, both `[batch, outputs]`, to the loss, `[1, 1]`; see [`loss`](crate::loss).
+pub type Loss<E, D> = Box<dyn Fn(Traced<E, D>, &Matrix<E, D>) -> Traced<E, D>>;
+
+/// A number that tells how good predictions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its key in JSON and CSV, e.g. `weighted_f1`.
+    pub key: &'static str,
+    /// Its name in print, e.g. `weighted F1`.
+    pub label: &'static str,
+    /// Whether it is in percent.
+    pub percent: bool,
+    /// Whether more is better.
+    pub rises: bool,
+    /// Whether it is followed over the epochs, on validation rows.
+    pub tracked: bool,
+}
+
+impl Metric {
+    /// A share in percent of what is right.
+    pub const fn percent(key: &'static str, label: &'static str) -> Self {
+        Self {
+            key,
+            label,
+            percent: true,
+            rises: true,
+            tracked: true,
+        }
+    }
+
+    /// A number without a unit.
+    pub const fn number(key: &'static str, label: &'static str, rises: bool) -> Self {
+        Self {
+            percent: false,
+            rises,
+            ..Self::percent(key, label)
+        }
+    }
+
+    /// The same, measured at the end alone.
+    pub const fn untracked(self) -> Self {
+        Self {
+            tracked: false,
+            ..self
+        }
+    }
+
+    /// Its name with the unit after `separator`, if it has one: `accuracy, %`.
+    pub fn heading(&self, separator: &str) -> String {
+        match self.percent {
+            true => format!("{}{separator}%", self.label),
+            false => self.label.to_owned(),
+        }
+    }
+
+    /// A value with its unit, in print.
+    pub fn show(&self, value: f64) -> String {
+        match (value.is_nan(), self.percent) {
+            (true, _) => "undefined".to_owned(),
+            (_, true) => format!("{value:.2} %"),
+            (_, false) => format!("{value:.4}"),
+        }
+    }
+
+    /// The value, or its negative, so that more is better; what is undefined is worst.
+    pub fn merit(&self, value: f64) -> f64 {
+        match (value.is_nan(), self.rises) {
+            (true, _) => f64::NEG_INFINITY,
+            (_, true) => value,
+            (_, false) => -value,
+        }
+    }
+}
+
+/// Predictions and targets side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Comparison {
+    /// Of one class per row.
+    Classes(ConfusionMatrix),
+    /// Of several labels per row.
+    LabelSets(MultiLabel),
+    /// Of one number per row.
+    Numbers(Regression),
+}
+
+/// The value of a metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// What is measured.
+    pub metric: Metric,
+    /// Its value, NaN where it is not defined.
+    pub value: f64,
+}
+
+/// Writes scores as a table from keys to values.
+pub(crate) fn by_key<S: Serializer>(scores: &[Score], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(scores.iter().map(|score| (score.metric.key, score.value)))
+}

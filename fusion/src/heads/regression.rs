@@ -1,0 +1,125 @@
+//! One number per row.
+
+use equilibria_core::prelude::*;
+
+use crate::data::{DataError, DataSet, Part, TargetKind, Targets};
+use crate::head::{Comparison, Head, Loss, Losses, Metric};
+use crate::loss::{absolute_error, squared_error};
+use crate::metrics::{MetricsError, Regression as Pairs, Zeros};
+
+plugin! {
+    /// One number per row, the output itself, trained by the squared or the absolute error.
+    ///
+    /// Loss: (x − y)² or |x − y| of output x and number y, mean over rows. Metrics: mean absolute error, which chooses the
+    /// best epoch, Pearson's correlation and, for sentiments from −3 to 3, the accuracy of seven classes (Acc-7, both numbers
+    /// rounded) and of two (Acc-2, the signs), and the weighted F1 of the two. Prediction: x. One output.
+    ///
+    /// Reference: the CMU-MOSI experiment of arXiv 2306.16645, table 3.
+    pub struct Regression: Head {
+        /// `l2`, the squared error, or `l1`, the absolute error, which outliers pull less.
+        pub loss: Norm = Norm::L2,
+        /// Whether targets are sentiments from −3 to 3. Others are refused then; without it there are no Acc-7, Acc-2 and F1.
+        pub sentiment: bool = true,
+        /// What a sentiment of 0 is for Acc-2 and F1, both being in use: `non-negative`, against the negative ones, or
+        /// `left-out`, with the positive ones against the negative ones.
+        pub zeros: Zeros = Zeros::NonNegative,
+    }
+}
+
+/// How an error counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// By its absolute value.
+    L1,
+    /// By its square.
+    L2,
+}
+
+const METRICS: [Metric; 5] = [
+    Metric::number("mae", "MAE", false),
+    Metric::number("correlation", "correlation", true),
+    Metric::percent("acc_7", "Acc-7"),
+    Metric::percent("acc_2", "Acc-2"),
+    Metric::percent("f1", "F1"),
+];
+
+/// How many of the metrics are those of any number.
+const GENERAL: usize = 2;
+
+#[typetag::serde(name = "regression")]
+impl Head for Regression {
+    fn targets(&self) -> TargetKind {
+        TargetKind::Number
+    }
+
+    fn check(&self, data: &DataSet) -> Result<(), DataError> {
+        data.require("regression", self.targets())?;
+        for part in [Part::Train, Part::Test] {
+            let Targets::Numbers(numbers) = &data.split(part).targets else {
+                continue;
+            };
+            let stray = numbers.iter().position(|y| !(-3.0..=3.0).contains(y));
+            if let Some(row) = stray.filter(|_| self.sentiment) {
+                return Err(data.not_a_sentiment(part, row, numbers[row]));
+            }
+        }
+        Ok(())
+    }
+
+    fn outputs(&self, _classes: usize) -> usize {
+        1
+    }
+
+    fn loss_name(&self) -> &'static str {
+        match self.loss {
+            Norm::L1 => "mean absolute error",
+            Norm::L2 => "mean squared error",
+        }
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        match self.sentiment {
+            true => &METRICS,
+            false => &METRICS[..GENERAL],
+        }
+    }
+
+    fn score(
+        &self,
+        outputs: &[f64],
+        targets: &Targets,
+    ) -> Result<(Vec<f64>, Comparison), MetricsError> {
+        let Targets::Numbers(numbers) = targets else {
+            return Err(MetricsError::targets(self.targets(), targets));
+        };
+        let pairs = Pairs::new(outputs, numbers)?;
+        let signs = pairs.signs(self.zeros);
+        let mut values = vec![
+            pairs.mean_absolute_error(),
+            pairs.correlation().unwrap_or(f64::NAN),
+            pairs.seven_classes().accuracy(),
+            signs.accuracy(),
+            signs.weighted_f1(),
+        ];
+        values.truncate(self.metrics().len());
+        Ok((values, Comparison::Numbers(pairs)))
+    }
+
+    fn columns(&self, _classes: &[String]) -> Vec<String> {
+        vec!["predicted".to_owned()]
+    }
+
+    fn predict(&self, outputs: &[f64], _classes: &[String]) -> Vec<String> {
+        outputs.iter().map(f64::to_string).collect()
+    }
+}
+
+impl Build<Losses> for Regression {
+    fn build<E: Scalar, D: Backend<E>>(&self, (): ()) -> Result<Loss<E, D>> {
+        Ok(match self.loss {
+            Norm::L1 => Box::new(absolute_error),
+            Norm::L2 => Box::new(squared_error),
+        })
+    }
+}

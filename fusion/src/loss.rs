@@ -1,0 +1,57 @@
+//! Losses of the outputs of a model, each the mean over a batch, `[1, 1]`.
+//!
+//! Outputs and targets are `[batch, outputs]`, the latter as [`Targets::matrix`](crate::data::Targets::matrix) makes them.
+
+use dfdx::prelude::*;
+use equilibria_core::{Backend, Matrix, Scalar};
+
+use crate::pass::Traced;
+
+/// Softmax cross-entropy, −(1/B) Σ_s Σ_c y_sc log softmax(x_s)_c; targets are 1 at the class and 0 elsewhere.
+pub fn cross_entropy<E: Scalar, D: Backend<E>>(
+    logits: Traced<E, D>,
+    one_hot: &Matrix<E, D>,
+) -> Traced<E, D> {
+    let scale = E::of(-1.0 / one_hot.shape().0 as f64);
+    let log = logits.log_softmax::<Axis<1>>() * one_hot.clone();
+    log.sum::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1)) * scale
+}
+
+/// The probability each row gives to its own class, softmax(x_s)_{y_s}: `[batch, 1]`.
+pub fn true_class_probability<E: Scalar, D: Backend<E>>(
+    logits: Traced<E, D>,
+    one_hot: &Matrix<E, D>,
+) -> Traced<E, D> {
+    let rows = one_hot.shape().0;
+    let own = logits.softmax::<Axis<1>>() * one_hot.clone();
+    own.sum::<(usize,), Axis<1>>().reshape_like(&(rows, 1))
+}
+
+/// Binary cross-entropy of sigmoid(x), mean over rows and labels of −y log σ(x) − (1 − y) log(1 − σ(x)), computed as
+/// max(x, 0) − x y + log(1 + exp(−|x|)): nothing overflows, however large x is. Targets are 0 and 1.
+pub fn binary_cross_entropy<E: Scalar, D: Backend<E>>(
+    logits: Traced<E, D>,
+    labels: &Matrix<E, D>,
+) -> Traced<E, D> {
+    mean(logits.bce_with_logits(labels.clone()))
+}
+
+/// Mean absolute error, mean of |x − y|; the gradient at x = y is 0.
+pub fn absolute_error<E: Scalar, D: Backend<E>>(
+    outputs: Traced<E, D>,
+    targets: &Matrix<E, D>,
+) -> Traced<E, D> {
+    mean((outputs - targets.clone()).abs())
+}
+
+/// Mean squared error, mean of (x − y)².
+pub fn squared_error<E: Scalar, D: Backend<E>>(
+    outputs: Traced<E, D>,
+    targets: &Matrix<E, D>,
+) -> Traced<E, D> {
+    mean((outputs - targets.clone()).square())
+}
+
+fn mean<E: Scalar, D: Backend<E>>(x: Traced<E, D>) -> Traced<E, D> {
+    x.mean::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1))
+}

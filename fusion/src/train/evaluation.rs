@@ -1,0 +1,121 @@
+//! How good a model is.
+
+use std::fmt;
+
+use equilibria_core::{Backend, Error, Report, Result, Scalar};
+use serde::Serialize;
+
+use super::tally::Tally;
+use crate::data::Split;
+use crate::head::{by_key, Comparison, Score};
+use crate::model::Model;
+use crate::pass::{Gate, Pass};
+use crate::predict::outputs;
+
+/// A model's performance on some rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evaluation {
+    /// What the head measures.
+    #[serde(flatten, serialize_with = "by_key")]
+    pub scores: Vec<Score>,
+    /// Loss of the head, mean over rows.
+    pub loss: f64,
+    /// Forward solver steps per sample, mean over equilibria.
+    pub mean_solver_steps: f64,
+    /// Share of forward solves that did not converge.
+    pub unconverged_fraction: f64,
+    /// Predictions and targets, the source of the scores.
+    #[serde(skip)]
+    pub comparison: Comparison,
+    /// The equilibria by name, and how the forward solve of every row went. Traces, where there are any, are those of the
+    /// first 256 rows: enough to see how solves go, and no more the more rows there are.
+    #[serde(skip)]
+    pub solves: Vec<(String, Report)>,
+    /// How the fusion weighs the modalities; of [`inspect`] only, and empty for a fusion without gates.
+    #[serde(skip)]
+    pub gates: Vec<Gate>,
+}
+
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.scores.iter();
+        let shown: Vec<String> = shown
+            .map(|Score { metric, value }| format!("{} {}", metric.label, metric.show(*value)))
+            .collect();
+        write!(
+            f,
+            "{}; {:.1} solver steps, {:.2} % unconverged",
+            shown.join(", "),
+            self.mean_solver_steps,
+            100.0 * self.unconverged_fraction
+        )
+    }
+}
+
+/// Evaluates a model on all rows of a split.
+pub fn evaluate<E: Scalar, D: Backend<E>>(
+    model: &Model<E, D>,
+    device: &D,
+    split: &Split,
+) -> Result<Evaluation> {
+    evaluate_in(Pass::evaluation, model, device, split)
+}
+
+/// [`evaluate`] for a reader: solves have [traces](equilibria_core::SampleReport::trace), and gates are measured. The
+/// scores are the same.
+pub fn inspect<E: Scalar, D: Backend<E>>(
+    model: &Model<E, D>,
+    device: &D,
+    split: &Split,
+) -> Result<Evaluation> {
+    evaluate_in(Pass::inspection, model, device, split)
+}
+
+fn evaluate_in<E: Scalar, D: Backend<E>>(
+    new_pass: fn() -> Pass<E, D>,
+    model: &Model<E, D>,
+    device: &D,
+    split: &Split,
+) -> Result<Evaluation> {
+    let (mut all, mut loss) = (Vec::new(), 0.0);
+    let mut gates: Vec<Gate> = Vec::new();
+    let solves = outputs(
+        new_pass,
+        model,
+        device,
+        &split.modalities,
+        |rows, outputs, pass| {
+            let some: Vec<usize> = rows.clone().collect();
+            let targets = split.targets.select(&some).matrix(device, model.width())?;
+            let share = rows.len() as f64 / split.len() as f64;
+            gates.resize(pass.gates.len(), Gate::default());
+            for (mean, gate) in gates.iter_mut().zip(&pass.gates) {
+                mean.magnitude += share * gate.magnitude;
+                mean.weight = gate.weight;
+            }
+            all.extend(outputs.as_vec().into_iter().map(Scalar::wide));
+            let value = model.loss(outputs, &targets, pass)?;
+            loss += value.as_vec()[0].wide() * rows.len() as f64;
+            Ok(())
+        },
+    )?;
+    let mut tally = Tally::default();
+    solves.iter().for_each(|(_, report)| tally.add(report));
+    let scored = model.head.score(&all, &split.targets);
+    let (values, comparison) = scored.map_err(|error| Error::Parse {
+        what: "predictions".to_owned(),
+        message: error.to_string(),
+    })?;
+    let scores = model.head.metrics().iter().zip(values);
+    Ok(Evaluation {
+        scores: scores
+            .map(|(&metric, value)| Score { metric, value })
+            .collect(),
+        comparison,
+        loss: loss / split.len().max(1) as f64,
+        mean_solver_steps: tally.mean_steps(),
+        unconverged_fraction: tally.unconverged_fraction(),
+        solves,
+        gates,
+    })
+}

@@ -1,0 +1,318 @@
+//! Contracts of all registered heads: a new one is tested without an edit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use dfdx::prelude::*;
+use equilibria_core::registry::{self, Plugin};
+use equilibria_core::serde_json::{self, json, Value};
+use equilibria_core::testing::{random_values, worse};
+use equilibria_core::{from_host, Backend, Matrix};
+use equilibria_fusion::data::{DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use equilibria_fusion::head::Losses;
+use equilibria_fusion::heads::regression::{Norm, Regression};
+use equilibria_fusion::metrics::MetricsError;
+use equilibria_fusion::{Head, Pass};
+
+const ROWS: usize = 5;
+
+/// Classes, or labels.
+const CLASSES: usize = 3;
+
+fn plugins() -> Vec<Plugin> {
+    registry::of_kind("head").expect("heads are linked")
+}
+
+/// The defaults, and every other value of a field that has few.
+fn heads() -> Vec<(String, Box<dyn Head>)> {
+    let defaults = plugins().into_iter().map(|plugin| plugin.default);
+    let more = [
+        json!({"type": "regression", "loss": "l1", "zeros": "left-out"}),
+        json!({"type": "regression", "sentiment": false}),
+        json!({"type": "multi-label", "threshold": 0.2}),
+    ];
+    let make = |config: Value| {
+        let head = registry::make::<dyn Head>(&config).expect("it parses");
+        (config.to_string(), head)
+    };
+    defaults.chain(more).map(make).collect()
+}
+
+fn targets(kind: TargetKind) -> Targets {
+    match kind {
+        TargetKind::Class => Targets::Classes((0..ROWS).map(|row| row % CLASSES).collect()),
+        TargetKind::LabelSet => Targets::LabelSets(LabelSets {
+            columns: CLASSES,
+            values: (0..ROWS * CLASSES).map(|entry| entry % 4 < 2).collect(),
+        }),
+        TargetKind::Number => Targets::Numbers((0..ROWS).map(|row| row as f64 - 2.0).collect()),
+    }
+}
+
+fn data(kind: TargetKind) -> DataSet {
+    let table = Table {
+        name: "m".to_owned(),
+        columns: 1,
+        values: vec![0.0; ROWS],
+    };
+    let split = Split {
+        modalities: vec![table],
+        targets: targets(kind),
+    };
+    let named = kind != TargetKind::Number;
+    DataSet {
+        name: "data".to_owned(),
+        classes: (0..if named { CLASSES } else { 0 })
+            .map(|c| c.to_string())
+            .collect(),
+        train: split.clone(),
+        test: split,
+    }
+}
+
+const KINDS: [TargetKind; 3] = [TargetKind::Class, TargetKind::LabelSet, TargetKind::Number];
+
+/// Value and gradient of the loss.
+fn loss(head: &dyn Head, outputs: &[f64], targets: &Targets) -> (f64, Vec<f64>) {
+    let (device, columns) = (Cpu::default(), outputs.len() / ROWS);
+    let x: Matrix<f64, Cpu> =
+        from_host(&device, outputs.to_vec(), (ROWS, columns)).expect("memory");
+    let targets = targets.matrix(&device, columns).expect("they fit");
+    let loss = <Cpu as Backend<f64>>::build::<Losses>(head, ()).expect("it builds");
+    let mut pass = Pass::noiseless();
+    let value = pass.run(&x, |x| loss(x, &targets));
+    let outcome = pass.backward(&value).expect("gradients");
+    (outcome.loss, outcome.gradients.get(&x).as_vec())
+}
+
+#[test]
+fn every_file_is_one_plugin_of_its_name() {
+    let plugins = plugins();
+    for plugin in &plugins {
+        let stem = Path::new(plugin.file).file_stem();
+        let stem = stem.and_then(|stem| stem.to_str());
+        assert_eq!(stem, Some(plugin.name.as_str()), "{}", plugin.file);
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/heads");
+    let files = std::fs::read_dir(folder).expect("the plugin folder");
+    assert_eq!(plugins.len(), files.count());
+}
+
+#[test]
+fn every_default_is_valid_documented_and_survives_serde() {
+    for plugin in plugins() {
+        let made = registry::make::<dyn Head>(&plugin.default).expect("it parses");
+        made.validate().expect("the default is valid");
+        let written = serde_json::to_value(&made).expect("serializable");
+        assert_eq!(written, plugin.default);
+        assert!(plugin.docs.contains("Reference: "), "{}", plugin.name);
+        let fields = plugin.default.as_object().expect("a table").len() - 1;
+        assert_eq!(plugin.fields.len(), fields, "{}", plugin.name);
+        assert!(plugin.fields.iter().all(|(_, docs)| !docs.is_empty()));
+    }
+}
+
+/// Central differences with step h are off by h² times a third derivative of order 1, and by the rounding of the loss
+/// divided by h: with h = 1e-5 by some 1e-10. No difference of output and target is as near to 0 as h, where |x − y| has
+/// a kink.
+#[test]
+fn gradients_of_losses_are_those_of_central_differences() {
+    const STEP: f64 = 1e-5;
+    for (name, head) in heads() {
+        let targets = targets(head.targets());
+        let count = ROWS * head.outputs(CLASSES);
+        let outputs: Vec<f64> = random_values(count, 7).iter().map(|x| 2.0 * x).collect();
+        let (_, gradient) = loss(&*head, &outputs, &targets);
+        let mut error = 0.0;
+        for entry in 0..count {
+            let at = |shift: f64| {
+                let mut shifted = outputs.clone();
+                shifted[entry] += shift;
+                loss(&*head, &shifted, &targets).0
+            };
+            let slope = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+            error = worse(error, (gradient[entry] - slope).abs());
+        }
+        assert!(error < 1e-9, "{name}: {error:e}");
+        assert!(gradient.iter().any(|g| g.abs() > 1e-3), "{name}");
+    }
+}
+
+#[test]
+fn losses_are_finite_however_large_outputs_are() {
+    for (name, head) in heads() {
+        let targets = targets(head.targets());
+        let count = ROWS * head.outputs(CLASSES);
+        for size in [1e4, -1e4] {
+            let outputs: Vec<f64> = (0..count)
+                .map(|entry| if entry % 2 == 0 { size } else { -size })
+                .collect();
+            let (value, gradient) = loss(&*head, &outputs, &targets);
+            assert!(value.is_finite() && value > 1.0, "{name}: {value}");
+            assert!(gradient.iter().all(|g| g.is_finite()), "{name}");
+        }
+    }
+}
+
+/// −log(1/3); log 2; mean of 4, 1, 0, 1, 4; mean of 2, 1, 0, 1, 2.
+#[test]
+fn losses_of_outputs_that_say_nothing_are_known() {
+    for (config, expected) in [
+        (json!({"type": "multi-class"}), 3f64.ln()),
+        (json!({"type": "multi-label"}), 2f64.ln()),
+        (json!({"type": "regression"}), 2.0),
+        (json!({"type": "regression", "loss": "l1"}), 1.2),
+    ] {
+        let head = registry::make::<dyn Head>(&config).expect("it parses");
+        let outputs = vec![0.0; ROWS * head.outputs(CLASSES)];
+        let (value, _) = loss(&*head, &outputs, &targets(head.targets()));
+        assert!((value - expected).abs() < 1e-15, "{config}: {value}");
+    }
+}
+
+#[test]
+fn what_a_head_announces_is_what_it_gives() {
+    for (name, head) in heads() {
+        let data = data(head.targets());
+        head.check(&data)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let outputs = head.outputs(data.classes.len());
+        let values = random_values(ROWS * outputs, 3);
+        let (scores, _) = head.score(&values, &data.test.targets).expect("comparable");
+        let metrics = head.metrics();
+        assert_eq!(scores.len(), metrics.len(), "{name}");
+        assert!(
+            metrics[0].tracked,
+            "{name}: the first chooses the best epoch"
+        );
+        let keys: BTreeSet<&str> = metrics.iter().map(|metric| metric.key).collect();
+        assert_eq!(keys.len(), metrics.len(), "{name}");
+        assert!(
+            !keys.contains("loss") && !keys.contains("seconds"),
+            "{name}"
+        );
+        let percent = metrics.iter().zip(&scores).filter(|(m, _)| m.percent);
+        assert!(
+            percent.into_iter().all(|(_, s)| (0.0..=100.0).contains(s)),
+            "{name}: {scores:?}"
+        );
+
+        let columns = head.columns(&data.classes);
+        let cells = head.predict(&values[..outputs], &data.classes);
+        assert_eq!(columns.len(), cells.len(), "{name}");
+        assert_eq!(columns[0], "predicted", "{name}");
+        assert!(!head.loss_name().is_empty());
+    }
+}
+
+/// Outputs that hit every target, and outputs that miss them.
+#[test]
+fn the_first_metric_tells_right_from_wrong() {
+    for (name, head) in heads() {
+        let targets = targets(head.targets());
+        let columns = head.outputs(CLASSES);
+        let matrix: Matrix<f64, Cpu> = targets.matrix(&Cpu::default(), columns).expect("they fit");
+        let right: Vec<f64> = match head.targets() {
+            TargetKind::Number => matrix.as_vec(),
+            _ => matrix.as_vec().iter().map(|y| 20.0 * y - 10.0).collect(),
+        };
+        let wrong: Vec<f64> = right.iter().map(|x| -x + 0.25).collect();
+        let merit = |outputs: &[f64]| {
+            let (scores, _) = head.score(outputs, &targets).expect("comparable");
+            head.metrics()[0].merit(scores[0])
+        };
+        assert!(merit(&right) > merit(&wrong), "{name}");
+        let (right, wrong) = (
+            loss(&*head, &right, &targets),
+            loss(&*head, &wrong, &targets),
+        );
+        assert!(
+            right.0 < 1e-3 && wrong.0 > 0.1,
+            "{name}: {} {}",
+            right.0,
+            wrong.0
+        );
+    }
+}
+
+#[test]
+fn targets_of_other_kinds_are_refused() {
+    for (name, head) in heads() {
+        for kind in KINDS.into_iter().filter(|kind| *kind != head.targets()) {
+            let error = head.check(&data(kind)).expect_err("the wrong kind");
+            assert!(matches!(error, DataError::Head { .. }), "{name}: {error}");
+            let message = error.to_string();
+            assert!(message.contains("set `head = { type = "), "{message}");
+            let outputs = vec![0.0; ROWS * head.outputs(CLASSES)];
+            let error = head
+                .score(&outputs, &targets(kind))
+                .expect_err("the wrong kind");
+            assert!(
+                matches!(error, MetricsError::Kind { .. }),
+                "{name}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn undefined_metrics_are_worst_and_bad_outputs_have_none() {
+    let head = Regression::default();
+    let constant = head.score(&[1.0; ROWS], &targets(TargetKind::Number));
+    let (scores, _) = constant.expect("comparable");
+    assert!(scores[1].is_nan(), "a constant correlates with nothing");
+    let correlation = &head.metrics()[1];
+    assert!(correlation.merit(scores[1]) < correlation.merit(-1.0));
+    assert_eq!(correlation.show(scores[1]), "undefined");
+    for config in [
+        json!({"type": "regression"}),
+        json!({"type": "multi-label"}),
+    ] {
+        let head = registry::make::<dyn Head>(&config).expect("it parses");
+        let mut outputs = vec![0.0; ROWS * head.outputs(CLASSES)];
+        outputs[0] = f64::NAN;
+        let error = head.score(&outputs, &targets(head.targets()));
+        let error = error.expect_err("not a number");
+        assert!(
+            matches!(error, MetricsError::NonFinite { row: 1 }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn sentiments_have_their_range() {
+    let mut data = data(TargetKind::Number);
+    data.test.targets = Targets::Numbers(vec![0.0, 3.0, -3.5, 1.0, 1.0]);
+    let error = Regression::default()
+        .check(&data)
+        .expect_err("no sentiment");
+    let message = error.to_string();
+    for part in ["[targets, test], row 3", "-3.5", "head.sentiment = false"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let head = Regression {
+        sentiment: false,
+        loss: Norm::L1,
+        ..Regression::default()
+    };
+    head.check(&data).expect("any number");
+    let keys: Vec<&str> = head.metrics().iter().map(|metric| metric.key).collect();
+    assert_eq!(keys, ["mae", "correlation"]);
+}
+
+#[test]
+fn ranges_of_fields_are_checked() {
+    for threshold in [0.0, 1.0, -1.0] {
+        let config = json!({"type": "multi-label", "threshold": threshold});
+        let head = registry::make::<dyn Head>(&config).expect("it parses");
+        let message = head.validate().expect_err("out of range").to_string();
+        assert!(
+            message.contains("`threshold` must be in (0, 1)"),
+            "{message}"
+        );
+    }
+    let config = json!({"type": "regression", "loss": "l3"});
+    let error = registry::make::<dyn Head>(&config).expect_err("no such loss");
+    assert!(error.to_string().contains("`l3`"), "{error}");
+}
