@@ -201,7 +201,7 @@ fn a_narrow_terminal_gets_whole_lines() {
     let program = Path::new(env!("CARGO_BIN_EXE_equilibria"));
     // The result on standard output may be of any length.
     let line = format!(
-        "stty cols {COLUMNS}; {} {} > out",
+        "stty cols {COLUMNS} rows 24; {} {} > out",
         program.display(),
         TRAIN.join(" ")
     );
@@ -222,7 +222,13 @@ fn a_narrow_terminal_gets_whole_lines() {
     let mut states = 0;
     for state in shown.split(['\r', '\n']) {
         let state = without_sequences(state);
-        assert!(state.chars().count() <= COLUMNS, "{state:?} in {shown:?}");
+        // Lines of text may be long, but begin where a line begins.
+        if !state.starts_with("warning: ") {
+            assert!(
+                state.chars().count() <= COLUMNS && !state.contains("warning: "),
+                "{state:?} in {shown:?}"
+            );
+        }
         states += usize::from(state.contains("2/2 ") && state.contains("loss "));
     }
     assert!(states > 0, "no bar: {shown:?}");

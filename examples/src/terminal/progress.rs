@@ -51,8 +51,10 @@ impl Epochs {
 impl Drop for Epochs {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
-            // Stays where it is, complete or not.
+            // Stays where it is, complete or not. What comes next begins on a line of its own; indicatif leaves that to the
+            // terminal, which breaks lines at its last column.
             bar.abandon();
+            eprintln!();
         }
         set_bar(None);
     }
