@@ -117,6 +117,7 @@ pub(super) struct Run<'a> {
     pub folder: RunFolder,
     /// Where it was left.
     pub saved: Option<Checkpoint>,
+    /// Whether and how progress is shown.
     pub verbosity: Verbosity,
 }
 
@@ -249,15 +250,15 @@ impl Run<'_> {
 
 /// The most important numbers first: a narrow terminal cuts the others off.
 fn message(epoch: &Epoch, detailed: bool) -> String {
-    let mut text = format!("loss {:.4}", epoch.loss);
-    if let Some(accuracy) = epoch.validation_accuracy {
-        text += &format!(" validation {accuracy:.2} %");
-    }
-    text += &format!(
-        " unconverged {:.2} % steps {:.1} residual {:.1e}",
+    let validation = (epoch.validation_accuracy).map_or_else(String::new, |accuracy| {
+        format!(" validation {accuracy:.2} %")
+    });
+    let mut text = format!(
+        "loss {:.4}{validation} unconverged {:.2} % steps {:.1} residual {:.1e}",
+        epoch.loss,
         100.0 * epoch.unconverged_fraction,
         epoch.solver_steps,
-        epoch.residual,
+        epoch.residual
     );
     if detailed {
         text += &format!(
