@@ -53,6 +53,10 @@ dyn_clone::clone_trait_object!(BackwardStrategy);
 
 impl crate::registry::Kind for dyn BackwardStrategy {
     const NAME: &'static str = "backward";
+
+    fn check_ranges(&self) -> Result<()> {
+        self.validate()
+    }
 }
 
 /// The adjoint equation `u = Jᵀu + v` as a fixed-point problem, so that every solver also solves adjoints.

@@ -22,6 +22,8 @@ pub use adjoint::Adjoint;
 /// Works in training and evaluation alike: whether gradients flow depends on the tape alone.
 #[derive(Clone)]
 pub struct Equilibrium<L> {
+    /// What it is called in the log, e.g. `theta.1`; nothing by default.
+    pub name: String,
     /// The map `f_θ(z; x)`.
     pub layer: L,
     /// Forward solver.
@@ -62,6 +64,7 @@ impl<L> Equilibrium<L> {
         backward: impl Into<Arc<dyn BackwardStrategy>>,
     ) -> Self {
         Self {
+            name: String::new(),
             layer,
             solver: solver.into(),
             stop: Stop::default(),
@@ -73,6 +76,7 @@ impl<L> Equilibrium<L> {
     /// The same plugins for another layer.
     pub fn with_layer<M>(&self, layer: M) -> Equilibrium<M> {
         Equilibrium {
+            name: self.name.clone(),
             layer,
             solver: self.solver.clone(),
             stop: self.stop.clone(),
@@ -143,6 +147,10 @@ impl<L> Equilibrium<L> {
         })?;
         let (reports, inverse): (Vec<Report>, Vec<_>) = solved.results.into_iter().unzip();
         let report: Report = reports.into_iter().collect();
+        report.log(|| {
+            let solver = solver.typetag_name();
+            format!("{}forward solve by {solver}", prefix(&self.name))
+        });
         self.stop.judge(&report, "forward")?;
 
         let z = solved.states.swap_remove(0);
@@ -150,9 +158,10 @@ impl<L> Equilibrium<L> {
         known.extend(merge(&z, &inverse)?);
         let adjoint = Adjoint::default();
         if T::OWNS_TAPE {
-            let (backward, adjoint) = (self.backward.clone(), adjoint.clone());
+            let (name, backward) = (self.name.clone(), self.backward.clone());
+            let adjoint = adjoint.clone();
             tape.add_backward_op(move |gradients| {
-                let outcome = pull_back(&bound, &*backward, known, gradients);
+                let outcome = pull_back(&name, &bound, &*backward, known, gradients);
                 if outcome.is_err() {
                     bound.poison(gradients);
                 }
@@ -240,6 +249,7 @@ fn merge<E: Scalar, D: Backend<E>>(
 /// Gradients of parameters and inputs due to the cotangent that has arrived at the equilibrium. `known` are z*, the
 /// start, and the terms of an approximate inverse.
 fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
+    name: &str,
     bound: &Bound<E, D, L>,
     backward: &dyn BackwardStrategy,
     mut known: Vec<Matrix<E, D>>,
@@ -259,7 +269,8 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         };
         backward.backward(space, &solution, v[0])
     })?;
-    let report = outcome.results.into_iter().collect();
+    let report: Report = outcome.results.into_iter().collect();
+    report.log(|| format!("{}adjoint solve by {}", prefix(name), method(backward)));
     backward.judge(&report)?;
     bound.accumulate(gradients, outcome.gradients, 1.0)?;
     Ok(report)
@@ -277,6 +288,24 @@ fn contiguous<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         tape = next;
     }
     (inputs, tape)
+}
+
+/// What the name of an equilibrium adds to a line of the log.
+fn prefix(name: &str) -> String {
+    match name {
+        "" => String::new(),
+        name => format!("{name}: "),
+    }
+}
+
+/// A backward strategy by name, with its solver if its configuration has one.
+fn method(backward: &dyn BackwardStrategy) -> String {
+    let name = backward.typetag_name();
+    let config = serde_json::to_value(backward).unwrap_or_default();
+    match config["solver"]["type"].as_str() {
+        Some(solver) => format!("{name} with {solver}"),
+        None => name.to_owned(),
+    }
 }
 
 fn no_inputs() -> Error {

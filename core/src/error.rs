@@ -104,7 +104,7 @@ pub enum Error {
     #[error(
         "{solve} solve: {unconverged} of {batch} samples unsolved (sample {sample}: {status} at relative \
          residual {residual:.2e}); raise `max_steps`, loosen `tolerance`, choose another solver, \
-         or set `on_unconverged = \"warn\"`"
+         or relax `on_unconverged`"
     )]
     Unconverged {
         /// `forward` or `adjoint`.

@@ -40,7 +40,7 @@ pub use kernel::{Kernel, KernelBlock, KernelGradients, ParameterGradient};
 pub use layer::{AnyLayer, AnyTape, DynLayer, ImplicitLayer, StepOnly};
 pub use parameters::Parameters;
 pub use regularizer::Regularizer;
-pub use report::{Report, SampleReport, Status, TracePoint};
+pub use report::{Report, SampleReport, Status, Step, TracePoint};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
 pub use solver::{Evaluation, FixedPointSolver, Iteration, LowRank};
 pub use space::{combine_all, jacobian_product, Coef, DifferentiableSpace, Slot, StateSpace};

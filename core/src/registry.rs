@@ -12,6 +12,11 @@ use crate::{Error, Result};
 pub trait Kind {
     /// Name of the kind, which is also the configuration key plugins of this kind stand under.
     const NAME: &'static str;
+
+    /// Checks the ranges of all fields. Default: everything is allowed.
+    fn check_ranges(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What [`plugin!`](crate::plugin) submits.
@@ -26,6 +31,10 @@ pub struct Registration {
     pub fields: &'static [(&'static str, &'static [&'static str])],
     /// The default configuration, with its `type`.
     pub default: fn() -> serde_json::Result<Value>,
+    /// Parses a configuration without its `type`: [`parse`].
+    pub parse: fn(Value) -> Result<()>,
+    /// Parses likewise, and checks the ranges.
+    pub check: fn(Value) -> Result<()>,
 }
 
 inventory::collect!(Registration);
@@ -48,9 +57,22 @@ pub struct Plugin {
     /// The file that registers it.
     #[serde(skip)]
     pub file: &'static str,
+    #[serde(skip)]
+    parse: fn(Value) -> Result<()>,
+    #[serde(skip)]
+    check: fn(Value) -> Result<()>,
 }
 
 impl Plugin {
+    /// Checks a configuration of this plugin: types first, then ranges. Whether its keys are known, too.
+    ///
+    /// # Errors
+    /// [`Error::Parse`] for a value of another type, where `what` is the path of its key within the table, e.g. `memory`,
+    /// and empty for the table itself; [`Error::Config`] for a value out of range.
+    pub fn check(&self, config: &Value) -> Result<()> {
+        (self.check)(without_type(config))
+    }
+
     fn new(entry: &'static Registration) -> Result<Self> {
         let parse = |message: String| Error::Parse {
             what: format!("default configuration in {}", entry.file),
@@ -70,6 +92,8 @@ impl Plugin {
             docs,
             default,
             file: entry.file,
+            parse: entry.parse,
+            check: entry.check,
         })
     }
 }
@@ -172,16 +196,47 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 /// Makes a plugin from its configuration: a table with a `type` and any of its fields.
 ///
 /// # Errors
-/// [`Error::UnknownPlugin`], or [`Error::Parse`] for a bad field.
+/// [`Error::UnknownPlugin`], or [`Error::Parse`] for a bad field, which it names.
 pub fn make<P: ?Sized + Kind>(config: &Value) -> Result<Box<P>>
 where
     Box<P>: serde::de::DeserializeOwned,
 {
     let name = config["type"].as_str().unwrap_or("");
-    find(P::NAME, name)?;
-    serde_json::from_value(config.clone()).map_err(|error| Error::Parse {
-        what: format!("{} `{name}`", P::NAME),
-        message: error.to_string(),
+    let plugin = find(P::NAME, name)?;
+    let explain = |key: &str, message: String| Error::Parse {
+        what: match key {
+            "" => format!("{} `{name}`", P::NAME),
+            key => format!("{} `{name}`, `{key}`", P::NAME),
+        },
+        message,
+    };
+    (plugin.parse)(without_type(config)).map_err(|error| match error {
+        Error::Parse { what, message } => explain(&what, message),
+        other => other,
+    })?;
+    serde_json::from_value(config.clone()).map_err(|error| explain("", error.to_string()))
+}
+
+fn without_type(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Some(table) = config.as_object_mut() {
+        table.remove("type");
+    }
+    config
+}
+
+/// Parses what a plugin is configured by, its `type` left out.
+///
+/// # Errors
+/// [`Error::Parse`], where `what` is the path of the key at fault; what a `type` picks is parsed out of sight, so the path
+/// ends at the innermost table that has one.
+pub fn parse<C: serde::de::DeserializeOwned>(config: Value) -> Result<C> {
+    serde_path_to_error::deserialize(config).map_err(|error| Error::Parse {
+        what: match error.path().to_string() {
+            path if path == "." => String::new(),
+            path => path,
+        },
+        message: error.inner().to_string(),
     })
 }
 
@@ -253,6 +308,11 @@ macro_rules! plugin {
                     let plugin: Box<dyn $kind> = Box::new($name::default());
                     $crate::serde_json::to_value(&plugin)
                 },
+                parse: |config| $crate::registry::parse::<$name>(config).map(drop),
+                check: |config| {
+                    let plugin: $name = $crate::registry::parse(config)?;
+                    <dyn $kind as $crate::registry::Kind>::check_ranges(&plugin)
+                },
             }
         }
     };
@@ -269,6 +329,8 @@ mod tests {
             docs: &[" Title.", "", " More."],
             fields: &[],
             default: name,
+            parse: |_| Ok(()),
+            check: |_| Ok(()),
         }
     }
 

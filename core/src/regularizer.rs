@@ -25,4 +25,8 @@ dyn_clone::clone_trait_object!(Regularizer);
 
 impl crate::registry::Kind for dyn Regularizer {
     const NAME: &'static str = "regularizer";
+
+    fn check_ranges(&self) -> Result<()> {
+        self.validate()
+    }
 }

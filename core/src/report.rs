@@ -1,6 +1,10 @@
 //! What a solve has to say for itself: one record per sample.
 
+mod steps;
+
 use std::fmt;
+
+pub use steps::{largest, Step};
 
 /// How the solve of one sample ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

@@ -34,6 +34,10 @@ dyn_clone::clone_trait_object!(FixedPointSolver);
 
 impl crate::registry::Kind for dyn FixedPointSolver {
     const NAME: &'static str = "solver";
+
+    fn check_ranges(&self) -> Result<()> {
+        self.validate()
+    }
 }
 
 /// One evaluation of the map, for all active samples.

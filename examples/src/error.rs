@@ -54,6 +54,14 @@ pub enum Error {
         /// The argument.
         argument: String,
     },
+    /// A `--set` that a later one undoes.
+    #[error("--set `{earlier}` is undone by `{later}` after it, which replaces the whole table; put it behind")]
+    Undone {
+        /// The change that is lost.
+        earlier: String,
+        /// The one that replaces the table it is in.
+        later: String,
+    },
     /// The output folder is in use.
     #[error("{}: already exists; choose another --out, or --force to replace it", path.display())]
     OutputExists {
@@ -158,6 +166,17 @@ impl Error {
         move |source| Self::Io {
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// A configuration of which `path` is wrong; all of it, where that is empty.
+    pub fn at(origin: &str, path: &str, message: impl ToString) -> Self {
+        Self::Config {
+            origin: match path {
+                "" => origin.to_owned(),
+                path => format!("{origin}: {path}"),
+            },
+            message: message.to_string(),
         }
     }
 

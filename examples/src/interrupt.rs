@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::terminal;
+
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// From now on, the first request to stop is only noted. A second one ends the process at once.
@@ -10,7 +12,7 @@ pub fn listen() {
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this epoch; once more to stop at once");
+        terminal::say("stopping after this epoch; once more to stop at once");
     };
     if let Err(error) = ctrlc::set_handler(note) {
         log::warn!("Ctrl-C ends the process at once: {error}");

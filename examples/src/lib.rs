@@ -22,16 +22,21 @@ pub mod report;
 mod run_folder;
 mod saved_run;
 mod study;
+mod terminal;
 mod workload;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use terminal::Verbosity;
 
 /// Deep equilibrium multimodal fusion: train, evaluate, check, verify, solve test problems, list plugins.
 #[derive(Parser)]
 #[command(name = "equilibria", version, about, arg_required_else_help = true)]
 struct Cli {
+    #[command(flatten)]
+    verbosity: Verbosity,
     #[command(subcommand)]
     command: Command,
 }
@@ -58,28 +63,34 @@ enum Command {
     Plugins(commands::plugins::Args),
     /// Show the documentation and default configuration of a plugin
     Describe(commands::describe::Args),
+    /// Print a script that completes commands and options in a shell
+    Completions(commands::completions::Args),
 }
 
 /// Runs the program with the arguments of the process. Every plugin that is linked takes part.
 ///
 /// Exit status: 0 success, 1 a check, a verification or a solve that fails, 2 bad input or usage.
 pub fn run() -> ExitCode {
-    // Solver warnings are counted and shown with every epoch; single ones only on request (RUST_LOG=warn).
-    env_logger::Builder::new()
-        .parse_filters(&std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()))
-        .init();
-    let outcome = match Cli::parse().command {
-        Command::Train(args) => commands::train::run(&args),
+    let cli = Cli::parse();
+    let verbosity = match cli.verbosity.check::<Cli>() {
+        Ok(verbosity) => verbosity,
+        Err(error) => error.exit(),
+    };
+    terminal::init(verbosity);
+    let outcome = match cli.command {
+        Command::Train(args) => commands::train::run(&args, verbosity),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Solve(args) => commands::solve::run(&args),
-        Command::Study(args) => commands::study::run(&args),
+        Command::Study(args) => commands::study::run(&args, verbosity),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Plugins(args) => commands::plugins::run(&args),
         Command::Describe(args) => commands::describe::run(&args),
+        Command::Completions(args) => commands::completions::run(&args, Cli::command()),
     };
+    log::logger().flush();
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -103,6 +103,7 @@ impl Workload {
             ..Stop::at(Tolerance::relative(self.tolerance))
         };
         Equilibrium {
+            name: String::new(),
             layer: (),
             solver: Arc::new(Anderson::default()),
             backward: Arc::new(Implicit {

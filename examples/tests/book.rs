@@ -35,7 +35,9 @@ fn commands(page: &str) -> impl Iterator<Item = String> + '_ {
                 line += " --seeds 1";
             }
             if studies || line.contains("equilibria train") {
-                line += " --quiet --set training.epochs=1";
+                line += " --set training.epochs=1";
+                // The two exclude each other.
+                line += if line.contains(" -v") { "" } else { " --quiet" };
             }
             line
         })

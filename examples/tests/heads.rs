@@ -178,7 +178,7 @@ fn best_epoch(history: &str, column: &str, rises: bool) -> usize {
 #[test]
 fn a_linear_target_is_learned() {
     let folder = data(TargetKind::Number);
-    let metrics = train(&folder, &[r#"head={type="regression"}"#]);
+    let metrics = train(&folder, &[r#"head={type="regression",sentiment=true}"#]);
     let metric = |key: &str| metrics[key].as_f64().expect(key);
     // The standard deviation of the target is 0.76, so the mean error of the constant that fits best is 0.61.
     assert!(metric("mae") < 0.1, "{metrics:?}");
@@ -218,10 +218,7 @@ fn a_linear_target_is_learned() {
 
     // The absolute error is another loss, with the same metrics and an optimum as good.
     std::fs::remove_dir_all(folder.path().join("run")).expect("a run");
-    let absolute = train(
-        &folder,
-        &[r#"head={type="regression",loss="l1",sentiment=false}"#],
-    );
+    let absolute = train(&folder, &[r#"head={type="regression",loss="l1"}"#]);
     assert!(
         absolute["mae"].as_f64().expect("a number") < 0.1,
         "{absolute:?}"
@@ -414,7 +411,7 @@ fn what_does_not_fit_is_refused() {
         (
             TargetKind::Number,
             &[
-                r#"head={type="regression"}"#,
+                r#"head={type="regression",sentiment=true}"#,
                 r#"backbone={type="mm-dynamics"}"#,
             ],
             &[

@@ -319,11 +319,42 @@ fn bad_configuration_is_refused_by_key() {
     for (change, parts) in [
         (
             "fusion.solver.type=\"andersen\"",
-            ["fusion: solver", "did you mean `anderson`?"],
+            ["digits.toml: fusion.solver:", "did you mean `anderson`?"],
         ),
         (
-            "fusion.solver=\"broyden\"",
-            ["fusion: solver", "expected a table such as"],
+            "fusion.solver=broydn",
+            ["digits.toml: fusion.solver:", "did you mean `broyden`?"],
+        ),
+        (
+            "fusion.solver=3",
+            [
+                "digits.toml: fusion.solver:",
+                "the name of a plugin, or a table",
+            ],
+        ),
+        (
+            "fusion.regularizer=jacobian",
+            ["fusion.regularizer: expected a list", "jacobian"],
+        ),
+        (
+            "fusion.solver.memory=many",
+            ["digits.toml: fusion.solver.memory:", "\"many\""],
+        ),
+        (
+            "fusion.backward.solver.mixing=0",
+            ["fusion.backward.solver.mixing: must be in (0, 2]", "got 0"],
+        ),
+        (
+            "fusion.backward.stop.max_steps=no",
+            ["fusion.backward.stop.max_steps: invalid type", "\"no\""],
+        ),
+        (
+            "fusion.regularizer.0.weight=heavy",
+            ["fusion.regularizer.0.weight: invalid type", "\"heavy\""],
+        ),
+        (
+            "fusion.schedule=parallel",
+            ["fusion.schedule: unknown variant", "`sequential`"],
         ),
         (
             "fusion.solver.memroy=3",
@@ -331,12 +362,17 @@ fn bad_configuration_is_refused_by_key() {
         ),
         (
             "fusion.solver.mixing=0",
-            ["`mixing` must be in (0, 2]", "got 0"],
+            ["fusion.solver.mixing: must be in (0, 2]", "got 0"],
         ),
         (
             "fusion.stop.tolerance.relative=-1",
-            ["`relative` must be", "got -1"],
+            ["fusion.stop.tolerance.relative: must be", "got -1"],
         ),
+        (
+            "training.optimizer.rate=-1",
+            ["training.optimizer.rate: must be", "got -1"],
+        ),
+        ("training.batch=1", ["training.batch: must be", "got 1"]),
         ("training.epoch=3", ["unknown field `epoch`", "`epochs`"]),
         ("training.epochs=-3", ["training.epochs", "invalid value"]),
         (
@@ -366,4 +402,75 @@ fn bad_configuration_is_refused_by_key() {
         &shown,
     ]);
     assert!(message.contains(&shown), "{message}");
+}
+
+/// Trains for an epoch with some changes; returns the complete configuration.
+fn resolved(data: &tempfile::TempDir, changes: &[&str]) -> serde_json::Value {
+    let sets: Vec<&str> = changes.iter().flat_map(|set| ["--set", set]).collect();
+    let trained = equilibria(&borrowed(&train_on(
+        data,
+        &[&["--force"], &sets[..]].concat(),
+    )));
+    let message = String::from_utf8_lossy(&trained.stderr).into_owned();
+    assert!(trained.status.success(), "{changes:?}: {message}");
+    let config = std::fs::read_to_string(data.path().join("run/config.toml"));
+    toml::from_str(&config.expect("a configuration")).expect("TOML")
+}
+
+#[test]
+fn a_plugin_is_chosen_by_its_bare_name() {
+    let data = small_data([3, 2]);
+    let file = data.path().join("config.toml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let anderson = "fusion = { type = \"deq\", solver = { type = \"anderson\", memory = 3 } }";
+    let text = text.replace("fusion = { type = \"deq\" }", anderson);
+    assert!(text.contains(anderson));
+    std::fs::write(&file, &text).expect("written");
+
+    let default = |kind: &str, name: &str| {
+        let output = equilibria(&["describe", kind, name]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (_, config) = text.split_once("Default configuration:\n\n").expect("it");
+        let config: serde_json::Value = toml::from_str(config).expect("TOML");
+        config[kind].clone()
+    };
+    // Nothing of Anderson's table is left: Broyden has a `memory` as well.
+    let broyden = default("solver", "broyden");
+    for change in [
+        "fusion.solver=broyden",
+        "fusion.solver=\"broyden\"",
+        "fusion.solver.type=broyden",
+        "fusion.solver={type=\"broyden\"}",
+    ] {
+        let config = resolved(&data, &[change]);
+        assert_eq!(config["fusion"]["solver"], broyden, "{change}");
+    }
+    // The same type changes nothing; a key of a bare name makes a table of it.
+    let config = resolved(&data, &["fusion.solver.type=anderson"]);
+    assert_eq!(config["fusion"]["solver"]["memory"], 3);
+    let config = resolved(&data, &["fusion.solver=broyden", "fusion.solver.memory=7"]);
+    assert_eq!(config["fusion"]["solver"]["type"], "broyden");
+    assert_eq!(config["fusion"]["solver"]["memory"], 7);
+    let config = resolved(&data, &["fusion.regularizer=[\"jacobian\"]"]);
+    assert_eq!(
+        config["fusion"]["regularizer"][0],
+        default("regularizer", "jacobian")
+    );
+
+    let undone = ["fusion.solver.memory=7", "fusion.solver.type=broyden"];
+    let undone: Vec<&str> = undone.iter().flat_map(|set| ["--set", set]).collect();
+    let message = refusal(&borrowed(&train_on(&data, &undone)));
+    assert!(
+        message.contains("`fusion.solver.memory=7` is undone by `fusion.solver.type=broyden`"),
+        "{message}"
+    );
+
+    // In the file, too.
+    let text = text.replace("{ type = \"encoder\", hidden = 8 }", "\"encoder\"");
+    let text = text.replace("{ type = \"folder\" }", "\"folder\"");
+    let text = text.replace(anderson, "fusion = \"weighted-sum\"");
+    std::fs::write(&file, text).expect("written");
+    let config = resolved(&data, &[]);
+    assert_eq!(config["backbone"], default("backbone", "encoder"));
+    assert_eq!(config["fusion"]["type"], "weighted-sum");
 }

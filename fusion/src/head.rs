@@ -64,6 +64,10 @@ dyn_clone::clone_trait_object!(Head);
 
 impl Kind for dyn Head {
     const NAME: &'static str = "head";
+
+    fn check_ranges(&self) -> Result<()> {
+        self.validate()
+    }
 }
 
 impl dyn Head + '_ {

@@ -66,6 +66,10 @@ dyn_clone::clone_trait_object!(FusionConfig);
 
 impl Kind for dyn FusionConfig {
     const NAME: &'static str = "fusion";
+
+    fn check_ranges(&self) -> Result<()> {
+        self.validate()
+    }
 }
 
 /// From raw modalities, `[batch, features of the modality]`, to one feature each, `[batch, width]`.
@@ -119,6 +123,10 @@ dyn_clone::clone_trait_object!(BackboneConfig);
 
 impl Kind for dyn BackboneConfig {
     const NAME: &'static str = "backbone";
+
+    fn check_ranges(&self) -> Result<()> {
+        self.validate()
+    }
 }
 
 /// Where data comes from.

@@ -28,7 +28,7 @@ fn heads() -> Vec<(String, Box<dyn Head>)> {
     let defaults = plugins().into_iter().map(|plugin| plugin.default);
     let more = [
         json!({"type": "regression", "loss": "l1", "zeros": "left-out"}),
-        json!({"type": "regression", "sentiment": false}),
+        json!({"type": "regression", "sentiment": true}),
         json!({"type": "multi-label", "threshold": 0.2}),
     ];
     let make = |config: Value| {
@@ -284,15 +284,16 @@ fn undefined_metrics_are_worst_and_bad_outputs_have_none() {
 fn sentiments_have_their_range() {
     let mut data = data(TargetKind::Number);
     data.test.targets = Targets::Numbers(vec![0.0, 3.0, -3.5, 1.0, 1.0]);
-    let error = Regression::default()
-        .check(&data)
-        .expect_err("no sentiment");
+    let head = Regression {
+        sentiment: true,
+        ..Regression::default()
+    };
+    let error = head.check(&data).expect_err("no sentiment");
     let message = error.to_string();
     for part in ["[targets, test], row 3", "-3.5", "head.sentiment = false"] {
         assert!(message.contains(part), "{message}");
     }
     let head = Regression {
-        sentiment: false,
         loss: Norm::L1,
         ..Regression::default()
     };

@@ -39,4 +39,8 @@ dyn_clone::clone_trait_object!(LayerConfig);
 
 impl Kind for dyn LayerConfig {
     const NAME: &'static str = "layer";
+
+    fn check_ranges(&self) -> Result<()> {
+        self.validate()
+    }
 }

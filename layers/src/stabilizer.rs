@@ -44,6 +44,10 @@ dyn_clone::clone_trait_object!(StabilizerConfig);
 
 impl Kind for dyn StabilizerConfig {
     const NAME: &'static str = "stabilizer";
+
+    fn check_ranges(&self) -> Result<()> {
+        self.validate()
+    }
 }
 
 /// The pattern of a stabilizer that applies to all weights.

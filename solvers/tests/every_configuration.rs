@@ -41,11 +41,8 @@ fn every_default_is_valid_and_survives_serde() {
             odd["no-such-field"] = json!(1);
             let error = registry::make::<P>(&odd).expect_err("unknown field");
             let (name, text) = (&plugin.name, error.to_string());
-            assert!(
-                text.starts_with(&format!("{} `{name}`: ", P::NAME)),
-                "{text}"
-            );
-            assert!(text.contains("unknown field `no-such-field`"), "{text}");
+            let start = format!("{} `{name}`, `no-such-field`: unknown field", P::NAME);
+            assert!(text.starts_with(&start), "{text}");
         }
     }
     use equilibria_core::serde;
@@ -147,4 +144,32 @@ fn an_unknown_name_suggests_the_nearest() {
             .starts_with("no solver plugin is named ``; known: "),
         "{error}"
     );
+}
+
+/// What a `type` picks is parsed without a path; the checks of a plugin know the key nevertheless.
+#[test]
+fn a_value_of_another_type_is_named_by_its_key() {
+    let message = |config: Value| {
+        let error = registry::make::<dyn BackwardStrategy>(&config).expect_err("a bad value");
+        error.to_string()
+    };
+    let text = message(json!({"type": "implicit", "stop": {"max_steps": "many"}}));
+    let start = "backward `implicit`, `stop.max_steps`: invalid type: string \"many\"";
+    assert!(text.starts_with(start), "{text}");
+
+    let plugin = registry::find("solver", "anderson").expect("registered");
+    assert!(plugin.check(&plugin.default).is_ok());
+    let check = |config: Value| plugin.check(&config).expect_err("refused");
+    assert!(matches!(
+        check(json!({"type": "anderson", "memory": -1})),
+        Error::Parse { what, .. } if what == "memory"
+    ));
+    assert!(matches!(
+        check(json!({"type": "anderson", "mixing": 0.0})),
+        Error::Config {
+            plugin: "anderson",
+            field: "mixing",
+            ..
+        }
+    ));
 }

@@ -12,6 +12,8 @@ const PROGRESS: f64 = 0.99;
 /// The accounts of all samples, ordered like the rows of the space.
 pub(super) struct Books<'a> {
     pub stop: &'a Stop,
+    /// Whether residuals are kept.
+    trace: bool,
     /// Rows whose best iterate is the present one.
     pub improved: Vec<usize>,
     /// Rows that are done, or given up by the present stage, since this evaluation.
@@ -71,6 +73,7 @@ impl<'a> Books<'a> {
         };
         Self {
             stop,
+            trace: stop.trace || log::log_enabled!(log::Level::Trace),
             improved: Vec::with_capacity(batch),
             ended: Vec::with_capacity(batch),
             rows: (0..batch).map(account).collect(),
@@ -116,6 +119,12 @@ impl<'a> Books<'a> {
             account.report.evaluations = space.spent[row];
             if account.improve(residual, norm, self.stop) {
                 self.improved.push(row);
+            }
+            if self.trace {
+                account.report.trace.push(TracePoint {
+                    evaluations: account.report.evaluations,
+                    residual,
+                });
             }
             if let Some(status) = account.end(residual, norm, self.stop) {
                 account.report.status = status;
@@ -196,12 +205,6 @@ impl Account {
 
     /// Why the sample is done, if it is.
     fn end(&mut self, residual: f64, norm: f64, stop: &Stop) -> Option<Status> {
-        if stop.trace {
-            self.report.trace.push(TracePoint {
-                evaluations: self.report.evaluations,
-                residual,
-            });
-        }
         if !residual.is_finite() || !norm.is_finite() {
             return Some(Status::NonFinite);
         }

@@ -77,7 +77,8 @@ pub struct Stop {
     pub divergence: f64,
     /// What to do about unsolved samples. Default: warn.
     pub on_unconverged: OnUnconverged,
-    /// Keep every residual of every sample in the report. Default: false.
+    /// Keep every residual of every sample in the report. They are kept as well where the level of the `log` crate is trace,
+    /// so that [`Report::log`] can tell them. Default: false.
     pub trace: bool,
 }
 

@@ -59,6 +59,8 @@ fn a_program_that_links_it_finds_it_by_name() {
     let described = program(&["describe", "solver", "aitken"]);
     let text = String::from_utf8_lossy(&described.stdout).into_owned();
     assert!(text.contains("Aitken relaxation"), "{text}");
+    let script = program(&["completions", "bash"]).stdout;
+    assert!(String::from_utf8_lossy(&script).contains(" aitken "));
     // Beside the ones of the program itself.
     assert_eq!(
         program(&["describe", "solver", "anderson"]).status.code(),

@@ -20,7 +20,7 @@ pub struct Args {
     config: PathBuf,
     #[command(flatten)]
     data: DataArgs,
-    /// Change one value of the configuration, e.g. `fusion.backward={type="phantom"}`
+    /// Change one value of the configuration, e.g. `fusion.backward=phantom`
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     overrides: Vec<String>,
     /// Training rows to take the loss on

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use equilibria_core::report::{largest, Step};
 use equilibria_core::testing::conformance;
 use equilibria_core::testing::problems::{self, Precision, Problem, Run, Space};
-use equilibria_core::{registry, FixedPointSolver, Report, Status, Stop, TracePoint};
+use equilibria_core::{registry, FixedPointSolver, Report, Status, Stop};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -60,7 +61,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let (mut lines, mut outcomes, mut solved) = (Vec::new(), Vec::new(), true);
     for (label, solver) in args.solver.iter().zip(solvers) {
         let run = problem.solve(&*solver, precision, Space::Slice, &stop)?;
-        let steps = steps(&run.report);
+        let name = solver.typetag_name();
+        (run.report).log(|| format!("{}: forward solve by {name}", problem.name));
+        let steps = run.report.steps();
         println!("\n{label}\n  step  evaluations  largest residual  active samples");
         for (number, step) in steps.iter().enumerate() {
             let Step {
@@ -163,37 +166,6 @@ fn parse(text: &str, message: impl ToString) -> Error {
         origin: format!("--solver `{text}`"),
         message: message.to_string(),
     }
-}
-
-/// One step of a solve, over the samples that were active then.
-struct Step {
-    /// Evaluations spent on a sample until then; the most, where stages of a chain differ.
-    evaluations: usize,
-    /// The largest; NaN if one is.
-    residual: f64,
-    active: usize,
-}
-
-fn steps(report: &Report) -> Vec<Step> {
-    let traces: Vec<_> = report.samples.iter().map(|sample| &sample.trace).collect();
-    let count = traces.iter().map(|trace| trace.len()).max().unwrap_or(0);
-    let step = |number| {
-        let points: Vec<TracePoint> = (traces.iter())
-            .filter_map(|trace| trace.get(number).copied())
-            .collect();
-        let evaluations = points.iter().map(|point| point.evaluations);
-        Step {
-            evaluations: evaluations.max().unwrap_or(0),
-            residual: largest(points.iter().map(|point| point.residual)),
-            active: points.len(),
-        }
-    };
-    (0..count).map(step).collect()
-}
-
-/// The largest of some norms; NaN if one is, which `f64::max` would forget.
-fn largest(norms: impl Iterator<Item = f64>) -> f64 {
-    norms.fold(0.0, |a, b| if b.is_nan() || b > a { b } else { a })
 }
 
 /// What a solve has come to, measured without the help of the solve.

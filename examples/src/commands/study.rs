@@ -14,6 +14,7 @@ use crate::report::study_page;
 use crate::run_folder::{write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::study::{Columns, Convergence, Plan, Row, Table, Variant};
+use crate::terminal::Verbosity;
 
 /// Arguments of `study`.
 #[derive(clap::Args)]
@@ -34,18 +35,15 @@ pub struct Args {
     /// Change one value of every variant, e.g. `training.epochs=4`
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     overrides: Vec<String>,
-    /// Show no progress
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
     let plan = Plan::read(&args.plan)?;
     let name = args.plan.file_stem().unwrap_or_default();
     let out = (args.out.clone()).unwrap_or_else(|| Path::new("studies").join(name));
     interrupt::listen();
-    match study(args, &plan, &out) {
+    match study(args, &plan, &out, verbosity) {
         Err(error @ Error::Interrupted { .. }) => {
             eprintln!("{error}; so does the same study");
             Ok(ExitCode::from(130))
@@ -54,7 +52,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-fn study(args: &Args, plan: &Plan, out: &Path) -> Result<ExitCode> {
+fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<ExitCode> {
     let seeds = args.seeds.as_ref().unwrap_or(&plan.seeds);
     // A mistake in the last variant is found before the first is trained.
     let variants = (plan.variant.iter())
@@ -75,7 +73,7 @@ fn study(args: &Args, plan: &Plan, out: &Path) -> Result<ExitCode> {
         for &seed in seeds {
             experiment.seed = seed;
             let folder = out.join(&variant.name).join(format!("seed-{seed}"));
-            train(&experiment, &data, &folder, args.quiet)?;
+            train(&experiment, &data, &folder, verbosity)?;
             runs.push((seed, table.columns.read(&folder, &*experiment.head)?));
             if let Some(steps) = plan.convergence {
                 convergence.add(&variant.name, &folder, &data, steps)?;
@@ -119,8 +117,13 @@ fn configure(args: &Args, plan: &Plan, variant: &Variant) -> Result<(Experiment,
 }
 
 /// Makes a run unless it is there; goes on with one that was left.
-fn train(experiment: &Experiment, data: &DataSet, folder: &Path, quiet: bool) -> Result<()> {
-    if !quiet {
+fn train(
+    experiment: &Experiment,
+    data: &DataSet,
+    folder: &Path,
+    verbosity: Verbosity,
+) -> Result<()> {
+    if verbosity.shows_progress() {
         eprintln!("{}", folder.display());
     }
     let settings = |experiment: &Experiment| serde_json::json!(experiment);
@@ -144,7 +147,7 @@ fn train(experiment: &Experiment, data: &DataSet, folder: &Path, quiet: bool) ->
         experiment,
         folder,
         saved,
-        quiet,
+        verbosity,
     };
     run.complete(data.clone()).map(drop)
 }

@@ -11,7 +11,6 @@ use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax};
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{inspect, Epoch, Evaluation, Trainer};
 use equilibria_fusion::{Dtype, Experiment, Head, Model};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
@@ -19,6 +18,7 @@ use crate::interrupt;
 use crate::report::RunReport;
 use crate::run_folder::{RunFolder, CHECKPOINT};
 use crate::saved_run::{self, SavedRun};
+use crate::terminal::{Epochs, Verbosity};
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
@@ -43,9 +43,6 @@ pub struct Args {
     /// Change one value of the configuration, e.g. `fusion.solver.memory=4`
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     overrides: Vec<String>,
-    /// Show no progress
-    #[arg(long, short)]
-    quiet: bool,
     /// Print the metrics as one JSON object on the last line
     #[arg(long)]
     json: bool,
@@ -66,7 +63,7 @@ pub(super) struct Summary {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
     let (experiment, data, folder, saved) = match (&args.resume, &args.config) {
         (Some(run), _) => {
             let Some(folder) = RunFolder::resume(run)? else {
@@ -93,7 +90,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         experiment: &experiment,
         folder,
         saved,
-        quiet: args.quiet,
+        verbosity,
     };
     let (summary, place) = match run.complete(data) {
         Err(error @ Error::Interrupted { .. }) => {
@@ -120,8 +117,8 @@ pub(super) struct Run<'a> {
     pub folder: RunFolder,
     /// Where it was left.
     pub saved: Option<Checkpoint>,
-    /// Show no progress.
-    pub quiet: bool,
+    /// Whether and how progress is shown.
+    pub verbosity: Verbosity,
 }
 
 impl Run<'_> {
@@ -131,6 +128,8 @@ impl Run<'_> {
             Dtype::F32 => self.on::<f32, _>(&Cpu::default(), data),
             Dtype::F64 => self.on::<f64, _>(&Cpu::default(), data),
         };
+        // Warnings are counted run by run.
+        log::logger().flush();
         if matches!(summary, Err(Error::Interrupted { .. }))
             || !self.folder.has("model.safetensors")
         {
@@ -176,8 +175,7 @@ impl Run<'_> {
             self.folder.write(CHECKPOINT, bytes)?;
         }
 
-        let bar = progress_bar(training.epochs as u64, self.quiet);
-        bar.set_position(progress.history.len() as u64);
+        let epochs = Epochs::new(training.epochs, progress.history.len(), self.verbosity);
         let mut trainer = Trainer {
             model: &mut model,
             device,
@@ -191,8 +189,10 @@ impl Run<'_> {
             let Some(last) = progress.history.last() else {
                 return Ok(());
             };
-            bar.set_message(message(&*experiment.head, last));
-            bar.inc(1);
+            epochs.show(
+                last.epoch,
+                message(&*experiment.head, last, epochs.is_detailed()),
+            );
             let (epoch, stop) = (last.epoch, interrupt::asked());
             let due = training.checkpoint > 0 && epoch % training.checkpoint == 0;
             if (due || stop) && epoch < training.epochs {
@@ -201,7 +201,6 @@ impl Run<'_> {
                 folder.keep();
             }
             if stop && epoch < training.epochs {
-                bar.abandon();
                 return Err(Error::Interrupted {
                     epoch,
                     path: folder.target().to_owned(),
@@ -210,7 +209,7 @@ impl Run<'_> {
             Ok(())
         };
         let best_epoch = trainer.run(&rows, validation, &mut progress, &mut observe)?;
-        bar.finish();
+        drop(epochs);
         let config = toml::to_string(experiment).map_err(|error| Error::Config {
             origin: "resolved configuration".to_owned(),
             message: error.to_string(),
@@ -253,27 +252,29 @@ impl Run<'_> {
     }
 }
 
-fn progress_bar(epochs: u64, quiet: bool) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {elapsed} {msg}");
-    ProgressBar::new(epochs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn message(head: &dyn Head, epoch: &Epoch) -> String {
+/// The most important numbers first: a narrow terminal cuts the others off.
+fn message(head: &dyn Head, epoch: &Epoch, detailed: bool) -> String {
     let first = head.tracked().next().zip(epoch.validation.first());
     let validation = match (first, epoch.validation_loss) {
         (Some((metric, &value)), Some(_)) => format!(" validation {}", metric.show(value)),
         _ => String::new(),
     };
-    format!(
-        "loss {:.4}{validation} steps {:.1} residual {:.1e} unconverged {:.2} %",
+    let mut text = format!(
+        "loss {:.4}{validation} unconverged {:.2} % steps {:.1} residual {:.1e}",
         epoch.loss,
+        100.0 * epoch.unconverged_fraction,
         epoch.solver_steps,
-        epoch.residual,
-        100.0 * epoch.unconverged_fraction
-    )
+        epoch.residual
+    );
+    if detailed {
+        text += &format!(
+            ", adjoint unconverged {:.2} % steps {:.1} residual {:.1e}",
+            100.0 * epoch.adjoint_unconverged_fraction,
+            epoch.adjoint_steps,
+            epoch.adjoint_residual,
+        );
+    }
+    text
 }
 
 /// One line per epoch; what there is none of is empty.

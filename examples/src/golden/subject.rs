@@ -38,6 +38,7 @@ pub fn equilibrium<L>(layer: L) -> Equilibrium<L> {
         ..Stop::at(Tolerance::relative(1e-14))
     };
     Equilibrium {
+        name: String::new(),
         layer,
         solver: Arc::new(Anderson::default()),
         backward: Arc::new(Implicit {

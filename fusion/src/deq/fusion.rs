@@ -237,6 +237,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
         let mut equilibrium = self.plugins.with_layer(layer);
+        equilibrium.name = name.to_owned();
         equilibrium.stop.trace |= pass.inspect;
         let (z, report, adjoint) = pass.lend(|tape| {
             let solved = match start {

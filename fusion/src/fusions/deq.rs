@@ -111,6 +111,7 @@ impl Build<Fusions> for Deq {
         fuse.gate = self.gate;
         let w = init.constant((1, modalities), 1.0)?;
         let plugins = Equilibrium {
+            name: String::new(),
             layer: (),
             solver: self.solver.clone().into(),
             stop: self.stop.clone(),

@@ -18,8 +18,8 @@ plugin! {
     pub struct Regression: Head {
         /// `l2`, the squared error, or `l1`, the absolute error, which outliers pull less.
         pub loss: Norm = Norm::L2,
-        /// Whether targets are sentiments from −3 to 3. Others are refused then; without it there are no Acc-7, Acc-2 and F1.
-        pub sentiment: bool = true,
+        /// Whether targets are sentiments from −3 to 3. Others are refused then, and Acc-7, Acc-2 and F1 are measured too.
+        pub sentiment: bool = false,
         /// What a sentiment of 0 is for Acc-2 and F1, both being in use: `non-negative`, against the negative ones, or
         /// `left-out`, with the positive ones against the negative ones.
         pub zeros: Zeros = Zeros::NonNegative,

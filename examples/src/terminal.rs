@@ -1,0 +1,38 @@
+//! What the program shows beside its results: progress, warnings and traces, all on standard error.
+
+mod logger;
+mod progress;
+
+pub use logger::{init, Verbosity};
+pub use progress::Epochs;
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+
+/// The bar on the screen, if there is one.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+fn bar() -> Option<ProgressBar> {
+    BAR.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn set_bar(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
+
+/// Shows a message, above the bar if there is one.
+pub fn say(message: &str) {
+    // Where standard error is closed, there is no one to be told.
+    let _ = write(format!("{message}\n").as_bytes());
+}
+
+/// Writes whole lines, above the bar if there is one.
+fn write(lines: &[u8]) -> std::io::Result<()> {
+    let write = || std::io::stderr().lock().write_all(lines);
+    match bar() {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
