@@ -416,7 +416,7 @@ fn what_does_not_fit_is_refused() {
             ],
             &[
                 "config.toml",
-                "`head`: `type`",
+                "head.type",
                 "`mm-dynamics`",
                 "`encoder`",
             ],
