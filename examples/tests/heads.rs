@@ -414,12 +414,7 @@ fn what_does_not_fit_is_refused() {
                 r#"head={type="regression",sentiment=true}"#,
                 r#"backbone={type="mm-dynamics"}"#,
             ],
-            &[
-                "config.toml",
-                "head.type",
-                "`mm-dynamics`",
-                "`encoder`",
-            ],
+            &["config.toml", "head.type", "`mm-dynamics`", "`encoder`"],
         ),
         (
             TargetKind::Number,
