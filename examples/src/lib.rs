@@ -23,6 +23,7 @@ mod run_folder;
 mod saved_run;
 mod study;
 mod terminal;
+mod training_run;
 mod workload;
 
 use std::process::ExitCode;

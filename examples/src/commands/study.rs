@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use equilibria_fusion::data::DataSet;
 use equilibria_fusion::Experiment;
 
-use super::train::Run;
 use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -15,6 +14,7 @@ use crate::run_folder::{write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::study::{Columns, Convergence, Plan, Row, Table, Variant};
 use crate::terminal::Verbosity;
+use crate::training_run::Run;
 
 /// Arguments of `study`.
 #[derive(clap::Args)]

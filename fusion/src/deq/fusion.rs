@@ -167,8 +167,8 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         }
         if !self.solves_fuse {
             states.truncate(x.len());
-            let sum = sum(&states, pass);
-            states.extend(sum);
+            let sum = pass.fold(states.iter().cloned(), |sum, z| sum + z)?;
+            states.push(sum);
         }
         Ok(states)
     }
@@ -189,7 +189,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             self.starts.finish(index, start.as_ref(), &z, pass)?;
             states.push(z);
         }
-        let sum = sum(&states, pass).unwrap_or_else(|| x_fuse.clone());
+        let sum = pass.fold(states.iter().cloned(), |sum, z| sum + z)?;
         if !self.solves_fuse {
             states.push(sum);
             return Ok(states);
@@ -268,17 +268,6 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         });
         Ok(z)
     }
-}
-
-/// `Σ_i z_i`; `None` of nothing.
-fn sum<E: Scalar, D: Backend<E>>(
-    states: &[Matrix<E, D>],
-    pass: &mut Pass<E, D>,
-) -> Option<Matrix<E, D>> {
-    let (first, others) = states.split_first()?;
-    Some(others.iter().fold(first.clone(), |sum, z| {
-        pass.run(&sum, |sum| sum + z.clone())
-    }))
 }
 
 /// `[a | b | …]`; `None` if there is nothing to put together.

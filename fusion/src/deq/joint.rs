@@ -6,6 +6,8 @@ use equilibria_core::AnyLayer;
 
 use super::joint_kernel::JointKernel;
 use super::FuseBlock;
+use crate::layers::{LayerConfig, LayerRequest};
+use crate::model::FusionRequest;
 
 /// `F(z) = (u_1, …, u_N, f_fuse(z_fuse; {u_i}, x_fuse))` with `u_i = f_θi(z_i; x_i)`, eqs. 7-13.
 ///
@@ -20,6 +22,29 @@ pub struct JointLayer<E: Scalar, D: Backend<E>> {
 }
 
 parameters!(JointLayer { theta, fuse });
+
+impl<E: Scalar, D: Backend<E>> JointLayer<E, D> {
+    /// New maps f_θ by `layer`, one per modality, and f_fuse with so many `groups`; `deviation` is that of its linear weights.
+    pub fn new(
+        layer: &dyn LayerConfig,
+        groups: usize,
+        deviation: f64,
+        request: &mut FusionRequest<'_, D>,
+    ) -> Result<Self> {
+        let (modalities, width) = (request.modalities, request.width);
+        let mut theta = Vec::with_capacity(modalities);
+        for _ in 0..modalities {
+            let request = LayerRequest {
+                state: width,
+                inputs: &[width],
+                init: request.init,
+            };
+            theta.push(<D as Backend<E>>::build(layer, request)?);
+        }
+        let fuse = FuseBlock::new(width, modalities, groups, deviation, request.init)?;
+        Ok(Self { theta, fuse })
+    }
+}
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
     fn state_dim(&self) -> usize {

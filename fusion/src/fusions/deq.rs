@@ -6,9 +6,9 @@ use dfdx::prelude::OwnedTape;
 use equilibria_core::prelude::*;
 use equilibria_core::Equilibrium;
 
-use crate::deq::{DeqFusion, FuseBlock, Start, Starts};
+use crate::deq::{DeqFusion, JointLayer, Start, Starts};
 use crate::layers::plugins::residual_block::ResidualBlockConfig;
-use crate::layers::{stabilize, LayerConfig, LayerRequest, StabilizerConfig, Stabilizers};
+use crate::layers::{stabilize, LayerConfig, StabilizerConfig, Stabilizers};
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
 use crate::solvers::backward::implicit::Implicit;
 use crate::solvers::forward::anderson::Anderson;
@@ -89,25 +89,15 @@ impl FusionConfig for Deq {
 impl Build<Fusions> for Deq {
     fn build<E: Scalar, D: Backend<E>>(
         &self,
-        request: FusionRequest<'_, D>,
+        mut request: FusionRequest<'_, D>,
     ) -> Result<Box<dyn Fusion<E, D>>> {
+        let layer = JointLayer::new(&*self.layer, self.groups, self.deviation, &mut request)?;
+        let JointLayer { theta, mut fuse } = layer;
         let FusionRequest {
             modalities,
             width,
             init,
         } = request;
-        let mut theta = Vec::with_capacity(modalities);
-        for _ in 0..modalities {
-            theta.push(<D as Backend<E>>::build(
-                &*self.layer,
-                LayerRequest {
-                    state: width,
-                    inputs: &[width],
-                    init,
-                },
-            )?);
-        }
-        let mut fuse = FuseBlock::new(width, modalities, self.groups, self.deviation, init)?;
         fuse.gate = self.gate;
         let w = init.constant((1, modalities), 1.0)?;
         let plugins = Equilibrium {

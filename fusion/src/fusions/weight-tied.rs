@@ -5,10 +5,10 @@ use equilibria_core::parameters::join;
 use equilibria_core::prelude::*;
 use equilibria_core::Equilibrium;
 
-use crate::deq::{solver_differences, FuseBlock, JointLayer};
+use crate::deq::{solver_differences, JointLayer};
 use crate::fusions::weighted_sum::weighted_sum;
 use crate::layers::plugins::residual_block::ResidualBlockConfig;
-use crate::layers::{LayerConfig, LayerRequest};
+use crate::layers::LayerConfig;
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
 use crate::pass::Pass;
 use crate::solvers::{backward, solver};
@@ -52,22 +52,12 @@ impl FusionConfig for WeightTiedConfig {
 impl Build<Fusions> for WeightTiedConfig {
     fn build<E: Scalar, D: Backend<E>>(
         &self,
-        request: FusionRequest<'_, D>,
+        mut request: FusionRequest<'_, D>,
     ) -> Result<Box<dyn Fusion<E, D>>> {
-        let (modalities, width, init) = (request.modalities, request.width, request.init);
-        let mut theta = Vec::with_capacity(modalities);
-        for _ in 0..modalities {
-            let request = LayerRequest {
-                state: width,
-                inputs: &[width],
-                init,
-            };
-            theta.push(<D as Backend<E>>::build(&*self.layer, request)?);
-        }
-        let fuse = FuseBlock::new(width, modalities, self.groups, self.deviation, init)?;
+        let layer = JointLayer::new(&*self.layer, self.groups, self.deviation, &mut request)?;
         Ok(Box::new(WeightTied {
-            layer: JointLayer { theta, fuse },
-            w: init.constant((1, modalities), 1.0)?,
+            layer,
+            w: request.init.constant((1, request.modalities), 1.0)?,
             steps: self.steps,
             fuse: self.fuse,
         }))
