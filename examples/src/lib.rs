@@ -72,6 +72,7 @@ enum Command {
 ///
 /// Exit status: 0 success, 1 a check, a verification or a solve that fails, 2 bad input or usage.
 pub fn run() -> ExitCode {
+    sigpipe::reset();
     let cli = Cli::parse();
     let verbosity = match cli.verbosity.check::<Cli>() {
         Ok(verbosity) => verbosity,

@@ -248,3 +248,17 @@ fn without_sequences(text: &str) -> String {
         plain + end.map_or("", |end| &part[end + 1..])
     })
 }
+
+/// As `equilibria plugins | head` does once it has read enough.
+#[test]
+fn a_reader_that_stops_early_makes_no_panic() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria"));
+    command.args(["plugins", "--json"]);
+    command.stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the program ends");
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
