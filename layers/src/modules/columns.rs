@@ -46,23 +46,23 @@ mod tests {
                 let sum = x.clone().put_tape(tape).square().sum::<Rank0, _>();
                 sum.split_tape()
             };
-            let part = |range, tape| {
+            let part = |range, factor: f64, tape| {
                 let part = columns(x.clone().put_tape(tape), range).expect("within");
-                part.sum::<Rank0, _>().split_tape()
+                (part * factor).sum::<Rank0, _>().split_tape()
             };
             let tape = OwnedTape::default();
             let (a, b, c, tape) = if square_first {
                 let (a, tape) = square(&x, tape);
-                let (b, tape) = part(1..3, tape);
-                let (c, tape) = part(0..2, tape);
+                let (b, tape) = part(1..3, 3.0, tape);
+                let (c, tape) = part(0..2, 5.0, tape);
                 (a, b, c, tape)
             } else {
-                let (b, tape) = part(1..3, tape);
-                let (c, tape) = part(0..2, tape);
+                let (b, tape) = part(1..3, 3.0, tape);
+                let (c, tape) = part(0..2, 5.0, tape);
                 let (a, tape) = square(&x, tape);
                 (a, b, c, tape)
             };
-            let loss = b.put_tape(tape) * 3.0 + c * 5.0 + a;
+            let loss = b.put_tape(tape) + c + a;
             // 2 x, plus 5, 8 and 3 by column.
             let gradient = loss.backward().get(&x).as_vec();
             assert_eq!(gradient, [7.0, 12.0, 9.0, 13.0, 18.0, 15.0]);
