@@ -11,8 +11,8 @@ use crate::bound::Bound;
 use crate::layer::AnyTape;
 use crate::seed::mix;
 use crate::{
-    solve_with_inverse, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, LowRank,
-    Matrix, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution, Stop,
+    parameters, solve_with_inverse, Backend, BackwardStrategy, Error, FixedPointSolver,
+    ImplicitLayer, LowRank, Matrix, Regularizer, Report, Result, Scalar, Slot, Solution, Stop,
 };
 
 pub use adjoint::Adjoint;
@@ -46,15 +46,7 @@ pub struct Solved<E: Scalar, D: Backend<E>, T> {
     pub adjoint: Adjoint,
 }
 
-impl<E: Scalar, D: Backend<E>, L: Parameters<E, D>> Parameters<E, D> for Equilibrium<L> {
-    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
-        self.layer.visit(path, visitor);
-    }
-
-    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
-        self.layer.visit_mut(path, visitor);
-    }
-}
+parameters!(Equilibrium<L>.layer);
 
 impl<L> Equilibrium<L> {
     /// Puts a layer and its plugins together, with the default [`Stop`] and no regularizers.

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::{NoneTape, OwnedTape};
 
-use crate::{Backend, Kernel, Matrix, Parameters, Result, Scalar};
+use crate::{parameters, Backend, Kernel, Matrix, Parameters, Result, Scalar};
 
 /// A layer defined by an equation, `z* = f_θ(z*; x)`.
 ///
@@ -171,15 +171,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
 #[derive(Clone)]
 pub struct StepOnly<L>(pub L);
 
-impl<E: Scalar, D: Backend<E>, L: Parameters<E, D>> Parameters<E, D> for StepOnly<L> {
-    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
-        self.0.visit(path, visitor);
-    }
-
-    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
-        self.0.visit_mut(path, visitor);
-    }
-}
+parameters!(StepOnly<L>.0);
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> ImplicitLayer<E, D> for StepOnly<L> {
     fn state_dim(&self) -> usize {

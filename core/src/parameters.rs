@@ -85,8 +85,25 @@ pub fn join(path: &str, part: &str) -> String {
 /// Implements [`Parameters`] for a struct generic over dtype and device by visiting the named fields in turn.
 ///
 /// `parameters!(Linear { weight, bias });`
+///
+/// A struct that wraps something with parameters and has none of its own passes them on under their names:
+///
+/// `parameters!(Masked<L>.0);`
 #[macro_export]
 macro_rules! parameters {
+    ($name:ident<$inner:ident>.$field:tt) => {
+        impl<E: $crate::Scalar, D: $crate::Backend<E>, $inner: $crate::Parameters<E, D>>
+            $crate::Parameters<E, D> for $name<$inner>
+        {
+            fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &$crate::Matrix<E, D>)) {
+                $crate::Parameters::visit(&self.$field, path, visitor);
+            }
+
+            fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut $crate::Matrix<E, D>)) {
+                $crate::Parameters::visit_mut(&mut self.$field, path, visitor);
+            }
+        }
+    };
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl<E: $crate::Scalar, D: $crate::Backend<E>> $crate::Parameters<E, D> for $name<E, D> {
             fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &$crate::Matrix<E, D>)) {

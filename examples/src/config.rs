@@ -24,6 +24,8 @@ impl DataArgs {
     pub fn load(&self, experiment: &mut Experiment) -> Result<DataSet> {
         self.choose(experiment);
         let data = experiment.data.load()?;
+        // A source from outside may have forgotten to.
+        data.validate()?;
         experiment.head.check(&data)?;
         Ok(match &experiment.modalities {
             Some(selection) => data.with_modalities(selection)?,

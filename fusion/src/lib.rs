@@ -61,6 +61,10 @@ struct GettingStarted;
 struct ImplicitLayers;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/src/models.md")]
+struct Models;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/src/troubleshooting.md")]
 struct Troubleshooting;
 

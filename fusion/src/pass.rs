@@ -2,7 +2,9 @@
 
 use dfdx::prelude::*;
 use equilibria_core::seed::mix;
-use equilibria_core::{Adjoint, Backend, Error, Matrix, Report, Result, Scalar};
+use equilibria_core::{
+    Adjoint, Backend, Equilibrium, Error, ImplicitLayer, Matrix, Report, Result, Scalar,
+};
 
 use crate::layers::dropout_mask;
 
@@ -147,6 +149,47 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let (result, tape) = operations(std::mem::take(&mut self.tape))?;
         self.put_back(tape);
         Ok(result)
+    }
+
+    /// Solves an equilibrium, from `start`, `[batch, state_dim]`, or from 0. The tape goes on through z*, and the reports are
+    /// left in [`solves`](Self::solves) under the name of the equilibrium.
+    ///
+    /// In training, `share` times its penalty is left in [`losses`](Self::losses): 1 where it stands alone, 1 / N for the
+    /// mean over N equilibria.
+    ///
+    /// # Errors
+    /// Those of [`Equilibrium::forward_from`] and [`Equilibrium::penalty`].
+    pub fn solve<L: ImplicitLayer<E, D>>(
+        &mut self,
+        equilibrium: &Equilibrium<L>,
+        x: &[Matrix<E, D>],
+        start: Option<Matrix<E, D>>,
+        share: f64,
+    ) -> Result<Matrix<E, D>> {
+        let mut equilibrium = equilibrium.clone();
+        equilibrium.stop.trace |= self.inspect;
+        let (z, report, adjoint) = self.lend(|tape| {
+            let solved = match start {
+                Some(start) => equilibrium.forward_from(start, x, tape)?,
+                None => equilibrium.forward(x, tape)?,
+            };
+            let (z, tape) = solved.z.split_tape();
+            Ok(((z, solved.report, solved.adjoint), tape))
+        })?;
+        if let Some(seed) = self.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
+            let seed = mix(seed, self.solves.len() as u64);
+            let penalty = self.lend(|tape| {
+                let penalty = equilibrium.penalty(&z, x, tape, seed)?;
+                Ok((penalty * E::of(share)).split_tape())
+            })?;
+            self.losses.push(penalty);
+        }
+        self.solves.push(Solve {
+            name: equilibrium.name,
+            report,
+            adjoint,
+        });
+        Ok(z)
     }
 
     /// Sets entries to zero with probability `p` and scales the others by `1 / (1 − p)`; does nothing in evaluation.

@@ -31,3 +31,11 @@ pub use stabilizer::{stabilize, Stabilizer, StabilizerConfig, Stabilizers};
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/composition.md")]
 struct CompositionGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/several-equilibria.md")]
+struct SeveralEquilibria;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/sequences.md")]
+struct Sequences;

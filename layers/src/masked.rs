@@ -42,15 +42,7 @@ pub fn dropout_mask<E: Scalar, D: Backend<E>>(
     from_host(device, (0..shape.0 * shape.1).map(entry).collect(), shape)
 }
 
-impl<E: Scalar, D: Backend<E>, L: Parameters<E, D>> Parameters<E, D> for Masked<L> {
-    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
-        self.0.visit(path, visitor);
-    }
-
-    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
-        self.0.visit_mut(path, visitor);
-    }
-}
+parameters!(Masked<L>.0);
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> ImplicitLayer<E, D> for Masked<L> {
     fn state_dim(&self) -> usize {

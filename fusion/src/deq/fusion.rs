@@ -3,7 +3,6 @@
 use dfdx::prelude::*;
 use equilibria_core::parameters::join;
 use equilibria_core::prelude::*;
-use equilibria_core::seed::mix;
 use equilibria_core::{to_host, AnyLayer, Equilibrium};
 
 use super::convergence::solver_differences;
@@ -12,7 +11,7 @@ use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
 use crate::layers::{stabilize, Masked, Stabilizer};
 use crate::model::Fusion;
-use crate::pass::{Gate, Pass, Solve};
+use crate::pass::{Gate, Pass};
 
 /// Keeps the masks of this fusion apart from those of a backbone, which counts from 0.
 const FIRST_SITE: u64 = 1 << 32;
@@ -238,35 +237,11 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
     ) -> Result<Matrix<E, D>> {
         let mut equilibrium = self.plugins.with_layer(layer);
         equilibrium.name = name.to_owned();
-        equilibrium.stop.trace |= pass.inspect;
-        let (z, report, adjoint) = pass.lend(|tape| {
-            let solved = match start {
-                Some(start) => equilibrium.forward_from(start, x, tape)?,
-                None => equilibrium.forward(x, tape)?,
-            };
-            let (z, tape) = solved.z.split_tape();
-            Ok(((z, solved.report, solved.adjoint), tape))
-        })?;
-        if let Some(seed) = pass.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
-            let seed = mix(seed, pass.solves.len() as u64);
-            let share = match self.schedule {
-                Schedule::Sequential => {
-                    1.0 / (self.theta.len() + usize::from(self.solves_fuse)) as f64
-                }
-                Schedule::Joint => 1.0,
-            };
-            let penalty = pass.lend(|tape| {
-                let penalty = equilibrium.penalty(&z, x, tape, seed)?;
-                Ok((penalty * E::of(share)).split_tape())
-            })?;
-            pass.losses.push(penalty);
-        }
-        pass.solves.push(Solve {
-            name: name.to_owned(),
-            report,
-            adjoint,
-        });
-        Ok(z)
+        let share = match self.schedule {
+            Schedule::Sequential => 1.0 / (self.theta.len() + usize::from(self.solves_fuse)) as f64,
+            Schedule::Joint => 1.0,
+        };
+        pass.solve(&equilibrium, x, start, share)
     }
 }
 

@@ -1,0 +1,80 @@
+//! Some columns of a matrix.
+
+use std::ops::Range;
+
+use dfdx::prelude::*;
+use equilibria_core::{AnyTape, Backend, Error, Matrix, Result, Scalar};
+
+/// The columns `range` of `x`, e.g. one part of a joint state.
+///
+/// In place of dfdx's `slice`: on the CPU its backward pass *sets* the gradient of the sliced tensor instead of adding to it,
+/// and so drops what other uses of the same tensor have left there. Here it sets the gradient of a copy.
+///
+/// # Shapes
+/// `x`: `[batch, width]`; the result: `[batch, range.len()]`.
+///
+/// # Errors
+/// [`Error::Shape`] if the range is empty or leaves the matrix.
+pub fn columns<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    x: Matrix<E, D, T>,
+    range: Range<usize>,
+) -> Result<Matrix<E, D, T>> {
+    let width = x.shape().1;
+    if range.is_empty() || range.end > width {
+        return Err(Error::Shape {
+            what: "a range of columns".to_owned(),
+            expected: format!("not empty, within 0..{width}"),
+            got: format!("{range:?}"),
+        });
+    }
+    Ok((x * E::one()).slice((.., range)).realize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use equilibria_core::from_host;
+
+    /// Σ x² + 3 Σ (columns 1 and 2) + 5 Σ (columns 0 and 1), whichever is computed first.
+    #[test]
+    fn its_gradient_adds_to_that_of_other_uses() {
+        let device = Cpu::default();
+        let x: Matrix<f64, Cpu> =
+            from_host(&device, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], (2, 3)).expect("memory");
+        for square_first in [false, true] {
+            let square = |x: &Matrix<f64, Cpu>, tape| {
+                let sum = x.clone().put_tape(tape).square().sum::<Rank0, _>();
+                sum.split_tape()
+            };
+            let part = |range, factor: f64, tape| {
+                let part = columns(x.clone().put_tape(tape), range).expect("within");
+                (part * factor).sum::<Rank0, _>().split_tape()
+            };
+            let tape = OwnedTape::default();
+            let (a, b, c, tape) = if square_first {
+                let (a, tape) = square(&x, tape);
+                let (b, tape) = part(1..3, 3.0, tape);
+                let (c, tape) = part(0..2, 5.0, tape);
+                (a, b, c, tape)
+            } else {
+                let (b, tape) = part(1..3, 3.0, tape);
+                let (c, tape) = part(0..2, 5.0, tape);
+                let (a, tape) = square(&x, tape);
+                (a, b, c, tape)
+            };
+            let loss = b.put_tape(tape) + c + a;
+            // 2 x, plus 5, 8 and 3 by column.
+            let gradient = loss.backward().get(&x).as_vec();
+            assert_eq!(gradient, [7.0, 12.0, 9.0, 13.0, 18.0, 15.0]);
+        }
+    }
+
+    #[test]
+    fn a_range_outside_is_refused() {
+        let x: Matrix<f32, Cpu> = Cpu::default().zeros_like(&(2, 3));
+        for range in [1..1, 2..4] {
+            let error = columns(x.clone(), range.clone()).err();
+            assert!(matches!(error, Some(Error::Shape { .. })), "{range:?}");
+        }
+    }
+}
