@@ -79,7 +79,20 @@ pub fn run() -> ExitCode {
         Err(error) => error.exit(),
     };
     terminal::init(verbosity);
-    let outcome = match cli.command {
+    // On one of the threads that share the work: from outside, each piece of it would put this one to sleep.
+    let outcome = rayon::scope(|_| execute(cli.command, verbosity));
+    log::logger().flush();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn execute(command: Command, verbosity: Verbosity) -> error::Result<ExitCode> {
+    match command {
         Command::Train(args) => commands::train::run(&args, verbosity),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
@@ -91,13 +104,5 @@ pub fn run() -> ExitCode {
         Command::Plugins(args) => commands::plugins::run(&args),
         Command::Describe(args) => commands::describe::run(&args),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
-    };
-    log::logger().flush();
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
     }
 }

@@ -178,6 +178,8 @@ where
 {
     let mut context = ChartBuilder::on(area)
         .margin(10)
+        // Half of the last number stands beyond the axis.
+        .margin_right(10 + letters)
         .x_label_area_size(2 * letters + 14)
         .y_label_area_size(4 * letters + 10)
         .build_cartesian_2d(1..last, y)?;
