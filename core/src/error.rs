@@ -35,6 +35,17 @@ pub enum Error {
         known: Vec<String>,
     },
 
+    /// A kind of plugin that no linked crate has.
+    #[error("no kind of plugin is named `{name}`{}; known: {} (a kind is known once a crate with plugins of it is linked)", hint(.nearest), .known.join(", "))]
+    UnknownKind {
+        /// The name asked for.
+        name: String,
+        /// The known name closest to it.
+        nearest: Option<String>,
+        /// All known names, sorted.
+        known: Vec<String>,
+    },
+
     /// A name that no [problem](crate::testing::problems) has.
     #[error("no problem is named `{name}`{}; known: {}", hint(.nearest), .known.join(", "))]
     UnknownProblem {
@@ -103,8 +114,8 @@ pub enum Error {
     /// A solve left samples unsolved and `on_unconverged = "error"` was asked for.
     #[error(
         "{solve} solve: {unconverged} of {batch} samples unsolved (sample {sample}: {status} at relative \
-         residual {residual:.2e}); raise `max_steps`, loosen `tolerance`, choose another solver, \
-         or relax `on_unconverged`"
+         residual {residual:.2e}); {}, loosen `tolerance`, or relax `on_unconverged`",
+        .status.remedy()
     )]
     Unconverged {
         /// `forward` or `adjoint`.

@@ -147,14 +147,13 @@ pub fn of_kind(kind: &str) -> Result<Vec<Plugin>> {
             .map(|(kind, _)| kind.to_owned())
             .collect();
         known.dedup();
-        return Err(match nearest(kind, known.iter().map(String::as_str)) {
-            None => Error::EmptyRegistry {
+        return Err(match known.is_empty() {
+            true => Error::EmptyRegistry {
                 kind: kind.to_owned(),
             },
-            nearest => Error::UnknownPlugin {
-                kind: "kind of".to_owned(),
+            false => Error::UnknownKind {
                 name: kind.to_owned(),
-                nearest,
+                nearest: nearest(kind, known.iter().map(String::as_str)),
                 known,
             },
         });

@@ -36,6 +36,19 @@ impl Status {
             Self::Singular => "singular",
         }
     }
+
+    /// What helps a sample that ended so, in the imperative.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Converged => "change nothing",
+            Self::MaxSteps => "raise `max_steps`, choose another solver",
+            Self::Stalled | Self::Diverged => {
+                "choose another solver, e.g. `chain`, make the map contract more (`jacobian` regularizer, stabilizers)"
+            }
+            Self::NonFinite => "start elsewhere, make the map defined there",
+            Self::Singular => "solve with `implicit` instead",
+        }
+    }
 }
 
 impl fmt::Display for Status {

@@ -74,6 +74,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A model is asked for that is still being trained.
+    #[error("{}: the run is unfinished and has no model yet; `equilibria train --resume {}` goes on with it", path.display(), path.display())]
+    NotTrained {
+        /// The run folder.
+        path: PathBuf,
+    },
     /// `--resume` finds no run.
     #[error("{}: neither a complete run nor an unfinished one; name the folder given as --out, or shown when training began", path.display())]
     NothingToResume {

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 /// The file an unfinished run goes on from.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
+/// The file of a complete run.
+const MODEL: &str = "model.safetensors";
+
 /// The file whose lock tells that a process works in a folder.
 const LOCK: &str = "lock";
 
@@ -57,9 +60,9 @@ impl RunFolder {
     /// # Errors
     /// [`Error::NothingToResume`] if there is neither; [`Error::Busy`], [`Error::Io`].
     pub fn resume(run: &Path) -> Result<Option<Self>> {
-        let target = tidy(run);
+        let target = meant(run);
         if !partial(&target).join(CHECKPOINT).is_file() {
-            return match target.join("model.safetensors").is_file() {
+            return match target.join(MODEL).is_file() {
                 true => Ok(None),
                 false => Err(Error::NothingToResume { path: target }),
             };
@@ -161,6 +164,27 @@ impl Drop for RunFolder {
 /// Without what follows a last slash, which would put the partial folder inside.
 fn tidy(path: &Path) -> PathBuf {
     path.components().collect()
+}
+
+/// The run folder that is meant by the name of its partial folder, which is all there is of a run that was killed.
+fn meant(run: &Path) -> PathBuf {
+    match run.extension() {
+        Some(extension) if extension == "partial" => tidy(&run.with_extension("")),
+        _ => tidy(run),
+    }
+}
+
+/// The model of a complete run.
+///
+/// # Errors
+/// [`Error::NotTrained`] if the run is unfinished.
+pub fn model(run: &Path) -> Result<PathBuf> {
+    let target = meant(run);
+    let model = target.join(MODEL);
+    match !model.is_file() && partial(&target).join(CHECKPOINT).is_file() {
+        true => Err(Error::NotTrained { path: target }),
+        false => Ok(model),
+    }
 }
 
 fn partial(target: &Path) -> PathBuf {

@@ -182,7 +182,13 @@ fn an_interrupted_run_leaves_a_checkpoint() {
     );
     drop(lock);
 
-    let resumed = bench.resume("run");
+    // There is no model yet; the folder that is there names the run as well.
+    let mut evaluate = Command::new(env!("CARGO_BIN_EXE_equilibria"));
+    evaluate.current_dir(bench.folder.path());
+    let early = evaluate.args(["evaluate", "run"]).output();
+    let early = text(&early.expect("it starts"));
+    assert!(early.contains("run: the run is unfinished"), "{early}");
+    let resumed = bench.resume("run.partial");
     assert!(resumed.status.success(), "{}", text(&resumed));
     let whole = bench.train("whole").output().expect("it starts");
     assert!(whole.status.success(), "{}", text(&whole));

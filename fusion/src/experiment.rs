@@ -58,14 +58,17 @@ pub enum Dtype {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
-    /// Passes over the training rows, at least 1.
+    /// Passes over the training rows, at least 1. Default: 100.
+    #[serde(default = "hundred_epochs")]
     pub epochs: usize,
-    /// Rows per step, at least 2.
+    /// Rows per step, at least 2. Default: 64.
+    #[serde(default = "rows_per_step")]
     pub batch: usize,
     /// Share of the training rows held out, in [0, 1). Above 0 the best epoch on them is kept; at 0 the last one.
     #[serde(default)]
     pub validation: f64,
-    /// Update rule.
+    /// Update rule. Default: Adam.
+    #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// Step decay of the learning rate. Default: none.
     #[serde(default)]
@@ -83,6 +86,14 @@ pub struct Training {
     /// Epochs from one checkpoint to the next; 0 for none but the one that an interruption leaves. Default: 10.
     #[serde(default = "ten_epochs")]
     pub checkpoint: usize,
+}
+
+fn hundred_epochs() -> usize {
+    100
+}
+
+fn rows_per_step() -> usize {
+    64
 }
 
 fn ten_epochs() -> usize {

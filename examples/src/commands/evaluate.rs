@@ -11,7 +11,7 @@ use equilibria_fusion::Dtype;
 
 use crate::config::DataArgs;
 use crate::error::Result;
-use crate::run_folder::write_whole;
+use crate::run_folder::{self, write_whole};
 use crate::saved_run::SavedRun;
 
 /// Arguments of `evaluate`.
@@ -31,7 +31,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut saved = SavedRun::read(&args.run.join("model.safetensors"))?;
+    let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     let data = args.data.load(&mut saved.experiment)?;
     let result = match saved.experiment.dtype {
         Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, data)?,

@@ -12,7 +12,7 @@ use equilibria_fusion::Dtype;
 
 use crate::config::DataArgs;
 use crate::error::Result;
-use crate::run_folder::write_whole;
+use crate::run_folder::{self, write_whole};
 use crate::saved_run::SavedRun;
 
 /// Arguments of `predict`.
@@ -41,7 +41,7 @@ enum Rows {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut saved = SavedRun::read(&args.run.join("model.safetensors"))?;
+    let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     let part = match args.split {
         Rows::Test => Part::Test,
         Rows::Train => Part::Train,

@@ -137,7 +137,7 @@ impl Table {
         rows.collect()
     }
 
-    /// Mean ± standard deviation over the seeds of the runs that have a value.
+    /// Mean ± standard deviation over the seeds of the runs that have a value; a single one has no deviation.
     pub fn to_text(&self) -> String {
         let width = self.rows.iter().map(|row| row.variant.chars().count());
         let width = width.max().unwrap_or(0).max(7);
@@ -150,9 +150,10 @@ impl Table {
             for (index, column) in self.columns.0.iter().enumerate() {
                 let mut values = row.column(index);
                 values.retain(|value| !value.is_nan());
-                let cell = match values.is_empty() {
-                    true => "–".to_owned(),
-                    false => {
+                let cell = match values[..] {
+                    [] => "–".to_owned(),
+                    [value] => format!("{value:.*}", column.decimals),
+                    _ => {
                         let (mean, deviation) = (mean(&values), deviation(&values));
                         format!(
                             "{mean:.*} ± {deviation:.*}",

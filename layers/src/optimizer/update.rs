@@ -19,6 +19,12 @@ pub enum OptimizerConfig {
     AdamW(Adam),
 }
 
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::Adam(Adam::default())
+    }
+}
+
 impl OptimizerConfig {
     /// Checks the ranges of all fields.
     pub fn validate(&self) -> Result<()> {
