@@ -174,7 +174,7 @@ def detail_section(results, peers):
 
 
 def scaling(module, folder):
-    """Times of `solve` and `train` along four axes, from one file each: {axis: [(value, solve ms, train ms)]}."""
+    """Times of `solve` and `train` along five axes, from one file each: {axis: [(value, solve ms, train ms)]}."""
     axes = {
         "batch (width 128)": [(b, (b, 128, 3, 0.7)) for b in (1, 4, 16, 64, 256, 1024)],
         "width (batch 128)": [(d, (128, d, 3, 0.7)) for d in (32, 64, 128, 256, 512)],
@@ -191,6 +191,10 @@ def scaling(module, folder):
         extra = ("--seconds", str(options.seconds), "--only", path.stem, "--tol", "0", "--max-steps", str(steps))
         jobs = medians([run(ours(folder, *extra))])
         found.setdefault("solver steps (128 × 256)", []).append((steps, jobs["solve"]["ms"], jobs["train"]["ms"]))
+    for threads in range(1, options.threads + 1):
+        command = ours(folder, "--seconds", str(options.seconds), "--only", path.stem, threads=threads)
+        jobs = medians([run(command)])
+        found.setdefault("threads (128 × 256)", []).append((threads, jobs["solve"]["ms"], jobs["train"]["ms"]))
     return found
 
 
@@ -202,6 +206,9 @@ def chart(found, path):
         axis.loglog(values, solve, "o-", color="#0072b2", label="solve")
         axis.loglog(values, train, "s-", color="#d55e00", label="train")
         axis.set_xlabel(name)
+        if name.startswith("threads"):
+            axis.set_xticks(values, [str(value) for value in values])
+            axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("ms")
     axes[0].legend()
@@ -309,7 +316,7 @@ Of the whole process, weights and inputs included.
 
 ## Scaling
 
-![Time of solve and train against batch, width, modalities and solver steps](scaling.svg)
+![Time of solve and train against batch, width, modalities, solver steps and threads](scaling.svg)
 
 {axes}
 """)

@@ -429,7 +429,7 @@ fn what_does_not_fit_is_refused() {
         (
             TargetKind::LabelSet,
             &[r#"head={type="multi-label",threshold=1.5}"#],
-            &["`threshold` must be in (0, 1), got 1.5"],
+            &["head.threshold: must be in (0, 1), got 1.5"],
         ),
     ] {
         let folder = data(kind);

@@ -353,6 +353,14 @@ fn bad_configuration_is_refused_by_key() {
             ["fusion.regularizer.0.weight: invalid type", "\"heavy\""],
         ),
         (
+            "fusion.stop.tolerance=1e-4",
+            ["fusion.stop.tolerance: ", "`{ relative = 1e-4 }`"],
+        ),
+        (
+            "training.optimizer=adam",
+            ["training.optimizer", "`{ type = \"adam\", rate = 1e-3 }`"],
+        ),
+        (
             "fusion.schedule=parallel",
             ["fusion.schedule: unknown variant", "`sequential`"],
         ),

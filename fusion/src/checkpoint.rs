@@ -116,7 +116,19 @@ pub(crate) fn serialize(arrays: &[Array], metadata: Metadata) -> Result<Vec<u8>,
         let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
         views.push((array.name.as_str(), view.map_err(damaged)?));
     }
-    safetensors::serialize(views, Some(metadata)).map_err(damaged)
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    Ok(sorted(&bytes).unwrap_or(bytes))
+}
+
+/// The file with its header in the order of the keys. The library writes metadata in that of a hash map, which is another
+/// one each time, and equal runs are to have equal files.
+fn sorted(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (size, rest) = bytes.split_first_chunk()?;
+    let (header, arrays) = rest.split_at_checked(u64::from_le_bytes(*size).try_into().ok()?)?;
+    let keys: serde_json::Value = serde_json::from_slice(header).ok()?;
+    let mut text = serde_json::to_vec(&keys).ok()?;
+    text.resize(header.len().max(text.len()), b' ');
+    (text.len() == header.len()).then(|| [&size[..], &text, arrays].concat())
 }
 
 /// The bytes of a file with all parameters by name and the given metadata.

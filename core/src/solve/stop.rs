@@ -10,6 +10,7 @@ use crate::{Error, Result};
 /// Set one of the two for an absolute or a relative test, both for a mixed one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[serde(expecting = "a table such as `{ relative = 1e-4 }`")]
 pub struct Tolerance {
     /// In units of z; at least 0.
     pub absolute: f64,

@@ -10,6 +10,7 @@ use super::sgd::Sgd;
 /// An update rule with its hyperparameters, by name: `{ type = "adam", rate = 1e-3 }`. Defaults are those of PyTorch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
+#[serde(expecting = "a table such as `{ type = \"adam\", rate = 1e-3 }`")]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent with momentum.
     Sgd(Sgd),
