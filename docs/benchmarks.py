@@ -206,9 +206,8 @@ def chart(found, path):
         axis.loglog(values, solve, "o-", color="#0072b2", label="solve")
         axis.loglog(values, train, "s-", color="#d55e00", label="train")
         axis.set_xlabel(name)
-        if name.startswith("threads"):
-            axis.set_xticks(values, [str(value) for value in values])
-            axis.minorticks_off()
+        axis.set_xticks(values, [str(value) for value in values])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("ms")
     axes[0].legend()
