@@ -140,9 +140,8 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         let whole = split.run(kernel, given.iter().map(to_host).collect(), job)?;
         let state = |values| from_host(&self.device, values, (split.batch, split.dim));
         let parameters = whole.gradients.parameters.into_iter();
-        let parameters = parallel::map(parameters, |gradient| match gradient.is_zero() {
-            true => None,
-            false => Some(gradient.into_values()),
+        let parameters = parallel::map(parameters, |gradient| {
+            (!gradient.is_zero()).then(|| gradient.into_values())
         });
         let parameters = parameters
             .into_iter()

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::simd::add_transposed_product;
-use crate::{parallel, Scalar};
+use crate::Scalar;
 
 /// The map of one layer with its injected inputs bound, ready for the CPU.
 ///
@@ -69,9 +69,8 @@ impl<E: Scalar> KernelGradients<E> {
     /// All gradients laid out like the tensors they belong to: parameters, then inputs.
     pub fn into_values(self) -> Vec<Vec<E>> {
         let parameters = self.parameters.into_iter();
-        let mut values = parallel::map(parameters, ParameterGradient::into_values);
-        values.extend(self.inputs);
-        values
+        let parameters = parameters.map(ParameterGradient::into_values);
+        parameters.chain(self.inputs).collect()
     }
 }
 

@@ -9,6 +9,7 @@
 //! | does my solver solve? | [`AffineMap`], a map with a chosen spectrum and a known fixed point |
 //! | what can it solve? | [`problems`], by name |
 //! | does it keep its contract? | [`conformance`] |
+//! | does every plugin have a file of its name? | [`misplaced`] |
 //!
 //! All checks return a number to be compared with a tolerance; NaN, which no tolerance admits, means that something
 //! was not finite or that there was nothing to compare.
@@ -17,11 +18,13 @@ pub mod conformance;
 pub mod problems;
 
 mod affine;
+mod files;
 mod gradient;
 mod kernel;
 mod recording;
 
 pub use affine::AffineMap;
+pub use files::misplaced;
 pub use gradient::{central_difference, check_equilibrium, Loss};
 pub use kernel::check_kernel;
 pub use recording::Recording;

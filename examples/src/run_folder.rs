@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// The file of a complete run.
-const MODEL: &str = "model.safetensors";
+pub const MODEL: &str = "model.safetensors";
 
 /// The file whose lock tells that a process works in a folder.
 const LOCK: &str = "lock";

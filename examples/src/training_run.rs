@@ -14,7 +14,7 @@ use equilibria_fusion::{Dtype, Experiment, Head, Model};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::report::RunReport;
-use crate::run_folder::{RunFolder, CHECKPOINT};
+use crate::run_folder::{RunFolder, CHECKPOINT, MODEL};
 use crate::saved_run;
 use crate::terminal::{Epochs, Verbosity};
 
@@ -59,9 +59,7 @@ impl Run<'_> {
         };
         // Warnings are counted run by run.
         log::logger().flush();
-        if matches!(summary, Err(Error::Interrupted { .. }))
-            || !self.folder.has("model.safetensors")
-        {
+        if matches!(summary, Err(Error::Interrupted { .. })) || !self.folder.has(MODEL) {
             return summary.map(|summary| (summary, self.folder.target().to_owned()));
         }
         let place = self.folder.finish()?;
@@ -147,7 +145,7 @@ impl Run<'_> {
         folder.write("config.toml", &config)?;
         folder.write("history.csv", history_csv(&*experiment.head, history))?;
         let bytes = checkpoint::to_bytes(&model, metadata())?;
-        folder.write("model.safetensors", bytes)?;
+        folder.write(MODEL, bytes)?;
 
         // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
         let test = inspect(&model, device, &data.test)?;

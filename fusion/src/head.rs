@@ -25,11 +25,13 @@ pub trait Head: BuildAny<Losses> + Debug + Send + Sync + dyn_clone::DynClone {
     /// What it learns from.
     fn targets(&self) -> TargetKind;
 
-    /// Makes sure that it can learn from some data, whose targets are of the right kind or the error says so.
+    /// Makes sure that it can learn from some data. Default: from all whose targets are of its kind.
     ///
     /// # Errors
-    /// [`DataError::Head`].
-    fn check(&self, data: &DataSet) -> Result<(), DataError>;
+    /// [`DataError::Head`] for targets of another kind.
+    fn check(&self, data: &DataSet) -> Result<(), DataError> {
+        data.require(self.typetag_name(), self.targets())
+    }
 
     /// Number of outputs for data with so many classes, or labels. Default: one for each.
     fn outputs(&self, classes: usize) -> usize {

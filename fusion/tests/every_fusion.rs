@@ -9,7 +9,9 @@ use building::{Array, Case};
 use dfdx::prelude::*;
 use equilibria_core::registry::{self, Plugin};
 use equilibria_core::serde_json::{self, json, Value};
-use equilibria_core::testing::{random_matrix, random_values, relative_difference, worse};
+use equilibria_core::testing::{
+    misplaced, random_matrix, random_values, relative_difference, worse,
+};
 use equilibria_core::{from_host, to_host, Backend, Error, OnUnconverged, Result, Stop, Tolerance};
 use equilibria_fusion::{FusionConfig, Pass};
 
@@ -53,15 +55,9 @@ fn tighten(config: &mut Value) {
 
 #[test]
 fn every_file_is_one_plugin_of_its_name() {
-    let plugins = plugins();
-    for plugin in &plugins {
-        let stem = Path::new(plugin.file).file_stem();
-        let stem = stem.and_then(|stem| stem.to_str());
-        assert_eq!(stem, Some(plugin.name.as_str()), "{}", plugin.file);
-    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fusions");
-    let files = std::fs::read_dir(folder).expect("the plugin folder");
-    assert_eq!(plugins.len(), files.count());
+    let misplaced = misplaced(&plugins(), &folder).expect("the plugin folder");
+    assert_eq!(misplaced, [""; 0]);
 }
 
 #[test]

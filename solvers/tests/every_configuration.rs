@@ -5,6 +5,7 @@ use std::path::Path;
 
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{self, json, Value};
+use equilibria_core::testing::misplaced;
 use equilibria_solvers::forward::anderson::Anderson;
 use equilibria_solvers::forward::picard::Picard;
 
@@ -61,14 +62,8 @@ fn every_file_is_one_plugin_of_its_name() {
     ];
     for (kind, folder) in folders {
         let plugins = registry::of_kind(kind).expect("linked");
-        for plugin in &plugins {
-            let stem = Path::new(plugin.file)
-                .file_stem()
-                .and_then(|stem| stem.to_str());
-            assert_eq!(stem, Some(plugin.name.as_str()), "{}", plugin.file);
-        }
-        let files = std::fs::read_dir(root.join("src").join(folder)).expect("the plugin folder");
-        assert_eq!(plugins.len(), files.count(), "{folder}");
+        let misplaced = misplaced(&plugins, &root.join("src").join(folder));
+        assert_eq!(misplaced.expect("the plugin folder"), [""; 0], "{folder}");
     }
 }
 

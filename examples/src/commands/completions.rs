@@ -1,6 +1,6 @@
 //! `equilibria completions SHELL`: a completion script.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
@@ -24,14 +24,9 @@ pub fn run(args: &Args, program: Command) -> Result<ExitCode> {
     let mut program = with_names(program)?;
     let (name, mut script) = (program.get_name().to_owned(), Vec::new());
     clap_complete::generate(args.shell, &mut program, name, &mut script);
-    match std::io::stdout().write_all(&script) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        outcome => {
-            outcome.map_err(Error::io("standard output".as_ref()))?;
-            Ok(ExitCode::SUCCESS)
-        }
-    }
+    let written = std::io::stdout().write_all(&script);
+    written.map_err(Error::io("standard output".as_ref()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Offers the names of plugins and problems. For scripts alone: the program itself says more about a name it does not know

@@ -10,7 +10,7 @@ use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::report::study_page;
-use crate::run_folder::{write_whole, RunFolder, CHECKPOINT};
+use crate::run_folder::{self, write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::study::{Columns, Convergence, Plan, Row, Table, Variant};
 use crate::terminal::Verbosity;
@@ -134,7 +134,7 @@ fn train(
         }),
     };
     let (folder, saved) = match RunFolder::resume(folder) {
-        Ok(None) => return same(&SavedRun::read(&folder.join("model.safetensors"))?),
+        Ok(None) => return same(&SavedRun::read(&run_folder::model(folder)?)?),
         Ok(Some(unfinished)) => {
             let saved = SavedRun::read(&unfinished.path(CHECKPOINT))?;
             same(&saved)?;

@@ -12,6 +12,7 @@ use equilibria_fusion::{Dtype, Pass};
 use super::statistics::{half_band, mean};
 use crate::error::Result;
 use crate::report::Settling;
+use crate::run_folder;
 use crate::saved_run::SavedRun;
 
 /// Steps shown in the table, as in table 9 of arXiv 2306.16645.
@@ -27,7 +28,7 @@ pub struct Convergence {
 impl Convergence {
     /// Measures the model in a run folder on the test rows over `steps` steps; a fusion that does not iterate has no curve.
     pub fn add(&mut self, variant: &str, run: &Path, data: &DataSet, steps: usize) -> Result<()> {
-        let saved = SavedRun::read(&run.join("model.safetensors"))?;
+        let saved = SavedRun::read(&run_folder::model(run)?)?;
         let curve = match saved.experiment.dtype {
             Dtype::F32 => curve::<f32, _>(&Cpu::default(), &saved, data, steps)?,
             Dtype::F64 => curve::<f64, _>(&Cpu::default(), &saved, data, steps)?,

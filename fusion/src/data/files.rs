@@ -63,18 +63,22 @@ pub(super) fn read_table(path: &Path) -> Result<(usize, Vec<f64>), DataError> {
     Ok((columns, (0..values.len()).map(place).collect()))
 }
 
+/// An array of one dimension, with at least one number.
+fn read_list(path: &Path) -> Result<ArrayFile, DataError> {
+    let array = ArrayFile::read(path)?;
+    match array.shape[..] {
+        [0] => Err(empty(path)),
+        [_] => Ok(array),
+        _ => Err(array.invalid(path, "1 dimension (samples)")),
+    }
+}
+
 /// The class ids of a list of labels.
 pub(super) fn read_labels(path: &Path) -> Result<Vec<usize>, DataError> {
     if is_text(path) {
         return lines::read_labels(path);
     }
-    let array = ArrayFile::read(path)?;
-    let &[rows] = &array.shape[..] else {
-        return Err(array.invalid(path, "1 dimension (samples)"));
-    };
-    if rows == 0 {
-        return Err(empty(path));
-    }
+    let array = read_list(path)?;
     let labels = read_integers(array.dtype, &array.data)
         .ok_or_else(|| array.invalid(path, "a type of whole numbers such as U8 or I64"))?;
     let label = |(row, label): (usize, i128)| {
@@ -94,13 +98,7 @@ pub(super) fn read_numbers(path: &Path) -> Result<Vec<f64>, DataError> {
     if is_text(path) {
         return lines::read_column(path);
     }
-    let array = ArrayFile::read(path)?;
-    let &[rows] = &array.shape[..] else {
-        return Err(array.invalid(path, "1 dimension (samples)"));
-    };
-    if rows == 0 {
-        return Err(empty(path));
-    }
+    let array = read_list(path)?;
     array.numbers(path)
 }
 

@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-use crate::data::{DataError, DataSet, TargetKind, Targets};
+use crate::data::{TargetKind, Targets};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::loss::cross_entropy;
 use crate::metrics::{ConfusionMatrix, MetricsError};
@@ -27,10 +27,6 @@ const METRICS: [Metric; 3] = [
 impl Head for MultiClass {
     fn targets(&self) -> TargetKind {
         TargetKind::Class
-    }
-
-    fn check(&self, data: &DataSet) -> Result<(), DataError> {
-        data.require("multi-class", self.targets())
     }
 
     fn loss_name(&self) -> &'static str {

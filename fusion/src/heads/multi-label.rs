@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-use crate::data::{DataError, DataSet, TargetKind, Targets};
+use crate::data::{TargetKind, Targets};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::loss::binary_cross_entropy;
 use crate::metrics::{MetricsError, MultiLabel as Counts};
@@ -47,10 +47,6 @@ impl Head for MultiLabel {
 
     fn targets(&self) -> TargetKind {
         TargetKind::LabelSet
-    }
-
-    fn check(&self, data: &DataSet) -> Result<(), DataError> {
-        data.require("multi-label", self.targets())
     }
 
     fn loss_name(&self) -> &'static str {

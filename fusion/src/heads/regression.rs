@@ -54,7 +54,7 @@ impl Head for Regression {
     }
 
     fn check(&self, data: &DataSet) -> Result<(), DataError> {
-        data.require("regression", self.targets())?;
+        data.require(self.typetag_name(), self.targets())?;
         for part in [Part::Train, Part::Test] {
             let Targets::Numbers(numbers) = &data.split(part).targets else {
                 continue;
