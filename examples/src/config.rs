@@ -4,6 +4,7 @@ mod plugins;
 
 use std::path::{Path, PathBuf};
 
+use equilibria_core::{registry, Error as CoreError};
 use equilibria_fusion::data::{select_modalities, DataSet, Part, Table};
 use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
@@ -66,13 +67,9 @@ pub fn read(path: &Path, overrides: &[String]) -> Result<Experiment> {
 pub fn parse(config: &Value, origin: &str) -> Result<Experiment> {
     let mut config = config.clone();
     plugins::resolve(&mut config, origin)?;
-    // Names the key, which the message of serde alone does not.
-    let experiment: Experiment = serde_path_to_error::deserialize(&config).map_err(|error| {
-        let path = match error.path().to_string() {
-            path if path == "." => String::new(),
-            path => path,
-        };
-        Error::at(origin, &path, error.inner())
+    let experiment: Experiment = registry::parse(config.clone()).map_err(|error| match error {
+        CoreError::Parse { what, message } => Error::at(origin, &what, message),
+        other => other.into(),
     })?;
     experiment
         .validate()

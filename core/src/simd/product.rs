@@ -13,8 +13,8 @@ const LINE: usize = 64;
 /// The right factor of a product, `[inner, columns]`, in the order in which the product reads it.
 ///
 /// Columns are grouped into panels as wide as a few vector registers; a panel stores its rows one after the other. A tile
-/// of the result, six rows times one panel, then stays in registers while it runs down the panel: every multiplication
-/// has its operands in the first-level cache, at any number of rows. Each entry of a result sums over `inner` in order,
+/// of the result, six rows times one panel, then stays in registers while it runs down the panel, which it reads in order,
+/// at any number of rows. Each entry of a result sums over `inner` in order,
 /// so that a row of it does not depend on the other rows of the left factor.
 ///
 /// Reference: K. Goto, R. van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
@@ -287,7 +287,8 @@ impl<S: Simd, E: Lanes> Sweep<'_, S, E> {
         full - full % P
     }
 
-    /// `N` rows times `P` panels of `R` registers. A function of its own, so that the compiler keeps its sums in registers.
+    /// `N` rows times `P` panels of `R` registers. `vectorize` makes a function of it, so that the compiler keeps its sums in
+    /// registers.
     #[inline(always)]
     fn tile<const R: usize, const N: usize, const P: usize>(
         &self,
@@ -416,7 +417,7 @@ mod tests {
         }
     }
 
-    /// Every shape of tile: full and partial panels of each width, and 1 to 13 rows. A sum of k products of numbers below
+    /// Full and partial panels, and 1 to 13 rows. A sum of k products of numbers below
     /// 5 errs by at most 25 k² ε.
     #[test]
     fn products_of_every_shape_are_right() {
