@@ -13,8 +13,7 @@ pub use pulp::WithSimd;
 
 pub use product::{add_transposed_product, Packed};
 pub use rows::{
-    add_combination, add_scaled, combine, difference, dot, finite, sum, sum_deviations,
-    sum_products, update,
+    add_scaled, combine, difference, dot, dots, finite, sum, sum_deviations, sum_products, update,
 };
 
 /// An element type with vector registers: f32 and f64.
@@ -32,6 +31,18 @@ pub trait Lanes: Copy + Default + Send + Sync + 'static {
     fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// `a b`.
     fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a / b`.
+    fn divide<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `√a`.
+    fn root<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
+    /// `x` where `a < b`, else `y`.
+    fn if_less<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        x: Self::Vector<S>,
+        y: Self::Vector<S>,
+    ) -> Self::Vector<S>;
     /// `max(a, 0)`; NaN stays NaN.
     fn rectified<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
     /// The sum of all elements.
@@ -43,6 +54,13 @@ pub trait Lanes: Copy + Default + Send + Sync + 'static {
         b: Self::Vector<S>,
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
+    /// `sums + a b` in f64, in twice as many registers as a takes; which of them a product is added to is not said.
+    fn fused_wide<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        sums: [S::f64s; 2],
+    ) -> [S::f64s; 2];
     /// Full registers of a slice, and what is left.
     fn vectors<S: Simd>(x: &[Self]) -> (&[Self::Vector<S>], &[Self]);
     /// [`vectors`](Self::vectors) for writing.
@@ -55,8 +73,8 @@ pub trait Lanes: Copy + Default + Send + Sync + 'static {
 
 macro_rules! lanes {
     ($type:ty, $vector:ident, $count:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident,
-     $less:ident, $select:ident, $total:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident,
-     $load:ident, $store:ident) => {
+     $div:ident, $sqrt:ident, $less:ident, $select:ident, $total:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident,
+     $load:ident, $store:ident, $fused_wide:ident) => {
         impl Lanes for $type {
             type Vector<S: Simd> = S::$vector;
 
@@ -81,9 +99,27 @@ macro_rules! lanes {
                 simd.$mul(a, b)
             }
             #[inline(always)]
+            fn divide<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$div(a, b)
+            }
+            #[inline(always)]
+            fn root<S: Simd>(simd: S, a: S::$vector) -> S::$vector {
+                simd.$sqrt(a)
+            }
+            #[inline(always)]
+            fn if_less<S: Simd>(
+                simd: S,
+                a: S::$vector,
+                b: S::$vector,
+                x: S::$vector,
+                y: S::$vector,
+            ) -> S::$vector {
+                simd.$select(simd.$less(a, b), x, y)
+            }
+            #[inline(always)]
             fn rectified<S: Simd>(simd: S, a: S::$vector) -> S::$vector {
                 let zero = simd.$splat(0.0);
-                simd.$select(simd.$less(a, zero), zero, a)
+                Self::if_less(simd, a, zero, zero, a)
             }
             #[inline(always)]
             fn total<S: Simd>(simd: S, a: S::$vector) -> Self {
@@ -92,6 +128,15 @@ macro_rules! lanes {
             #[inline(always)]
             fn fused<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
                 simd.$mul_add(a, b, c)
+            }
+            #[inline(always)]
+            fn fused_wide<S: Simd>(
+                simd: S,
+                a: S::$vector,
+                b: S::$vector,
+                sums: [S::f64s; 2],
+            ) -> [S::f64s; 2] {
+                $fused_wide(simd, a, b, sums)
             }
             #[inline(always)]
             fn vectors<S: Simd>(x: &[Self]) -> (&[S::$vector], &[Self]) {
@@ -121,6 +166,8 @@ lanes!(
     add_f32s,
     sub_f32s,
     mul_f32s,
+    div_f32s,
+    sqrt_f32s,
     less_than_f32s,
     select_f32s,
     reduce_sum_f32s,
@@ -128,7 +175,8 @@ lanes!(
     as_simd_f32s,
     as_mut_simd_f32s,
     partial_load_f32s,
-    partial_store_f32s
+    partial_store_f32s,
+    fused_wide_f32s
 );
 lanes!(
     f64,
@@ -138,6 +186,8 @@ lanes!(
     add_f64s,
     sub_f64s,
     mul_f64s,
+    div_f64s,
+    sqrt_f64s,
     less_than_f64s,
     select_f64s,
     reduce_sum_f64s,
@@ -145,8 +195,42 @@ lanes!(
     as_simd_f64s,
     as_mut_simd_f64s,
     partial_load_f64s,
-    partial_store_f64s
+    partial_store_f64s,
+    fused_wide_f64s
 );
+
+#[inline(always)]
+fn fused_wide_f32s<S: Simd>(simd: S, a: S::f32s, b: S::f32s, sums: [S::f64s; 2]) -> [S::f64s; 2] {
+    let (a, b) = (widened(simd, a), widened(simd, b));
+    [
+        f64::fused(simd, a[0], b[0], sums[0]),
+        f64::fused(simd, a[1], b[1], sums[1]),
+    ]
+}
+
+#[inline(always)]
+fn fused_wide_f64s<S: Simd>(
+    simd: S,
+    a: S::f64s,
+    b: S::f64s,
+    [even, odd]: [S::f64s; 2],
+) -> [S::f64s; 2] {
+    [f64::fused(simd, a, b, even), odd]
+}
+
+/// The two halves of a register in f64.
+#[inline(always)]
+fn widened<S: Simd>(simd: S, x: S::f32s) -> [S::f64s; 2] {
+    let mut wide = [simd.splat_f64s(0.0); 2];
+    let (numbers, wide_numbers): (&[f32], &mut [f64]) = (
+        pulp::bytemuck::cast_slice(std::slice::from_ref(&x)),
+        pulp::bytemuck::cast_slice_mut(&mut wide),
+    );
+    for (wide, &x) in wide_numbers.iter_mut().zip(numbers) {
+        *wide = f64::from(x);
+    }
+    wide
+}
 
 /// Defines functions that are compiled for every instruction set; a call runs the best one of this processor.
 ///

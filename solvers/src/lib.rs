@@ -9,6 +9,7 @@ pub mod spectrum;
 mod combination;
 mod compat;
 mod krylov;
+mod mixing_systems;
 mod squared_product;
 mod trajectory;
 

@@ -2,25 +2,37 @@
 
 use pulp::Simd;
 
+use crate::simd::Lanes;
 use crate::{vectorized, Scalar};
 
-/// Independent partial sums of [`dot`].
-const SUMS: usize = 16;
-
-/// `Σ_i a_i b_i` in f64.
+/// `Σ_i a_i b_i` in f64 for several vectors b as long as a, which is read and widened once for all of them.
 #[inline(always)]
-pub fn dot<E: Scalar>(a: &[E], b: &[E]) -> f64 {
-    let mut sums = [0.0; SUMS];
-    let (a_chunks, b_chunks) = (a.chunks_exact(SUMS), b.chunks_exact(SUMS));
-    let tail: f64 = (a_chunks.remainder().iter().zip(b_chunks.remainder()))
-        .map(|(&x, &y)| x.wide() * y.wide())
-        .sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for lane in 0..SUMS {
-            sums[lane] += x[lane].wide() * y[lane].wide();
+pub fn dots<E: Scalar, S: Simd, const N: usize>(simd: S, a: &[E], bs: [&[E]; N]) -> [f64; N] {
+    let (whole, part) = E::vectors::<S>(a);
+    let bs = bs.map(|b| E::vectors::<S>(&b[..a.len()]));
+    let mut sums = [[f64::splat(simd, 0.0); 2]; N];
+    for (index, &a) in whole.iter().enumerate() {
+        for k in 0..N {
+            sums[k] = E::fused_wide(simd, a, bs[k].0[index], sums[k]);
         }
     }
-    sums.iter().sum::<f64>() + tail
+    if !part.is_empty() {
+        let a = E::load_part(simd, part);
+        for k in 0..N {
+            sums[k] = E::fused_wide(simd, a, E::load_part(simd, bs[k].1), sums[k]);
+        }
+    }
+    totals(simd, sums)
+}
+
+/// The sum of each pair of registers. A loop, not `map`: the compiler does not inline closures of that by force.
+#[inline(always)]
+fn totals<S: Simd, const N: usize>(simd: S, sums: [[S::f64s; 2]; N]) -> [f64; N] {
+    let mut totals = [0.0; N];
+    for (total, [even, odd]) in totals.iter_mut().zip(sums) {
+        *total = f64::total(simd, f64::plus(simd, even, odd));
+    }
+    totals
 }
 
 /// `Σ_i x_i`.
@@ -102,39 +114,72 @@ pub fn update<E: Scalar, S: Simd>(
     }
 }
 
-/// `out = a − b`.
+/// `out = a − b`; returns `‖out‖²` and `‖a‖²` in f64.
 #[inline(always)]
-pub fn difference<E: Scalar>(a: &[E], b: &[E], out: &mut [E]) {
+pub fn difference<E: Scalar, S: Simd>(simd: S, a: &[E], b: &[E], out: &mut [E]) -> [f64; 2] {
+    let (b, b_part) = E::vectors::<S>(&b[..a.len()]);
+    let (out, out_part) = E::vectors_mut::<S>(&mut out[..a.len()]);
+    let (a, a_part) = E::vectors::<S>(a);
+    let mut sums = [[f64::splat(simd, 0.0); 2]; 2];
+    let mut add = |a, difference| {
+        sums[0] = E::fused_wide(simd, difference, difference, sums[0]);
+        sums[1] = E::fused_wide(simd, a, a, sums[1]);
+    };
     for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-        *out = a - b;
+        *out = E::minus(simd, a, b);
+        add(a, *out);
     }
+    if !a_part.is_empty() {
+        let [a, b] = [a_part, b_part].map(|part| E::load_part(simd, part));
+        let difference = E::minus(simd, a, b);
+        E::store_part(simd, out_part, difference);
+        add(a, difference);
+    }
+    totals(simd, sums)
 }
 
-/// `out = Σ_k c_k v_k`, a row of each vector with its coefficient.
+/// `out = Σ_k c_k v_k`, or `out = out + Σ_k c_k v_k` to `add`.
 #[inline(always)]
-pub fn combine<'a, E: Scalar>(out: &mut [E], mut terms: impl Iterator<Item = (E, &'a [E])>) {
-    match terms.next() {
-        Some((coef, term)) => {
-            for (out, &value) in out.iter_mut().zip(term) {
-                *out = coef * value;
-            }
-        }
-        None => out.fill(E::zero()),
+pub fn combine<E: Scalar, S: Simd, const N: usize>(
+    simd: S,
+    out: &mut [E],
+    terms: [(E, &[E]); N],
+    add: bool,
+) {
+    let mut coefs = [E::splat(simd, E::zero()); N];
+    for (coef, term) in coefs.iter_mut().zip(&terms) {
+        *coef = E::splat(simd, term.0);
     }
-    add_combination(out, terms);
-}
-
-/// `sum = sum + Σ_k c_k v_k`; see [`combine`].
-#[inline(always)]
-pub fn add_combination<'a, E: Scalar>(sum: &mut [E], terms: impl Iterator<Item = (E, &'a [E])>) {
-    for (coef, term) in terms {
-        for (sum, &value) in sum.iter_mut().zip(term) {
-            *sum += coef * value;
+    let vectors = terms.map(|(_, vector)| E::vectors::<S>(&vector[..out.len()]));
+    let (out, out_part) = E::vectors_mut::<S>(out);
+    let zero = E::splat(simd, E::zero());
+    for (index, out) in out.iter_mut().enumerate() {
+        let mut sum = if add { *out } else { zero };
+        for k in 0..N {
+            sum = E::fused(simd, coefs[k], vectors[k].0[index], sum);
         }
+        *out = sum;
+    }
+    if !out_part.is_empty() {
+        let mut sum = if add {
+            E::load_part(simd, out_part)
+        } else {
+            zero
+        };
+        for k in 0..N {
+            sum = E::fused(simd, coefs[k], E::load_part(simd, vectors[k].1), sum);
+        }
+        E::store_part(simd, out_part, sum);
     }
 }
 
 vectorized! {
+    /// `Σ_i a_i b_i` in f64.
+    pub fn dot<'a, E, S>(simd: S, a: &'a [E], b: &'a [E]) -> f64 {
+        let [product] = dots(simd, a, [b]);
+        product
+    }
+
     /// Whether all numbers are finite.
     pub fn finite<'a, E, S>(simd: S, values: &'a [E]) -> bool {
         // 0 · x is NaN for what is not finite, and NaN spreads through sums.

@@ -153,12 +153,12 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
         match terms {
             [(Coef::Same(1.0), first), others @ ..] if *first == out && !read(others) => {
                 self.fill(out, |space, sum| {
-                    add_combination(&space.slots, others, space.dim, sum);
+                    combine(&space.slots, others, space.dim, sum, true);
                 });
             }
             _ => {
                 let write = |space: &mut Self, out: &mut [E]| {
-                    combine(&space.slots, terms, space.dim, out);
+                    combine(&space.slots, terms, space.dim, out, false);
                 };
                 match read(terms) {
                     true => self.refill(out, write),
@@ -257,24 +257,10 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
     }
 }
 
-/// The coefficients of one row with that row of each vector.
-#[inline(always)]
-fn row_terms<'a, E: Scalar>(
-    slots: &'a [Vec<E>],
-    terms: &'a [(Coef<'a>, Slot)],
-    dim: usize,
-    row: usize,
-) -> impl Iterator<Item = (E, &'a [E])> {
-    terms.iter().map(move |(coef, slot)| {
-        let vector = &slots[slot.0][row * dim..][..dim];
-        (E::of(coef.of(row)), vector)
-    })
-}
-
 vectorized! {
     /// See [`StateSpace::dots`].
     fn dots<'a, E, S>(
-        _simd: S,
+        simd: S,
         a: &'a [E],
         slots: &'a [Vec<E>],
         bs: &'a [Slot],
@@ -283,15 +269,20 @@ vectorized! {
     ) {
         let rows = a.chunks_exact(dim).zip(out.chunks_exact_mut(bs.len().max(1)));
         for (row, (a, out)) in rows.enumerate() {
-            for (b, out) in bs.iter().zip(out) {
-                *out = simd::dot(a, &slots[b.0][row * dim..][..dim]);
+            let b = |slot: &Slot| &slots[slot.0][row * dim..][..dim];
+            let ((triples, rest), (out_triples, out_rest)) = (bs.as_chunks(), out.as_chunks_mut());
+            for ([i, j, k], out) in triples.iter().zip(out_triples) {
+                *out = simd::dots(simd, a, [b(i), b(j), b(k)]);
+            }
+            for (slot, out) in rest.iter().zip(out_rest) {
+                [*out] = simd::dots(simd, a, [b(slot)]);
             }
         }
     }
 
     /// See [`StateSpace::difference`].
     fn difference<'a, E, S>(
-        _simd: S,
+        simd: S,
         a: &'a [E],
         b: &'a [E],
         out: &'a mut [E],
@@ -301,34 +292,34 @@ vectorized! {
     ) {
         let rows = a.chunks_exact(dim).zip(b.chunks_exact(dim)).zip(out.chunks_exact_mut(dim));
         for (((a, b), out), (square, length)) in rows.zip(squares.iter_mut().zip(lengths)) {
-            simd::difference(a, b, out);
-            (*square, *length) = (simd::dot(out, out), simd::dot(a, a));
+            [*square, *length] = simd::difference(simd, a, b, out);
         }
     }
 
-    /// See [`StateSpace::combine`].
+    /// `out = Σ_k c_k v_k`, or `out = out + Σ_k c_k v_k` to `add`.
     fn combine<'a, E, S>(
-        _simd: S,
+        simd: S,
         slots: &'a [Vec<E>],
         terms: &'a [(Coef<'a>, Slot)],
         dim: usize,
         out: &'a mut [E],
+        add: bool,
     ) {
         for (row, out) in out.chunks_exact_mut(dim).enumerate() {
-            simd::combine(out, row_terms(slots, terms, dim, row));
-        }
-    }
-
-    /// `sum = sum + Σ_k c_k v_k`.
-    fn add_combination<'a, E, S>(
-        _simd: S,
-        slots: &'a [Vec<E>],
-        terms: &'a [(Coef<'a>, Slot)],
-        dim: usize,
-        sum: &'a mut [E],
-    ) {
-        for (row, sum) in sum.chunks_exact_mut(dim).enumerate() {
-            simd::add_combination(sum, row_terms(slots, terms, dim, row));
+            let term = |(coef, slot): &(Coef<'_>, Slot)| {
+                (E::of(coef.of(row)), &slots[slot.0][row * dim..][..dim])
+            };
+            let (triples, rest) = terms.as_chunks::<3>();
+            for (index, triple) in triples.iter().enumerate() {
+                simd::combine(simd, out, triple.each_ref().map(term), add || index > 0);
+            }
+            for (index, single) in rest.iter().enumerate() {
+                let add = add || index + triples.len() > 0;
+                simd::combine(simd, out, [term(single)], add);
+            }
+            if terms.is_empty() && !add {
+                out.fill(E::zero());
+            }
         }
     }
 }

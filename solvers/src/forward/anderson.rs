@@ -2,6 +2,7 @@
 
 use equilibria_core::prelude::*;
 
+use crate::mixing_systems::MixingSystems;
 use crate::Compat;
 
 plugin! {
@@ -98,11 +99,14 @@ impl FixedPointSolver for Anderson {
             evaluations: 0,
             smallest: vec![f64::INFINITY; batch],
             kept: vec![0; batch],
-            gram: vec![0.0; batch * m * m],
             products: vec![0.0; batch * m],
-            weights: vec![vec![0.0; batch]; m],
             places: Vec::with_capacity(m),
-            system: System::new(m),
+            systems: MixingSystems::new(
+                m,
+                batch,
+                self.regularization,
+                self.ridge == Ridge::Relative,
+            ),
         }))
     }
 }
@@ -117,14 +121,10 @@ struct Mixing {
     smallest: Vec<f64>,
     /// Number of points each sample mixes: its last ones.
     kept: Vec<usize>,
-    /// Inner products of the residuals, `[batch, m, m]`.
-    gram: Vec<f64>,
     products: Vec<f64>,
-    /// α, one vector over the samples per point.
-    weights: Vec<Vec<f64>>,
     /// Places of the points, from the newest to the oldest.
     places: Vec<usize>,
-    system: System,
+    systems: MixingSystems,
 }
 
 impl Iteration for Mixing {
@@ -135,27 +135,32 @@ impl Iteration for Mixing {
         next: Slot,
     ) -> Result<()> {
         let newest = self.remember(space, at)?;
-        self.update_gram(space, newest)?;
-        let m = self.config.memory;
-        self.places.clear();
-        (self.places).extend((0..m).map(|age| (newest + m - age) % m));
-        for sample in 0..space.batch() {
-            self.weigh(sample);
+        let (points, batch) = (self.residuals.len(), space.batch());
+        let products = &mut self.products[..batch * points];
+        space.dots(self.residuals[newest], &self.residuals, products)?;
+        self.systems.insert(newest, points, products);
+        for (sample, &norm) in at.residual_norms.iter().enumerate() {
+            let count = self.keep(sample, norm);
+            self.systems.keep(sample, count);
         }
+        self.places.clear();
+        (self.places).extend((0..points).map(|age| (newest + points - age) % points));
+        self.systems.solve(&self.places, batch);
 
         // TorchDEQ takes its first step undamped.
         let undamped = self.evaluations == 1 && self.config.compat.is_some();
         let mixing = if undamped { 1.0 } else { self.config.mixing };
-        let values = self.weights.iter().zip(&self.values);
+        let weights = self.systems.weights();
+        let values = weights.iter().zip(&self.values);
         let values = values.map(|(weight, &value)| (Coef::PerSample(weight), value));
         combine_all(space, next, values)?;
         // Σ α (z + β r) = Σ α f(z) − (1 − β) Σ α r: with the usual β = 1 the residuals need not be read.
         #[allow(clippy::float_cmp)] // exactly 1 is the common case
         if mixing != 1.0 {
-            for weight in self.weights.iter_mut().flatten() {
+            for weight in weights.iter_mut().flatten() {
                 *weight *= mixing - 1.0;
             }
-            let rest = self.weights.iter().zip(&self.residuals);
+            let rest = weights.iter().zip(&self.residuals);
             let rest = rest.map(|(weight, &residual)| (Coef::PerSample(weight), residual));
             combine_all(
                 space,
@@ -167,13 +172,10 @@ impl Iteration for Mixing {
     }
 
     fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {
-        let block = self.config.memory * self.config.memory;
         for &(a, b) in swaps {
             self.smallest.swap(a, b);
             self.kept.swap(a, b);
-            for entry in 0..block {
-                self.gram.swap(a * block + entry, b * block + entry);
-            }
+            self.systems.swap(a, b);
         }
     }
 
@@ -199,20 +201,6 @@ impl Mixing {
         Ok(place)
     }
 
-    fn update_gram(&mut self, space: &mut dyn StateSpace, newest: usize) -> Result<()> {
-        let (m, n, batch) = (self.config.memory, self.residuals.len(), space.batch());
-        let products = &mut self.products[..batch * n];
-        space.dots(self.residuals[newest], &self.residuals, products)?;
-        for sample in 0..batch {
-            let gram = &mut self.gram[sample * m * m..][..m * m];
-            for (other, &product) in products[sample * n..][..n].iter().enumerate() {
-                gram[newest * m + other] = product;
-                gram[other * m + newest] = product;
-            }
-        }
-        Ok(())
-    }
-
     /// How many points a sample mixes: one more than before, or only the newest if its residual has grown too much.
     fn keep(&mut self, sample: usize, norm: f64) -> usize {
         let (kept, smallest) = (&mut self.kept[sample], &mut self.smallest[sample]);
@@ -224,88 +212,5 @@ impl Mixing {
             (*kept + 1).min(self.config.memory)
         };
         *kept
-    }
-
-    /// Solves the constrained least-squares problem of one sample.
-    fn weigh(&mut self, sample: usize) {
-        let (m, newest) = (self.config.memory, self.places[0]);
-        let n = self.keep(sample, self.gram[sample * m * m + newest * (m + 1)].sqrt());
-        let gram = &self.gram[sample * m * m..][..m * m];
-        let places = &self.places[..n];
-        let scale = match self.config.ridge {
-            Ridge::Absolute => 1.0,
-            Ridge::Relative => {
-                (places.iter().map(|&place| gram[place * (m + 1)])).fold(0.0, f64::max)
-            }
-        };
-        // Divisions are slow.
-        let inverse = scale.recip();
-        let entry = |row: usize, column: usize| {
-            let ridge = if row == column {
-                self.config.regularization
-            } else {
-                0.0
-            };
-            gram[places[row] * m + places[column]] * inverse + ridge
-        };
-        let solved = self.system.solve(n, entry);
-        for weights in &mut self.weights {
-            weights[sample] = 0.0;
-        }
-        match solved {
-            true => {
-                for (&place, &weight) in places.iter().zip(&self.system.solution) {
-                    self.weights[place][sample] = weight;
-                }
-            }
-            false => self.weights[newest][sample] = 1.0,
-        }
-    }
-}
-
-/// The small symmetric system of one sample, with its work space.
-struct System {
-    /// L of H = L Lᵀ, row by row, with the inverse of its diagonal in place of the diagonal: divisions are slow.
-    factor: Vec<f64>,
-    solution: Vec<f64>,
-}
-
-impl System {
-    fn new(size: usize) -> Self {
-        Self {
-            factor: vec![0.0; size * size],
-            solution: vec![0.0; size],
-        }
-    }
-
-    /// Minimizes αᵀHα subject to Σα = 1: α = H⁻¹1 / 1ᵀH⁻¹1, by Cholesky. False if H is not positive definite.
-    fn solve(&mut self, n: usize, entry: impl Fn(usize, usize) -> f64) -> bool {
-        let (l, x) = (&mut self.factor, &mut self.solution[..n]);
-        for row in 0..n {
-            for column in 0..=row {
-                let known: f64 = (0..column)
-                    .map(|k| l[row * n + k] * l[column * n + k])
-                    .sum();
-                let rest = entry(row, column) - known;
-                if row > column {
-                    l[row * n + column] = rest * l[column * n + column];
-                } else if rest > 0.0 {
-                    l[row * n + row] = rest.sqrt().recip();
-                } else {
-                    return false;
-                }
-            }
-        }
-        for row in 0..n {
-            let known: f64 = (0..row).map(|k| l[row * n + k] * x[k]).sum();
-            x[row] = (1.0 - known) * l[row * n + row];
-        }
-        for row in (0..n).rev() {
-            let known: f64 = (row + 1..n).map(|k| l[k * n + row] * x[k]).sum();
-            x[row] = (x[row] - known) * l[row * n + row];
-        }
-        let sum: f64 = x.iter().sum();
-        x.iter_mut().for_each(|x| *x /= sum);
-        x.iter().all(|x| x.is_finite())
     }
 }

@@ -1,0 +1,215 @@
+//! The small least-squares problems of Anderson acceleration, those of several samples side by side.
+
+use equilibria_core::simd::Simd;
+use equilibria_core::{vectorized, Scalar};
+
+/// Samples side by side. One after the other, each number of a system would wait for the one before.
+const LANES: usize = 8;
+
+/// One number of each sample of a group.
+type Group = [f64; LANES];
+
+/// The problems min αᵀHα subject to Σα = 1 of a batch, H = G + ridge, G the inner products of residuals.
+pub(crate) struct MixingSystems {
+    /// Points in a full history, m.
+    memory: usize,
+    /// Added to the diagonal of G, which is divided by its largest diagonal entry first if `relative`.
+    ridge: f64,
+    relative: bool,
+    /// G, `[groups, m, m]`.
+    gram: Vec<Group>,
+    /// How many of its newest points each sample mixes, `[groups]`.
+    kept: Vec<Group>,
+    /// α, `[m, batch]`.
+    weights: Vec<Vec<f64>>,
+    /// Work space: L of H = L Lᵀ, with the inverse of its diagonal in place of the diagonal, and a solution.
+    factor: Vec<Group>,
+    solution: Vec<Group>,
+}
+
+impl MixingSystems {
+    /// Systems of `batch` samples without any point.
+    pub fn new(memory: usize, batch: usize, ridge: f64, relative: bool) -> Self {
+        let groups = batch.div_ceil(LANES);
+        Self {
+            memory,
+            ridge,
+            relative,
+            gram: vec![Group::default(); groups * memory * memory],
+            kept: vec![Group::default(); groups],
+            weights: vec![vec![0.0; groups * LANES]; memory],
+            factor: vec![Group::default(); memory * memory],
+            solution: vec![Group::default(); memory],
+        }
+    }
+
+    /// α of every sample, one vector over the batch per point.
+    pub fn weights(&mut self) -> &mut [Vec<f64>] {
+        &mut self.weights
+    }
+
+    /// Sets the inner products of point `newest` with every point, `[batch, points]`.
+    pub fn insert(&mut self, newest: usize, points: usize, products: &[f64]) {
+        let m = self.memory;
+        for (sample, products) in products.chunks_exact(points).enumerate() {
+            let gram = &mut self.gram[sample / LANES * m * m..][..m * m];
+            for (other, &product) in products.iter().enumerate() {
+                gram[newest * m + other][sample % LANES] = product;
+                gram[other * m + newest][sample % LANES] = product;
+            }
+        }
+    }
+
+    /// Lets a sample mix its `count` newest points.
+    pub fn keep(&mut self, sample: usize, count: usize) {
+        self.kept[sample / LANES][sample % LANES] = count as f64;
+    }
+
+    /// Exchanges two samples.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        let block = self.memory * self.memory;
+        let place = |sample: usize| (sample / LANES, sample % LANES);
+        let ((a, a_lane), (b, b_lane)) = (place(a), place(b));
+        let swap = |entries: &mut [Group], (a, b): (usize, usize)| {
+            let (x, y) = (entries[a][a_lane], entries[b][b_lane]);
+            (entries[a][a_lane], entries[b][b_lane]) = (y, x);
+        };
+        swap(&mut self.kept, (a, b));
+        for entry in 0..block {
+            swap(&mut self.gram, (a * block + entry, b * block + entry));
+        }
+    }
+
+    /// Solves the systems of the first `batch` samples. `places` of points go from the newest to the oldest. A sample whose
+    /// H is not positive definite takes its newest point alone.
+    pub fn solve(&mut self, places: &[usize], batch: usize) {
+        let block = self.memory * self.memory;
+        for weights in &mut self.weights {
+            weights.fill(0.0);
+        }
+        let groups = self.gram.chunks_exact(block).zip(&self.kept);
+        for (group, (gram, kept)) in groups.take(batch.div_ceil(LANES)).enumerate() {
+            let system = System {
+                gram,
+                kept,
+                places,
+                memory: self.memory,
+                ridge: self.ridge,
+                relative: self.relative,
+            };
+            minimize(system, &mut self.factor, &mut self.solution);
+            let samples = group * LANES..(group + 1) * LANES;
+            for (&place, solution) in places.iter().zip(&self.solution) {
+                self.weights[place][samples.clone()].copy_from_slice(solution);
+            }
+            for (lane, sample) in samples.enumerate() {
+                let solution = self.solution[..places.len()].iter();
+                if !solution.map(|x| x[lane]).sum::<f64>().is_finite() {
+                    places
+                        .iter()
+                        .for_each(|&place| self.weights[place][sample] = 0.0);
+                    self.weights[places[0]][sample] = 1.0;
+                }
+            }
+        }
+    }
+}
+
+/// The problems of one group.
+struct System<'a, E> {
+    gram: &'a [[E; LANES]],
+    kept: &'a [E; LANES],
+    places: &'a [usize],
+    memory: usize,
+    ridge: f64,
+    relative: bool,
+}
+
+/// One register of the numbers of a group.
+#[inline(always)]
+fn register<E: Scalar, S: Simd>(group: &[E; LANES], index: usize) -> E::Vector<S> {
+    E::vectors::<S>(group).0[index]
+}
+
+vectorized! {
+    /// α = H⁻¹1 / 1ᵀH⁻¹1, by Cholesky; not finite where H is not positive definite.
+    fn minimize<'a, E, S>(
+        simd: S,
+        system: System<'a, E>,
+        factor: &'a mut [[E; LANES]],
+        solution: &'a mut [[E; LANES]],
+    ) {
+        for index in 0..LANES / E::count::<S>() {
+            system.minimize(simd, index, factor, solution);
+        }
+    }
+}
+
+impl<E: Scalar> System<'_, E> {
+    /// [`minimize`] for the samples of one register.
+    #[inline(always)]
+    fn minimize<S: Simd>(&self, simd: S, index: usize, l: &mut [[E; LANES]], x: &mut [[E; LANES]]) {
+        let n = self.places.len();
+        let get = |group: &[E; LANES]| register::<E, S>(group, index);
+        let [zero, one] = [E::splat(simd, E::zero()), E::splat(simd, E::one())];
+        let kept = get(self.kept);
+        let ridge = E::splat(simd, E::of(self.ridge));
+        let gram = |row: usize, column: usize| {
+            get(&self.gram[self.places[row] * self.memory + self.places[column]])
+        };
+        let mut inverse = one;
+        if self.relative {
+            let mut largest = zero;
+            for row in 0..n {
+                let age = E::splat(simd, E::of(row as f64));
+                let own = E::if_less(simd, age, kept, gram(row, row), zero);
+                largest = E::if_less(simd, largest, own, own, largest);
+            }
+            inverse = E::divide(simd, one, largest);
+        }
+        let mut sum = zero;
+        for row in 0..n {
+            // Points that a sample does not mix are rows of the identity, with 0 on the right.
+            let age = E::splat(simd, E::of(row as f64));
+            let mut known = E::if_less(simd, age, kept, one, zero);
+            for column in 0..=row {
+                let (entry, absent) = match row == column {
+                    true => (E::fused(simd, gram(row, row), inverse, ridge), one),
+                    false => (E::times(simd, gram(row, column), inverse), zero),
+                };
+                let mut rest = E::if_less(simd, age, kept, entry, absent);
+                for k in 0..column {
+                    let product = E::times(simd, get(&l[row * n + k]), get(&l[column * n + k]));
+                    rest = E::minus(simd, rest, product);
+                }
+                let value = match row == column {
+                    true => E::divide(simd, one, E::root(simd, rest)),
+                    false => E::times(simd, rest, get(&l[column * n + column])),
+                };
+                E::vectors_mut::<S>(&mut l[row * n + column]).0[index] = value;
+            }
+            for k in 0..row {
+                known = E::minus(
+                    simd,
+                    known,
+                    E::times(simd, get(&l[row * n + k]), get(&x[k])),
+                );
+            }
+            let value = E::times(simd, known, get(&l[row * n + row]));
+            E::vectors_mut::<S>(&mut x[row]).0[index] = value;
+        }
+        for row in (0..n).rev() {
+            let mut rest = get(&x[row]);
+            for k in row + 1..n {
+                rest = E::minus(simd, rest, E::times(simd, get(&l[k * n + row]), get(&x[k])));
+            }
+            let value = E::times(simd, rest, get(&l[row * n + row]));
+            E::vectors_mut::<S>(&mut x[row]).0[index] = value;
+            sum = E::plus(simd, sum, value);
+        }
+        for x in &mut x[..n] {
+            let x = &mut E::vectors_mut::<S>(x).0[index];
+            *x = E::divide(simd, *x, sum);
+        }
+    }
+}
