@@ -42,15 +42,17 @@ fn configurations() -> Vec<Value> {
 fn every_kernel_agrees_with_its_step() {
     let device = Cpu::default();
     for config in configurations() {
-        for batch in [7, 33] {
-            let layer = layer::<f64>(&config, WIDTH);
-            let z = random_matrix(&device, (batch, WIDTH), 3).expect("a state");
-            let x = [random_matrix(&device, (batch, WIDTH), 4).expect("inputs")];
+        // Groups of 8 to 64 numbers fill one to eight registers, here or on other processors; those of 3 and 27 none.
+        let sizes = [(7, WIDTH), (33, WIDTH), (7, 108)].into_iter();
+        for (batch, width) in sizes.chain([32, 64, 128, 256].map(|width| (5, width))) {
+            let layer = layer::<f64>(&config, width);
+            let z = random_matrix(&device, (batch, width), 3).expect("a state");
+            let x = [random_matrix(&device, (batch, width), 4).expect("inputs")];
             let difference = check_kernel(&layer, &z, &x).expect("both work");
-            // Sums of at most 33 · 12 terms, ε = 2e-16 each, through three normalizations.
+            // Sums of at most 33 · 12 or 5 · 256 terms, ε = 2e-16 each, through three normalizations.
             assert!(
-                difference.is_none_or(|d| d < 1e-12),
-                "{config}: {difference:?}"
+                difference.is_none_or(|d| d < 2e-12),
+                "{config}, width {width}: {difference:?}"
             );
         }
     }

@@ -291,7 +291,7 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
         add(out, &self.injected);
         relu(out);
         at.rectified[..len].copy_from_slice(out);
-        k.gn.forward_recorded(out, &mut at.norm);
+        k.gn.forward_recorded(out, &[], Rectify::Never, &mut at.norm);
     }
 
     fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {

@@ -1,10 +1,11 @@
 //! Group normalization on slices.
 
+mod group;
+
 use equilibria_core::kernel::swap_rows;
-use equilibria_core::simd::{sum, sum_deviations, sum_products, update, Simd};
+use equilibria_core::simd::Simd;
 use equilibria_core::{to_host, vectorized, Backend, ParameterGradient, Scalar};
 
-use super::rectified;
 use crate::modules;
 
 /// `y = w ⊙ (x − μ) / √(σ² + ε) + b` per group; see [`modules::GroupNorm`].
@@ -54,31 +55,18 @@ impl<E: Scalar> GroupNorm<E> {
     /// Normalizes `x + injected`, `[rows, width]`, in place, and rectifies on the way. What is injected is empty, one row
     /// for all, or a row for each.
     pub fn forward(&self, x: &mut [E], injected: &[E], rectify: Rectify) {
-        forward(self, x, injected, rectify);
-    }
-
-    /// Normalizes one row in place; `AFTER` rectifies the result.
-    #[inline(always)]
-    fn normalize<S: Simd, const AFTER: bool>(&self, simd: S, row: &mut [E]) {
-        let size = self.size();
-        let affine = (self.weight.chunks_exact(size)).zip(self.bias.chunks_exact(size));
-        for (x, (weight, bias)) in row.chunks_exact_mut(size).zip(affine) {
-            let (mean, scale) = self.statistics(simd, x);
-            let (mean, scale) = (E::splat(simd, mean), E::splat(simd, scale));
-            update(simd, x, weight, bias, |x, w, b| {
-                let normal = E::times(simd, E::minus(simd, x, mean), scale);
-                let y = E::fused(simd, normal, w, b);
-                match AFTER {
-                    true => E::rectified(simd, y),
-                    false => y,
-                }
-            });
-        }
+        forward(self, x, (injected, rectify), None);
     }
 
     /// [`forward`](Self::forward) that keeps a record for [`backward`](Self::backward) and [`tangent`](Self::tangent).
-    pub fn forward_recorded(&self, x: &mut [E], record: &mut Normalized<E>) {
-        forward_recorded(self, x, record);
+    pub fn forward_recorded(
+        &self,
+        x: &mut [E],
+        injected: &[E],
+        rectify: Rectify,
+        record: &mut Normalized<E>,
+    ) {
+        forward(self, x, (injected, rectify), Some(record));
     }
 
     /// Turns the cotangent `u` of `y` into that of `x`, in place:
@@ -92,45 +80,6 @@ impl<E: Scalar> GroupNorm<E> {
     /// does the same in the other order.
     pub fn tangent(&self, record: &Normalized<E>, v: &mut [E]) {
         tangent(self, record, v);
-    }
-
-    /// The rows of `x`, each with its record.
-    #[inline(always)]
-    fn rows<'r>(
-        &self,
-        record: &'r Normalized<E>,
-        x: &'r mut [E],
-    ) -> impl Iterator<Item = (&'r mut [E], (&'r [E], &'r [E]))> {
-        let width = self.weight.len();
-        let values = record.values.chunks_exact(width);
-        let records = values.zip(record.scales.chunks_exact(self.groups));
-        x.chunks_exact_mut(width).zip(records)
-    }
-
-    /// `x ← w ⊙ x`.
-    #[inline(always)]
-    fn weigh(&self, row: &mut [E]) {
-        for (x, &w) in row.iter_mut().zip(&self.weight) {
-            *x *= w;
-        }
-    }
-
-    /// `x ← scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization, means over the group.
-    #[inline(always)]
-    fn project<S: Simd>(&self, simd: S, row: &mut [E], values: &[E], scales: &[E]) {
-        let size = self.size();
-        let inverse = E::one() / E::of(size as f64);
-        let groups = values.chunks_exact(size).zip(scales);
-        for (x, (values, &scale)) in row.chunks_exact_mut(size).zip(groups) {
-            let mean = sum(simd, x) * inverse;
-            let correlation = sum_products(simd, x, values) * inverse;
-            let [mean, scale] = [mean, scale].map(|number| E::splat(simd, number));
-            let correlation = E::splat(simd, -correlation);
-            update(simd, x, values, values, |x, value, _| {
-                let rest = E::fused(simd, value, correlation, E::minus(simd, x, mean));
-                E::times(simd, scale, rest)
-            });
-        }
     }
 
     /// Adds the gradients of weight, the sum of rows `u ⊙ x̂`, and bias, the sum of rows `u`.
@@ -149,13 +98,64 @@ impl<E: Scalar> GroupNorm<E> {
         self.weight.len() / self.groups
     }
 
-    /// Mean and `1 / √(σ² + ε)` of one group.
+    /// Registers that a group fills; 0 if it leaves a part of the last one empty.
     #[inline(always)]
-    fn statistics<S: Simd>(&self, simd: S, x: &[E]) -> (E, E) {
-        let inverse = E::one() / E::of(x.len() as f64);
-        let mean = sum(simd, x) * inverse;
-        let variance = sum_deviations(simd, x, mean) * inverse;
-        (mean, E::one() / (variance + self.epsilon).sqrt())
+    fn registers<S: Simd>(&self) -> usize {
+        match self.size() % E::count::<S>() {
+            0 => self.size() / E::count::<S>(),
+            _ => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn normalize_rows<S: Simd, const K: usize>(
+        &self,
+        simd: S,
+        x: &mut [E],
+        (injected, rectify): (&[E], Rectify),
+        mut record: Option<&mut Normalized<E>>,
+    ) {
+        let (width, size) = (self.weight.len(), self.size());
+        let mut injections = injected.chunks_exact(width).cycle();
+        for (row, x) in x.chunks_exact_mut(width).enumerate() {
+            let injection = injections.next();
+            for (group, x) in x.chunks_exact_mut(size).enumerate() {
+                let (columns, place) =
+                    (group * size..(group + 1) * size, row * width + group * size);
+                let values = record
+                    .as_deref_mut()
+                    .map(|r| &mut r.values[place..place + size]);
+                let scale = group::normalize::<E, S, K>(
+                    simd,
+                    x,
+                    (
+                        injection.map(|injection| &injection[columns.clone()]),
+                        rectify,
+                    ),
+                    [&self.weight[columns.clone()], &self.bias[columns]],
+                    self.epsilon,
+                    values,
+                );
+                if let Some(record) = record.as_deref_mut() {
+                    record.scales[row * self.groups + group] = scale;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn project_rows<S: Simd, const K: usize, const BACKWARD: bool>(
+        &self,
+        simd: S,
+        record: &Normalized<E>,
+        x: &mut [E],
+    ) {
+        let size = self.size();
+        let records = record.values.chunks_exact(size).zip(&record.scales);
+        let weights = self.weight.chunks_exact(size).cycle();
+        for ((x, (values, &scale)), weight) in x.chunks_exact_mut(size).zip(records).zip(weights) {
+            group::project::<E, S, K, BACKWARD>(simd, x, values, weight, scale);
+        }
     }
 }
 
@@ -164,44 +164,15 @@ vectorized! {
         simd: S,
         norm: &'a GroupNorm<E>,
         x: &'a mut [E],
-        injected: &'a [E],
-        rectify: Rectify,
+        injection: (&'a [E], Rectify),
+        record: Option<&'a mut Normalized<E>>,
     ) {
-        let width = norm.weight.len();
-        let mut injections = injected.chunks_exact(width).cycle();
-        for row in x.chunks_exact_mut(width) {
-            match (injections.next(), rectify) {
-                (Some(injection), Rectify::Before) => inject::<E, S, true>(simd, row, injection),
-                (Some(injection), _) => inject::<E, S, false>(simd, row, injection),
-                (None, Rectify::Before) => row.iter_mut().for_each(|x| *x = rectified(*x)),
-                (None, _) => {}
-            }
-            match rectify {
-                Rectify::After => norm.normalize::<S, true>(simd, row),
-                _ => norm.normalize::<S, false>(simd, row),
-            }
-        }
-    }
-
-    fn forward_recorded<'a, E, S>(
-        simd: S,
-        norm: &'a GroupNorm<E>,
-        x: &'a mut [E],
-        record: &'a mut Normalized<E>,
-    ) {
-        let (width, size) = (norm.weight.len(), norm.size());
-        for (row, x) in x.chunks_exact_mut(width).enumerate() {
-            for (group, x) in x.chunks_exact_mut(size).enumerate() {
-                let (mean, scale) = norm.statistics(simd, x);
-                record.scales[row * norm.groups + group] = scale;
-                let values = &mut record.values[row * width + group * size..][..size];
-                let first = group * size;
-                let affine = norm.weight[first..].iter().zip(&norm.bias[first..]);
-                for ((x, value), (&w, &b)) in x.iter_mut().zip(values).zip(affine) {
-                    *value = (*x - mean) * scale;
-                    *x = *value * w + b;
-                }
-            }
+        match norm.registers::<S>() {
+            1 => norm.normalize_rows::<S, 1>(simd, x, injection, record),
+            2 => norm.normalize_rows::<S, 2>(simd, x, injection, record),
+            4 => norm.normalize_rows::<S, 4>(simd, x, injection, record),
+            8 => norm.normalize_rows::<S, 8>(simd, x, injection, record),
+            _ => norm.normalize_rows::<S, 0>(simd, x, injection, record),
         }
     }
 
@@ -211,9 +182,12 @@ vectorized! {
         record: &'a Normalized<E>,
         u: &'a mut [E],
     ) {
-        for (row, (values, scales)) in norm.rows(record, u) {
-            norm.weigh(row);
-            norm.project(simd, row, values, scales);
+        match norm.registers::<S>() {
+            1 => norm.project_rows::<S, 1, true>(simd, record, u),
+            2 => norm.project_rows::<S, 2, true>(simd, record, u),
+            4 => norm.project_rows::<S, 4, true>(simd, record, u),
+            8 => norm.project_rows::<S, 8, true>(simd, record, u),
+            _ => norm.project_rows::<S, 0, true>(simd, record, u),
         }
     }
 
@@ -223,10 +197,7 @@ vectorized! {
         record: &'a Normalized<E>,
         v: &'a mut [E],
     ) {
-        for (row, (values, scales)) in norm.rows(record, v) {
-            norm.project(simd, row, values, scales);
-            norm.weigh(row);
-        }
+        norm.project_rows::<S, 0, false>(simd, record, v);
     }
 
     fn parameters_backward<'a, E, S>(
@@ -255,16 +226,4 @@ pub enum Rectify {
     Before,
     /// ReLU(GN(·)).
     After,
-}
-
-/// `x ← x + injection`; `AFTER` rectifies the sum.
-#[inline(always)]
-fn inject<E: Scalar, S: Simd, const AFTER: bool>(simd: S, x: &mut [E], injection: &[E]) {
-    update(simd, x, injection, injection, |x, injection, _| {
-        let sum = E::plus(simd, x, injection);
-        match AFTER {
-            true => E::rectified(simd, sum),
-            false => sum,
-        }
-    });
 }

@@ -271,18 +271,20 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         let (k, at, len) = (self.kernel, &mut self.at, z.len());
         at.z[..len].copy_from_slice(z);
         let hat = &mut at.hat[..len];
-        k.hat.forward(z, hat);
-        k.gn1.forward_recorded(hat, &mut at.norm1);
-        relu(hat);
+        k.hat.product(z, hat);
+        k.gn1
+            .forward_recorded(hat, k.hat.bias(), Rectify::After, &mut at.norm1);
         k.tilde.product(hat, out);
-        add(out, &self.injected);
-        k.gn2.forward_recorded(out, &mut at.norm2);
+        let rectify = if k.skip { Rectify::Never } else { Rectify::After };
+        k.gn2
+            .forward_recorded(out, &self.injected, rectify, &mut at.norm2);
         if k.skip {
             add(out, z);
+            relu(out);
         }
-        relu(out);
         at.rectified[..len].copy_from_slice(out);
-        k.gn3.forward_recorded(out, &mut at.norm3);
+        k.gn3
+            .forward_recorded(out, &[], Rectify::Never, &mut at.norm3);
     }
 
     fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
