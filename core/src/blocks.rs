@@ -24,29 +24,40 @@ const BLOCKS: usize = 12;
 /// Multiplications a product must cost at least for its block to be worth a thread of its own.
 const BLOCK_PRODUCTS: usize = 1 << 16;
 
-/// The rows of block number `block` of a batch of states of `dim` numbers. Does not depend on the number of threads, and
-/// so neither do results.
-pub(crate) fn rows(block: usize, batch: usize, dim: usize) -> Range<usize> {
-    let size = block_rows(batch, dim);
-    block * size..((block + 1) * size).min(batch)
+/// What the size of the blocks may depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocking {
+    /// On the number of threads: each row is computed alone, so that blocks make no difference to it.
+    Threads,
+    /// On batch and width alone: gradients are added up block by block, and their sums must not depend on the number of
+    /// threads.
+    Fixed,
 }
 
-/// Number of blocks.
-pub(crate) fn count(batch: usize, dim: usize) -> usize {
-    batch.div_ceil(block_rows(batch, dim))
-}
-
-fn block_rows(batch: usize, dim: usize) -> usize {
-    let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
-    let largest = tiles(BLOCK_NUMBERS / dim);
-    let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim)).min(largest);
-    (batch / BLOCKS / TILE).clamp(smallest, largest) * TILE
+impl Blocking {
+    /// Rows in every block but the last one of a batch of states of `dim` numbers.
+    fn rows(self, batch: usize, dim: usize) -> usize {
+        let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
+        let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim));
+        let wanted = match self {
+            Self::Threads => {
+                // Few blocks, since the last rows of each are slow, but as many for every thread.
+                let largest = tiles(2 * BLOCK_NUMBERS / dim) * TILE;
+                let threads = rayon::current_num_threads();
+                let blocks = batch.div_ceil(largest).next_multiple_of(threads);
+                tiles(batch.div_ceil(blocks))
+            }
+            Self::Fixed => (batch / BLOCKS / TILE).min(tiles(BLOCK_NUMBERS / dim)),
+        };
+        wanted.max(smallest.min(tiles(BLOCK_NUMBERS / dim))) * TILE
+    }
 }
 
 /// Sizes of the problem to be split.
 pub(crate) struct Split {
     pub batch: usize,
     pub dim: usize,
+    pub blocking: Blocking,
     /// Shape of each parameter.
     pub parameters: Vec<(usize, usize)>,
     /// Width of each injected input.
@@ -68,14 +79,17 @@ impl Split {
         mut states: Vec<Vec<E>>,
         job: &Job<'_, R>,
     ) -> Result<Whole<E, R>> {
-        let blocks = count(self.batch, self.dim);
+        let rows = self.blocking.rows(self.batch, self.dim);
+        let blocks = self.batch.div_ceil(rows);
         let mut parts: Vec<Vec<&mut [E]>> = (0..blocks).map(|_| Vec::new()).collect();
         for state in &mut states {
-            let size = rows(0, self.batch, self.dim).len() * self.dim;
-            let own = parts.iter_mut().zip(state.chunks_mut(size));
+            let own = parts.iter_mut().zip(state.chunks_mut(rows * self.dim));
             own.for_each(|(parts, part)| parts.push(part));
         }
-        let run = |(block, parts)| self.run_block(kernel, block, parts, job);
+        let run = |(block, parts): (usize, _)| {
+            let rows = block * rows..((block + 1) * rows).min(self.batch);
+            self.run_block(kernel, rows, parts, job)
+        };
         let outcomes = parallel::map(parts.into_iter().enumerate(), run);
         let parameters = self.parameters.iter().copied();
         let mut whole = KernelGradients::zeros(parameters, self.inputs.iter().copied(), 0);
@@ -99,11 +113,10 @@ impl Split {
     fn run_block<E: Scalar, R>(
         &self,
         kernel: &dyn Kernel<E>,
-        block: usize,
+        rows: Range<usize>,
         parts: Vec<&mut [E]>,
         job: &Job<'_, R>,
     ) -> Result<(R, KernelGradients<E>)> {
-        let rows = rows(block, self.batch, self.dim);
         let (parameters, inputs) = (self.parameters.iter(), self.inputs.iter());
         let gradients = KernelGradients::zeros(parameters.copied(), inputs.copied(), rows.len());
         let mut space = SliceSpace::new(kernel.block(rows.clone()), self.dim, rows, gradients);

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 
 use crate::backend::{from_host, to_host};
-use crate::blocks::Split;
+use crate::blocks::{Blocking, Split};
 use crate::kernel::Kernel;
 use crate::space::TensorSpace;
 use crate::{parallel, simd};
@@ -81,6 +81,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     /// Runs `job` on the given states, each `[batch, state_dim]`.
     pub fn run<R: Send>(
         &self,
+        blocking: Blocking,
         given: &[Matrix<E, D>],
         job: &Job<'_, R>,
     ) -> Result<Outcome<E, D, R>> {
@@ -95,7 +96,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             }
         }
         match &self.kernel {
-            Some(kernel) => self.run_kernel(&**kernel, given, job),
+            Some(kernel) => self.run_kernel(&**kernel, blocking, given, job),
             None => self.run_tensors(given, job),
         }
     }
@@ -126,6 +127,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     fn run_kernel<R: Send>(
         &self,
         kernel: &dyn Kernel<E>,
+        blocking: Blocking,
         given: &[Matrix<E, D>],
         job: &Job<'_, R>,
     ) -> Result<Outcome<E, D, R>> {
@@ -134,6 +136,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         let split = Split {
             batch: self.batch,
             dim: self.layer.state_dim(),
+            blocking,
             parameters: parameters.to_vec(),
             inputs: inputs.iter().map(|(_, columns)| *columns).collect(),
         };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 
+use crate::blocks::Blocking;
 use crate::bound::Bound;
 use crate::layer::AnyTape;
 use crate::seed::mix;
@@ -129,7 +130,8 @@ impl<L> Equilibrium<L> {
         let bound = Bound::new(&self.layer, x)?;
         let (solver, stop) = (&*self.solver, &self.stop);
         let keep = T::OWNS_TAPE && self.backward.needs_inverse();
-        let mut solved = bound.run(std::slice::from_ref(&start), &|space, slots| {
+        let starts = std::slice::from_ref(&start);
+        let mut solved = bound.run(Blocking::Threads, starts, &|space, slots| {
             let (report, inverse) = solve_with_inverse(solver, space, slots[0], stop)?;
             let terms = if keep { &inverse.terms[..] } else { &[] };
             let read = |&(a, b): &(Slot, Slot)| Ok([space.read(a)?, space.read(b)?]);
@@ -138,6 +140,7 @@ impl<L> Equilibrium<L> {
             Ok((report, kept))
         })?;
         let (reports, inverse): (Vec<Report>, Vec<_>) = solved.results.into_iter().unzip();
+        let rows: Vec<usize> = reports.iter().map(|report| report.samples.len()).collect();
         let report: Report = reports.into_iter().collect();
         report.log(|| {
             let solver = solver.typetag_name();
@@ -147,7 +150,7 @@ impl<L> Equilibrium<L> {
 
         let z = solved.states.swap_remove(0);
         let mut known = vec![z.clone(), start];
-        known.extend(merge(&z, &inverse)?);
+        known.extend(merge(&z, &rows, &inverse)?);
         let adjoint = Adjoint::default();
         if T::OWNS_TAPE {
             let (name, backward) = (self.name.clone(), self.backward.clone());
@@ -189,7 +192,8 @@ impl<L> Equilibrium<L> {
         let mut parts = Vec::with_capacity(self.regularizers.len());
         for (index, regularizer) in self.regularizers.iter().enumerate() {
             let seed = mix(seed, index as u64);
-            let outcome = bound.run(std::slice::from_ref(z), &|space, slots| {
+            let states = std::slice::from_ref(z);
+            let outcome = bound.run(Blocking::Fixed, states, &|space, slots| {
                 regularizer.penalty(space, slots[0], seed)
             })?;
             let factor = regularizer.weight() * scale;
@@ -214,9 +218,10 @@ impl<L> Equilibrium<L> {
 }
 
 /// Puts the terms of the blocks' approximate inverses together to matrices like `z`, `a_1, b_1, a_2, …`. A block that has
-/// fewer terms than another one gets zeros.
+/// fewer terms than another one gets zeros for its `rows`.
 fn merge<E: Scalar, D: Backend<E>>(
     z: &Matrix<E, D>,
+    rows: &[usize],
     blocks: &[Vec<[Vec<f64>; 2]>],
 ) -> Result<Vec<Matrix<E, D>>> {
     let rank = blocks.iter().map(Vec::len).max().unwrap_or(0);
@@ -224,11 +229,10 @@ fn merge<E: Scalar, D: Backend<E>>(
     let (batch, dim) = *z.shape();
     for (term, side) in (0..rank).flat_map(|term| [(term, 0), (term, 1)]) {
         let mut values: Vec<E> = Vec::with_capacity(batch * dim);
-        for (index, block) in blocks.iter().enumerate() {
+        for (block, rows) in blocks.iter().zip(rows) {
             match block.get(term) {
                 Some(pair) => values.extend(pair[side].iter().map(|&value| E::of(value))),
                 None => {
-                    let rows = crate::blocks::rows(index, batch, dim).len();
                     values.resize(values.len() + rows * dim, E::zero());
                 }
             }
@@ -249,7 +253,7 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
 ) -> Result<Report> {
     gradients.try_alloc_for(&known[0]).map_err(Error::device)?;
     known.push(gradients.get(&known[0]));
-    let outcome = bound.run(&known, &|space, slots| {
+    let outcome = bound.run(Blocking::Fixed, &known, &|space, slots| {
         let (known, v) = slots.split_at(slots.len() - 1);
         let pairs = known[2..].chunks_exact(2);
         let solution = Solution {

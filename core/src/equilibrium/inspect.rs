@@ -3,6 +3,7 @@
 use dfdx::prelude::NoneTape;
 
 use super::contiguous;
+use crate::blocks::Blocking;
 use crate::bound::Bound;
 use crate::{
     Backend, DifferentiableSpace, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot,
@@ -32,6 +33,6 @@ impl<L> Equilibrium<L> {
     {
         let bound = Bound::new(&self.layer, contiguous(x, NoneTape).0)?;
         let states: Vec<_> = contiguous(states, NoneTape).0;
-        Ok(bound.run(&states, &job)?.results)
+        Ok(bound.run(Blocking::Fixed, &states, &job)?.results)
     }
 }
