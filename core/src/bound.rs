@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 
 use crate::backend::{from_host, to_host};
-use crate::blocks::{Blocking, Split};
+use crate::blocks::{Blocking, Split, Whole};
 use crate::kernel::Kernel;
 use crate::space::TensorSpace;
 use crate::{parallel, simd};
@@ -85,19 +85,51 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         given: &[Matrix<E, D>],
         job: &Job<'_, R>,
     ) -> Result<Outcome<E, D, R>> {
-        let expected = (self.batch, self.layer.state_dim());
-        for state in given {
-            if *state.shape() != expected {
-                return Err(Error::Shape {
-                    what: "a state".to_owned(),
-                    expected: format!("{expected:?}"),
-                    got: format!("{:?}", state.shape()),
-                });
-            }
-        }
+        self.check(given)?;
         match &self.kernel {
-            Some(kernel) => self.run_kernel(&**kernel, blocking, given, job),
+            Some(kernel) => {
+                let task = self.task(&**kernel, blocking, given);
+                self.outcome(task.run(job)?)
+            }
             None => self.run_tensors(given, job),
+        }
+    }
+
+    /// [`run`](Self::run) of several layers at the same time where they have kernels, each with its states and its job.
+    pub fn run_each<'j, R: Send>(
+        bounds: &[Self],
+        blocking: Blocking,
+        given: &[Vec<Matrix<E, D>>],
+        jobs: &[&Job<'j, R>],
+    ) -> Result<Vec<Outcome<E, D, R>>> {
+        let mut tasks = Vec::with_capacity(bounds.len());
+        for ((bound, given), &job) in bounds.iter().zip(given).zip(jobs) {
+            bound.check(given)?;
+            let kernel = bound.kernel.as_deref();
+            tasks.extend(kernel.map(|kernel| (bound.task(kernel, blocking, given), job)));
+        }
+        if tasks.len() < bounds.len() {
+            let all = bounds.iter().zip(given).zip(jobs);
+            return all
+                .map(|((bound, given), job)| bound.run(blocking, given, job))
+                .collect();
+        }
+        let wholes = parallel::map(tasks.into_iter(), |(task, job)| task.run(job));
+        let outcomes = bounds.iter().zip(wholes);
+        outcomes
+            .map(|(bound, whole)| bound.outcome(whole?))
+            .collect()
+    }
+
+    fn check(&self, given: &[Matrix<E, D>]) -> Result<()> {
+        let expected = (self.batch, self.layer.state_dim());
+        match given.iter().find(|state| *state.shape() != expected) {
+            Some(state) => Err(Error::Shape {
+                what: "a state".to_owned(),
+                expected: format!("{expected:?}"),
+                got: format!("{:?}", state.shape()),
+            }),
+            None => Ok(()),
         }
     }
 
@@ -124,13 +156,12 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         })
     }
 
-    fn run_kernel<R: Send>(
+    fn task<'k>(
         &self,
-        kernel: &dyn Kernel<E>,
+        kernel: &'k dyn Kernel<E>,
         blocking: Blocking,
         given: &[Matrix<E, D>],
-        job: &Job<'_, R>,
-    ) -> Result<Outcome<E, D, R>> {
+    ) -> Task<'k, E> {
         let shapes: Vec<(usize, usize)> = self.tensors().iter().map(|t| *t.shape()).collect();
         let (parameters, inputs) = shapes.split_at(shapes.len() - self.inputs.len());
         let split = Split {
@@ -140,8 +171,17 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             parameters: parameters.to_vec(),
             inputs: inputs.iter().map(|(_, columns)| *columns).collect(),
         };
-        let whole = split.run(kernel, given.iter().map(to_host).collect(), job)?;
-        let state = |values| from_host(&self.device, values, (split.batch, split.dim));
+        Task {
+            kernel,
+            split,
+            states: given.iter().map(to_host).collect(),
+        }
+    }
+
+    /// What a task on this layer has left on the host, on its device.
+    fn outcome<R>(&self, whole: Whole<E, R>) -> Result<Outcome<E, D, R>> {
+        let shape = (self.batch, self.layer.state_dim());
+        let state = |values| from_host(&self.device, values, shape);
         let parameters = whole.gradients.parameters.into_iter();
         let parameters = parallel::map(parameters, |gradient| {
             (!gradient.is_zero()).then(|| gradient.into_values())
@@ -188,6 +228,19 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             // Where even this fails, the device is out of memory and the next allocation says so.
             let _ = D::accumulate(gradients, &tensor, &(tensor.clone() * E::nan()));
         }
+    }
+}
+
+/// What it takes to run a job on the host, on any thread.
+struct Task<'k, E: Scalar> {
+    kernel: &'k dyn Kernel<E>,
+    split: Split,
+    states: Vec<Vec<E>>,
+}
+
+impl<E: Scalar> Task<'_, E> {
+    fn run<R: Send>(self, job: &Job<'_, R>) -> Result<Whole<E, R>> {
+        self.split.run(self.kernel, self.states, job)
     }
 }
 

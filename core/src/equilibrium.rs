@@ -2,21 +2,24 @@
 
 mod adjoint;
 mod inspect;
+mod several;
 
 use std::sync::Arc;
 
 use dfdx::prelude::*;
 
 use crate::blocks::Blocking;
-use crate::bound::Bound;
+use crate::bound::{Bound, Outcome};
 use crate::layer::AnyTape;
 use crate::seed::mix;
 use crate::{
-    parameters, solve_with_inverse, Backend, BackwardStrategy, Error, FixedPointSolver,
-    ImplicitLayer, LowRank, Matrix, Regularizer, Report, Result, Scalar, Slot, Solution, Stop,
+    parameters, solve_with_inverse, Backend, BackwardStrategy, DifferentiableSpace, Error,
+    FixedPointSolver, ImplicitLayer, LowRank, Matrix, Regularizer, Report, Result, Scalar, Slot,
+    Solution, Stop,
 };
 
 pub use adjoint::Adjoint;
+pub use several::AllSolved;
 
 /// A layer, a solver, a backward strategy and regularizers, together a differentiable function `x ↦ z*`.
 ///
@@ -105,14 +108,21 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
-        let start = match x.first() {
-            Some(first) => first
-                .device()
-                .try_zeros_like(&(first.shape().0, self.layer.state_dim()))
-                .map_err(Error::device)?,
-            None => return Err(no_inputs()),
-        };
+        let start = self.zero_start(x)?;
         self.forward_from(start, x, tape)
+    }
+
+    /// The start at 0, `[batch, state_dim]`, for inputs `x`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are no inputs, which tell the batch size.
+    pub fn zero_start<E: Scalar, D: Backend<E>>(&self, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        let first = x.first().ok_or_else(no_inputs)?;
+        let shape = (first.shape().0, self.layer.state_dim());
+        first.device().try_zeros_like(&shape).map_err(Error::device)
     }
 
     /// [`forward`](Self::forward) from a given start, `[batch, state_dim]`, which receives no gradient.
@@ -125,30 +135,64 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
-        self.validate()?;
-        let (x, mut tape) = contiguous(x, tape);
-        let bound = Bound::new(&self.layer, x)?;
-        let (solver, stop) = (&*self.solver, &self.stop);
-        let keep = T::OWNS_TAPE && self.backward.needs_inverse();
+        let (bound, tape) = self.bind(x, tape)?;
         let starts = std::slice::from_ref(&start);
-        let mut solved = bound.run(Blocking::Threads, starts, &|space, slots| {
+        let outcome = bound.run(Blocking::Threads, starts, &self.solve_job(T::OWNS_TAPE))?;
+        self.solved(bound, start, outcome, tape)
+    }
+
+    /// Checks everything and binds the inputs to the layer.
+    fn bind<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: &[Matrix<E, D>],
+        tape: T,
+    ) -> Result<(Bound<E, D, L>, T)>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        self.validate()?;
+        let (x, tape) = contiguous(x, tape);
+        Ok((Bound::new(&self.layer, x)?, tape))
+    }
+
+    /// Solves a block; keeps what the solver learns if gradients will want it.
+    fn solve_job(
+        &self,
+        gradients: bool,
+    ) -> impl Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<BlockSolution> + Sync + '_ {
+        let (solver, stop) = (&*self.solver, &self.stop);
+        let keep = gradients && self.backward.needs_inverse();
+        move |space, slots| {
             let (report, inverse) = solve_with_inverse(solver, space, slots[0], stop)?;
             let terms = if keep { &inverse.terms[..] } else { &[] };
             let read = |&(a, b): &(Slot, Slot)| Ok([space.read(a)?, space.read(b)?]);
             let kept = terms.iter().map(read).collect::<Result<Vec<_>>>()?;
             inverse.release(space);
             Ok((report, kept))
-        })?;
-        let (reports, inverse): (Vec<Report>, Vec<_>) = solved.results.into_iter().unzip();
+        }
+    }
+
+    /// Puts the blocks together, judges them, and lets the tape go on through z*.
+    fn solved<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        bound: Bound<E, D, L>,
+        start: Matrix<E, D>,
+        mut outcome: Outcome<E, D, BlockSolution>,
+        mut tape: T,
+    ) -> Result<Solved<E, D, T>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        let (reports, inverse): (Vec<Report>, Vec<_>) = outcome.results.into_iter().unzip();
         let rows: Vec<usize> = reports.iter().map(|report| report.samples.len()).collect();
         let report: Report = reports.into_iter().collect();
         report.log(|| {
-            let solver = solver.typetag_name();
+            let solver = self.solver.typetag_name();
             format!("{}forward solve by {solver}", prefix(&self.name))
         });
         self.stop.judge(&report, "forward")?;
 
-        let z = solved.states.swap_remove(0);
+        let z = outcome.states.swap_remove(0);
         let mut known = vec![z.clone(), start];
         known.extend(merge(&z, &rows, &inverse)?);
         let adjoint = Adjoint::default();
@@ -184,9 +228,7 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
-        self.validate()?;
-        let (x, mut tape) = contiguous(x, tape);
-        let bound = Bound::new(&self.layer, x)?;
+        let (bound, mut tape) = self.bind(x, tape)?;
         let scale = 1.0 / z.shape().0.max(1) as f64;
         let mut value = 0.0;
         let mut parts = Vec::with_capacity(self.regularizers.len());
@@ -216,6 +258,9 @@ impl<L> Equilibrium<L> {
         Ok(value.put_tape(tape))
     }
 }
+
+/// The report of a block and the terms of an approximate inverse.
+type BlockSolution = (Report, Vec<[Vec<f64>; 2]>);
 
 /// Puts the terms of the blocks' approximate inverses together to matrices like `z`, `a_1, b_1, a_2, …`. A block that has
 /// fewer terms than another one gets zeros for its `rows`.

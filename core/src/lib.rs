@@ -34,7 +34,7 @@ pub mod testing;
 pub use backend::{from_host, to_host, Backend, Matrix, Scalar};
 pub use backward::{AdjointSpace, BackwardStrategy, Solution};
 pub use build::{Build, BuildAny, Family};
-pub use equilibrium::{Adjoint, Equilibrium, Solved};
+pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};
 pub use error::{Error, Result};
 pub use kernel::{Kernel, KernelBlock, KernelGradients, ParameterGradient};
 pub use layer::{AnyLayer, AnyTape, DynLayer, ImplicitLayer, StepOnly};

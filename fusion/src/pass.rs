@@ -166,30 +166,49 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         start: Option<Matrix<E, D>>,
         share: f64,
     ) -> Result<Matrix<E, D>> {
-        let mut equilibrium = equilibrium.clone();
-        equilibrium.stop.trace |= self.inspect;
-        let (z, report, adjoint) = self.lend(|tape| {
-            let solved = match start {
-                Some(start) => equilibrium.forward_from(start, x, tape)?,
-                None => equilibrium.forward(x, tape)?,
-            };
-            let (z, tape) = solved.z.split_tape();
-            Ok(((z, solved.report, solved.adjoint), tape))
-        })?;
-        if let Some(seed) = self.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
-            let seed = mix(seed, self.solves.len() as u64);
-            let penalty = self.lend(|tape| {
-                let penalty = equilibrium.penalty(&z, x, tape, seed)?;
-                Ok((penalty * E::of(share)).split_tape())
-            })?;
-            self.losses.push(penalty);
+        let states = self.solve_each(vec![equilibrium.clone()], &[x], vec![start], share)?;
+        states.into_iter().next().ok_or_else(|| Error::Shape {
+            what: "the equilibria".to_owned(),
+            expected: "one".to_owned(),
+            got: "none".to_owned(),
+        })
+    }
+
+    /// [`solve`](Self::solve) of several equilibria that do not need each other, at the same time, the k-th with the inputs
+    /// `x[k]` and the start `starts[k]`.
+    pub fn solve_each<L: ImplicitLayer<E, D>>(
+        &mut self,
+        mut equilibria: Vec<Equilibrium<L>>,
+        x: &[&[Matrix<E, D>]],
+        starts: Vec<Option<Matrix<E, D>>>,
+        share: f64,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        for equilibrium in &mut equilibria {
+            equilibrium.stop.trace |= self.inspect;
         }
-        self.solves.push(Solve {
-            name: equilibrium.name,
-            report,
-            adjoint,
-        });
-        Ok(z)
+        let problems = equilibria.iter().zip(x).zip(starts);
+        let starts = problems
+            .map(|((equilibrium, x), start)| start.map_or_else(|| equilibrium.zero_start(x), Ok))
+            .collect::<Result<Vec<_>>>()?;
+        let all = self.lend(|tape| Equilibrium::forward_each(&equilibria, starts, x, tape))?;
+        let mut states = Vec::with_capacity(all.len());
+        for ((equilibrium, x), solved) in equilibria.into_iter().zip(x).zip(all) {
+            if let Some(seed) = self.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
+                let seed = mix(seed, self.solves.len() as u64);
+                let penalty = self.lend(|tape| {
+                    let penalty = equilibrium.penalty(&solved.z, x, tape, seed)?;
+                    Ok((penalty * E::of(share)).split_tape())
+                })?;
+                self.losses.push(penalty);
+            }
+            self.solves.push(Solve {
+                name: equilibrium.name,
+                report: solved.report,
+                adjoint: solved.adjoint,
+            });
+            states.push(solved.z);
+        }
+        Ok(states)
     }
 
     /// Sets entries to zero with probability `p` and scales the others by `1 / (1 − p)`; does nothing in evaluation.

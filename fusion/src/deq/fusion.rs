@@ -156,7 +156,19 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         }
         let start: Option<Vec<_>> = starts.iter().cloned().collect();
         let start = start.and_then(side_by_side);
-        let z = self.solve_masked("joint", layer.clone(), &inputs, mask, start, pass)?;
+        let (name, share) = ("joint".to_owned(), self.share());
+        let z = match mask {
+            Some(mask) => {
+                let masked = self.equilibrium(name, Masked(layer.clone()));
+                pass.solve(&masked, &[&inputs[..], &[mask]].concat(), start, share)?
+            }
+            None => pass.solve(
+                &self.equilibrium(name, layer.clone()),
+                &inputs,
+                start,
+                share,
+            )?,
+        };
         let mut states = Vec::with_capacity(inputs.len());
         for (index, start) in starts.iter().enumerate() {
             let columns = index * d..(index + 1) * d;
@@ -179,14 +191,31 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         x_fuse: Matrix<E, D>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
-        let mut states = Vec::with_capacity(x.len() + 1);
-        for (index, (theta, x)) in layer.theta.iter().zip(x.chunks(1)).enumerate() {
-            let name = format!("theta.{}", index + 1);
-            let mask = self.mask(index, &x[0], pass)?;
-            let start = self.starts.begin(index, &x[0], pass)?;
-            let z = self.solve_masked(&name, theta.clone(), x, mask, start.clone(), pass)?;
-            self.starts.finish(index, start.as_ref(), &z, pass)?;
-            states.push(z);
+        let mut masks = Vec::with_capacity(x.len());
+        let mut starts = Vec::with_capacity(x.len());
+        for (index, x) in x.iter().enumerate() {
+            masks.push(self.mask(index, x, pass)?);
+            starts.push(self.starts.begin(index, x, pass)?);
+        }
+        let names = (1..=x.len()).map(|number| format!("theta.{number}"));
+        let theta = names.zip(layer.theta.iter().cloned());
+        let masks: Option<Vec<_>> = masks.into_iter().collect();
+        let mut states = match masks {
+            Some(masks) => {
+                let masked = theta.map(|(name, theta)| self.equilibrium(name, Masked(theta)));
+                let inputs: Vec<[Matrix<E, D>; 2]> =
+                    x.iter().cloned().zip(masks).map(Into::into).collect();
+                let inputs: Vec<&[Matrix<E, D>]> = inputs.iter().map(|pair| &pair[..]).collect();
+                pass.solve_each(masked.collect(), &inputs, starts.clone(), self.share())?
+            }
+            None => {
+                let plain = theta.map(|(name, theta)| self.equilibrium(name, theta));
+                let inputs: Vec<&[Matrix<E, D>]> = x.chunks(1).collect();
+                pass.solve_each(plain.collect(), &inputs, starts.clone(), self.share())?
+            }
+        };
+        for (index, (start, z)) in starts.iter().zip(&states).enumerate() {
+            self.starts.finish(index, start.as_ref(), z, pass)?;
         }
         let sum = pass.fold(states.iter().cloned(), |sum, z| sum + z)?;
         if !self.solves_fuse {
@@ -195,7 +224,8 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         }
         let start = self.starts.begin(x.len(), &x_fuse, pass)?;
         let inputs = [sum, x_fuse];
-        let z = self.solve("fuse", layer.fuse.clone(), &inputs, start.clone(), pass)?;
+        let fuse = self.equilibrium("fuse".to_owned(), layer.fuse.clone());
+        let z = pass.solve(&fuse, &inputs, start.clone(), self.share())?;
         self.starts.finish(x.len(), start.as_ref(), &z, pass)?;
         states.push(z);
         Ok(states)
@@ -212,36 +242,19 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
     }
 
     /// [`solve`](Self::solve) with the state masked inside the layer, where there is a mask.
-    fn solve_masked<L: ImplicitLayer<E, D>>(
-        &self,
-        name: &str,
-        layer: L,
-        x: &[Matrix<E, D>],
-        mask: Option<Matrix<E, D>>,
-        start: Option<Matrix<E, D>>,
-        pass: &mut Pass<E, D>,
-    ) -> Result<Matrix<E, D>> {
-        match mask {
-            Some(mask) => self.solve(name, Masked(layer), &[x, &[mask]].concat(), start, pass),
-            None => self.solve(name, layer, x, start, pass),
+    fn equilibrium<L>(&self, name: String, layer: L) -> Equilibrium<L> {
+        Equilibrium {
+            name,
+            ..self.plugins.with_layer(layer)
         }
     }
 
-    fn solve<L: ImplicitLayer<E, D>>(
-        &self,
-        name: &str,
-        layer: L,
-        x: &[Matrix<E, D>],
-        start: Option<Matrix<E, D>>,
-        pass: &mut Pass<E, D>,
-    ) -> Result<Matrix<E, D>> {
-        let mut equilibrium = self.plugins.with_layer(layer);
-        equilibrium.name = name.to_owned();
-        let share = match self.schedule {
+    /// The share of each equilibrium's penalty: the loss takes their mean.
+    fn share(&self) -> f64 {
+        match self.schedule {
             Schedule::Sequential => 1.0 / (self.theta.len() + usize::from(self.solves_fuse)) as f64,
             Schedule::Joint => 1.0,
-        };
-        pass.solve(&equilibrium, x, start, share)
+        }
     }
 }
 

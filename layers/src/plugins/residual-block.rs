@@ -275,7 +275,11 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         k.gn1
             .forward_recorded(hat, k.hat.bias(), Rectify::After, &mut at.norm1);
         k.tilde.product(hat, out);
-        let rectify = if k.skip { Rectify::Never } else { Rectify::After };
+        let rectify = if k.skip {
+            Rectify::Never
+        } else {
+            Rectify::After
+        };
         k.gn2
             .forward_recorded(out, &self.injected, rectify, &mut at.norm2);
         if k.skip {
