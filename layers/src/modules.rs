@@ -3,7 +3,9 @@
 mod columns;
 mod group_norm;
 mod linear;
+mod linear_combination;
 
 pub use columns::columns;
 pub use group_norm::GroupNorm;
 pub use linear::Linear;
+pub use linear_combination::linear_combination;

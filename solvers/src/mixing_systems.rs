@@ -125,12 +125,6 @@ struct System<'a, E> {
     relative: bool,
 }
 
-/// One register of the numbers of a group.
-#[inline(always)]
-fn register<E: Scalar, S: Simd>(group: &[E; LANES], index: usize) -> E::Vector<S> {
-    E::vectors::<S>(group).0[index]
-}
-
 vectorized! {
     /// α = H⁻¹1 / 1ᵀH⁻¹1, by Cholesky; not finite where H is not positive definite.
     fn minimize<'a, E, S>(
@@ -150,7 +144,8 @@ impl<E: Scalar> System<'_, E> {
     #[inline(always)]
     fn minimize<S: Simd>(&self, simd: S, index: usize, l: &mut [[E; LANES]], x: &mut [[E; LANES]]) {
         let n = self.places.len();
-        let get = |group: &[E; LANES]| register::<E, S>(group, index);
+        let get = |group: &[E; LANES]| E::vectors::<S>(group).0[index];
+        let set = |group: &mut [E; LANES], value| E::vectors_mut::<S>(group).0[index] = value;
         let [zero, one] = [E::splat(simd, E::zero()), E::splat(simd, E::one())];
         let kept = get(self.kept);
         let ridge = E::splat(simd, E::of(self.ridge));
@@ -167,49 +162,51 @@ impl<E: Scalar> System<'_, E> {
             }
             inverse = E::divide(simd, one, largest);
         }
-        let mut sum = zero;
         for row in 0..n {
             // Points that a sample does not mix are rows of the identity, with 0 on the right.
             let age = E::splat(simd, E::of(row as f64));
-            let mut known = E::if_less(simd, age, kept, one, zero);
             for column in 0..=row {
                 let (entry, absent) = match row == column {
                     true => (E::fused(simd, gram(row, row), inverse, ridge), one),
                     false => (E::times(simd, gram(row, column), inverse), zero),
                 };
-                let mut rest = E::if_less(simd, age, kept, entry, absent);
-                for k in 0..column {
-                    let product = E::times(simd, get(&l[row * n + k]), get(&l[column * n + k]));
-                    rest = E::minus(simd, rest, product);
-                }
-                let value = match row == column {
-                    true => E::divide(simd, one, E::root(simd, rest)),
-                    false => E::times(simd, rest, get(&l[column * n + column])),
-                };
-                E::vectors_mut::<S>(&mut l[row * n + column]).0[index] = value;
+                set(&mut l[row * n + column], E::if_less(simd, age, kept, entry, absent));
             }
-            for k in 0..row {
-                known = E::minus(
-                    simd,
-                    known,
-                    E::times(simd, get(&l[row * n + k]), get(&x[k])),
-                );
-            }
-            let value = E::times(simd, known, get(&l[row * n + row]));
-            E::vectors_mut::<S>(&mut x[row]).0[index] = value;
+            set(&mut x[row], E::if_less(simd, age, kept, one, zero));
         }
-        for row in (0..n).rev() {
-            let mut rest = get(&x[row]);
-            for k in row + 1..n {
-                rest = E::minus(simd, rest, E::times(simd, get(&l[k * n + row]), get(&x[k])));
+        // `entry − factor · other`, as soon as the factor is known, so that few numbers wait for each other.
+        let subtract = |entry: &mut [E; LANES], factor, other: &[E; LANES]| {
+            let product = E::times(simd, factor, get(other));
+            set(entry, E::minus(simd, get(entry), product));
+        };
+        for k in 0..n {
+            let pivot = E::divide(simd, one, E::root(simd, get(&l[k * n + k])));
+            set(&mut l[k * n + k], pivot);
+            for row in k + 1..n {
+                let scaled = E::times(simd, get(&l[row * n + k]), pivot);
+                set(&mut l[row * n + k], scaled);
+                for column in k + 1..=row {
+                    let other = l[column * n + k];
+                    subtract(&mut l[row * n + column], scaled, &other);
+                }
             }
-            let value = E::times(simd, rest, get(&l[row * n + row]));
-            E::vectors_mut::<S>(&mut x[row]).0[index] = value;
+            let known = E::times(simd, get(&x[k]), pivot);
+            set(&mut x[k], known);
+            for row in k + 1..n {
+                subtract(&mut x[row], known, &l[row * n + k]);
+            }
+        }
+        let mut sum = zero;
+        for row in (0..n).rev() {
+            let value = E::times(simd, get(&x[row]), get(&l[row * n + row]));
+            set(&mut x[row], value);
             sum = E::plus(simd, sum, value);
+            for k in 0..row {
+                subtract(&mut x[k], value, &l[row * n + k]);
+            }
         }
         for x in &mut x[..n] {
-            let x = &mut E::vectors_mut::<S>(x).0[index];
-            *x = E::divide(simd, *x, sum);
+            set(x, E::divide(simd, get(x), sum));
         }
     }
 }

@@ -9,6 +9,7 @@ use super::convergence::solver_differences;
 use super::{FuseBlock, JointLayer, Starts};
 use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
+use crate::layers::modules::linear_combination;
 use crate::layers::{stabilize, Masked, Stabilizer};
 use crate::model::Fusion;
 use crate::pass::{Gate, Pass};
@@ -178,7 +179,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         }
         if !self.solves_fuse {
             states.truncate(x.len());
-            let sum = pass.fold(states.iter().cloned(), |sum, z| sum + z)?;
+            let sum = pass.lend(|tape| linear_combination(None, &states, tape))?;
             states.push(sum);
         }
         Ok(states)
@@ -217,7 +218,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         for (index, (start, z)) in starts.iter().zip(&states).enumerate() {
             self.starts.finish(index, start.as_ref(), z, pass)?;
         }
-        let sum = pass.fold(states.iter().cloned(), |sum, z| sum + z)?;
+        let sum = pass.lend(|tape| linear_combination(None, &states, tape))?;
         if !self.solves_fuse {
             states.push(sum);
             return Ok(states);
@@ -273,7 +274,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
     }
 
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
-        let x_fuse = weighted_sum(&self.w, x, pass);
+        let x_fuse = weighted_sum(&self.w, x, pass)?;
         let mut states = self.states(x, x_fuse, pass)?;
         Ok(states.swap_remove(x.len()))
     }
@@ -284,7 +285,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
         }
         let mut pass = Pass::evaluation();
         let layer = pass.lend(|tape| stabilize(&self.joint(), &self.stabilizers, tape))?;
-        let inputs = [x, &[weighted_sum(&self.w, x, &mut pass)]].concat();
+        let inputs = [x, &[weighted_sum(&self.w, x, &mut pass)?]].concat();
         let (d, n) = (self.output_dim(), x.len());
         let joint = self.plugins.with_layer(layer);
         solver_differences(&joint, &inputs, n * d..(n + 1) * d, steps).map(Some)

@@ -100,7 +100,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightTied<E, D> {
     }
 
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
-        let x_fuse = weighted_sum(&self.w, x, pass);
+        let x_fuse = weighted_sum(&self.w, x, pass)?;
         let (batch, width) = *x_fuse.shape();
         let zero = x_fuse
             .device()
@@ -118,7 +118,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightTied<E, D> {
             return Ok(part(x.len()));
         }
         let states: Vec<_> = (0..x.len()).map(&mut part).collect();
-        Ok(weighted_sum(&self.w, &states, pass))
+        weighted_sum(&self.w, &states, pass)
     }
 
     /// Those of the iteration z ← F(z; x), also beyond the steps the network was trained for.
@@ -126,7 +126,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightTied<E, D> {
         if !self.fuse {
             return Ok(None);
         }
-        let x_fuse = weighted_sum(&self.w, x, &mut Pass::evaluation());
+        let x_fuse = weighted_sum(&self.w, x, &mut Pass::evaluation())?;
         let inputs = [x, &[x_fuse]].concat();
         let picard = Equilibrium::new(self.layer.clone(), solver("picard")?, backward("implicit")?);
         let (n, width) = (x.len(), self.output_dim());

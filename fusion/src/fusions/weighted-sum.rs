@@ -1,8 +1,8 @@
 //! Weighted sum.
 
-use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
+use crate::layers::modules::linear_combination;
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
 use crate::pass::Pass;
 
@@ -46,7 +46,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightedSum<E, D> {
     }
 
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
-        Ok(weighted_sum(&self.w, x, pass))
+        weighted_sum(&self.w, x, pass)
     }
 }
 
@@ -55,21 +55,6 @@ pub(crate) fn weighted_sum<E: Scalar, D: Backend<E>>(
     w: &Matrix<E, D>,
     x: &[Matrix<E, D>],
     pass: &mut Pass<E, D>,
-) -> Matrix<E, D> {
-    let mut sum: Option<Matrix<E, D>> = None;
-    for (index, x) in x.iter().enumerate() {
-        let term = pass.run(w, |w| {
-            let shape = *x.shape();
-            let weight: Matrix<E, D, _> = w.slice((.., index..index + 1)).realize();
-            let weight = weight
-                .reshape_like(&())
-                .broadcast_like::<_, Axes2<0, 1>>(&shape);
-            weight * x.clone()
-        });
-        sum = Some(match sum {
-            Some(sum) => pass.run(&sum, |sum| sum + term),
-            None => term,
-        });
-    }
-    sum.unwrap_or_else(|| w.clone())
+) -> Result<Matrix<E, D>> {
+    pass.lend(|tape| linear_combination(Some(w), x, tape))
 }

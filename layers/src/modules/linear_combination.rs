@@ -1,0 +1,167 @@
+//! Linear combinations of matrices.
+
+use dfdx::prelude::*;
+use equilibria_core::{from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar};
+
+/// `Σ_i w_i x_i`, or `Σ_i x_i` without weights, and the tape it was recorded on.
+///
+/// On the CPU every matrix is read once, ahead and back; dfdx would expand each weight to a matrix, multiply and add.
+///
+/// # Shapes
+/// `w`: `[1, N]`; `x`: N matrices of the shape of the result.
+///
+/// # Errors
+/// [`Error::Shape`] if there are no matrices, or if shapes do not fit.
+pub fn linear_combination<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    w: Option<&Matrix<E, D>>,
+    x: &[Matrix<E, D>],
+    tape: T,
+) -> Result<(Matrix<E, D>, T)> {
+    let shape = check(w, x)?;
+    if !D::HAS_KERNELS {
+        return Ok(in_tensor_operations(w, x, tape));
+    }
+    let weights = match w {
+        Some(w) => to_host(w),
+        None => vec![E::one(); x.len()],
+    };
+    let mut sum = vec![E::zero(); shape.0 * shape.1];
+    for (x, &weight) in x.iter().zip(&weights) {
+        simd::add_scaled(&mut sum, weight, &to_host(x));
+    }
+    let sum = from_host(x[0].device(), sum, shape)?;
+    let mut tape = tape;
+    if T::OWNS_TAPE {
+        let (x, w, y) = (x.to_vec(), w.cloned(), sum.clone());
+        tape.add_backward_op(move |gradients| {
+            gradients.try_alloc_for(&y)?;
+            // Only running out of memory can stop this, and dfdx reports that by itself.
+            let _ = pull_back(gradients, &y, &x, w.as_ref(), &weights);
+            Ok(())
+        });
+    }
+    Ok((sum, tape))
+}
+
+fn check<E: Scalar, D: Backend<E>>(
+    w: Option<&Matrix<E, D>>,
+    x: &[Matrix<E, D>],
+) -> Result<(usize, usize)> {
+    let shapes: Vec<(usize, usize)> = x.iter().map(|x| *x.shape()).collect();
+    let weights = w.map(|w| *w.shape());
+    match shapes.first() {
+        Some(first)
+            if shapes.iter().all(|shape| shape == first)
+                && weights.is_none_or(|shape| shape == (1, x.len())) =>
+        {
+            Ok(*first)
+        }
+        _ => Err(Error::Shape {
+            what: "a linear combination".to_owned(),
+            expected: "at least one matrix, all of the same shape, and a weight for each"
+                .to_owned(),
+            got: format!("matrices {shapes:?}, weights {weights:?}"),
+        }),
+    }
+}
+
+/// `x̄_i = w_i ȳ` and `w̄_i = ⟨x_i, ȳ⟩`.
+fn pull_back<E: Scalar, D: Backend<E>>(
+    gradients: &mut Gradients<E, D>,
+    y: &Matrix<E, D>,
+    x: &[Matrix<E, D>],
+    w: Option<&Matrix<E, D>>,
+    weights: &[E],
+) -> Result<()> {
+    let cotangent = D::with_gradient(gradients, y, |cotangent| cotangent.to_vec())?;
+    for (x, &weight) in x.iter().zip(weights) {
+        D::accumulate_host(gradients, x, &cotangent, weight)?;
+    }
+    let Some(w) = w else { return Ok(()) };
+    let products = x.iter().map(|x| E::of(simd::dot(&to_host(x), &cotangent)));
+    D::accumulate_host(gradients, w, &products.collect::<Vec<_>>(), E::one())
+}
+
+fn in_tensor_operations<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    w: Option<&Matrix<E, D>>,
+    x: &[Matrix<E, D>],
+    mut tape: T,
+) -> (Matrix<E, D>, T) {
+    let mut sum: Option<Matrix<E, D>> = None;
+    for (index, x) in x.iter().enumerate() {
+        let term = match w {
+            Some(w) => {
+                let weight: Matrix<E, D, T> = w
+                    .clone()
+                    .put_tape(tape)
+                    .slice((.., index..index + 1))
+                    .realize();
+                let weight = weight
+                    .reshape_like(&())
+                    .broadcast_like::<_, Axes2<0, 1>>(x.shape());
+                weight * x.clone()
+            }
+            None => x.clone().put_tape(tape),
+        };
+        let (next, rest) = match sum {
+            Some(sum) => (term + sum).split_tape(),
+            None => term.split_tape(),
+        };
+        (sum, tape) = (Some(next), rest);
+    }
+    (sum.unwrap_or_else(|| x[0].clone()), tape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use equilibria_core::testing::{random_matrix, relative_difference};
+
+    /// Value and gradients of Σ y², once in dfdx's own operations.
+    #[test]
+    fn both_ways_give_the_same_value_and_gradients() {
+        let device = Cpu::default();
+        let matrix = |shape, seed| random_matrix::<f64, _>(&device, shape, seed).expect("memory");
+        let (w, x) = (
+            matrix((1, 3), 1),
+            [2, 3, 4].map(|seed| matrix((5, 7), seed)),
+        );
+        for w in [Some(&w), None] {
+            let everything = |fast: bool| {
+                // x_1 is used twice, and what other uses have left must stay.
+                let (square, tape) = x[0]
+                    .clone()
+                    .put_tape(OwnedTape::default())
+                    .square()
+                    .split_tape();
+                let (y, tape) = match fast {
+                    true => linear_combination(w, &x, tape).expect("they fit"),
+                    false => in_tensor_operations(w, &x, tape),
+                };
+                let loss = y.clone().put_tape(tape).square() + square;
+                let gradients = loss.sum::<Rank0, _>().backward();
+                let tensors = x.iter().chain(w);
+                let gradients = tensors.flat_map(|tensor| gradients.get(tensor).as_vec());
+                to_host(&y).into_iter().chain(gradients).collect::<Vec<_>>()
+            };
+            // Sums of at most 35 products, ε = 2e-16 each.
+            assert!(relative_difference(&everything(true), &everything(false)) < 1e-14);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let device = Cpu::default();
+        let matrix = |shape: (usize, usize)| -> Matrix<f32, Cpu> { device.zeros_like(&shape) };
+        let one = [matrix((2, 3))];
+        let bad = [
+            (None, &[][..]),
+            (Some(matrix((1, 2))), &one[..]),
+            (None, &[matrix((2, 3)), matrix((2, 4))][..]),
+        ];
+        for (w, x) in bad {
+            let error = linear_combination(w.as_ref(), x, NoneTape).err();
+            assert!(matches!(error, Some(Error::Shape { .. })), "{:?}", x.len());
+        }
+    }
+}
