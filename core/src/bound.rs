@@ -95,26 +95,28 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         }
     }
 
-    /// [`run`](Self::run) of several layers at the same time where they have kernels, each with its states and its job.
+    /// [`run`](Self::run) of several jobs, each on its layer and states, at the same time where all layers have kernels.
     pub fn run_each<'j, R: Send>(
-        bounds: &[Self],
+        bounds: &[&Self],
         blocking: Blocking,
         given: &[Vec<Matrix<E, D>>],
         jobs: &[&Job<'j, R>],
-    ) -> Result<Vec<Outcome<E, D, R>>> {
-        let mut tasks = Vec::with_capacity(bounds.len());
-        for ((bound, given), &job) in bounds.iter().zip(given).zip(jobs) {
-            bound.check(given)?;
-            let kernel = bound.kernel.as_deref();
-            tasks.extend(kernel.map(|kernel| (bound.task(kernel, blocking, given), job)));
-        }
-        if tasks.len() < bounds.len() {
-            let all = bounds.iter().zip(given).zip(jobs);
-            return all
-                .map(|((bound, given), job)| bound.run(blocking, given, job))
-                .collect();
-        }
-        let wholes = parallel::map(tasks.into_iter(), |(task, job)| task.run(job));
+    ) -> Vec<Result<Outcome<E, D, R>>> {
+        let all = || bounds.iter().zip(given).zip(jobs);
+        let kernels = bounds.iter().map(|bound| bound.kernel.as_deref());
+        let Some(kernels) = kernels.collect::<Option<Vec<_>>>() else {
+            let one = |((bound, given), job): ((&&Self, &Vec<_>), &&Job<'j, R>)| {
+                bound.run(blocking, given, job)
+            };
+            return all().map(one).collect();
+        };
+        let tasks: Vec<_> = (all().zip(kernels))
+            .map(|(((bound, given), &job), kernel)| {
+                let task = bound.check(given);
+                (task.map(|()| bound.task(kernel, blocking, given)), job)
+            })
+            .collect();
+        let wholes = parallel::map(tasks.into_iter(), |(task, job)| task?.run(job));
         let outcomes = bounds.iter().zip(wholes);
         outcomes
             .map(|(bound, whole)| bound.outcome(whole?))

@@ -191,23 +191,25 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             .map(|((equilibrium, x), start)| start.map_or_else(|| equilibrium.zero_start(x), Ok))
             .collect::<Result<Vec<_>>>()?;
         let all = self.lend(|tape| Equilibrium::forward_each(&equilibria, starts, x, tape))?;
-        let mut states = Vec::with_capacity(all.len());
-        for ((equilibrium, x), solved) in equilibria.into_iter().zip(x).zip(all) {
-            if let Some(seed) = self.seed.filter(|_| !equilibrium.regularizers.is_empty()) {
-                let seed = mix(seed, self.solves.len() as u64);
-                let penalty = self.lend(|tape| {
-                    let penalty = equilibrium.penalty(&solved.z, x, tape, seed)?;
-                    Ok((penalty * E::of(share)).split_tape())
-                })?;
+        let states: Vec<Matrix<E, D>> = all.iter().map(|solved| solved.z.clone()).collect();
+        let regularized = equilibria.iter().any(|e| !e.regularizers.is_empty());
+        if let Some(seed) = self.seed.filter(|_| regularized) {
+            let numbers = (self.solves.len()..).take(states.len());
+            let seeds: Vec<u64> = numbers.map(|number| mix(seed, number as u64)).collect();
+            let penalties =
+                self.lend(|tape| Equilibrium::penalty_each(&equilibria, &states, x, tape, &seeds))?;
+            for penalty in penalties {
+                let share = |penalty| penalty * E::of(share);
+                let penalty = self.run(&penalty, share);
                 self.losses.push(penalty);
             }
-            self.solves.push(Solve {
-                name: equilibrium.name,
-                report: solved.report,
-                adjoint: solved.adjoint,
-            });
-            states.push(solved.z);
         }
+        let solves = equilibria.into_iter().zip(all);
+        (self.solves).extend(solves.map(|(equilibrium, solved)| Solve {
+            name: equilibrium.name,
+            report: solved.report,
+            adjoint: solved.adjoint,
+        }));
         Ok(states)
     }
 
