@@ -1,0 +1,261 @@
+//! Products of factors rounded to bf16, where the processor multiplies them faster than f32.
+
+#![allow(unsafe_code)] // the instructions and their registers; each use says why it is sound
+
+use std::marker::PhantomData;
+
+use super::product::Panel;
+use super::{Lanes, Packed};
+
+/// Lanes of an AVX-512 register.
+const LANES: usize = 16;
+
+/// Rows of the left factor that one tile covers.
+const ROWS: usize = 6;
+
+/// A right factor rounded to bf16, packed in the panels of the [`Packed`] it was made from.
+///
+/// `y = x B` with every entry of x and B rounded to 8 binary digits; products are exact and their sums are in f32, in an
+/// order that does not depend on the other rows of x. Subnormal numbers count as 0. The processor adds two products per
+/// lane and instruction, so that panels hold pairs of consecutive rows of B.
+#[derive(Debug)]
+pub struct RoundedPacked<E> {
+    /// Panels `[pairs of inner indices, width]`, the first at `offset`; the lower half of a number is the even index.
+    values: Vec<u32>,
+    offset: usize,
+    inner: usize,
+    columns: usize,
+    panels: Vec<Panel>,
+    /// f32: no others are rounded.
+    numbers: PhantomData<E>,
+}
+
+impl<E: Lanes> RoundedPacked<E> {
+    /// Whether this processor rounds factors of this type.
+    pub fn available() -> bool {
+        E::as_f32(&[]).is_some() && has_instructions()
+    }
+
+    /// Rounds and packs `b`; `None` where `b` is not in f32 or the processor lacks AVX512-BF16.
+    pub fn new(b: &Packed<E>) -> Option<Self> {
+        if !Self::available() || b.lanes() != LANES {
+            return None;
+        }
+        let (inner, columns) = (b.inner(), b.columns());
+        let pairs = inner.div_ceil(2);
+        let size = |panel: &Panel| pairs * panel.registers * LANES;
+        let panels: Vec<Panel> = (b.panels())
+            .map(|panel| Panel {
+                start: panel.start / inner.max(1) * pairs,
+                ..panel
+            })
+            .collect();
+        // Panels begin on a cache line.
+        let mut values = vec![0; panels.iter().map(size).sum::<usize>() + LANES];
+        let offset = values.as_ptr().align_offset(64).min(LANES);
+        for (source, target) in b.panels().zip(&panels) {
+            let width = target.registers * LANES;
+            let source = E::as_f32(b.panel_values(&source))?;
+            let target = &mut values[offset + target.start..][..size(target)];
+            for (k, row) in source.chunks_exact(width).enumerate() {
+                for (pair, &value) in target[k / 2 * width..].iter_mut().zip(row) {
+                    *pair |= u32::from(rounded(value)) << (k % 2 * 16);
+                }
+            }
+        }
+        Some(Self {
+            values,
+            offset,
+            inner,
+            columns,
+            panels,
+            numbers: PhantomData,
+        })
+    }
+
+    /// Rows of this factor.
+    pub fn inner(&self) -> usize {
+        self.inner
+    }
+
+    /// Columns of this factor and of the result.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// `y = x B`, `x` `[rows, inner]`, `y` `[rows, columns]`, both row-major. `room` is overwritten; it grows with the largest
+    /// `x` so far.
+    pub fn multiply(&self, x: &[E], y: &mut [E], room: &mut Vec<u32>) {
+        let (Some(x), Some(y)) = (E::as_f32(x), E::as_f32_mut(y)) else {
+            unreachable!("there is no value of this type but for f32");
+        };
+        assert_eq!(
+            x.len() * self.columns,
+            y.len() * self.inner,
+            "as many rows in the left factor as in the result"
+        );
+        if x.is_empty() || y.is_empty() {
+            y.fill(0.0);
+            return;
+        }
+        let needed = x.len() / self.inner * self.inner.div_ceil(2);
+        if room.len() < needed {
+            room.resize(needed, 0);
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: there is no value of this type where the processor lacks the instructions.
+        unsafe {
+            x86::multiply(self, x, y, &mut room[..needed]);
+        }
+    }
+}
+
+/// Whether the processor has the instructions.
+fn has_instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+/// The bf16 nearest to `x`, ties to even; NaN stays NaN.
+fn rounded(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        // Quiet, so that the lost digits cannot turn it into an infinity.
+        return (bits >> 16) as u16 | 0x40;
+    }
+    let half = 0x7FFF + (bits >> 16 & 1);
+    ((bits + half) >> 16) as u16
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Panel, RoundedPacked, LANES, ROWS};
+
+    /// See [`RoundedPacked::multiply`]; `room` has as many pairs as `x`.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn multiply<E>(b: &RoundedPacked<E>, x: &[f32], y: &mut [f32], room: &mut [u32]) {
+        let pairs = b.inner.div_ceil(2);
+        for (x, pairs) in x
+            .chunks_exact(b.inner)
+            .zip(room.chunks_exact_mut(pairs))
+        {
+            round(x, pairs);
+        }
+        let rows = room.len() / pairs;
+        let whole = rows - rows % ROWS;
+        let (x, few_x) = room.split_at(whole * pairs);
+        let (y, few_y) = y.split_at_mut(whole * b.columns);
+        for panel in &b.panels {
+            let tiles = x.chunks_exact(ROWS * pairs);
+            for (x, y) in tiles.zip(y.chunks_exact_mut(ROWS * b.columns)) {
+                panel_tile::<E, ROWS>(b, panel, x, y);
+            }
+            match rows - whole {
+                1 => panel_tile::<E, 1>(b, panel, few_x, few_y),
+                2 => panel_tile::<E, 2>(b, panel, few_x, few_y),
+                3 => panel_tile::<E, 3>(b, panel, few_x, few_y),
+                4 => panel_tile::<E, 4>(b, panel, few_x, few_y),
+                5 => panel_tile::<E, 5>(b, panel, few_x, few_y),
+                _ => {}
+            }
+        }
+    }
+
+    /// Rounds one row to pairs; the last one is filled up with 0.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn round(x: &[f32], pairs: &mut [u32]) {
+        for (x, pairs) in x.chunks(2 * LANES).zip(pairs.chunks_mut(LANES)) {
+            let mut full = [0.0; 2 * LANES];
+            let x = match x.try_into() {
+                Ok(x) => x,
+                Err(_) => {
+                    full[..x.len()].copy_from_slice(x);
+                    &full
+                }
+            };
+            let x: &[f32; 2 * LANES] = x;
+            // SAFETY: both registers are read from an array of twice their length; the result has as many bits as an
+            // integer register.
+            let both: [u32; LANES] = unsafe {
+                let low = _mm512_loadu_ps(x.as_ptr());
+                let high = _mm512_loadu_ps(x.as_ptr().add(LANES));
+                std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
+            };
+            pairs.copy_from_slice(&both[..pairs.len()]);
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn panel_tile<E, const N: usize>(
+        b: &RoundedPacked<E>,
+        panel: &Panel,
+        x: &[u32],
+        y: &mut [f32],
+    ) {
+        match panel.registers {
+            1 => tile::<E, 1, N>(b, panel, x, y),
+            2 => tile::<E, 2, N>(b, panel, x, y),
+            _ => tile::<E, 4, N>(b, panel, x, y),
+        }
+    }
+
+    /// `N` rows times a panel of `R` registers. Not inlined, so that its sums stay in registers.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[allow(clippy::needless_range_loop)] // counted loops over fixed sizes are unrolled early enough
+    fn tile<E, const R: usize, const N: usize>(
+        b: &RoundedPacked<E>,
+        panel: &Panel,
+        x: &[u32],
+        y: &mut [f32],
+    ) {
+        let pairs = b.inner.div_ceil(2);
+        let x = &x[..N * pairs];
+        let values = &b.values[b.offset + panel.start..][..pairs * R * LANES];
+        let (values, _) = values.as_chunks::<LANES>();
+        let (values, _) = values.as_chunks::<R>();
+        let mut sums = [[_mm512_setzero_ps(); R]; N];
+        for (k, values) in values.iter().enumerate() {
+            let mut b = [_mm512_setzero_si512(); R];
+            for register in 0..R {
+                // SAFETY: an array as long as the register.
+                b[register] = unsafe { _mm512_loadu_si512(values[register].as_ptr().cast()) };
+            }
+            for row in 0..N {
+                // SAFETY: row < N, k < pairs, and x has N * pairs numbers. With a check the sums leave their registers.
+                let x = unsafe { *x.get_unchecked(row * pairs + k) };
+                let x = _mm512_set1_epi32(x as i32);
+                for register in 0..R {
+                    let sum = &mut sums[row][register];
+                    *sum = _mm512_dpbf16_ps(*sum, pairs_of(x), pairs_of(b[register]));
+                }
+            }
+        }
+        for row in 0..N {
+            let y = &mut y[row * b.columns + panel.first_column..][..panel.columns];
+            for register in 0..R {
+                let first = (register * LANES).min(y.len());
+                let y = &mut y[first..];
+                let mask = ((1u32 << y.len().min(LANES)) - 1) as u16;
+                // SAFETY: the mask leaves out what is behind the end of `y`.
+                unsafe { _mm512_mask_storeu_ps(y.as_mut_ptr(), mask, sums[row][register]) };
+            }
+        }
+    }
+
+    /// A register of pairs.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn pairs_of(bits: __m512i) -> __m512bh {
+        // SAFETY: registers of the same size, in which every bit pattern is valid.
+        unsafe { std::mem::transmute(bits) }
+    }
+}
