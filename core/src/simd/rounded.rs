@@ -259,3 +259,99 @@ mod x86 {
         unsafe { std::mem::transmute(bits) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::random_values;
+
+    fn random(count: usize, seed: u64) -> Vec<f32> {
+        let numbers = random_values(count, seed).into_iter();
+        numbers.map(|x| x as f32).collect()
+    }
+
+    fn widened(x: f32) -> f64 {
+        f64::from(f32::from_bits(u32::from(rounded(x)) << 16))
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest() {
+        // The last of 8 binary digits of 1 is worth 2^-7.
+        let (unit, tiny) = (2_f32.powi(-7), 2_f32.powi(-23));
+        let cases = [
+            (1.0, 1.0),
+            (1.0 + 0.5 * unit, 1.0), // a tie
+            (1.0 + 0.5 * unit + tiny, 1.0 + unit),
+            (1.0 + 1.5 * unit, 1.0 + 2.0 * unit), // a tie
+            (-1.0 - 0.75 * unit, -1.0 - unit),
+            (2.0 - tiny, 2.0),
+            (f32::MAX, f32::INFINITY),
+            (f32::NEG_INFINITY, f32::NEG_INFINITY),
+        ];
+        for (x, expected) in cases {
+            assert_eq!(widened(x).to_bits(), f64::from(expected).to_bits(), "{x}");
+        }
+        // The digits of this NaN are all cut off.
+        assert!(widened(f32::from_bits(0x7F80_0001)).is_nan());
+    }
+
+    /// Full and partial panels, odd and even sums, 1 to 13 rows. A sum of k terms in f32 errs by at most k ε Σ |x b|: the
+    /// products of rounded factors are exact. Where the processor lacks the instructions, this tests that it says so.
+    #[test]
+    fn products_are_those_of_rounded_factors() {
+        for (inner, columns) in [(1, 1), (3, 5), (16, 33), (33, 64), (70, 71), (127, 200)] {
+            let b = random(inner * columns, 1);
+            let packed = Packed::new(&b, inner, columns);
+            let Some(right) = RoundedPacked::new(&packed) else {
+                assert!(!has_instructions());
+                continue;
+            };
+            let mut room = Vec::new();
+            for rows in 1..=13 {
+                let x = random(rows * inner, 2);
+                let mut product = vec![f32::NAN; rows * columns];
+                right.multiply(&x, &mut product, &mut room);
+                for (index, product) in product.into_iter().enumerate() {
+                    let (row, column) = (index / columns, index % columns);
+                    let factors = |k: usize| [x[row * inner + k], b[k * columns + column]];
+                    let terms = (0..inner).map(|k| factors(k).map(widened).iter().product());
+                    let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| {
+                        (sum + term, size + term.abs())
+                    });
+                    let bound = inner as f64 * f64::from(f32::EPSILON) * size;
+                    let error = (f64::from(product) - sum).abs();
+                    assert!(error <= bound, "{rows}×{inner}×{columns}: {error:e}");
+                }
+            }
+        }
+    }
+
+    /// NaN and infinities stay in their row, too.
+    #[test]
+    fn a_row_does_not_depend_on_the_others() {
+        let (inner, columns) = (37, 150);
+        let packed = Packed::new(&random(inner * columns, 1), inner, columns);
+        let Some(right) = RoundedPacked::new(&packed) else {
+            return assert!(!has_instructions());
+        };
+        let (mut x, mut room) = (random(11 * inner, 2), Vec::new());
+        x[4 * inner] = f32::NAN;
+        x[8 * inner] = f32::INFINITY;
+        let mut all = vec![0.0; 11 * columns];
+        right.multiply(&x, &mut all, &mut room);
+        for (x, row) in x.chunks_exact(inner).zip(all.chunks_exact(columns)) {
+            let mut alone = vec![0.0; columns];
+            right.multiply(x, &mut alone, &mut room);
+            let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&alone), bits(row));
+            let finite = x.iter().all(|x| x.is_finite());
+            assert_eq!(row.iter().all(|y| y.is_finite()), finite);
+        }
+    }
+
+    #[test]
+    fn only_f32_is_rounded() {
+        let packed = Packed::new(&[1.0_f64; 4], 2, 2);
+        assert!(RoundedPacked::new(&packed).is_none());
+    }
+}
