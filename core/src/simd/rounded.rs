@@ -143,10 +143,7 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub fn multiply<E>(b: &RoundedPacked<E>, x: &[f32], y: &mut [f32], room: &mut [u32]) {
         let pairs = b.inner.div_ceil(2);
-        for (x, pairs) in x
-            .chunks_exact(b.inner)
-            .zip(room.chunks_exact_mut(pairs))
-        {
+        for (x, pairs) in x.chunks_exact(b.inner).zip(room.chunks_exact_mut(pairs)) {
             round(x, pairs);
         }
         let rows = room.len() / pairs;

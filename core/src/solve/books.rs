@@ -102,7 +102,13 @@ impl<'a> Books<'a> {
 
     /// Begins a stage with the active samples. Where `rounded`, the evaluations of those that have not been exact so far are
     /// rounded at first. Appends exchanges of rows to `swaps`.
-    pub fn begin(&mut self, stage: usize, last: bool, rounded: bool, swaps: &mut Vec<(usize, usize)>) {
+    pub fn begin(
+        &mut self,
+        stage: usize,
+        last: bool,
+        rounded: bool,
+        swaps: &mut Vec<(usize, usize)>,
+    ) {
         self.last = last;
         for account in &mut self.rows[..self.active] {
             account.report.stage = stage;
@@ -155,7 +161,8 @@ impl<'a> Books<'a> {
                 };
             }
             if account.rounded {
-                let small = residual <= self.stop.tolerance.bound(norm).max(ROUNDED_RESIDUAL * norm);
+                let small =
+                    residual <= self.stop.tolerance.bound(norm).max(ROUNDED_RESIDUAL * norm);
                 let slow = account.best > ROUNDED_PROGRESS * before;
                 account.rounded = !small && !slow && account.may_round(self.stop);
             }

@@ -283,7 +283,11 @@ vectorized! {
 impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         let (k, purified) = (self.kernel, &mut self.scratch[..z.len()]);
-        let (fixed, exact, room) = ((&self.sum[..], &self.constant[..]), self.exact, &mut self.room);
+        let (fixed, exact, room) = (
+            (&self.sum[..], &self.constant[..]),
+            self.exact,
+            &mut self.room,
+        );
         purify(k, fixed, z, out, purified, exact, room);
         k.fuse.product_rounded(purified, out, exact, room);
         k.gn.forward(out, &self.injected, Rectify::Before);

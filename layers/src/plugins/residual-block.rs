@@ -242,7 +242,8 @@ impl<E: Scalar> ResidualBlockRows<'_, E> {
                 .parameters_backward(&at.hat[..len], upper, weight, bias);
         }
 
-        k.tilde.backward_rounded(upper, lower, exact, &mut self.room);
+        k.tilde
+            .backward_rounded(upper, lower, exact, &mut self.room);
         relu_backward(&at.hat[..len], lower);
         if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
             k.gn1.parameters_backward(&at.norm1, lower, w1, b1);
@@ -282,7 +283,11 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         k.gn1
             .forward_recorded(hat, k.hat.bias(), Rectify::After, &mut at.norm1);
         k.tilde.product(hat, out);
-        let rectify = if k.skip { Rectify::Never } else { Rectify::After };
+        let rectify = if k.skip {
+            Rectify::Never
+        } else {
+            Rectify::After
+        };
         k.gn2
             .forward_recorded(out, &self.injected, rectify, &mut at.norm2);
         if k.skip {
