@@ -57,9 +57,13 @@ impl<E: Lanes> RoundedPacked<E> {
             let width = target.registers * LANES;
             let source = E::as_f32(b.panel_values(&source))?;
             let target = &mut values[offset + target.start..][..size(target)];
-            for (k, row) in source.chunks_exact(width).enumerate() {
-                for (pair, &value) in target[k / 2 * width..].iter_mut().zip(row) {
-                    *pair |= u32::from(rounded(value)) << (k % 2 * 16);
+            for (rows, target) in source.chunks(2 * width).zip(target.chunks_exact_mut(width)) {
+                let (even, odd) = rows.split_at(width);
+                for (pair, &value) in target.iter_mut().zip(even) {
+                    *pair = u32::from(rounded(value));
+                }
+                for (pair, &value) in target.iter_mut().zip(odd) {
+                    *pair |= u32::from(rounded(value)) << 16;
                 }
             }
         }
@@ -123,14 +127,16 @@ fn has_instructions() -> bool {
 }
 
 /// The bf16 nearest to `x`, ties to even; NaN stays NaN.
+#[inline]
 fn rounded(x: f32) -> u16 {
     let bits = x.to_bits();
-    if x.is_nan() {
-        // Quiet, so that the lost digits cannot turn it into an infinity.
-        return (bits >> 16) as u16 | 0x40;
+    // A quiet NaN, so that the lost digits cannot turn it into an infinity; both results, so that loops have no branches.
+    let nan = (bits >> 16) as u16 | 0x40;
+    let nearest = (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16;
+    match x.is_nan() {
+        true => nan,
+        false => nearest,
     }
-    let half = 0x7FFF + (bits >> 16 & 1);
-    ((bits + half) >> 16) as u16
 }
 
 #[cfg(target_arch = "x86_64")]
