@@ -114,7 +114,11 @@ fn check(name: &str, layer: &impl ImplicitLayer<f32, Cpu>, inputs: &[Matrix<f32,
 fn rounded_rows_are_close_and_the_others_are_exact() {
     let x = random(7, WIDTH, 5);
     for skip in [false, true] {
-        check("residual-block", &residual_block(0.05, skip), &[x.clone()]);
+        check(
+            "residual-block",
+            &residual_block(0.05, skip),
+            std::slice::from_ref(&x),
+        );
     }
     let mask = dropout_mask(&Cpu::default(), (7, WIDTH), 0.4, 6).expect("a mask");
     let masked = AnyLayer::new(Masked(residual_block(0.05, false)));
@@ -126,7 +130,7 @@ fn rounded_rows_are_close_and_the_others_are_exact() {
             theta: vec![residual_block(0.05, false), residual_block(0.06, false)],
             fuse: fuse_block(gate),
         };
-        let inputs = [&[x.clone()], &others[..]].concat();
+        let inputs = [std::slice::from_ref(&x), &others[..]].concat();
         check("joint", &AnyLayer::new(joint), &inputs);
     }
 }

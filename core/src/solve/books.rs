@@ -9,7 +9,7 @@ use crate::{Result, Slot, StateSpace};
 /// The smallest residual of a sample must shrink below this factor within `patience` steps.
 const PROGRESS: f64 = 0.99;
 
-/// A sample is evaluated exactly once its relative residual is below this: bf16 errs by up to 4e-3 per factor.
+/// A sample is evaluated exactly once its relative residual is below this: bf16 errs by up to 2e-3 per factor.
 const ROUNDED_RESIDUAL: f64 = 1e-2;
 
 /// And once an evaluation does not shrink its smallest residual below this factor: then rounding may be what is in the way.
