@@ -79,6 +79,7 @@ impl StateSpace for AdjointSpace<'_> {
         epsilon,
         alloc,
         release,
+        allow_rounding,
         dots,
         difference,
         combine,

@@ -35,6 +35,14 @@ pub trait KernelBlock<E: Scalar>: Send {
     /// Adds `(∂f/∂θ)ᵀ u` and `(∂f/∂x)ᵀ u` at the linearization point.
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>);
 
+    /// Lets [`apply`](Self::apply) and [`vjp`](Self::vjp) round the factors of products to 8 binary digits in the rows from
+    /// `from` on, until told otherwise; at first, and from the number of rows on, in none. Returns whether the kernel makes
+    /// use of it, for these shapes on this processor. What a row gives must not depend on the others, rounded or not.
+    /// Default: it makes no use of it.
+    fn allow_rounding(&mut self, _from: usize) -> bool {
+        false
+    }
+
     /// Exchanges two rows of everything that is kept per row: injected inputs and linearization.
     fn swap_rows(&mut self, a: usize, b: usize);
 }

@@ -4,6 +4,7 @@
 //! loops over slices that the compiler vectorizes; [`vectorized!`](crate::vectorized!) defines more of them.
 
 mod product;
+mod rounded;
 mod rows;
 
 use pulp::Arch;
@@ -12,6 +13,7 @@ pub use pulp::Simd;
 pub use pulp::WithSimd;
 
 pub use product::{add_transposed_product, Packed};
+pub use rounded::RoundedPacked;
 pub use rows::{
     add_scaled, combine, difference, dot, dots, finite, sum, sum_deviations, sum_products, update,
 };
@@ -69,12 +71,16 @@ pub trait Lanes: Copy + Default + Send + Sync + 'static {
     fn load_part<S: Simd>(simd: S, x: &[Self]) -> Self::Vector<S>;
     /// The first elements of a register.
     fn store_part<S: Simd>(simd: S, x: &mut [Self], vector: Self::Vector<S>);
+    /// The numbers, if they are f32.
+    fn as_f32(x: &[Self]) -> Option<&[f32]>;
+    /// [`as_f32`](Self::as_f32) for writing.
+    fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 macro_rules! lanes {
     ($type:ty, $vector:ident, $count:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident,
      $div:ident, $sqrt:ident, $less:ident, $select:ident, $total:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident,
-     $load:ident, $store:ident, $fused_wide:ident) => {
+     $load:ident, $store:ident, $fused_wide:ident, $as_f32:expr, $as_f32_mut:expr) => {
         impl Lanes for $type {
             type Vector<S: Simd> = S::$vector;
 
@@ -154,6 +160,12 @@ macro_rules! lanes {
             fn store_part<S: Simd>(simd: S, x: &mut [Self], vector: S::$vector) {
                 simd.$store(x, vector);
             }
+            fn as_f32(x: &[Self]) -> Option<&[f32]> {
+                $as_f32(x)
+            }
+            fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]> {
+                $as_f32_mut(x)
+            }
         }
     };
 }
@@ -176,7 +188,9 @@ lanes!(
     as_mut_simd_f32s,
     partial_load_f32s,
     partial_store_f32s,
-    fused_wide_f32s
+    fused_wide_f32s,
+    Some,
+    Some
 );
 lanes!(
     f64,
@@ -196,7 +210,9 @@ lanes!(
     as_mut_simd_f64s,
     partial_load_f64s,
     partial_store_f64s,
-    fused_wide_f64s
+    fused_wide_f64s,
+    |_| None,
+    |_| None
 );
 
 #[inline(always)]

@@ -50,8 +50,16 @@ pub fn solve_with_inverse(
     let mut stages = Vec::new();
     flatten(solver, &mut stages);
     for (number, stage) in stages.iter().enumerate() {
-        books.begin(number, number + 1 == stages.len());
-        inverse = run(*stage, space, z, &mut books, &mut swaps)?;
+        let rounded = stop.rounded && stage.tolerates_rounding() && space.allow_rounding(0);
+        let first = swaps.len();
+        books.begin(number, number + 1 == stages.len(), rounded, &mut swaps);
+        if swaps.len() > first {
+            space.permute(&swaps[first..], space.batch())?;
+        }
+        let outcome = run(*stage, space, z, &mut books, &mut swaps);
+        // Also where the solve has failed: the space may be used again.
+        space.allow_rounding(usize::MAX);
+        inverse = outcome?;
         if stages.len() > 1 {
             std::mem::take(&mut inverse).release(space);
         }
@@ -89,6 +97,7 @@ fn run(
     space.combine(point, &[(Coef::Same(1.0), z)])?;
     space.combine(best, &[(Coef::Same(1.0), z)])?;
     loop {
+        space.allow_rounding(books.exact);
         space.apply(point, fz)?;
         books.record(space, (point, fz), residual, next)?;
         let all_improved = books.improved.len() == space.batch();
@@ -102,7 +111,7 @@ fn run(
 
         let first_swap = swaps.len();
         let active = books.retire(swaps);
-        if active < space.batch() {
+        if swaps.len() > first_swap || active < space.batch() {
             space.permute(&swaps[first_swap..], active)?;
             iteration.permute(&swaps[first_swap..], active);
         }

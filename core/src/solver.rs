@@ -24,6 +24,13 @@ pub trait FixedPointSolver: Debug + Send + Sync + dyn_clone::DynClone {
     fn start(&self, space: &mut dyn StateSpace, tolerance: Tolerance)
         -> Result<Box<dyn Iteration>>;
 
+    /// Whether the method gets by with evaluations that are rounded at first, see [`Stop::rounded`](crate::Stop::rounded):
+    /// it must not take differences of evaluations of nearly the same point for derivatives, and must not trust the first
+    /// evaluations later on more than the last. Default: it does not.
+    fn tolerates_rounding(&self) -> bool {
+        false
+    }
+
     /// The solvers to be tried in turn, each on the samples the one before gave up. Default: none but this one.
     fn stages(&self) -> &[Box<dyn FixedPointSolver>] {
         &[]

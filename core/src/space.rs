@@ -63,6 +63,13 @@ pub trait StateSpace {
     /// `out = f(z)`.
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()>;
 
+    /// Lets evaluations of the rows from `from` on, counted among the active ones, be rounded to 8 binary digits, until told
+    /// otherwise; at first none are. Returns whether any would differ. Products with the Jacobian are exact in any case,
+    /// and so are gradients. Default: all evaluations are exact.
+    fn allow_rounding(&mut self, _from: usize) -> bool {
+        false
+    }
+
     /// `out[s · bs.len() + k] = ⟨a_s, bs[k]_s⟩`, per sample, accumulated in f64.
     fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()>;
 

@@ -94,6 +94,7 @@ impl<E: Scalar> Kernel<E> for MaskedKernel<E> {
             dim: self.dim,
             z: zeros(),
             scratch: zeros(),
+            exact: usize::MAX,
             mask,
         })
     }
@@ -106,6 +107,8 @@ struct MaskedRows<'k, E> {
     /// The linearization point, before the mask.
     z: Vec<E>,
     scratch: Vec<E>,
+    /// Rows that are not rounded.
+    exact: usize,
 }
 
 /// `out = a ⊙ b`, as long as `a`.
@@ -146,12 +149,19 @@ impl<E: Scalar> KernelBlock<E> for MaskedRows<'_, E> {
         self.inner.pull_back(u, gradients);
         if let Some(mut mask_bar) = mask_bar {
             let masked_bar = &mut self.scratch[..u.len()];
+            self.inner.allow_rounding(usize::MAX);
             self.inner.vjp(u, masked_bar);
+            self.inner.allow_rounding(self.exact);
             for ((bar, &masked), &z) in mask_bar.iter_mut().zip(&*masked_bar).zip(&self.z) {
                 *bar += masked * z;
             }
             gradients.inputs.push(mask_bar);
         }
+    }
+
+    fn allow_rounding(&mut self, from: usize) -> bool {
+        self.exact = from;
+        self.inner.allow_rounding(from)
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {

@@ -32,13 +32,14 @@ pub struct Packed<E> {
 }
 
 /// Where a panel lies.
-struct Panel {
-    first_column: usize,
-    columns: usize,
+#[derive(Debug)]
+pub(super) struct Panel {
+    pub first_column: usize,
+    pub columns: usize,
     /// Registers in its width: 1, 2 or 4.
-    registers: usize,
+    pub registers: usize,
     /// First element, from `offset`.
-    start: usize,
+    pub start: usize,
 }
 
 impl<E: Lanes> Packed<E> {
@@ -129,7 +130,7 @@ impl<E: Lanes> Packed<E> {
         self.offset = aligned.min(LINE / std::mem::size_of::<E>());
     }
 
-    fn panels(&self) -> impl Iterator<Item = Panel> + use<E> {
+    pub(super) fn panels(&self) -> impl Iterator<Item = Panel> + use<E> {
         let (lanes, registers) = (self.lanes, self.registers);
         let (inner, columns, width) = (self.inner, self.columns, lanes * registers);
         (0..columns.div_ceil(width)).map(move |index| {
@@ -142,6 +143,16 @@ impl<E: Lanes> Packed<E> {
                 start: index * width * inner,
             }
         })
+    }
+
+    /// The numbers of a panel, row by row.
+    pub(super) fn panel_values(&self, panel: &Panel) -> &[E] {
+        &self.values[self.offset + panel.start..][..self.inner * panel.registers * self.lanes]
+    }
+
+    /// Elements in one register.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes
     }
 
     /// Panels as wide as all but the last one are.

@@ -9,6 +9,12 @@ use crate::{Result, Slot, StateSpace};
 /// The smallest residual of a sample must shrink below this factor within `patience` steps.
 const PROGRESS: f64 = 0.99;
 
+/// A sample is evaluated exactly once its relative residual is below this: bf16 errs by up to 2e-3 per factor.
+const ROUNDED_RESIDUAL: f64 = 1e-2;
+
+/// And once an evaluation does not shrink its smallest residual below this factor: then rounding may be what is in the way.
+const ROUNDED_PROGRESS: f64 = 0.9;
+
 /// The accounts of all samples, ordered like the rows of the space.
 pub(super) struct Books<'a> {
     pub stop: &'a Stop,
@@ -20,6 +26,8 @@ pub(super) struct Books<'a> {
     pub ended: Vec<usize>,
     rows: Vec<Account>,
     active: usize,
+    /// Active rows whose next evaluation is exact; those that may be rounded come after them.
+    pub exact: usize,
     /// Whether no other stage comes after the present one.
     last: bool,
     /// ‖f(z) − z‖₂ and ‖f(z)‖₂ of the active rows.
@@ -41,6 +49,10 @@ struct Account {
     first_residual: f64,
     milestone: f64,
     milestone_step: usize,
+    /// Whether evaluations may be rounded.
+    rounded: bool,
+    /// Whether `best` and the report are those of a rounded evaluation, not to be compared with exact ones.
+    best_rounded: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,6 +82,8 @@ impl<'a> Books<'a> {
             first_residual: f64::INFINITY,
             milestone: f64::INFINITY,
             milestone_step: 0,
+            rounded: true,
+            best_rounded: false,
         };
         Self {
             stop,
@@ -78,6 +92,7 @@ impl<'a> Books<'a> {
             ended: Vec::with_capacity(batch),
             rows: (0..batch).map(account).collect(),
             active: batch,
+            exact: batch,
             last: true,
             residuals: vec![0.0; batch],
             norms: vec![0.0; batch],
@@ -85,14 +100,23 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// Begins a stage with the active samples.
-    pub fn begin(&mut self, stage: usize, last: bool) {
+    /// Begins a stage with the active samples. Where `rounded`, the evaluations of those that have not been exact so far are
+    /// rounded at first. Appends exchanges of rows to `swaps`.
+    pub fn begin(
+        &mut self,
+        stage: usize,
+        last: bool,
+        rounded: bool,
+        swaps: &mut Vec<(usize, usize)>,
+    ) {
         self.last = last;
         for account in &mut self.rows[..self.active] {
             account.report.stage = stage;
             (account.step, account.milestone_step) = (0, 0);
             (account.first_residual, account.milestone) = (f64::INFINITY, f64::INFINITY);
+            account.rounded &= rounded && account.may_round(self.stop);
         }
+        self.exact = self.gather(self.active, |account| !account.rounded, swaps);
     }
 
     /// Writes the residuals of an evaluation and measures them: which samples improved, which are done and why.
@@ -117,6 +141,7 @@ impl<'a> Books<'a> {
             account.step += 1;
             account.report.steps += 1;
             account.report.evaluations = space.spent[row];
+            let before = account.best;
             if account.improve(residual, norm, self.stop) {
                 self.improved.push(row);
             }
@@ -135,34 +160,47 @@ impl<'a> Books<'a> {
                     false => State::Waiting,
                 };
             }
+            if account.rounded {
+                let small =
+                    residual <= self.stop.tolerance.bound(norm).max(ROUNDED_RESIDUAL * norm);
+                let slow = account.best > ROUNDED_PROGRESS * before;
+                account.rounded = !small && !slow && account.may_round(self.stop);
+            }
         }
         Ok(())
     }
 
-    /// Moves the samples that are no longer active behind the others; appends the exchanges to `swaps`, returns how many
-    /// are left.
+    /// Moves the samples that are no longer active behind the others, and those to be evaluated exactly before these;
+    /// appends the exchanges to `swaps`, returns how many are active.
     pub fn retire(&mut self, swaps: &mut Vec<(usize, usize)>) -> usize {
-        self.active = self.gather(self.active, State::Active, swaps);
+        let active = |account: &Account| account.state == State::Active;
+        self.active = self.gather(self.active, active, swaps);
+        self.exact = self.gather(self.active, |account| !account.rounded, swaps);
         self.active
     }
 
     /// Makes the samples that wait for the next stage active again; appends the exchanges to `swaps`, returns how many.
     pub fn readmit(&mut self, swaps: &mut Vec<(usize, usize)>) -> usize {
-        self.active = self.gather(self.rows.len(), State::Waiting, swaps);
+        let waiting = |account: &Account| account.state == State::Waiting;
+        self.active = self.gather(self.rows.len(), waiting, swaps);
         for account in &mut self.rows[..self.active] {
             account.state = State::Active;
         }
         self.active
     }
 
-    /// Moves those of the first `count` rows that are in `state` to the front; returns how many there are.
-    fn gather(&mut self, count: usize, state: State, swaps: &mut Vec<(usize, usize)>) -> usize {
-        let wanted = |account: &&Account| account.state == state;
-        let found = self.rows[..count].iter().filter(wanted).count();
+    /// Moves those of the first `count` rows that are `wanted` to the front; returns how many there are.
+    fn gather(
+        &mut self,
+        count: usize,
+        wanted: impl Fn(&Account) -> bool,
+        swaps: &mut Vec<(usize, usize)>,
+    ) -> usize {
+        let found = self.rows[..count].iter().filter(|&row| wanted(row)).count();
         let mut from = found;
         for row in 0..found {
-            if self.rows[row].state != state {
-                while self.rows[from].state != state {
+            if !wanted(&self.rows[row]) {
+                while !wanted(&self.rows[from]) {
                     from += 1;
                 }
                 self.rows.swap(row, from);
@@ -193,9 +231,16 @@ impl Account {
             false => residual / stop.tolerance.bound(norm),
         };
         // The first finite point is better than none, however far from the tolerance it is.
-        let first = self.report.residual.is_infinite() && residual.is_finite();
+        // And the first exact one is better than a rounded one: of the exact map it is not known how far off that is.
+        let exact = self.best_rounded && !self.rounded;
+        let first = (self.report.residual.is_infinite() || exact) && residual.is_finite();
         let better = (measure < self.best || first) && norm.is_finite();
         if better {
+            if exact {
+                // Progress counts anew as well: the last residual of a rounded map says little of this one.
+                self.milestone = f64::INFINITY;
+            }
+            self.best_rounded = self.rounded;
             self.best = measure;
             self.report.residual = residual;
             self.report.relative_residual = if residual > 0.0 { residual / norm } else { 0.0 };
@@ -203,12 +248,17 @@ impl Account {
         better
     }
 
+    /// Whether there are evaluations left for a rounded one and an exact one.
+    fn may_round(&self, stop: &Stop) -> bool {
+        self.report.evaluations + 2 <= stop.max_steps
+    }
+
     /// Why the sample is done, if it is.
     fn end(&mut self, residual: f64, norm: f64, stop: &Stop) -> Option<Status> {
         if !residual.is_finite() || !norm.is_finite() {
             return Some(Status::NonFinite);
         }
-        if residual <= stop.tolerance.bound(norm) {
+        if residual <= stop.tolerance.bound(norm) && !self.rounded {
             return Some(Status::Converged);
         }
         if self.report.evaluations >= stop.max_steps {

@@ -28,6 +28,7 @@ impl StateSpace for Counted<'_> {
         epsilon,
         alloc,
         release,
+        allow_rounding,
         dots,
         difference,
         combine,

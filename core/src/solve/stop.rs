@@ -81,6 +81,9 @@ pub struct Stop {
     /// Keep every residual of every sample in the report. They are kept as well where the level of the `log` crate is trace,
     /// so that [`Report::log`] can tell them. Default: false.
     pub trace: bool,
+    /// Evaluations may be rounded to 8 binary digits (bf16), where the processor is faster with them, while the relative
+    /// residual of a sample is above 1e-2; what counts as solved is always measured exactly. Default: true.
+    pub rounded: bool,
 }
 
 impl Default for Stop {
@@ -92,6 +95,7 @@ impl Default for Stop {
             divergence: 1e8,
             on_unconverged: OnUnconverged::Warn,
             trace: false,
+            rounded: true,
         }
     }
 }

@@ -34,6 +34,11 @@ macro_rules! delegate_to_inner {
             self.inner.apply(z, out)
         }
     };
+    (@ allow_rounding) => {
+        fn allow_rounding(&mut self, from: usize) -> bool {
+            self.inner.allow_rounding(from)
+        }
+    };
     (@ dots) => {
         fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()> {
             self.inner.dots(a, bs, out)

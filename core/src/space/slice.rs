@@ -123,6 +123,10 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
         Ok(())
     }
 
+    fn allow_rounding(&mut self, from: usize) -> bool {
+        self.kernel.allow_rounding(from)
+    }
+
     fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()> {
         let a = &self.slots[a.0][..self.len()];
         dots(a, &self.slots, bs, self.dim, out);

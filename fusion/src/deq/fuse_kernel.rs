@@ -61,6 +61,8 @@ impl<E: Scalar> FuseKernel<E> {
             scratch: zeros(),
             sum_bar: Vec::new(),
             z_bar: Vec::new(),
+            exact: usize::MAX,
+            room: Vec::new(),
             at: Linearization::default(),
         };
         if !self.sum.is_empty() {
@@ -88,6 +90,9 @@ pub(super) struct FuseRows<'k, E> {
     /// Tangent or cotangent of `Σ_i z_i` where nobody else wants it, and cotangent of z likewise; empty until then.
     sum_bar: Vec<E>,
     z_bar: Vec<E>,
+    /// Rows that are not rounded, and room for those that are.
+    exact: usize,
+    room: Vec<u32>,
     at: Linearization<E>,
 }
 
@@ -154,7 +159,8 @@ impl<E: Scalar> FuseRows<'_, E> {
         k.gn.tangent(&at.norm, out);
     }
 
-    /// The cotangents of z, in `out`, and of `Σ_i z_i`; adds the gradients too, if they are wanted.
+    /// The cotangents of z, in `out`, and of `Σ_i z_i`; adds the gradients too, if they are wanted; without them rows may
+    /// be rounded.
     pub fn backward(
         &mut self,
         u: &[E],
@@ -163,6 +169,8 @@ impl<E: Scalar> FuseRows<'_, E> {
         mut gradients: Option<&mut KernelGradients<E>>,
     ) {
         let (k, at, len) = (self.kernel, &self.at, u.len());
+        let exact = gradients.as_ref().map_or(self.exact, |_| usize::MAX);
+        let room = &mut self.room;
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
         let upper = &mut self.scratch[..len];
         upper.copy_from_slice(u);
@@ -179,15 +187,15 @@ impl<E: Scalar> FuseRows<'_, E> {
             add(x_fuse, upper);
         }
         if !k.gate {
-            k.fuse.backward(upper, sum_bar);
+            k.fuse.backward_rounded(upper, sum_bar, exact, room);
             out.fill(E::zero());
             return;
         }
         // p = gate ⊙ z: the cotangent of p goes to z directly and, through the gate, to z and to the sum.
-        k.fuse.backward(upper, out);
+        k.fuse.backward_rounded(upper, out, exact, room);
         let gate_bar = upper;
         open_gate_backward(&at.z, &at.gate, gate_bar, out);
-        k.alpha.backward(gate_bar, sum_bar);
+        k.alpha.backward_rounded(gate_bar, sum_bar, exact, room);
         add_scaled(out, k.modalities, sum_bar);
         let Some(gradients) = gradients else { return };
         if let [weight, bias, ..] = &mut gradients.parameters[..] {
@@ -203,12 +211,15 @@ impl<E: Scalar> FuseRows<'_, E> {
 }
 
 /// `gate = Σ_i α_i = θ_α (N z + Σ_i z_i) + N b_α` and `purified = gate ⊙ z`; without the gate `purified = Σ_i z_i`.
+/// Rows from `exact` on are rounded.
 fn purify<E: Scalar>(
     k: &FuseKernel<E>,
     (sum, constant): (&[E], &[E]),
     z: &[E],
     gate: &mut [E],
     purified: &mut [E],
+    exact: usize,
+    room: &mut Vec<u32>,
 ) {
     purified.copy_from_slice(&sum[..z.len()]);
     if !k.gate {
@@ -217,10 +228,10 @@ fn purify<E: Scalar>(
     let n = k.modalities;
     if constant.is_empty() {
         add_scaled(purified, n, z);
-        k.alpha.product(purified, gate);
+        k.alpha.product_rounded(purified, gate, exact, room);
         open_gate(E::one(), &[], n, k.alpha.bias(), z, gate, purified);
     } else {
-        k.alpha.product(z, gate);
+        k.alpha.product_rounded(z, gate, exact, room);
         open_gate(n, constant, n, k.alpha.bias(), z, gate, purified);
     }
 }
@@ -272,8 +283,13 @@ vectorized! {
 impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         let (k, purified) = (self.kernel, &mut self.scratch[..z.len()]);
-        purify(k, (&self.sum, &self.constant), z, out, purified);
-        k.fuse.product(purified, out);
+        let (fixed, exact, room) = (
+            (&self.sum[..], &self.constant[..]),
+            self.exact,
+            &mut self.room,
+        );
+        purify(k, fixed, z, out, purified, exact, room);
+        k.fuse.product_rounded(purified, out, exact, room);
         k.gn.forward(out, &self.injected, Rectify::Before);
     }
 
@@ -286,7 +302,8 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
             *argument = k.modalities * z + sum;
         }
         let (gate, purified) = (&mut at.gate[..len], &mut at.purified[..len]);
-        purify(k, (&self.sum, &self.constant), z, gate, purified);
+        let (fixed, room) = ((&self.sum[..], &self.constant[..]), &mut self.room);
+        purify(k, fixed, z, gate, purified, usize::MAX, room);
         k.fuse.product(purified, out);
         add(out, &self.injected);
         relu(out);
@@ -321,6 +338,11 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
             add(sum, &sum_bar);
         }
         (self.sum_bar, self.z_bar) = (sum_bar, z_bar);
+    }
+
+    fn allow_rounding(&mut self, from: usize) -> bool {
+        self.exact = from;
+        self.kernel.fuse.rounds()
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {

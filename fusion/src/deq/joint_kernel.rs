@@ -191,6 +191,12 @@ impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
         }
     }
 
+    fn allow_rounding(&mut self, from: usize) -> bool {
+        let parts = self.theta.iter_mut();
+        let theta = parts.fold(false, |any, part| part.allow_rounding(from) | any);
+        self.fuse.allow_rounding(from) | theta
+    }
+
     fn swap_rows(&mut self, a: usize, b: usize) {
         for theta in &mut self.theta {
             theta.swap_rows(a, b);

@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use equilibria_core::simd::Packed;
+use equilibria_core::simd::{Packed, RoundedPacked};
 use equilibria_core::{to_host, vectorized, Backend, Matrix, ParameterGradient, Scalar};
 
 use super::{add_rows, add_to_rows};
+
+/// Terms of a sum at which rounding its products begins to pay.
+const ROUNDED_TERMS: usize = 128;
 
 /// `y = x Wᵀ + b`.
 pub struct Affine<E> {
@@ -13,6 +16,9 @@ pub struct Affine<E> {
     forward: Packed<E>,
     /// W, packed when the first cotangent comes.
     backward: OnceLock<Packed<E>>,
+    /// Wᵀ and W in bf16, packed when they are first wanted; `None` where that would not be faster.
+    rounded_forward: OnceLock<Option<RoundedPacked<E>>>,
+    rounded_backward: OnceLock<Option<RoundedPacked<E>>>,
     bias: Vec<E>,
 }
 
@@ -24,6 +30,8 @@ impl<E: Scalar> Affine<E> {
         Self {
             forward: Packed::transposed(&weight, inputs, bias.len()),
             backward: OnceLock::new(),
+            rounded_forward: OnceLock::new(),
+            rounded_backward: OnceLock::new(),
             bias,
         }
     }
@@ -41,21 +49,45 @@ impl<E: Scalar> Affine<E> {
 
     /// `y = x Wᵀ`, without bias. Rows that are all the same, as where a solve starts, are multiplied once.
     pub fn product(&self, x: &[E], y: &mut [E]) {
+        let shape = (self.forward.inner(), self.forward.columns());
+        once_if_equal(x, y, shape, |x, y| self.forward.multiply(x, y));
+    }
+
+    /// [`product`](Self::product) with the factors of all rows but the first `exact` rounded to bf16, where the processor
+    /// is faster with them. What a row gives does not depend on the others. `room` is work space.
+    pub fn product_rounded(&self, x: &[E], y: &mut [E], exact: usize, room: &mut Vec<u32>) {
         let (inputs, outputs) = (self.forward.inner(), self.forward.columns());
-        if x.len() > inputs && equal_rows(x, inputs) {
-            let (row, others) = y.split_at_mut(outputs);
-            self.forward.multiply(&x[..inputs], row);
-            for other in others.chunks_exact_mut(outputs) {
-                other.copy_from_slice(row);
-            }
-        } else {
-            self.forward.multiply(x, y);
-        }
+        let all_exact = exact.saturating_mul(inputs) >= x.len();
+        let Some(weight) = rounded(&self.rounded_forward, &self.forward, all_exact) else {
+            return self.product(x, y);
+        };
+        let (exact_x, x) = x.split_at(exact * inputs);
+        let (exact_y, y) = y.split_at_mut(exact * outputs);
+        self.product(exact_x, exact_y);
+        once_if_equal(x, y, (inputs, outputs), |x, y| weight.multiply(x, y, room));
+    }
+
+    /// Whether some of the rounded products differ from the others.
+    pub fn rounds(&self) -> bool {
+        let terms = self.forward.inner().max(self.forward.columns());
+        terms >= ROUNDED_TERMS && RoundedPacked::<E>::available()
     }
 
     /// `x̄ = u W`: the cotangent of `x` due to the cotangent `u` of `y`.
     pub fn backward(&self, u: &[E], x_bar: &mut [E]) {
         self.weight().multiply(u, x_bar);
+    }
+
+    /// [`backward`](Self::backward) with rounded factors, as in [`product_rounded`](Self::product_rounded).
+    pub fn backward_rounded(&self, u: &[E], x_bar: &mut [E], exact: usize, room: &mut Vec<u32>) {
+        let all_exact = exact.saturating_mul(self.bias.len()) >= u.len();
+        let Some(weight) = rounded(&self.rounded_backward, self.weight(), all_exact) else {
+            return self.backward(u, x_bar);
+        };
+        let (exact_u, u) = u.split_at(exact * weight.inner());
+        let (exact_x_bar, x_bar) = x_bar.split_at_mut(exact * weight.columns());
+        self.backward(exact_u, exact_x_bar);
+        weight.multiply(u, x_bar, room);
     }
 
     /// `x̄ = x̄ + u W`.
@@ -77,6 +109,36 @@ impl<E: Scalar> Affine<E> {
     ) {
         weight.add_product(u, x);
         add_rows(bias.sum(), u);
+    }
+}
+
+/// The rounded packing of `weight`, unless it is not wanted or would not be faster.
+fn rounded<'a, E: Scalar>(
+    packing: &'a OnceLock<Option<RoundedPacked<E>>>,
+    weight: &Packed<E>,
+    all_exact: bool,
+) -> Option<&'a RoundedPacked<E>> {
+    if all_exact || weight.inner() < ROUNDED_TERMS {
+        return None;
+    }
+    packing.get_or_init(|| RoundedPacked::new(weight)).as_ref()
+}
+
+/// Lets `multiply` take rows of the first width of `shape` to rows of the second, or one of them if they are all the same.
+fn once_if_equal<E: Scalar>(
+    x: &[E],
+    y: &mut [E],
+    (inputs, outputs): (usize, usize),
+    multiply: impl FnOnce(&[E], &mut [E]),
+) {
+    if x.len() > inputs && equal_rows(x, inputs) {
+        let (row, others) = y.split_at_mut(outputs);
+        multiply(&x[..inputs], row);
+        for other in others.chunks_exact_mut(outputs) {
+            other.copy_from_slice(row);
+        }
+    } else {
+        multiply(x, y);
     }
 }
 

@@ -170,6 +170,8 @@ impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
             upper: zeros(),
             lower: zeros(),
             skipped: if self.skip { zeros() } else { Vec::new() },
+            exact: usize::MAX,
+            room: Vec::new(),
             at: Linearization::default(),
         })
     }
@@ -183,6 +185,9 @@ struct ResidualBlockRows<'k, E> {
     upper: Vec<E>,
     lower: Vec<E>,
     skipped: Vec<E>,
+    /// Rows that are not rounded, and room for those that are.
+    exact: usize,
+    room: Vec<u32>,
     at: Linearization<E>,
 }
 
@@ -213,9 +218,10 @@ impl<E: Scalar> ResidualBlockRows<'_, E> {
     }
 
     /// Takes the cotangent `u` of the value down to that of θ̂z + b̂, in `lower`, past the skip, in `skipped`; adds the
-    /// gradients on the way, if they are wanted.
+    /// gradients on the way, if they are wanted; without them rows may be rounded.
     fn backward(&mut self, u: &[E], mut gradients: Option<&mut KernelGradients<E>>) {
         let (k, at, len) = (self.kernel, &self.at, u.len());
+        let exact = gradients.as_ref().map_or(self.exact, |_| usize::MAX);
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
         let (upper, lower) = (&mut self.upper[..len], &mut self.lower[..len]);
         upper.copy_from_slice(u);
@@ -236,7 +242,8 @@ impl<E: Scalar> ResidualBlockRows<'_, E> {
                 .parameters_backward(&at.hat[..len], upper, weight, bias);
         }
 
-        k.tilde.backward(upper, lower);
+        k.tilde
+            .backward_rounded(upper, lower, exact, &mut self.room);
         relu_backward(&at.hat[..len], lower);
         if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
             k.gn1.parameters_backward(&at.norm1, lower, w1, b1);
@@ -254,9 +261,10 @@ impl<E: Scalar> ResidualBlockRows<'_, E> {
 impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         let (k, hat) = (self.kernel, &mut self.upper[..z.len()]);
-        k.hat.product(z, hat);
+        let (exact, room) = (self.exact, &mut self.room);
+        k.hat.product_rounded(z, hat, exact, room);
         k.gn1.forward(hat, k.hat.bias(), Rectify::After);
-        k.tilde.product(hat, out);
+        k.tilde.product_rounded(hat, out, exact, room);
         if k.skip {
             k.gn2.forward(out, &self.injected, Rectify::Never);
             k.gn3.forward(out, z, Rectify::Before);
@@ -310,7 +318,9 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
     fn vjp(&mut self, u: &[E], out: &mut [E]) {
         self.backward(u, None);
         let k = self.kernel;
-        k.hat.backward(&self.lower[..u.len()], out);
+        let lower = &self.lower[..u.len()];
+        k.hat
+            .backward_rounded(lower, out, self.exact, &mut self.room);
         if k.skip {
             add(out, &self.skipped);
         }
@@ -318,6 +328,11 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
 
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
         self.backward(u, Some(gradients));
+    }
+
+    fn allow_rounding(&mut self, from: usize) -> bool {
+        self.exact = from;
+        self.kernel.hat.rounds()
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {

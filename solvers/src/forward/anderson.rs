@@ -109,6 +109,10 @@ impl FixedPointSolver for Anderson {
             ),
         }))
     }
+
+    fn tolerates_rounding(&self) -> bool {
+        self.compat.is_none()
+    }
 }
 
 /// The history of one solve; point k sits in place k mod m.

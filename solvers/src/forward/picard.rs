@@ -31,6 +31,10 @@ impl FixedPointSolver for Picard {
     fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(self.clone()))
     }
+
+    fn tolerates_rounding(&self) -> bool {
+        self.compat.is_none()
+    }
 }
 
 impl Iteration for Picard {
