@@ -164,14 +164,15 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         blocking: Blocking,
         given: &[Matrix<E, D>],
     ) -> Task<'k, E> {
-        let shapes: Vec<(usize, usize)> = self.tensors().iter().map(|t| *t.shape()).collect();
-        let (parameters, inputs) = shapes.split_at(shapes.len() - self.inputs.len());
+        let mut parameters = Vec::new();
+        let note = &mut |_: &str, tensor: &Matrix<E, D>| parameters.push(*tensor.shape());
+        self.layer.visit("", note);
         let split = Split {
             batch: self.batch,
             dim: self.layer.state_dim(),
             blocking,
-            parameters: parameters.to_vec(),
-            inputs: inputs.iter().map(|(_, columns)| *columns).collect(),
+            parameters,
+            inputs: self.inputs.iter().map(|x| x.shape().1).collect(),
         };
         Task {
             kernel,

@@ -184,10 +184,14 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
     }
 
     fn permute(&mut self, swaps: &[(usize, usize)], batch: usize) -> Result<()> {
-        for &(a, b) in swaps {
-            for slot in &mut self.slots {
+        // Slots that nobody holds are skipped, as most are when the rows go back to their places.
+        let slots = self.slots.iter_mut().enumerate();
+        for (_, slot) in slots.filter(|(index, _)| !self.free.contains(&Slot(*index))) {
+            for &(a, b) in swaps {
                 swap_rows(slot, self.dim, a, b);
             }
+        }
+        for &(a, b) in swaps {
             self.kernel.swap_rows(a, b);
             self.samples.swap(a, b);
         }

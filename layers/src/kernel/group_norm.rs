@@ -113,31 +113,31 @@ impl<E: Scalar> GroupNorm<E> {
         simd: S,
         x: &mut [E],
         (injected, rectify): (&[E], Rectify),
-        mut record: Option<&mut Normalized<E>>,
+        record: Option<&mut Normalized<E>>,
     ) {
         let (width, size) = (self.weight.len(), self.size());
         let mut injections = injected.chunks_exact(width).cycle();
-        for (row, x) in x.chunks_exact_mut(width).enumerate() {
-            let injection = injections.next();
-            for (group, x) in x.chunks_exact_mut(size).enumerate() {
-                let (columns, place) =
-                    (group * size..(group + 1) * size, row * width + group * size);
-                let values = record
-                    .as_deref_mut()
-                    .map(|r| &mut r.values[place..place + size]);
-                let scale = group::normalize::<E, S, K>(
-                    simd,
-                    x,
-                    (
-                        injection.map(|injection| &injection[columns.clone()]),
-                        rectify,
-                    ),
-                    [&self.weight[columns.clone()], &self.bias[columns]],
-                    self.epsilon,
-                    values,
-                );
-                if let Some(record) = record.as_deref_mut() {
-                    record.scales[row * self.groups + group] = scale;
+        let mut records = record.map(|record| {
+            let values = record.values.chunks_exact_mut(size);
+            values.zip(&mut record.scales)
+        });
+        for x in x.chunks_exact_mut(width) {
+            let mut injection = injections.next().map(|row| row.chunks_exact(size));
+            let affine = (self.weight.chunks_exact(size)).zip(self.bias.chunks_exact(size));
+            for (x, (weight, bias)) in x.chunks_exact_mut(size).zip(affine) {
+                let injection = injection.as_mut().and_then(Iterator::next);
+                let injection = (injection, rectify);
+                let (affine, epsilon) = ([weight, bias], self.epsilon);
+                match records.as_mut().and_then(Iterator::next) {
+                    Some((values, scale)) => {
+                        let values = Some(values);
+                        *scale = group::normalize::<E, S, K>(
+                            simd, x, injection, affine, epsilon, values,
+                        );
+                    }
+                    None => {
+                        group::normalize::<E, S, K>(simd, x, injection, affine, epsilon, None);
+                    }
                 }
             }
         }
