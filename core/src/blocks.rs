@@ -15,6 +15,9 @@ const BLOCK_NUMBERS: usize = 1 << 13;
 /// Rows that a product takes at once: blocks are made of whole tiles.
 const TILE: usize = 6;
 
+/// Tiles in the largest blocks of wide states: where the weights do not fit in that cache, more rows share the reading.
+const WIDE_TILES: usize = 8;
+
 /// Fewer rows would read weights more often than they use them, more would not pay any more.
 const TILES: std::ops::RangeInclusive<usize> = 2..=40;
 
@@ -38,18 +41,19 @@ impl Blocking {
     /// Rows in every block but the last one of a batch of states of `dim` numbers.
     fn rows(self, batch: usize, dim: usize) -> usize {
         let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
-        let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim));
+        let largest = |numbers: usize| tiles(numbers / dim).max(WIDE_TILES);
+        let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim)).min(largest(BLOCK_NUMBERS));
         let wanted = match self {
             Self::Threads => {
                 // Few blocks, since the last rows of each are slow, but as many for every thread.
-                let largest = tiles(2 * BLOCK_NUMBERS / dim) * TILE;
                 let threads = rayon::current_num_threads();
-                let blocks = batch.div_ceil(largest).next_multiple_of(threads);
+                let rows = largest(2 * BLOCK_NUMBERS) * TILE;
+                let blocks = batch.div_ceil(rows).next_multiple_of(threads);
                 tiles(batch.div_ceil(blocks))
             }
-            Self::Fixed => (batch / BLOCKS / TILE).min(tiles(BLOCK_NUMBERS / dim)),
+            Self::Fixed => (batch / BLOCKS / TILE).min(largest(BLOCK_NUMBERS)),
         };
-        wanted.max(smallest.min(tiles(BLOCK_NUMBERS / dim))) * TILE
+        wanted.max(smallest) * TILE
     }
 }
 
