@@ -66,6 +66,8 @@ pub struct SampleReport {
     pub steps: usize,
     /// Evaluations of `f` and products with its Jacobian spent on this sample.
     pub evaluations: usize,
+    /// Those of the evaluations in which products may have been rounded to bf16; see [`Stop::rounded`](crate::Stop::rounded).
+    pub rounded: usize,
     /// Number of the solver that had the sample last, from 0; above 0 in a chain of solvers only.
     pub stage: usize,
     /// ‖f(z) − z‖₂, in units of z; infinite if `f` was never finite.
@@ -101,6 +103,12 @@ impl Report {
     /// Mean number of evaluations per sample; 0 for an empty batch.
     pub fn mean_evaluations(&self) -> f64 {
         self.evaluations() as f64 / self.samples.len().max(1) as f64
+    }
+
+    /// Mean number of [rounded](SampleReport::rounded) evaluations per sample; 0 for an empty batch.
+    pub fn mean_rounded(&self) -> f64 {
+        let rounded: usize = self.samples.iter().map(|s| s.rounded).sum();
+        rounded as f64 / self.samples.len().max(1) as f64
     }
 
     /// Evaluations spent on the most expensive sample.
@@ -179,6 +187,7 @@ mod tests {
             status: Status::MaxSteps,
             steps: 3,
             evaluations: 5,
+            rounded: 2,
             stage: 1,
             residual: 0.25,
             relative_residual: 0.5,

@@ -173,10 +173,14 @@ impl Workload {
     }
 
     /// Those of a solve with these reports: two products per evaluation, of which the first, at z = 0, takes none; and one
-    /// for the constant part of the gate.
+    /// for the constant part of the gate. Rounded ones count half, as they take half the time.
     pub fn solve_operations(&self, reports: &[Report]) -> f64 {
-        let later = |report: &Report| 2.0 * (report.mean_evaluations() - 1.0);
-        self.operations(reports.iter().map(later).sum::<f64>() + 1.0)
+        let products = |report: &Report| {
+            let (all, rounded) = (report.mean_evaluations(), report.mean_rounded());
+            // The first evaluation is one of the rounded ones, if there are any.
+            2.0 * (all - 1.0) - (rounded - 1.0).max(0.0)
+        };
+        self.operations(reports.iter().map(products).sum::<f64>() + 1.0)
     }
 
     /// Of this many products of a state with a weight matrix.

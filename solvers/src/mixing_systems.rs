@@ -170,7 +170,10 @@ impl<E: Scalar> System<'_, E> {
                     true => (E::fused(simd, gram(row, row), inverse, ridge), one),
                     false => (E::times(simd, gram(row, column), inverse), zero),
                 };
-                set(&mut l[row * n + column], E::if_less(simd, age, kept, entry, absent));
+                set(
+                    &mut l[row * n + column],
+                    E::if_less(simd, age, kept, entry, absent),
+                );
             }
             set(&mut x[row], E::if_less(simd, age, kept, one, zero));
         }
@@ -208,5 +211,77 @@ impl<E: Scalar> System<'_, E> {
         for x in &mut x[..n] {
             set(x, E::divide(simd, get(x), sum));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use equilibria_core::testing::random_values;
+
+    use super::*;
+
+    /// Eleven samples, two groups: the conditions of the minimum, Hα = λ1 and Σα = 1, in the points that a sample keeps.
+    #[test]
+    fn every_sample_has_its_own_minimum() {
+        const M: usize = 5;
+        const BATCH: usize = 11;
+        let mut systems = MixingSystems::new(M, BATCH, 1e-3, true);
+        let vectors: Vec<Vec<f64>> = (0..M as u64)
+            .map(|point| random_values(8 * BATCH, point))
+            .collect();
+        let product = |sample: usize, a: usize, b: usize| -> f64 {
+            let row = |point: usize| &vectors[point][sample * 8..][..8];
+            row(a).iter().zip(row(b)).map(|(a, b)| a * b).sum()
+        };
+        for newest in 0..M {
+            let products: Vec<f64> = (0..BATCH)
+                .flat_map(|sample| (0..=newest).map(move |other| product(sample, newest, other)))
+                .collect();
+            systems.insert(newest, newest + 1, &products);
+        }
+        for sample in 0..BATCH {
+            systems.keep(sample, 1 + sample % M);
+        }
+        let places = [4, 3, 2, 1, 0];
+        systems.solve(&places, BATCH);
+        for sample in 0..BATCH {
+            let (kept, forgotten) = places.split_at(1 + sample % M);
+            let weight = |place: &usize| systems.weights[*place][sample];
+            assert!(forgotten.iter().all(|place| weight(place).abs() < 1e-300));
+            let sum: f64 = kept.iter().map(weight).sum();
+            approx::assert_relative_eq!(sum, 1.0, epsilon = 1e-12);
+            let diagonal = kept.iter().map(|&place| product(sample, place, place));
+            let largest = diagonal.fold(0.0, f64::max);
+            let slopes: Vec<f64> = (kept.iter())
+                .map(|&row| {
+                    let terms = kept.iter().map(|place| {
+                        let ridge = if row == *place { 1e-3 } else { 0.0 };
+                        (product(sample, row, *place) / largest + ridge) * weight(place)
+                    });
+                    terms.sum()
+                })
+                .collect();
+            // The condition of H is at most some 1e4 here.
+            for slope in &slopes {
+                approx::assert_relative_eq!(*slope, slopes[0], epsilon = 1e-11);
+            }
+        }
+    }
+
+    #[test]
+    fn a_singular_sample_takes_its_newest_point_and_leaves_the_others_alone() {
+        let mut systems = MixingSystems::new(2, 2, 0.0, true);
+        systems.insert(0, 1, &[1.0, 1.0]);
+        // The same residual twice, and two that are orthogonal.
+        systems.insert(1, 2, &[1.0, 1.0, 0.0, 1.0]);
+        systems.keep(0, 2);
+        systems.keep(1, 2);
+        systems.solve(&[1, 0], 2);
+        let [old, new] = [0, 1].map(|place| &systems.weights[place][..2]);
+        approx::assert_relative_eq!(old, [0.0, 0.5].as_slice());
+        approx::assert_relative_eq!(new, [1.0, 0.5].as_slice());
+        systems.swap(0, 1);
+        systems.solve(&[1, 0], 2);
+        approx::assert_relative_eq!(systems.weights[0][..2], [0.5, 0.0]);
     }
 }

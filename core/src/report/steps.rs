@@ -84,6 +84,7 @@ mod tests {
             status: Status::Converged,
             steps: trace.len(),
             evaluations: trace.len(),
+            rounded: 0,
             stage: 0,
             residual: 0.0,
             relative_residual: 0.0,

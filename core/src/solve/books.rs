@@ -71,6 +71,7 @@ impl<'a> Books<'a> {
                 status: Status::MaxSteps,
                 steps: 0,
                 evaluations: 0,
+                rounded: 0,
                 stage: 0,
                 residual: f64::INFINITY,
                 relative_residual: f64::INFINITY,
@@ -141,6 +142,7 @@ impl<'a> Books<'a> {
             account.step += 1;
             account.report.steps += 1;
             account.report.evaluations = space.spent[row];
+            account.report.rounded += usize::from(account.rounded);
             let before = account.best;
             if account.improve(residual, norm, self.stop) {
                 self.improved.push(row);

@@ -126,6 +126,7 @@ mod tests {
             status,
             steps: residuals.len(),
             evaluations: residuals.len(),
+            rounded: 0,
             stage: 0,
             residual: 0.0,
             relative_residual: 0.0,

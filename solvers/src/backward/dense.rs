@@ -133,6 +133,7 @@ fn measure(
             status,
             steps: 1,
             evaluations,
+            rounded: 0,
             stage: 0,
             residual,
             relative_residual: if residual > 0.0 {
