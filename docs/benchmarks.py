@@ -285,7 +285,8 @@ DEQ fusion on random weights, f32, every sample to a relative residual of {TOLER
 {" and ".join(versions) or "no peer"}; {f"absent: {', '.join(absent)}" if absent else "no peer was absent"}. Times are the
 median of {options.rounds} processes, each of which takes its fastest run.
 
-Every system solves by Anderson acceleration, Equilibria with the last four points, the peers with six.
+Every system solves by Anderson acceleration, Equilibria with the last four points, the peers with six. Equilibria is told that early
+evaluations may be [rounded](numerics.md#rounded-evaluations).
 
 A workload is named by batch, width, modalities and the gain of its weights. `map` is one application of the joint map,
 `solve` the whole equilibrium from 0, `train` a solve, the loss with one probe of the Jacobian penalty, and the gradients of
@@ -299,7 +300,8 @@ multiplied once.
 
 The share of the products is the time they would take at the rate of one large product in cache on every thread, and at
 twice that rate where they are [rounded to bf16](numerics.md#rounded-evaluations). The bound is what the ratio to a peer would
-be if nothing but these products took time: it is reached with fewer or cheaper products, not with less around them. Shares above 100 % mean that the machine was slower while that rate was measured.
+be if nothing but these products took time: it is reached with fewer or cheaper products, not with less around them. Shares
+above 100 % mean that the machine was slower while that rate was measured.
 
 {detail_section(results, list(present))}
 

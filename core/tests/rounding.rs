@@ -138,6 +138,7 @@ fn stop() -> Stop {
         max_steps: 200,
         divergence: 1e4,
         trace: true,
+        rounded: true,
         ..Stop::at(Tolerance::relative(1e-9))
     }
 }

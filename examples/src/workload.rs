@@ -103,6 +103,7 @@ impl Workload {
         let stop = Stop {
             on_unconverged: OnUnconverged::Accept,
             max_steps: self.max_steps,
+            rounded: true,
             // Without a tolerance, every step that is allowed is taken.
             patience: match self.tolerance > 0.0 {
                 true => Stop::default().patience,

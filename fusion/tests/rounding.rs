@@ -171,6 +171,7 @@ fn a_sample_does_not_know_its_batch_mates() {
     let stop = Stop {
         on_unconverged: OnUnconverged::Error,
         trace: true,
+        rounded: true,
         ..Stop::default()
     };
     let layer = residual_block(0.03, false);
