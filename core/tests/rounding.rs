@@ -1,5 +1,7 @@
 //! Rounded evaluations: early in a solve, sample by sample, never where it counts.
 
+mod damped;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
@@ -8,41 +10,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::space::SliceSpace;
 use equilibria_core::SampleReport;
 
-plugin! {
-    /// Damped Picard iteration.
-    pub struct Damped: FixedPointSolver {
-        /// Share of the step taken.
-        pub factor: f64 = 1.0,
-        /// Whether it may be rounded.
-        pub tolerant: bool = true,
-    }
-}
-
-#[typetag::serde(name = "damped")]
-impl FixedPointSolver for Damped {
-    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
-        Ok(Box::new(self.clone()))
-    }
-
-    fn tolerates_rounding(&self) -> bool {
-        self.tolerant
-    }
-}
-
-impl Iteration for Damped {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
-        let terms = [
-            (Coef::Same(1.0), at.z),
-            (Coef::Same(self.factor), at.residual),
-        ];
-        space.combine(next, &terms)
-    }
-}
+use damped::Damped;
 
 plugin! {
     /// One after the other.

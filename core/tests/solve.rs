@@ -1,11 +1,15 @@
 //! The solve loop: a status per sample, the best iterate, tolerances, and samples that do not know of each other.
 
+mod damped;
+
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::kernel::swap_rows;
 use equilibria_core::prelude::*;
 use equilibria_core::space::SliceSpace;
 use equilibria_core::testing::{random_matrix, relative_difference, AffineMap};
 use equilibria_core::{to_host, Equilibrium, SampleReport, StepOnly};
+
+use damped::Damped;
 
 plugin! {
     /// Plain Picard iteration.
@@ -27,36 +31,6 @@ impl Iteration for Plain {
         next: Slot,
     ) -> Result<()> {
         space.combine(next, &[(Coef::Same(1.0), at.fz)])
-    }
-}
-
-plugin! {
-    /// Damped Picard iteration.
-    pub struct Damped: FixedPointSolver {
-        /// Share of the step taken.
-        pub factor: f64 = 0.5,
-    }
-}
-
-#[typetag::serde(name = "damped")]
-impl FixedPointSolver for Damped {
-    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
-        Ok(Box::new(self.clone()))
-    }
-}
-
-impl Iteration for Damped {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
-        let terms = [
-            (Coef::Same(1.0), at.z),
-            (Coef::Same(self.factor), at.residual),
-        ];
-        space.combine(next, &terms)
     }
 }
 
@@ -245,7 +219,11 @@ fn a_vanishing_value_is_no_best_iterate() {
     let z = space.alloc().expect("memory");
     space.write(z, &[0.05]).expect("memory");
     let stop = Stop::at(Tolerance::relative(1e-4));
-    let report = solve(&Damped { factor: 0.3 }, &mut space, z, &stop).expect("a solve");
+    let damped = Damped {
+        factor: 0.3,
+        ..Damped::default()
+    };
+    let report = solve(&damped, &mut space, z, &stop).expect("a solve");
     assert_eq!(report.samples[0].status, Status::Converged);
     let z = space.read(z).expect("host")[0];
     assert!((z - 0.025).abs() < 1e-5, "{z}");
