@@ -134,7 +134,7 @@ impl<L> Equilibrium<L> {
     {
         let all = std::slice::from_ref(self);
         let (mut solved, tape) = Self::forward_each(all, vec![start], &[x], tape)?;
-        let solved = solved.pop().ok_or_else(no_inputs)?;
+        let solved = solved.swap_remove(0);
         Ok(Solved {
             z: solved.z.put_tape(tape),
             report: solved.report,
@@ -157,8 +157,7 @@ impl<L> Equilibrium<L> {
     {
         let (all, z) = (std::slice::from_ref(self), std::slice::from_ref(z));
         let (mut values, tape) = Self::penalty_each(all, z, &[x], tape, &[seed])?;
-        let value = values.pop().ok_or_else(no_inputs)?;
-        Ok(value.put_tape(tape))
+        Ok(values.swap_remove(0).put_tape(tape))
     }
 
     /// Checks everything and binds the inputs to the layer.

@@ -7,6 +7,7 @@ use equilibria_core::{
 };
 
 use crate::layers::dropout_mask;
+use crate::layers::modules::linear_combination;
 
 /// Use of a seed that keeps masks apart from probes.
 const MASKS: u64 = 0x6D61_736B;
@@ -122,7 +123,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         y
     }
 
-    /// Combines matrices one after the other, e.g. to their sum.
+    /// Combines matrices one after the other, e.g. to their product.
     ///
     /// # Errors
     /// [`Error::Shape`] if there are none.
@@ -139,6 +140,14 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             expected: "at least one".to_owned(),
             got: "none".to_owned(),
         })
+    }
+
+    /// The sum of matrices of the same shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are none.
+    pub fn sum(&mut self, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>> {
+        self.lend(|tape| linear_combination(None, x, tape))
     }
 
     /// Lends the tape to something that hands it back.
@@ -166,12 +175,8 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         start: Option<Matrix<E, D>>,
         share: f64,
     ) -> Result<Matrix<E, D>> {
-        let states = self.solve_each(vec![equilibrium.clone()], &[x], vec![start], share)?;
-        states.into_iter().next().ok_or_else(|| Error::Shape {
-            what: "the equilibria".to_owned(),
-            expected: "one".to_owned(),
-            got: "none".to_owned(),
-        })
+        let mut states = self.solve_each(vec![equilibrium.clone()], &[x], vec![start], share)?;
+        Ok(states.swap_remove(0))
     }
 
     /// [`solve`](Self::solve) of several equilibria that do not need each other, at the same time, the k-th with the inputs

@@ -60,9 +60,13 @@ impl MixingSystems {
         }
     }
 
-    /// Lets a sample mix its `count` newest points.
-    pub fn keep(&mut self, sample: usize, count: usize) {
-        self.kept[sample / LANES][sample % LANES] = count as f64;
+    /// Lets a sample mix one point more than before, as far as there is memory, or only the newest one.
+    pub fn keep(&mut self, sample: usize, only_newest: bool) {
+        let kept = &mut self.kept[sample / LANES][sample % LANES];
+        *kept = match only_newest {
+            true => 1.0,
+            false => (*kept + 1.0).min(self.memory as f64),
+        };
     }
 
     /// Exchanges two samples.
@@ -84,9 +88,6 @@ impl MixingSystems {
     /// H is not positive definite takes its newest point alone.
     pub fn solve(&mut self, places: &[usize], batch: usize) {
         let block = self.memory * self.memory;
-        for weights in &mut self.weights {
-            weights.fill(0.0);
-        }
         let groups = self.gram.chunks_exact(block).zip(&self.kept);
         for (group, (gram, kept)) in groups.take(batch.div_ceil(LANES)).enumerate() {
             let system = System {
@@ -240,7 +241,9 @@ mod tests {
             systems.insert(newest, newest + 1, &products);
         }
         for sample in 0..BATCH {
-            systems.keep(sample, 1 + sample % M);
+            for point in 0..=sample % M {
+                systems.keep(sample, point == 0);
+            }
         }
         let places = [4, 3, 2, 1, 0];
         systems.solve(&places, BATCH);
@@ -274,8 +277,9 @@ mod tests {
         systems.insert(0, 1, &[1.0, 1.0]);
         // The same residual twice, and two that are orthogonal.
         systems.insert(1, 2, &[1.0, 1.0, 0.0, 1.0]);
-        systems.keep(0, 2);
-        systems.keep(1, 2);
+        for sample in [0, 0, 1, 1] {
+            systems.keep(sample, false);
+        }
         systems.solve(&[1, 0], 2);
         let [old, new] = [0, 1].map(|place| &systems.weights[place][..2]);
         approx::assert_relative_eq!(old, [0.0, 0.5].as_slice());

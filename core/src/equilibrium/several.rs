@@ -207,21 +207,7 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         states.push(gradients.get(&states[0]));
         given.push(states);
     }
-    let job = |backward: Arc<dyn BackwardStrategy>| {
-        move |space: &mut dyn DifferentiableSpace, slots: &[Slot]| {
-            let (known, v) = slots.split_at(slots.len() - 1);
-            let pairs = known[2..].chunks_exact(2);
-            let solution = Solution {
-                z: known[0],
-                start: known[1],
-                inverse: LowRank {
-                    terms: pairs.map(|pair| (pair[0], pair[1])).collect(),
-                },
-            };
-            backward.backward(space, &solution, v[0])
-        }
-    };
-    let jobs: Vec<_> = all.iter().map(|p| job(p.backward.clone())).collect();
+    let jobs: Vec<_> = all.iter().map(Pending::job).collect();
     let bounds = all.iter().map(|pending| &pending.bound);
     let outcomes = run_each(bounds, Blocking::Fixed, &given, &jobs);
     for (pending, outcome) in all.iter().zip(outcomes) {
@@ -235,6 +221,23 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
 }
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
+    /// Pulls the cotangent of a block back; the slots are those of the known states, and then that of the cotangent.
+    fn job(&self) -> impl Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<Report> + Sync + '_ {
+        let backward = &*self.backward;
+        move |space, slots| {
+            let (known, v) = slots.split_at(slots.len() - 1);
+            let pairs = known[2..].chunks_exact(2);
+            let solution = Solution {
+                z: known[0],
+                start: known[1],
+                inverse: LowRank {
+                    terms: pairs.map(|pair| (pair[0], pair[1])).collect(),
+                },
+            };
+            backward.backward(space, &solution, v[0])
+        }
+    }
+
     /// Judges the adjoint solve and adds what it has found to the gradients.
     fn accumulate(
         &self,

@@ -5,7 +5,7 @@ use crate::parallel;
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 
 /// Rows of the left factor that one tile covers.
-const ROWS: usize = 6;
+pub(super) const ROWS: usize = 6;
 
 /// Bytes of a cache line, where panels begin.
 const LINE: usize = 64;
@@ -29,6 +29,12 @@ pub struct Packed<E> {
     lanes: usize,
     /// Registers in the width of a full panel.
     registers: usize,
+}
+
+/// The first number that begins a cache line, where panels are to begin: loads that straddle two lines cost twice.
+pub(super) fn first_in_line<T>(values: &[T]) -> usize {
+    let aligned = values.as_ptr().align_offset(LINE);
+    aligned.min(LINE / std::mem::size_of::<T>())
 }
 
 /// Where a panel lies.
@@ -120,14 +126,8 @@ impl<E: Lanes> Packed<E> {
             last.start + inner * last.registers * lanes + LINE / std::mem::size_of::<E>()
         });
         packed.values = vec![E::default(); size];
-        packed.align();
+        packed.offset = first_in_line(&packed.values);
         packed
-    }
-
-    /// Lets the panels begin on a cache line: loads that straddle two cost twice.
-    fn align(&mut self) {
-        let aligned = self.values.as_ptr().align_offset(LINE);
-        self.offset = aligned.min(LINE / std::mem::size_of::<E>());
     }
 
     pub(super) fn panels(&self) -> impl Iterator<Item = Panel> + use<E> {

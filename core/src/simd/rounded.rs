@@ -4,14 +4,11 @@
 
 use std::marker::PhantomData;
 
-use super::product::Panel;
+use super::product::{first_in_line, Panel};
 use super::{Lanes, Packed};
 
 /// Lanes of an AVX-512 register.
 const LANES: usize = 16;
-
-/// Rows of the left factor that one tile covers.
-const ROWS: usize = 6;
 
 /// A right factor rounded to bf16, packed in the panels of the [`Packed`] it was made from.
 ///
@@ -50,9 +47,8 @@ impl<E: Lanes> RoundedPacked<E> {
                 ..panel
             })
             .collect();
-        // Panels begin on a cache line.
         let mut values = vec![0; panels.iter().map(size).sum::<usize>() + LANES];
-        let offset = values.as_ptr().align_offset(64).min(LANES);
+        let offset = first_in_line(&values);
         for (source, target) in b.panels().zip(&panels) {
             let width = target.registers * LANES;
             let source = E::as_f32(b.panel_values(&source))?;
@@ -143,7 +139,8 @@ fn rounded(x: f32) -> u16 {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Panel, RoundedPacked, LANES, ROWS};
+    use super::super::product::ROWS;
+    use super::{Panel, RoundedPacked, LANES};
 
     /// See [`RoundedPacked::multiply`]; `room` has as many pairs as `x`.
     #[target_feature(enable = "avx512f,avx512bf16")]

@@ -9,7 +9,6 @@ use super::convergence::solver_differences;
 use super::{FuseBlock, JointLayer, Starts};
 use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
-use crate::layers::modules::linear_combination;
 use crate::layers::{stabilize, Masked, Stabilizer};
 use crate::model::Fusion;
 use crate::pass::{Gate, Pass};
@@ -179,7 +178,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         }
         if !self.solves_fuse {
             states.truncate(x.len());
-            let sum = pass.lend(|tape| linear_combination(None, &states, tape))?;
+            let sum = pass.sum(&states)?;
             states.push(sum);
         }
         Ok(states)
@@ -218,7 +217,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         for (index, (start, z)) in starts.iter().zip(&states).enumerate() {
             self.starts.finish(index, start.as_ref(), z, pass)?;
         }
-        let sum = pass.lend(|tape| linear_combination(None, &states, tape))?;
+        let sum = pass.sum(&states)?;
         if !self.solves_fuse {
             states.push(sum);
             return Ok(states);

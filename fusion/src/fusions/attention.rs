@@ -80,6 +80,6 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Attention<E, D> {
             })
         };
         let weighted: Vec<_> = x.iter().enumerate().map(weighted).collect();
-        pass.fold(weighted, |sum, term| sum + term)
+        pass.sum(&weighted)
     }
 }

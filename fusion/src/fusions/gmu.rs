@@ -73,6 +73,6 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Gmu<E, D> {
                 pass.run(&all, |all| gate.forward(all).sigmoid() * h)
             })
             .collect();
-        pass.fold(gated, |sum, term| sum + term)
+        pass.sum(&gated)
     }
 }

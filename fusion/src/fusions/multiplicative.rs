@@ -102,6 +102,6 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Multiplicative<E, D> {
                 outer(u, narrow[j].clone()).matmul(w.permute::<_, Axes2<1, 0>>())
             }));
         }
-        pass.fold(terms, |sum, term| sum + term)
+        pass.sum(&terms)
     }
 }

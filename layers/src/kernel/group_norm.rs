@@ -159,6 +159,19 @@ impl<E: Scalar> GroupNorm<E> {
     }
 }
 
+/// Calls the method that is compiled for the number of registers a group fills.
+macro_rules! in_registers {
+    ($norm:ident.$method:ident $(::<$direction:literal>)? ($simd:ident, $($argument:ident),*)) => {
+        match $norm.registers::<S>() {
+            1 => $norm.$method::<S, 1 $(, $direction)?>($simd, $($argument),*),
+            2 => $norm.$method::<S, 2 $(, $direction)?>($simd, $($argument),*),
+            4 => $norm.$method::<S, 4 $(, $direction)?>($simd, $($argument),*),
+            8 => $norm.$method::<S, 8 $(, $direction)?>($simd, $($argument),*),
+            _ => $norm.$method::<S, 0 $(, $direction)?>($simd, $($argument),*),
+        }
+    };
+}
+
 vectorized! {
     fn forward<'a, E, S>(
         simd: S,
@@ -167,13 +180,7 @@ vectorized! {
         injection: (&'a [E], Rectify),
         record: Option<&'a mut Normalized<E>>,
     ) {
-        match norm.registers::<S>() {
-            1 => norm.normalize_rows::<S, 1>(simd, x, injection, record),
-            2 => norm.normalize_rows::<S, 2>(simd, x, injection, record),
-            4 => norm.normalize_rows::<S, 4>(simd, x, injection, record),
-            8 => norm.normalize_rows::<S, 8>(simd, x, injection, record),
-            _ => norm.normalize_rows::<S, 0>(simd, x, injection, record),
-        }
+        in_registers!(norm.normalize_rows(simd, x, injection, record));
     }
 
     fn backward<'a, E, S>(
@@ -182,13 +189,7 @@ vectorized! {
         record: &'a Normalized<E>,
         u: &'a mut [E],
     ) {
-        match norm.registers::<S>() {
-            1 => norm.project_rows::<S, 1, true>(simd, record, u),
-            2 => norm.project_rows::<S, 2, true>(simd, record, u),
-            4 => norm.project_rows::<S, 4, true>(simd, record, u),
-            8 => norm.project_rows::<S, 8, true>(simd, record, u),
-            _ => norm.project_rows::<S, 0, true>(simd, record, u),
-        }
+        in_registers!(norm.project_rows::<true>(simd, record, u));
     }
 
     fn tangent<'a, E, S>(
@@ -197,7 +198,7 @@ vectorized! {
         record: &'a Normalized<E>,
         v: &'a mut [E],
     ) {
-        norm.project_rows::<S, 0, false>(simd, record, v);
+        in_registers!(norm.project_rows::<false>(simd, record, v));
     }
 
     fn parameters_backward<'a, E, S>(

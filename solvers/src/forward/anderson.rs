@@ -98,7 +98,6 @@ impl FixedPointSolver for Anderson {
             residuals: Vec::with_capacity(m),
             evaluations: 0,
             smallest: vec![f64::INFINITY; batch],
-            kept: vec![0; batch],
             products: vec![0.0; batch * m],
             places: Vec::with_capacity(m),
             systems: MixingSystems::new(
@@ -123,8 +122,6 @@ struct Mixing {
     evaluations: usize,
     /// Smallest residual of each sample.
     smallest: Vec<f64>,
-    /// Number of points each sample mixes: its last ones.
-    kept: Vec<usize>,
     products: Vec<f64>,
     /// Places of the points, from the newest to the oldest.
     places: Vec<usize>,
@@ -144,8 +141,8 @@ impl Iteration for Mixing {
         space.dots(self.residuals[newest], &self.residuals, products)?;
         self.systems.insert(newest, points, products);
         for (sample, &norm) in at.residual_norms.iter().enumerate() {
-            let count = self.keep(sample, norm);
-            self.systems.keep(sample, count);
+            let grown = self.has_grown(sample, norm);
+            self.systems.keep(sample, grown);
         }
         self.places.clear();
         (self.places).extend((0..points).map(|age| (newest + points - age) % points));
@@ -178,7 +175,6 @@ impl Iteration for Mixing {
     fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {
         for &(a, b) in swaps {
             self.smallest.swap(a, b);
-            self.kept.swap(a, b);
             self.systems.swap(a, b);
         }
     }
@@ -205,16 +201,11 @@ impl Mixing {
         Ok(place)
     }
 
-    /// How many points a sample mixes: one more than before, or only the newest if its residual has grown too much.
-    fn keep(&mut self, sample: usize, norm: f64) -> usize {
-        let (kept, smallest) = (&mut self.kept[sample], &mut self.smallest[sample]);
+    /// Whether the residual of a sample has grown so much that it had better forget its points.
+    fn has_grown(&mut self, sample: usize, norm: f64) -> bool {
+        let smallest = &mut self.smallest[sample];
         let grown = self.config.compat.is_none() && norm > self.config.growth * *smallest;
         *smallest = smallest.min(norm);
-        *kept = if grown {
-            1
-        } else {
-            (*kept + 1).min(self.config.memory)
-        };
-        *kept
+        grown
     }
 }
