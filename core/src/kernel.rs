@@ -35,6 +35,19 @@ pub trait KernelBlock<E: Scalar>: Send {
     /// Adds `(∂f/∂θ)ᵀ u` and `(∂f/∂x)ᵀ u` at the linearization point.
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>);
 
+    /// Adds the gradients of `⟨u, f(z)⟩ + ⟨p, (∂f/∂z) v⟩` by θ and x at the linearization point, with u, p and v held
+    /// constant; false, with nothing added, if the kernel cannot. That depends on the kind of the kernel alone: a call with
+    /// empty slices tells. Default: it cannot, and penalties on the Jacobian take a difference.
+    fn pull_back_tangent(
+        &mut self,
+        _u: &[E],
+        _p: &[E],
+        _v: &[E],
+        _gradients: &mut KernelGradients<E>,
+    ) -> bool {
+        false
+    }
+
     /// Lets [`apply`](Self::apply) and [`vjp`](Self::vjp) round the factors of products to 8 binary digits in the rows from
     /// `from` on, until told otherwise; at first, and from the number of rows on, in none. Returns whether the kernel makes
     /// use of it, for these shapes on this processor. What a row gives must not depend on the others, rounded or not.
@@ -115,6 +128,9 @@ impl<E: Scalar> ParameterGradient<E> {
 
     /// Adds `leftᵀ right`, with `left` `[rows, shape.0]` and `right` `[rows, shape.1]`, row-major.
     pub fn add_product(&mut self, left: &[E], right: &[E]) {
+        if left.is_empty() {
+            return;
+        }
         if self.factors.is_empty() {
             self.factors.push(Default::default());
         }

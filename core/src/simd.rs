@@ -6,17 +6,19 @@
 mod product;
 mod rounded;
 mod rows;
+mod transposed_product;
 
 use pulp::Arch;
 pub use pulp::Simd;
 #[doc(hidden)]
 pub use pulp::WithSimd;
 
-pub use product::{add_transposed_product, Packed};
+pub use product::Packed;
 pub use rounded::RoundedPacked;
 pub use rows::{
     add_scaled, combine, difference, dot, dots, finite, sum, sum_deviations, sum_products, update,
 };
+pub use transposed_product::add_transposed_product;
 
 /// An element type with vector registers: f32 and f64.
 pub trait Lanes: Copy + Default + Send + Sync + 'static {

@@ -128,4 +128,11 @@ pub trait DifferentiableSpace: StateSpace {
     /// Adds `(∂f/∂θ)ᵀu` and `(∂f/∂x)ᵀu` at the linearization point to the gradients of parameters and inputs.
     /// All samples must be active and in their original order, as [`solve`](crate::solve()) leaves them.
     fn pull_back(&mut self, u: Slot) -> Result<()>;
+
+    /// Adds the gradients of `⟨p, J v⟩` by parameters and inputs, with p and v held constant, as
+    /// [`pull_back`](Self::pull_back) does those of `⟨u, f(z)⟩`, if this space has such derivatives; else returns false.
+    /// Default: it has none. A central difference of two pull-backs of `p` along `v` does the same, approximately.
+    fn pull_back_tangent(&mut self, _p: Slot, _v: Slot) -> Result<bool> {
+        Ok(false)
+    }
 }

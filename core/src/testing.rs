@@ -3,6 +3,7 @@
 //! | question | answer |
 //! |---|---|
 //! | does my kernel compute the same as `step`? | [`check_kernel`] |
+//! | are its gradients of products with the Jacobian right? | [`check_tangent_gradients`] |
 //! | are the gradients of my equilibrium right? | [`check_equilibrium`] |
 //! | are the gradients of any loss right? | [`central_difference`] |
 //! | which points does my solver visit? | [`Recording`], a space that records every evaluation |
@@ -22,12 +23,14 @@ mod files;
 mod gradient;
 mod kernel;
 mod recording;
+mod tangent;
 
 pub use affine::AffineMap;
 pub use files::misplaced;
 pub use gradient::{central_difference, check_equilibrium, Loss};
 pub use kernel::check_kernel;
 pub use recording::Recording;
+pub use tangent::check_tangent_gradients;
 
 use dfdx::prelude::HasShape;
 use rand::rngs::StdRng;

@@ -1,7 +1,7 @@
 //! The two schedules of DEQ fusion agree, in value and in every gradient, and kernels agree with steps.
 
 use dfdx::prelude::*;
-use equilibria_core::testing::{check_kernel, perturb, random_matrix};
+use equilibria_core::testing::{check_kernel, check_tangent_gradients, perturb, random_matrix};
 use equilibria_core::{AnyLayer, Backend, ImplicitLayer, Matrix, Stop, Tolerance};
 use equilibria_fusion::deq::{FuseBlock, JointLayer};
 use equilibria_fusion::fusions::deq::{Deq, Schedule};
@@ -88,6 +88,11 @@ fn kernels_of_the_fusion_layers_agree_with_their_steps() {
             .expect("a check")
             .expect("a kernel");
         assert!(worst <= 1e-12, "gate {gate}: {worst}");
+        let tangent = check_tangent_gradients(&fuse, &z, &x).expect("it works");
+        assert!(
+            tangent.is_some_and(|d| d < 1e-7),
+            "gate {gate}: {tangent:?}"
+        );
         let theta = (1..=3).map(|_| {
             let [hat, tilde] = [(); 2].map(|()| Linear::normal(WIDTH, WIDTH, 0.2, &mut init));
             let mut norm = || GroupNorm::new(WIDTH, 2, &mut init).expect("a layer");
@@ -114,5 +119,10 @@ fn kernels_of_the_fusion_layers_agree_with_their_steps() {
         let worst = check_kernel(&joint, &z, &x).expect("a check");
         let worst = worst.expect("a kernel");
         assert!(worst <= 1e-12, "joint, gate {gate}: {worst}");
+        let tangent = check_tangent_gradients(&joint, &z, &x).expect("it works");
+        assert!(
+            tangent.is_some_and(|d| d < 1e-7),
+            "joint, gate {gate}: {tangent:?}"
+        );
     }
 }

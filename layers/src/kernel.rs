@@ -42,6 +42,19 @@ vectorized! {
     }
 }
 
+/// Work space in `N` parts of `len` numbers, of any content. `room` grows to the largest that was wanted.
+pub fn parts<E: Scalar, const N: usize>(room: &mut Vec<E>, len: usize) -> [&mut [E]; N] {
+    if room.len() < N * len {
+        room.resize(N * len, E::zero());
+    }
+    let mut rest = &mut room[..];
+    std::array::from_fn(|_| {
+        let (part, others) = std::mem::take(&mut rest).split_at_mut(len);
+        rest = others;
+        part
+    })
+}
+
 /// `sum ← sum + part`.
 pub fn add<E: Scalar>(sum: &mut [E], part: &[E]) {
     add_scaled(sum, E::one(), part);

@@ -5,7 +5,9 @@ use std::path::Path;
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{json, Value};
-use equilibria_core::testing::{check_kernel, perturb, random_matrix, relative_difference};
+use equilibria_core::testing::{
+    check_kernel, check_tangent_gradients, perturb, random_matrix, relative_difference,
+};
 use equilibria_core::{to_host, AnyLayer};
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
 
@@ -52,6 +54,24 @@ fn every_kernel_agrees_with_its_step() {
             // Sums of at most 33 · 12 or 5 · 256 terms, ε = 2e-16 each, through three normalizations.
             assert!(
                 difference.is_none_or(|d| d < 2e-12),
+                "{config}, width {width}: {difference:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_kernel_knows_the_gradients_of_its_jacobian_products() {
+    let device = Cpu::default();
+    for config in configurations() {
+        for (batch, width) in [(7, WIDTH), (5, 32), (5, 108)] {
+            let layer = layer::<f64>(&config, width);
+            let z = random_matrix(&device, (batch, width), 3).expect("a state");
+            let x = [random_matrix(&device, (batch, width), 4).expect("inputs")];
+            let difference = check_tangent_gradients(&layer, &z, &x).expect("it works");
+            // h² = 1e-12 times third derivatives, which groups of three numbers make large.
+            assert!(
+                difference.is_some_and(|d| d < 1e-7),
                 "{config}, width {width}: {difference:?}"
             );
         }

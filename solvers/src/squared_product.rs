@@ -1,4 +1,4 @@
-//! The gradient of ‖Jᵀε‖² without second derivatives, which penalties on the Jacobian share.
+//! The gradient of ‖Jᵀε‖², which penalties on the Jacobian share.
 
 use equilibria_core::prelude::*;
 
@@ -9,11 +9,12 @@ pub(crate) fn lengths(space: &mut dyn DifferentiableSpace, w: Slot) -> Result<Ve
     Ok(squares)
 }
 
-/// Adds the gradient of Σ_s c_s ‖w_s‖² by parameters and inputs, where w = Jᵀε, J = ∂f/∂z at z; z and ε are held constant.
+/// Adds the gradient of Σ_s c_s ‖w_s‖² by parameters and inputs, where w = Jᵀε, J = ∂f/∂z at z, the linearization point; z
+/// and ε are held constant.
 ///
-/// The gradient is 2 c ⟨ε, ∂J w⟩, and J w is the slope of f along w: a central difference of two pull-backs, from points
-/// that lie h from z, root mean square over the entries. Its error is O(h²) where f is smooth between the two points.
-/// Leaves the linearization at one of them.
+/// The gradient is that of 2 c ⟨ε, J w⟩ with w held constant, which some spaces have exactly. Elsewhere J w is the slope of f
+/// along w: a central difference of two pull-backs, from points that lie h from z, root mean square over the entries. Its
+/// error is O(h²) where f is smooth between the two points. May leave the linearization at one of them.
 pub(crate) fn pull_back(
     space: &mut dyn DifferentiableSpace,
     z: Slot,
@@ -21,29 +22,41 @@ pub(crate) fn pull_back(
     factors: &[f64],
     step: f64,
 ) -> Result<()> {
+    let cotangent = space.alloc()?;
+    let twice: Vec<f64> = factors.iter().map(|factor| 2.0 * factor).collect();
+    space.combine(cotangent, &[(Coef::PerSample(&twice), probe)])?;
+    if !space.pull_back_tangent(cotangent, product)? {
+        pull_back_difference(space, z, [cotangent, product], step)?;
+    }
+    space.release(cotangent);
+    Ok(())
+}
+
+/// Adds the gradient of ⟨p, J w⟩, approximately, with J w = ‖w‖ / 2L · (f(z + L w/‖w‖) − f(z − L w/‖w‖)).
+fn pull_back_difference(
+    space: &mut dyn DifferentiableSpace,
+    z: Slot,
+    [p, w]: [Slot; 2],
+    step: f64,
+) -> Result<()> {
     let length = step * (space.dim() as f64).sqrt();
-    let norms: Vec<f64> = lengths(space, product)?
-        .into_iter()
-        .map(f64::sqrt)
-        .collect();
+    let norms = lengths(space, w)?.into_iter().map(f64::sqrt);
+    let norms: Vec<f64> = norms.collect();
     let [point, cotangent] = [space.alloc()?, space.alloc()?];
-    // J w = ‖w‖ / 2L · (f(z + L w/‖w‖) − f(z − L w/‖w‖)); where w = 0, so is the gradient.
     for sign in [1.0, -1.0] {
-        let shift = |&norm: &f64| {
-            if norm > 0.0 {
-                sign * length / norm
-            } else {
-                0.0
-            }
+        // Where w = 0, so is the gradient.
+        let shift = |&norm: &f64| match norm > 0.0 {
+            true => sign * length / norm,
+            false => 0.0,
         };
         let shifts: Vec<f64> = norms.iter().map(shift).collect();
         space.combine(
             point,
-            &[(Coef::Same(1.0), z), (Coef::PerSample(&shifts), product)],
+            &[(Coef::Same(1.0), z), (Coef::PerSample(&shifts), w)],
         )?;
-        let slope = |(norm, factor): (&f64, &f64)| sign * factor * norm / length;
-        let slopes: Vec<f64> = norms.iter().zip(factors).map(slope).collect();
-        space.combine(cotangent, &[(Coef::PerSample(&slopes), probe)])?;
+        let slope = |&norm: &f64| sign * norm / (2.0 * length);
+        let slopes: Vec<f64> = norms.iter().map(slope).collect();
+        space.combine(cotangent, &[(Coef::PerSample(&slopes), p)])?;
         space.linearize(point)?;
         space.pull_back(cotangent)?;
     }

@@ -1,7 +1,6 @@
 //! Matrix products with one factor packed beforehand.
 
 use super::{run, Lanes};
-use crate::parallel;
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 
 /// Rows of the left factor that one tile covers.
@@ -56,7 +55,7 @@ impl<E: Lanes> Packed<E> {
     }
 
     /// Packs the matrix that has these rows.
-    fn of_rows<'b>(
+    pub(super) fn of_rows<'b>(
         rows: impl Iterator<Item = &'b [E]> + Clone,
         inner: usize,
         columns: usize,
@@ -367,51 +366,39 @@ impl<S: Simd, E: Lanes, const R: usize, const N: usize, const P: usize> NullaryF
             }
         }
         for (panel, sums) in panels.iter().zip(&sums) {
-            for (row, sums) in sums.iter().enumerate() {
-                let y = &mut y[row * b.columns + panel.first_column..][..panel.columns];
-                let (full, part) = E::vectors_mut::<S>(y);
-                let (whole, rest) = sums.split_at(full.len());
-                for (y, &sum) in full.iter_mut().zip(whole) {
-                    *y = match add {
-                        true => E::plus(simd, *y, sum),
-                        false => sum,
-                    };
-                }
-                if let (Some(&sum), false) = (rest.first(), part.is_empty()) {
-                    let sum = match add {
-                        true => E::plus(simd, E::load_part(simd, part), sum),
-                        false => sum,
-                    };
-                    E::store_part(simd, part, sum);
-                }
-            }
+            store(simd, sums, panel, b.columns, y, *add);
         }
     }
 }
 
-/// Rows of the result that one thread works on at a time.
-const STRIP: usize = 16 * ROWS;
-
-/// `out = out + Σ_i a_iᵀ b_i` with `[a_i, b_i]` `[inner_i, rows]` and `[inner_i, columns]`, `out` `[rows, columns]`, all
-/// row-major. Shares the rows of the result among the threads.
-pub fn add_transposed_product<E: Lanes>(factors: &[[Vec<E>; 2]], out: &mut [E], columns: usize) {
-    let rows = out.len() / columns;
-    let left = || factors.iter().flat_map(|[a, _]| a.chunks_exact(rows));
-    let right = || factors.iter().flat_map(|[_, b]| b.chunks_exact(columns));
-    let inner = left().count();
-    assert_eq!(inner, right().count(), "rows of the two factors");
-    let packed = Packed::of_rows(right(), inner, columns);
-    let strip = |(index, out): (usize, &mut [E])| {
-        let (first, count) = (index * STRIP, out.len() / columns);
-        let mut transposed = vec![E::default(); count * inner];
-        for (k, row) in left().enumerate() {
-            for (own, &value) in row[first..][..count].iter().enumerate() {
-                transposed[own * inner + k] = value;
-            }
+/// Writes the sums of a tile to its place in `y`, whose first row is that of the tile, or adds them to what is there.
+#[inline(always)]
+pub(super) fn store<S: Simd, E: Lanes, const R: usize, const N: usize>(
+    simd: S,
+    sums: &[[E::Vector<S>; R]; N],
+    panel: &Panel,
+    columns: usize,
+    y: &mut [E],
+    add: bool,
+) {
+    for (row, sums) in sums.iter().enumerate() {
+        let y = &mut y[row * columns + panel.first_column..][..panel.columns];
+        let (full, part) = E::vectors_mut::<S>(y);
+        let (whole, rest) = sums.split_at(full.len());
+        for (y, &sum) in full.iter_mut().zip(whole) {
+            *y = match add {
+                true => E::plus(simd, *y, sum),
+                false => sum,
+            };
         }
-        packed.multiply_add(&transposed, out);
-    };
-    parallel::map(out.chunks_mut(STRIP * columns).enumerate(), strip);
+        if let (Some(&sum), false) = (rest.first(), part.is_empty()) {
+            let sum = match add {
+                true => E::plus(simd, E::load_part(simd, part), sum),
+                false => sum,
+            };
+            E::store_part(simd, part, sum);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -480,28 +467,6 @@ mod tests {
             let mut alone = vec![0.0; columns];
             packed.multiply(x, &mut alone);
             assert_eq!(alone, row);
-        }
-    }
-
-    /// More rows than one thread takes, in f32: small integers are exact.
-    #[test]
-    fn transposed_products_are_right() {
-        let (inner, rows, columns) = (3, 2 * STRIP + 5, 21);
-        let numbers = |count: usize| (0..count).map(|i| (i * 7 % 11) as f32).collect::<Vec<_>>();
-        let (a, b) = (numbers(inner * rows), numbers(inner * columns));
-        let mut out = vec![1.0; rows * columns];
-        let factors = [0..1, 1..inner].map(|part| {
-            let own = |matrix: &[f32], width| matrix[part.start * width..part.end * width].to_vec();
-            [own(&a, rows), own(&b, columns)]
-        });
-        add_transposed_product(&factors, &mut out, columns);
-        for (index, out) in out.iter().enumerate() {
-            let (row, column) = (index / columns, index % columns);
-            let terms = (0..inner).map(|k| a[k * rows + row] * b[k * columns + column]);
-            assert!(
-                (out - 1.0 - terms.sum::<f32>()).abs() < 0.5,
-                "{row}, {column}"
-            );
         }
     }
 }

@@ -106,5 +106,10 @@ macro_rules! delegate_to_inner {
             self.inner.pull_back(u)
         }
     };
+    (@ pull_back_tangent) => {
+        fn pull_back_tangent(&mut self, p: Slot, v: Slot) -> Result<bool> {
+            self.inner.pull_back_tangent(p, v)
+        }
+    };
     ($($method:ident),* $(,)?) => { $($crate::delegate_to_inner!(@ $method);)* };
 }

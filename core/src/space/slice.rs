@@ -263,6 +263,16 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
             .pull_back(&self.slots[u.0][..len], &mut self.gradients);
         Ok(())
     }
+
+    fn pull_back_tangent(&mut self, p: Slot, v: Slot) -> Result<bool> {
+        self.require_linearization()?;
+        let len = self.len();
+        let [p, v] = [p, v].map(|slot| &self.slots[slot.0][..len]);
+        let u = &mut self.scratch[..len];
+        u.fill(E::zero());
+        let gradients = &mut self.gradients;
+        Ok(self.kernel.pull_back_tangent(u, p, v, gradients))
+    }
 }
 
 vectorized! {

@@ -67,5 +67,5 @@ impl StateSpace for GivenProbes<'_> {
 }
 
 impl DifferentiableSpace for GivenProbes<'_> {
-    delegate_to_inner!(vjp, pull_back);
+    delegate_to_inner!(vjp, pull_back, pull_back_tangent);
 }

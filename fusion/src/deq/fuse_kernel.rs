@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use equilibria_core::kernel::swap_rows;
 use equilibria_core::{
-    to_host, vectorized, Backend, Kernel, KernelBlock, KernelGradients, Matrix, Scalar,
+    to_host, vectorized, Backend, Kernel, KernelBlock, KernelGradients, Matrix, ParameterGradient,
+    Scalar,
 };
 
 use super::FuseBlock;
 use crate::layers::kernel::{
-    add, add_scaled, add_to_rows, relu, relu_backward, Affine, GroupNorm, Normalized, Rectify,
+    add, add_scaled, add_to_rows, parts, relu, relu_backward, Affine, GroupNorm, Normalized,
+    Rectify,
 };
 
 /// The weights and injected inputs of a [`FuseBlock`].
@@ -47,6 +49,21 @@ impl<E: Scalar> FuseKernel<E> {
         }
     }
 
+    /// Adds the gradients of θ_α and b_α due to the cotangent of `Σ_i α_i` at `N z + Σ_i z_i`.
+    fn alpha_backward(
+        &self,
+        gate_bar: &[E],
+        argument: &[E],
+        weight: &mut ParameterGradient<E>,
+        bias: &mut ParameterGradient<E>,
+    ) {
+        weight.add_product(gate_bar, argument);
+        let bias = bias.sum();
+        for row in gate_bar.chunks_exact(bias.len()) {
+            add_scaled(bias, self.modalities, row);
+        }
+    }
+
     /// Work space for the given rows.
     pub fn rows(&self, rows: Range<usize>) -> FuseRows<'_, E> {
         let dim = self.fuse.bias().len();
@@ -61,6 +78,7 @@ impl<E: Scalar> FuseKernel<E> {
             scratch: zeros(),
             sum_bar: Vec::new(),
             z_bar: Vec::new(),
+            tangents: Vec::new(),
             exact: usize::MAX,
             room: Vec::new(),
             at: Linearization::default(),
@@ -90,6 +108,8 @@ pub(super) struct FuseRows<'k, E> {
     /// Tangent or cotangent of `Σ_i z_i` where nobody else wants it, and cotangent of z likewise; empty until then.
     sum_bar: Vec<E>,
     z_bar: Vec<E>,
+    /// Room for [`tangent_backward`](Self::tangent_backward), empty until then.
+    tangents: Vec<E>,
     /// Rows that are not rounded, and room for those that are.
     exact: usize,
     room: Vec<u32>,
@@ -147,16 +167,70 @@ impl<E: Scalar> FuseRows<'_, E> {
                 *argument = k.modalities * v + sum;
             }
             k.alpha.product(argument, purified);
-            let points = at.z.iter().zip(&at.gate);
-            for ((purified, &v), (&z, &gate)) in purified.iter_mut().zip(v).zip(points) {
-                *purified = *purified * z + gate * v;
-            }
+            gate_tangent(&at.z, &at.gate, v, purified);
         } else {
             purified.copy_from_slice(sum_dot);
         }
         k.fuse.product(purified, out);
         relu_backward(&at.rectified[..len], out);
         k.gn.tangent(&at.norm, out);
+    }
+
+    /// Adds the gradients of `⟨u, f(z)⟩ + ⟨p, ∂f v⟩` and leaves the cotangent of `Σ_i z_i` in `sum_bar`. Where that sum has
+    /// a tangent of its own, v has it as well; its place receives its cotangent.
+    pub fn tangent_backward(
+        &mut self,
+        [u, p, v]: [&[E]; 3],
+        sum_dot: Option<&mut [E]>,
+        sum_bar: &mut [E],
+        gradients: &mut KernelGradients<E>,
+    ) {
+        let (k, at, len) = (self.kernel, &self.at, u.len());
+        let [p_bar, u_bar, argument, purified, value, other] = parts(&mut self.tangents, len);
+        argument.fill(E::zero());
+        if let Some(sum_dot) = &sum_dot {
+            argument.copy_from_slice(sum_dot);
+        }
+        if k.gate {
+            add_scaled(argument, k.modalities, v);
+            k.alpha.product(argument, purified);
+            gate_tangent(&at.z, &at.gate, v, purified);
+        } else {
+            purified.copy_from_slice(argument);
+        }
+        k.fuse.product(purified, value);
+        relu_backward(&at.rectified[..len], value);
+
+        let [w_alpha, b_alpha, w_fuse, b_fuse, weight, bias] = &mut gradients.parameters[..] else {
+            return;
+        };
+        p_bar.copy_from_slice(p);
+        u_bar.copy_from_slice(u);
+        k.gn.tangent_backward(&at.norm, value, p_bar, u_bar, weight, bias);
+        relu_backward(&at.rectified[..len], p_bar);
+        relu_backward(&at.rectified[..len], u_bar);
+        w_fuse.add_product(p_bar, purified);
+        let point = &at.purified[..len];
+        k.fuse.parameters_backward(point, u_bar, w_fuse, b_fuse);
+        if let [.., x_fuse] = &mut gradients.inputs[..] {
+            add(x_fuse, u_bar);
+        }
+        k.fuse.backward(p_bar, value);
+        k.fuse.backward(u_bar, other);
+        if k.gate {
+            gate_tangent_backward(&at.z, v, value, other);
+            w_alpha.add_product(value, argument);
+            k.alpha_backward(other, &at.argument[..len], w_alpha, b_alpha);
+            k.alpha.backward(other, sum_bar);
+            if let Some(sum_dot) = sum_dot {
+                k.alpha.backward(value, sum_dot);
+            }
+        } else {
+            sum_bar.copy_from_slice(other);
+            if let Some(sum_dot) = sum_dot {
+                sum_dot.copy_from_slice(value);
+            }
+        }
     }
 
     /// The cotangents of z, in `out`, and of `Σ_i z_i`; adds the gradients too, if they are wanted; without them rows may
@@ -199,13 +273,7 @@ impl<E: Scalar> FuseRows<'_, E> {
         add_scaled(out, k.modalities, sum_bar);
         let Some(gradients) = gradients else { return };
         if let [weight, bias, ..] = &mut gradients.parameters[..] {
-            weight.add_product(gate_bar, &at.argument[..len]);
-            let bias = bias.sum();
-            for row in gate_bar.chunks_exact(self.dim) {
-                for (bias, &g) in bias.iter_mut().zip(row) {
-                    *bias += k.modalities * g;
-                }
-            }
+            k.alpha_backward(gate_bar, &at.argument[..len], weight, bias);
         }
     }
 }
@@ -261,6 +329,34 @@ vectorized! {
             for ((purified, &gate), &z) in purified.iter_mut().zip(&*gate).zip(z) {
                 *purified = gate * z;
             }
+        }
+    }
+
+    /// From the tangents of the gate, in `purified`, and v of z, that of `gate ⊙ z`.
+    fn gate_tangent<'a, E, S>(
+        _simd: S,
+        z: &'a [E],
+        gate: &'a [E],
+        v: &'a [E],
+        purified: &'a mut [E],
+    ) {
+        for ((purified, &v), (&z, &gate)) in purified.iter_mut().zip(v).zip(z.iter().zip(gate)) {
+            *purified = *purified * z + gate * v;
+        }
+    }
+
+    /// From the cotangents of the tangent of `gate ⊙ z` and of itself, in place, those of the tangent of the gate and of the
+    /// gate.
+    fn gate_tangent_backward<'a, E, S>(
+        _simd: S,
+        z: &'a [E],
+        v: &'a [E],
+        tangent: &'a mut [E],
+        value: &'a mut [E],
+    ) {
+        for ((tangent, value), (&z, &v)) in tangent.iter_mut().zip(value).zip(z.iter().zip(v)) {
+            *value = *tangent * v + *value * z;
+            *tangent *= z;
         }
     }
 
@@ -338,6 +434,23 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
             add(sum, &sum_bar);
         }
         (self.sum_bar, self.z_bar) = (sum_bar, z_bar);
+    }
+
+    fn pull_back_tangent(
+        &mut self,
+        u: &[E],
+        p: &[E],
+        v: &[E],
+        gradients: &mut KernelGradients<E>,
+    ) -> bool {
+        let mut sum_bar = std::mem::take(&mut self.sum_bar);
+        sum_bar.resize(u.len(), E::zero());
+        self.tangent_backward([u, p, v], None, &mut sum_bar, gradients);
+        if let [sum, _] = &mut gradients.inputs[..] {
+            add(sum, &sum_bar);
+        }
+        self.sum_bar = sum_bar;
+        true
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {

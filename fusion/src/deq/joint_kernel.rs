@@ -8,7 +8,7 @@ use equilibria_core::{
 
 use super::fuse_kernel::{FuseKernel, FuseRows};
 use super::JointLayer;
-use crate::layers::kernel::add;
+use crate::layers::kernel::{add, parts};
 
 /// Kernels of every f_θ and of f_fuse.
 pub(super) struct JointKernel<E> {
@@ -53,6 +53,7 @@ impl<E: Scalar> Kernel<E> for JointKernel<E> {
             z: zeros(),
             value: zeros(),
             sum: zeros(),
+            tangents: Vec::new(),
         })
     }
 }
@@ -65,6 +66,8 @@ struct JointRows<'k, E> {
     z: Vec<E>,
     value: Vec<E>,
     sum: Vec<E>,
+    /// Room for [`pull_back_tangent`](KernelBlock::pull_back_tangent), empty until then.
+    tangents: Vec<E>,
 }
 
 /// Copies columns `part · dim ..` of the joint state `[rows, parts · dim]` to `[rows, dim]`.
@@ -84,6 +87,30 @@ fn put<E: Scalar>(joint: &mut [E], parts: usize, dim: usize, part: usize, values
         .zip(joint.chunks_exact_mut(parts * dim))
     {
         row[part * dim..][..dim].copy_from_slice(values);
+    }
+}
+
+/// The gradients of every f_θ, with its number of parameters, and of f_fuse, which has the rest.
+fn shares<E>(counts: &[usize], all: &mut KernelGradients<E>) -> Vec<KernelGradients<E>> {
+    let mut parameters = std::mem::take(&mut all.parameters).into_iter();
+    let mut inputs = std::mem::take(&mut all.inputs).into_iter();
+    let theta = counts.iter().map(|&count| KernelGradients {
+        parameters: parameters.by_ref().take(count).collect(),
+        inputs: inputs.by_ref().take(1).collect(),
+    });
+    let mut shares: Vec<_> = theta.collect();
+    shares.push(KernelGradients {
+        parameters: parameters.collect(),
+        inputs: inputs.collect(),
+    });
+    shares
+}
+
+/// The reverse of [`shares`].
+fn put_back<E>(shares: Vec<KernelGradients<E>>, all: &mut KernelGradients<E>) {
+    for share in shares {
+        all.parameters.extend(share.parameters);
+        all.inputs.extend(share.inputs);
     }
 }
 
@@ -163,19 +190,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
         let len = u.len() / parts;
         let (cotangent, unused) = (&mut self.z[..len], &mut self.value[..len]);
         let sum_bar = &mut self.sum[..len];
-        let (mut parameters, mut inputs) = (
-            std::mem::take(&mut gradients.parameters).into_iter(),
-            std::mem::take(&mut gradients.inputs).into_iter(),
-        );
-        // Those of f_fuse come last, but its cotangents are wanted first.
-        let counts = self.parameters.iter();
-        let mut shares: Vec<KernelGradients<E>> = (counts.map(|&count| (count, 1)))
-            .chain([(usize::MAX, usize::MAX)])
-            .map(|(count, number)| KernelGradients {
-                parameters: parameters.by_ref().take(count).collect(),
-                inputs: inputs.by_ref().take(number).collect(),
-            })
-            .collect();
+        let mut shares = shares(self.parameters, gradients);
         take(u, parts, dim, parts - 1, cotangent);
         let fuse_share = &mut shares[parts - 1];
         self.fuse
@@ -185,10 +200,47 @@ impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
             add(cotangent, sum_bar);
             theta.pull_back(cotangent, share);
         }
-        for share in shares {
-            gradients.parameters.extend(share.parameters);
-            gradients.inputs.extend(share.inputs);
+        put_back(shares, gradients);
+    }
+
+    fn pull_back_tangent(
+        &mut self,
+        u: &[E],
+        p: &[E],
+        v: &[E],
+        gradients: &mut KernelGradients<E>,
+    ) -> bool {
+        let (count, dim) = (self.theta.len() + 1, self.dim);
+        let len = u.len() / count;
+        let mut shares = shares(self.parameters, gradients);
+        let (z, value) = (&mut self.z[..len], &mut self.value[..len]);
+        let [sum_dot, p_part, v_part] = parts(&mut self.tangents, len);
+        sum_dot.fill(E::zero());
+        let mut able = true;
+        for (part, (theta, share)) in self.theta.iter_mut().zip(&mut shares).enumerate() {
+            take(v, count, dim, part, v_part);
+            // What gradients of one part have been added cannot be taken back if another one has none.
+            able &= theta.pull_back_tangent(&[], &[], &[], share) && theta.jvp(v_part, value);
+            add(sum_dot, value);
         }
+        if able {
+            for (joint, part) in [(u, &mut *z), (p, &mut *p_part), (v, &mut *v_part)] {
+                take(joint, count, dim, count - 1, part);
+            }
+            let (sum_bar, share) = (&mut self.sum[..len], &mut shares[count - 1]);
+            self.fuse
+                .tangent_backward([z, p_part, v_part], Some(sum_dot), sum_bar, share);
+            for (part, (theta, share)) in self.theta.iter_mut().zip(&mut shares).enumerate() {
+                for (joint, rows) in [(u, &mut *z), (p, &mut *p_part), (v, &mut *v_part)] {
+                    take(joint, count, dim, part, rows);
+                }
+                add(z, sum_bar);
+                add(p_part, sum_dot);
+                theta.pull_back_tangent(z, p_part, v_part, share);
+            }
+        }
+        put_back(shares, gradients);
+        able
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {

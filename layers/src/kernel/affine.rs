@@ -36,6 +36,11 @@ impl<E: Scalar> Affine<E> {
         }
     }
 
+    /// Width of x.
+    pub fn inputs(&self) -> usize {
+        self.forward.inner()
+    }
+
     /// b, `[outputs]`.
     pub fn bias(&self) -> &[E] {
         &self.bias

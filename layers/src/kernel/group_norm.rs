@@ -93,6 +93,21 @@ impl<E: Scalar> GroupNorm<E> {
         parameters_backward(record, u, weight.sum(), bias.sum());
     }
 
+    /// Turns the cotangents `p` of the tangent `ẏ` and `u` of `y` into those of the tangent `x_dot` of x and of x, in place,
+    /// and adds the gradients of weight and bias. What is left in `x_dot` is of no use.
+    pub fn tangent_backward(
+        &self,
+        record: &Normalized<E>,
+        x_dot: &mut [E],
+        p: &mut [E],
+        u: &mut [E],
+        weight: &mut ParameterGradient<E>,
+        bias: &mut ParameterGradient<E>,
+    ) {
+        let bars = [weight.sum(), bias.sum()];
+        tangent_backward(self, record, x_dot, [p, u], bars);
+    }
+
     #[inline(always)]
     fn size(&self) -> usize {
         self.weight.len() / self.groups
@@ -199,6 +214,28 @@ vectorized! {
         v: &'a mut [E],
     ) {
         in_registers!(norm.project_rows::<false>(simd, record, v));
+    }
+
+    fn tangent_backward<'a, E, S>(
+        simd: S,
+        norm: &'a GroupNorm<E>,
+        record: &'a Normalized<E>,
+        x_dot: &'a mut [E],
+        bars: [&'a mut [E]; 2],
+        parameter_bars: [&'a mut [E]; 2],
+    ) {
+        let (size, groups) = (norm.size(), norm.groups);
+        let [p, u] = bars.map(|bar| bar.chunks_exact_mut(size));
+        let records = record.values.chunks_exact(size).zip(&record.scales);
+        let [weight_bar, bias_bar] = parameter_bars;
+        for (index, (((x_dot, p), u), (values, &scale))) in
+            x_dot.chunks_exact_mut(size).zip(p).zip(u).zip(records).enumerate()
+        {
+            let at = index % groups * size;
+            let weight = &norm.weight[at..][..size];
+            let bars = [&mut weight_bar[at..][..size], &mut bias_bar[at..][..size]];
+            group::differentiate_tangent(simd, x_dot, [p, u], (values, scale), weight, bars);
+        }
     }
 
     fn parameters_backward<'a, E, S>(

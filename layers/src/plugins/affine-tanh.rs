@@ -8,7 +8,7 @@ use equilibria_core::kernel::swap_rows;
 use equilibria_core::prelude::*;
 use equilibria_core::{to_host, AnyLayer};
 
-use crate::kernel::{add, Affine};
+use crate::kernel::{add, parts, Affine};
 use crate::modules::Linear;
 use crate::{LayerConfig, LayerRequest, Layers};
 
@@ -104,6 +104,26 @@ struct AffineTanhKernel<E> {
     injected: Vec<E>,
 }
 
+impl<E: Scalar> AffineTanhKernel<E> {
+    /// Adds the gradients due to the cotangent of the tanh's argument at `(z, x)`.
+    fn argument_backward(
+        &self,
+        (z, x): (&[E], &[E]),
+        cotangent: &[E],
+        gradients: &mut KernelGradients<E>,
+    ) {
+        let x = &x[..cotangent.len() / self.w.bias().len() * self.u.inputs()];
+        if let [w, b, injection] = &mut gradients.parameters[..] {
+            let z = &z[..cotangent.len()];
+            self.w.parameters_backward(z, cotangent, w, b);
+            injection.add_product(cotangent, x);
+        }
+        if let [x_bar] = &mut gradients.inputs[..] {
+            self.u.backward_add(cotangent, &mut x_bar[..x.len()]);
+        }
+    }
+}
+
 impl<E: Scalar> Kernel<E> for AffineTanhKernel<E> {
     fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
         let dim = self.w.bias().len();
@@ -118,6 +138,7 @@ impl<E: Scalar> Kernel<E> for AffineTanhKernel<E> {
             z: vec![E::zero(); rows.len() * dim],
             value: vec![E::zero(); rows.len() * dim],
             cotangent: vec![E::zero(); rows.len() * dim],
+            tangents: Vec::new(),
         })
     }
 }
@@ -133,6 +154,8 @@ struct AffineTanhBlock<'k, E> {
     /// f there.
     value: Vec<E>,
     cotangent: Vec<E>,
+    /// Room for [`pull_back_tangent`](KernelBlock::pull_back_tangent), empty until then.
+    tangents: Vec<E>,
 }
 
 impl<E: Scalar> AffineTanhBlock<'_, E> {
@@ -172,20 +195,34 @@ impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
 
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
         self.before_tanh(u);
-        let len = u.len();
-        let cotangent = &self.cotangent[..len];
-        if let [w, b, injection] = &mut gradients.parameters[..] {
-            self.kernel
-                .w
-                .parameters_backward(&self.z[..len], cotangent, w, b);
-            let x = &self.x[..len / self.dim * self.width];
-            injection.add_product(cotangent, x);
+        let cotangent = &self.cotangent[..u.len()];
+        let point = (&self.z[..], &self.x[..]);
+        self.kernel.argument_backward(point, cotangent, gradients);
+    }
+
+    fn pull_back_tangent(
+        &mut self,
+        u: &[E],
+        p: &[E],
+        v: &[E],
+        gradients: &mut KernelGradients<E>,
+    ) -> bool {
+        let (k, len) = (self.kernel, u.len());
+        let [p_bar, u_bar] = parts(&mut self.tangents, len);
+        k.w.product(v, u_bar);
+        // The slope of the tanh is 1 − f², and that of the slope −2 f (1 − f²).
+        let cotangents = p_bar.iter_mut().zip(&mut *u_bar).zip(p.iter().zip(u));
+        for (((p_bar, u_bar), (&p, &u)), &value) in cotangents.zip(&self.value) {
+            *p_bar = p * (E::one() - value * value);
+            let twice = value + value;
+            *u_bar = u * (E::one() - value * value) - twice * *p_bar * *u_bar;
         }
-        if let [x] = &mut gradients.inputs[..] {
-            self.kernel
-                .u
-                .backward_add(cotangent, &mut x[..len / self.dim * self.width]);
+        if let [w, ..] = &mut gradients.parameters[..] {
+            w.add_product(p_bar, v);
         }
+        let point = (&self.z[..], &self.x[..]);
+        k.argument_backward(point, u_bar, gradients);
+        true
     }
 
     fn swap_rows(&mut self, a: usize, b: usize) {

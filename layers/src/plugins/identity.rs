@@ -125,6 +125,17 @@ impl<E: Scalar> KernelBlock<E> for IdentityRows<E> {
         }
     }
 
+    fn pull_back_tangent(
+        &mut self,
+        u: &[E],
+        _p: &[E],
+        _v: &[E],
+        gradients: &mut KernelGradients<E>,
+    ) -> bool {
+        self.pull_back(u, gradients);
+        true
+    }
+
     fn swap_rows(&mut self, a: usize, b: usize) {
         swap_rows(&mut self.x, self.width, a, b);
     }

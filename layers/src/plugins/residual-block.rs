@@ -8,7 +8,9 @@ use equilibria_core::kernel::swap_rows;
 use equilibria_core::prelude::*;
 use equilibria_core::{to_host, AnyLayer};
 
-use crate::kernel::{self, add, add_to_rows, relu, relu_backward, Affine, Normalized, Rectify};
+use crate::kernel::{
+    self, add, add_to_rows, parts, relu, relu_backward, Affine, Normalized, Rectify,
+};
 use crate::modules::{GroupNorm, Linear};
 use crate::{LayerConfig, LayerRequest, Layers};
 
@@ -170,6 +172,7 @@ impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
             upper: zeros(),
             lower: zeros(),
             skipped: if self.skip { zeros() } else { Vec::new() },
+            tangents: Vec::new(),
             exact: usize::MAX,
             room: Vec::new(),
             at: Linearization::default(),
@@ -185,6 +188,8 @@ struct ResidualBlockRows<'k, E> {
     upper: Vec<E>,
     lower: Vec<E>,
     skipped: Vec<E>,
+    /// Room for [`pull_back_tangent`](KernelBlock::pull_back_tangent), empty until then.
+    tangents: Vec<E>,
     /// Rows that are not rounded, and room for those that are.
     exact: usize,
     room: Vec<u32>,
@@ -328,6 +333,60 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
 
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
         self.backward(u, Some(gradients));
+    }
+
+    fn pull_back_tangent(
+        &mut self,
+        u: &[E],
+        p: &[E],
+        v: &[E],
+        gradients: &mut KernelGradients<E>,
+    ) -> bool {
+        let (k, at, len) = (self.kernel, &self.at, u.len());
+        // The tangents of θ̂ z, ẑ, θ̃ ẑ and ReLU(z̃).
+        let [first, hat, second, third] = parts(&mut self.tangents, len);
+        k.hat.product(v, first);
+        hat.copy_from_slice(first);
+        k.gn1.tangent(&at.norm1, hat);
+        relu_backward(&at.hat[..len], hat);
+        k.tilde.product(hat, second);
+        third.copy_from_slice(second);
+        k.gn2.tangent(&at.norm2, third);
+        if k.skip {
+            add(third, v);
+        }
+        relu_backward(&at.rectified[..len], third);
+
+        let [w_hat, b_hat, w_tilde, b_tilde, w1, b1, w2, b2, w3, b3] =
+            &mut gradients.parameters[..]
+        else {
+            return true;
+        };
+        // The cotangents of these tangents, and of what they are the tangents of.
+        let (p_bar, u_bar) = (&mut self.upper[..len], &mut self.lower[..len]);
+        p_bar.copy_from_slice(p);
+        u_bar.copy_from_slice(u);
+        k.gn3
+            .tangent_backward(&at.norm3, third, p_bar, u_bar, w3, b3);
+        relu_backward(&at.rectified[..len], p_bar);
+        relu_backward(&at.rectified[..len], u_bar);
+        k.gn2
+            .tangent_backward(&at.norm2, second, p_bar, u_bar, w2, b2);
+        w_tilde.add_product(p_bar, hat);
+        k.tilde
+            .parameters_backward(&at.hat[..len], u_bar, w_tilde, b_tilde);
+        if let [x] = &mut gradients.inputs[..] {
+            add(x, u_bar);
+        }
+        k.tilde.backward(p_bar, second);
+        k.tilde.backward(u_bar, third);
+        relu_backward(&at.hat[..len], second);
+        relu_backward(&at.hat[..len], third);
+        k.gn1
+            .tangent_backward(&at.norm1, first, second, third, w1, b1);
+        w_hat.add_product(second, v);
+        k.hat.parameters_backward(&at.z[..len], third, w_hat, b_hat);
+        true
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {

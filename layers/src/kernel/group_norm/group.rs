@@ -144,6 +144,50 @@ pub(super) fn project<E: Scalar, S: Simd, const K: usize, const FIRST: bool>(
     store::<E, S, K>(x, v);
 }
 
+/// The derivative of ⟨p, ẏ⟩ + ⟨u, y⟩ with ẏ = w ⊙ t, t = scale · P ẋ, where P takes mean and correlation with x̂ away as
+/// [`project`] does: turns p into the cotangent of ẋ and u into that of x, and adds those of weight and bias. Leaves t in
+/// `x_dot`.
+///
+/// With q = w ⊙ p, C = mean(q ⊙ x̂) and D = mean(ẋ ⊙ x̂), by d scale = −scale² mean(x̂ ⊙ dx) and d x̂ = scale · P dx,
+/// `p ← scale · P q` and `u ← scale · (P (w ⊙ u) − x̂ · mean(q ⊙ t) − D · p − C · t)`.
+#[inline(always)]
+pub(super) fn differentiate_tangent<E: Scalar, S: Simd>(
+    simd: S,
+    x_dot: &mut [E],
+    [p, u]: [&mut [E]; 2],
+    (values, scale): (&[E], E),
+    weight: &[E],
+    [weight_bar, bias_bar]: [&mut [E]; 2],
+) {
+    let inverse = E::one() / E::of(values.len() as f64);
+    let mean = |x: &[E]| sum(simd, x) * inverse;
+    let correlation = |x: &[E], y: &[E]| sum_products(simd, x, y) * inverse;
+    let (x_mean, x_correlation) = (mean(x_dot), correlation(x_dot, values));
+    for (x_dot, &value) in x_dot.iter_mut().zip(values) {
+        *x_dot = scale * (*x_dot - x_mean - value * x_correlation);
+    }
+    let t = x_dot;
+    let points = p
+        .iter_mut()
+        .zip(u.iter_mut())
+        .zip(t.iter().zip(values))
+        .zip(weight);
+    let bars = weight_bar.iter_mut().zip(bias_bar);
+    for ((((p, u), (&t, &value)), &w), (weight_bar, bias_bar)) in points.zip(bars) {
+        *weight_bar += *p * t + *u * value;
+        *bias_bar += *u;
+        *p *= w;
+        *u *= w;
+    }
+    let (p_mean, p_correlation, p_tangent) = (mean(p), correlation(p, values), correlation(p, t));
+    let (u_mean, u_correlation) = (mean(u), correlation(u, values) + p_tangent);
+    for ((p, u), (&t, &value)) in p.iter_mut().zip(u).zip(t.iter().zip(values)) {
+        *p = scale * (*p - p_mean - value * p_correlation);
+        let rest = *u - u_mean - value * u_correlation;
+        *u = scale * (rest - x_correlation * *p - p_correlation * t);
+    }
+}
+
 #[inline(always)]
 fn load<E: Scalar, S: Simd, const K: usize>(simd: S, x: &[E]) -> [E::Vector<S>; K] {
     let mut vectors = [E::splat(simd, E::zero()); K];

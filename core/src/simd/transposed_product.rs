@@ -1,0 +1,152 @@
+//! Products of a transposed matrix, which gradients of weights are.
+
+use pulp::{NullaryFnOnce, Simd, WithSimd};
+
+use super::product::{store, Packed, Panel, ROWS};
+use super::{run, Lanes};
+use crate::parallel;
+
+/// Rows of the result that one thread works on at a time.
+const STRIP: usize = 16 * ROWS;
+
+/// `out = out + Σ_i a_iᵀ b_i` with `[a_i, b_i]` `[inner_i, rows]` and `[inner_i, columns]`, `out` `[rows, columns]`, all
+/// row-major. Shares the rows of the result among the threads.
+///
+/// The left factors are read as they are: a tile of the result wants a few neighbors of every row.
+pub fn add_transposed_product<E: Lanes>(factors: &[[Vec<E>; 2]], out: &mut [E], columns: usize) {
+    let rows = out.len() / columns;
+    let right = || factors.iter().flat_map(|[_, b]| b.chunks_exact(columns));
+    let inner = right().count();
+    let left: usize = factors.iter().map(|[a, _]| a.len() / rows).sum();
+    assert_eq!(inner, left, "rows of the two factors");
+    let b = &Packed::of_rows(right(), inner, columns);
+    let strip = |(index, out)| {
+        run(Strip {
+            factors,
+            rows,
+            b,
+            first: index * STRIP,
+            out,
+        });
+    };
+    parallel::map(out.chunks_mut(STRIP * columns).enumerate(), strip);
+}
+
+/// Some rows of the result, from `first` on.
+struct Strip<'a, E> {
+    factors: &'a [[Vec<E>; 2]],
+    /// All rows of the result.
+    rows: usize,
+    b: &'a Packed<E>,
+    first: usize,
+    out: &'a mut [E],
+}
+
+impl<E: Lanes> WithSimd for Strip<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let columns = self.b.columns();
+        for panel in &self.b.panels().collect::<Vec<_>>() {
+            for (index, out) in self.out.chunks_mut(ROWS * columns).enumerate() {
+                let tile = Tile {
+                    simd,
+                    factors: self.factors,
+                    rows: self.rows,
+                    b: self.b,
+                    panel,
+                    first: self.first + index * ROWS,
+                    out,
+                };
+                match panel.registers {
+                    1 => tile.of_width::<1>(),
+                    2 => tile.of_width::<2>(),
+                    _ => tile.of_width::<4>(),
+                }
+            }
+        }
+    }
+}
+
+/// A few rows of the result, from `first` on, and the columns of one panel.
+struct Tile<'a, S: Simd, E> {
+    simd: S,
+    factors: &'a [[Vec<E>; 2]],
+    rows: usize,
+    b: &'a Packed<E>,
+    panel: &'a Panel,
+    first: usize,
+    out: &'a mut [E],
+}
+
+impl<S: Simd, E: Lanes> Tile<'_, S, E> {
+    #[inline(always)]
+    fn of_width<const R: usize>(self) {
+        match self.out.len() / self.b.columns() {
+            1 => self.simd.vectorize(Sums::<'_, S, E, R, 1>(self)),
+            2 => self.simd.vectorize(Sums::<'_, S, E, R, 2>(self)),
+            3 => self.simd.vectorize(Sums::<'_, S, E, R, 3>(self)),
+            4 => self.simd.vectorize(Sums::<'_, S, E, R, 4>(self)),
+            5 => self.simd.vectorize(Sums::<'_, S, E, R, 5>(self)),
+            _ => self.simd.vectorize(Sums::<'_, S, E, R, ROWS>(self)),
+        }
+    }
+}
+
+/// A tile of `N` rows and `R` registers of columns. `vectorize` makes a function of it, so that the compiler keeps its sums
+/// in registers.
+struct Sums<'a, S: Simd, E, const R: usize, const N: usize>(Tile<'a, S, E>);
+
+impl<S: Simd, E: Lanes, const R: usize, const N: usize> NullaryFnOnce for Sums<'_, S, E, R, N> {
+    type Output = ();
+
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Only counted loops over fixed sizes are unrolled early enough.
+    fn call(self) {
+        let tile = self.0;
+        let simd = tile.simd;
+        let values = E::vectors::<S>(tile.b.panel_values(tile.panel)).0;
+        let mut values = values.as_chunks::<R>().0.iter();
+        let mut sums = [[E::splat(simd, E::default()); R]; N];
+        for [a, _] in tile.factors {
+            for (a, b) in a.chunks_exact(tile.rows).zip(&mut values) {
+                let a = &a[tile.first..][..N];
+                for row in 0..N {
+                    let a = E::splat(simd, a[row]);
+                    for register in 0..R {
+                        sums[row][register] = E::fused(simd, b[register], a, sums[row][register]);
+                    }
+                }
+            }
+        }
+        store(simd, &sums, tile.panel, tile.b.columns(), tile.out, true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More rows than one thread takes, in f32: small integers are exact.
+    #[test]
+    fn transposed_products_are_right() {
+        let (inner, rows, columns) = (3, 2 * STRIP + 5, 21);
+        let numbers = |count: usize| (0..count).map(|i| (i * 7 % 11) as f32).collect::<Vec<_>>();
+        let (a, b) = (numbers(inner * rows), numbers(inner * columns));
+        let mut out = vec![1.0; rows * columns];
+        let factors = [0..1, 1..inner].map(|part| {
+            let own = |matrix: &[f32], width| matrix[part.start * width..part.end * width].to_vec();
+            [own(&a, rows), own(&b, columns)]
+        });
+        add_transposed_product(&factors, &mut out, columns);
+        for (index, out) in out.iter().enumerate() {
+            let (row, column) = (index / columns, index % columns);
+            let terms = (0..inner).map(|k| a[k * rows + row] * b[k * columns + column]);
+            assert!(
+                (out - 1.0 - terms.sum::<f32>()).abs() < 0.5,
+                "{row}, {column}"
+            );
+        }
+    }
+}
