@@ -1,6 +1,6 @@
 //! Splits a batch into blocks of rows and runs a job on each, one thread per block.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use crate::bound::Job;
 use crate::kernel::{Kernel, KernelGradients};
@@ -68,6 +68,17 @@ pub(crate) struct Split {
     pub inputs: Vec<usize>,
 }
 
+/// What happens to gradients of products with the Jacobian, such as penalties have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tangents<'f> {
+    /// They are pulled back at once.
+    Now,
+    /// They wait under this number for a job that lets them join.
+    Wait(usize),
+    /// Those that wait join the cotangents of this job, multiplied by the factors of their numbers.
+    Join(&'f [f64]),
+}
+
 /// What a job leaves behind on the batch.
 pub(crate) struct Whole<E, R> {
     pub states: Vec<Vec<E>>,
@@ -75,32 +86,64 @@ pub(crate) struct Whole<E, R> {
     pub results: Vec<R>,
 }
 
-impl Split {
+/// A batch in blocks of rows. Each has a state space, which stays as one job leaves it to the next: linearized, with room for
+/// vectors.
+pub(crate) struct Blocks<E: Scalar> {
+    kernel: Arc<dyn Kernel<E>>,
+    split: Split,
+    /// Rows in every block but the last one.
+    rows: usize,
+    /// None before the first job.
+    spaces: Vec<Option<SliceSpace<E>>>,
+}
+
+impl<E: Scalar> Blocks<E> {
+    pub fn new(kernel: Arc<dyn Kernel<E>>, split: Split) -> Self {
+        let rows = split.blocking.rows(split.batch, split.dim);
+        let count = split.batch.div_ceil(rows);
+        Self {
+            kernel,
+            split,
+            rows,
+            spaces: (0..count).map(|_| None).collect(),
+        }
+    }
+
     /// Runs `job` on every block of the given states, each `[batch, dim]`.
-    pub fn run<E: Scalar, R: Send>(
-        &self,
-        kernel: &dyn Kernel<E>,
+    pub fn run<R: Send>(
+        &mut self,
         mut states: Vec<Vec<E>>,
+        tangents: Tangents<'_>,
         job: &Job<'_, R>,
     ) -> Result<Whole<E, R>> {
-        let rows = self.blocking.rows(self.batch, self.dim);
-        let blocks = self.batch.div_ceil(rows);
-        let mut parts: Vec<Vec<&mut [E]>> = (0..blocks).map(|_| Vec::new()).collect();
+        let Self {
+            kernel,
+            split,
+            rows,
+            spaces,
+        } = self;
+        let mut parts: Vec<Vec<&mut [E]>> = spaces.iter().map(|_| Vec::new()).collect();
         for state in &mut states {
-            let own = parts.iter_mut().zip(state.chunks_mut(rows * self.dim));
+            let own = parts.iter_mut().zip(state.chunks_mut(*rows * split.dim));
             own.for_each(|(parts, part)| parts.push(part));
         }
-        let run = |(block, parts): (usize, _)| {
-            let rows = block * rows..((block + 1) * rows).min(self.batch);
-            self.run_block(kernel, rows, parts, job)
-        };
-        let outcomes = parallel::map(parts.into_iter().enumerate(), run);
-        let parameters = self.parameters.iter().copied();
-        let mut whole = KernelGradients::zeros(parameters, self.inputs.iter().copied(), 0);
-        let mut results = Vec::with_capacity(blocks);
+        let blocks = spaces.iter_mut().zip(parts).enumerate();
+        let outcomes = parallel::map(blocks, |(block, (space, parts))| {
+            let rows = block * *rows..((block + 1) * *rows).min(split.batch);
+            let gradients = split.zeros(rows.len());
+            let space = space.get_or_insert_with(|| {
+                let block = kernel.clone().block(rows.clone());
+                SliceSpace::new(block, split.dim, rows, KernelGradients::default())
+            });
+            space.collect_in(gradients);
+            let result = run_block(space, parts, tangents, job)?;
+            Ok((result, space.collect_in(KernelGradients::default())))
+        });
+        let mut whole = split.zeros(0);
+        let mut results = Vec::with_capacity(outcomes.len());
         // Parts are added in order: the sum must not depend on which thread was faster.
         for outcome in outcomes {
-            let (result, part) = outcome?;
+            let (result, part): (R, KernelGradients<E>) = outcome?;
             let sums = whole.parameters.iter_mut().zip(part.parameters);
             sums.for_each(|(sum, part)| sum.append(part));
             let all = whole.inputs.iter_mut().zip(part.inputs);
@@ -113,27 +156,40 @@ impl Split {
             results,
         })
     }
+}
 
-    fn run_block<E: Scalar, R>(
-        &self,
-        kernel: &dyn Kernel<E>,
-        rows: Range<usize>,
-        parts: Vec<&mut [E]>,
-        job: &Job<'_, R>,
-    ) -> Result<(R, KernelGradients<E>)> {
+impl Split {
+    /// Zero gradients, for inputs of this many rows.
+    fn zeros<E: Scalar>(&self, rows: usize) -> KernelGradients<E> {
         let (parameters, inputs) = (self.parameters.iter(), self.inputs.iter());
-        let gradients = KernelGradients::zeros(parameters.copied(), inputs.copied(), rows.len());
-        let mut space = SliceSpace::new(kernel.block(rows.clone()), self.dim, rows, gradients);
-        let mut slots = Vec::with_capacity(parts.len());
-        for part in &parts {
-            let slot = space.alloc()?;
-            space.state_mut(slot).copy_from_slice(part);
-            slots.push(slot);
-        }
-        let result = job(&mut space, &slots)?;
-        for (slot, part) in slots.into_iter().zip(parts) {
-            part.copy_from_slice(space.state(slot));
-        }
-        Ok((result, space.into_gradients()))
+        KernelGradients::zeros(parameters.copied(), inputs.copied(), rows)
     }
+}
+
+fn run_block<E: Scalar, R>(
+    space: &mut SliceSpace<E>,
+    parts: Vec<&mut [E]>,
+    tangents: Tangents<'_>,
+    job: &Job<'_, R>,
+) -> Result<R> {
+    match tangents {
+        Tangents::Now => {}
+        Tangents::Wait(number) => space.defer(number),
+        Tangents::Join(factors) => space.join_deferred(factors),
+    }
+    let mut slots = Vec::with_capacity(parts.len());
+    for part in &parts {
+        let slot = space.alloc()?;
+        space.state_mut(slot).copy_from_slice(part);
+        slots.push(slot);
+    }
+    let result = job(space, &slots)?;
+    for (&slot, part) in slots.iter().zip(parts) {
+        part.copy_from_slice(space.state(slot));
+        space.release(slot);
+    }
+    if let Tangents::Join(_) = tangents {
+        space.flush_deferred();
+    }
+    Ok(result)
 }

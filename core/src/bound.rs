@@ -1,9 +1,11 @@
 //! A layer with its inputs bound: splits the batch into blocks where a kernel allows, and runs jobs in state spaces.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 
 use crate::backend::{from_host, to_host};
-use crate::blocks::{Blocking, Split, Whole};
+use crate::blocks::{Blocking, Blocks, Split, Tangents, Whole};
 use crate::kernel::Kernel;
 use crate::space::TensorSpace;
 use crate::{parallel, simd};
@@ -14,8 +16,10 @@ pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
     layer: L,
     device: D,
     inputs: Vec<Matrix<E, D>>,
-    kernel: Option<Box<dyn Kernel<E>>>,
+    kernel: Option<Arc<dyn Kernel<E>>>,
     batch: usize,
+    /// Those of the last job in blocks of fixed size, which the next one finds as that has left them.
+    blocks: Option<Blocks<E>>,
 }
 
 /// What a job leaves behind.
@@ -36,6 +40,15 @@ pub(crate) enum Part<E: Scalar, D: Backend<E>> {
     Host(Vec<E>),
     /// From tensors.
     Device(Matrix<E, D>),
+}
+
+/// A job to be run on a layer.
+pub(crate) struct Run<'r, E: Scalar, D: Backend<E>, L, R> {
+    pub bound: &'r mut Bound<E, D, L>,
+    /// States, each `[batch, state_dim]`.
+    pub given: Vec<Matrix<E, D>>,
+    pub tangents: Tangents<'r>,
+    pub job: &'r Job<'r, R>,
 }
 
 /// A job runs in every state space the batch is split into, on the slots of the given states.
@@ -75,51 +88,51 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             inputs,
             kernel,
             batch,
+            blocks: None,
         })
     }
 
     /// Runs `job` on the given states, each `[batch, state_dim]`.
     pub fn run<R: Send>(
-        &self,
+        &mut self,
         blocking: Blocking,
-        given: &[Matrix<E, D>],
+        given: Vec<Matrix<E, D>>,
+        tangents: Tangents<'_>,
         job: &Job<'_, R>,
     ) -> Result<Outcome<E, D, R>> {
-        self.check(given)?;
-        match &self.kernel {
+        self.check(&given)?;
+        match self.kernel.clone() {
             Some(kernel) => {
-                let task = self.task(&**kernel, blocking, given);
-                self.outcome(task.run(job)?)
+                let task = self.task(kernel, blocking, &given, tangents);
+                let done = task.run(job);
+                self.finish(blocking, done)
             }
             None => self.run_tensors(given, job),
         }
     }
 
-    /// [`run`](Self::run) of several jobs, each on its layer and states, at the same time where all layers have kernels.
-    pub fn run_each<'j, R: Send>(
-        bounds: &[&Self],
+    /// [`run`](Self::run) of several jobs, at the same time where all layers have kernels.
+    pub fn run_each<R: Send>(
         blocking: Blocking,
-        given: &[Vec<Matrix<E, D>>],
-        jobs: &[&Job<'j, R>],
+        runs: Vec<Run<'_, E, D, L, R>>,
     ) -> Vec<Result<Outcome<E, D, R>>> {
-        let all = || bounds.iter().zip(given).zip(jobs);
-        let kernels = bounds.iter().map(|bound| bound.kernel.as_deref());
+        let kernels = runs.iter().map(|run| run.bound.kernel.clone());
         let Some(kernels) = kernels.collect::<Option<Vec<_>>>() else {
-            let one = |((bound, given), job): ((&&Self, &Vec<_>), &&Job<'j, R>)| {
-                bound.run(blocking, given, job)
+            let alone = |run: Run<'_, E, D, L, R>| {
+                (run.bound).run(blocking, run.given, run.tangents, run.job)
             };
-            return all().map(one).collect();
+            return runs.into_iter().map(alone).collect();
         };
-        let tasks: Vec<_> = (all().zip(kernels))
-            .map(|(((bound, given), &job), kernel)| {
-                let task = bound.check(given);
-                (task.map(|()| bound.task(kernel, blocking, given)), job)
-            })
-            .collect();
-        let wholes = parallel::map(tasks.into_iter(), |(task, job)| task?.run(job));
-        let outcomes = bounds.iter().zip(wholes);
-        outcomes
-            .map(|(bound, whole)| bound.outcome(whole?))
+        let (mut bounds, mut tasks) = (Vec::new(), Vec::new());
+        for (run, kernel) in runs.into_iter().zip(kernels) {
+            let checked = run.bound.check(&run.given);
+            let task = (run.bound).task(kernel, blocking, &run.given, run.tangents);
+            tasks.push((checked.map(|()| task), run.job));
+            bounds.push(run.bound);
+        }
+        let done = parallel::map(tasks.into_iter(), |(task, job)| task?.run(job));
+        let done = bounds.into_iter().zip(done);
+        done.map(|(bound, done)| bound.finish(blocking, done))
             .collect()
     }
 
@@ -135,11 +148,15 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         }
     }
 
-    fn run_tensors<R>(&self, given: &[Matrix<E, D>], job: &Job<'_, R>) -> Result<Outcome<E, D, R>> {
+    fn run_tensors<R>(
+        &self,
+        given: Vec<Matrix<E, D>>,
+        job: &Job<'_, R>,
+    ) -> Result<Outcome<E, D, R>> {
         let mut space =
             TensorSpace::new(&self.layer, self.device.clone(), &self.inputs, self.batch);
-        let slots = (given.iter())
-            .map(|state| space.adopt(state.clone()))
+        let slots = (given.into_iter())
+            .map(|state| space.adopt(state))
             .collect::<Result<Vec<_>>>()?;
         let result = job(&mut space, &slots)?;
         let states = (slots.iter())
@@ -158,31 +175,44 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         })
     }
 
-    fn task<'k>(
-        &self,
-        kernel: &'k dyn Kernel<E>,
+    fn task<'t>(
+        &mut self,
+        kernel: Arc<dyn Kernel<E>>,
         blocking: Blocking,
         given: &[Matrix<E, D>],
-    ) -> Task<'k, E> {
-        let mut parameters = Vec::new();
-        let note = &mut |_: &str, tensor: &Matrix<E, D>| parameters.push(*tensor.shape());
-        self.layer.visit("", note);
-        let split = Split {
-            batch: self.batch,
-            dim: self.layer.state_dim(),
-            blocking,
-            parameters,
-            inputs: self.inputs.iter().map(|x| x.shape().1).collect(),
-        };
+        tangents: Tangents<'t>,
+    ) -> Task<'t, E> {
+        let kept = self.blocks.take_if(|_| blocking == Blocking::Fixed);
+        let blocks = kept.unwrap_or_else(|| {
+            let mut parameters = Vec::new();
+            let note = &mut |_: &str, tensor: &Matrix<E, D>| parameters.push(*tensor.shape());
+            self.layer.visit("", note);
+            let split = Split {
+                batch: self.batch,
+                dim: self.layer.state_dim(),
+                blocking,
+                parameters,
+                inputs: self.inputs.iter().map(|x| x.shape().1).collect(),
+            };
+            Blocks::new(kernel, split)
+        });
         Task {
-            kernel,
-            split,
+            blocks,
             states: given.iter().map(to_host).collect(),
+            tangents,
         }
     }
 
-    /// What a task on this layer has left on the host, on its device.
-    fn outcome<R>(&self, whole: Whole<E, R>) -> Result<Outcome<E, D, R>> {
+    /// What a task on this layer has left on the host, on its device. Keeps blocks that the next one can use.
+    fn finish<R>(
+        &mut self,
+        blocking: Blocking,
+        done: Result<(Whole<E, R>, Blocks<E>)>,
+    ) -> Result<Outcome<E, D, R>> {
+        let (whole, blocks) = done?;
+        if blocking == Blocking::Fixed {
+            self.blocks = Some(blocks);
+        }
         let shape = (self.batch, self.layer.state_dim());
         let state = |values| from_host(&self.device, values, shape);
         let parameters = whole.gradients.parameters.into_iter();
@@ -235,15 +265,16 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
 }
 
 /// What it takes to run a job on the host, on any thread.
-struct Task<'k, E: Scalar> {
-    kernel: &'k dyn Kernel<E>,
-    split: Split,
+struct Task<'t, E: Scalar> {
+    blocks: Blocks<E>,
     states: Vec<Vec<E>>,
+    tangents: Tangents<'t>,
 }
 
 impl<E: Scalar> Task<'_, E> {
-    fn run<R: Send>(self, job: &Job<'_, R>) -> Result<Whole<E, R>> {
-        self.split.run(self.kernel, self.states, job)
+    fn run<R: Send>(mut self, job: &Job<'_, R>) -> Result<(Whole<E, R>, Blocks<E>)> {
+        let whole = self.blocks.run(self.states, self.tangents, job)?;
+        Ok((whole, self.blocks))
     }
 }
 

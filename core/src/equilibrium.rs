@@ -2,6 +2,7 @@
 
 mod adjoint;
 mod inspect;
+mod penalty;
 mod several;
 
 use std::sync::Arc;
@@ -133,31 +134,13 @@ impl<L> Equilibrium<L> {
         L: ImplicitLayer<E, D>,
     {
         let all = std::slice::from_ref(self);
-        let (mut solved, tape) = Self::forward_each(all, vec![start], &[x], tape)?;
-        let solved = solved.swap_remove(0);
+        let mut all = Self::forward_each(all, vec![start], &[x], tape, None)?;
+        let solved = all.solved.swap_remove(0);
         Ok(Solved {
-            z: solved.z.put_tape(tape),
+            z: solved.z.put_tape(all.tape),
             report: solved.report,
             adjoint: solved.adjoint,
         })
-    }
-
-    /// The regularization loss at `z`, `Σ_r weight_r · mean over samples of penalty_r`, a `[1, 1]` matrix on `tape`.
-    ///
-    /// Its gradient reaches parameters and inputs; `z` is held constant. `seed` fixes the random probes.
-    pub fn penalty<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
-        &self,
-        z: &Matrix<E, D>,
-        x: &[Matrix<E, D>],
-        tape: T,
-        seed: u64,
-    ) -> Result<Matrix<E, D, T>>
-    where
-        L: ImplicitLayer<E, D>,
-    {
-        let (all, z) = (std::slice::from_ref(self), std::slice::from_ref(z));
-        let (mut values, tape) = Self::penalty_each(all, z, &[x], tape, &[seed])?;
-        Ok(values.swap_remove(0).put_tape(tape))
     }
 
     /// Checks everything and binds the inputs to the layer.

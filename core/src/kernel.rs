@@ -1,6 +1,7 @@
 //! Hand-written CPU implementations of a layer's map, on contiguous slices.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::simd::add_transposed_product;
 use crate::Scalar;
@@ -10,8 +11,8 @@ use crate::Scalar;
 /// A kernel computes the same map as [`ImplicitLayer::step`](crate::ImplicitLayer::step);
 /// [`testing::check_kernel`](crate::testing::check_kernel) compares the two, value and gradient.
 pub trait Kernel<E: Scalar>: Send + Sync {
-    /// Work space for the given rows of the batch, to be used by one thread.
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_>;
+    /// Work space for the given rows of the batch, to be used by one thread at a time.
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>>;
 }
 
 /// The map restricted to a block of rows. States are row-major `[rows, state_dim]`; a call may cover fewer rows than

@@ -1,5 +1,7 @@
 //! Implicit layers: the map `f_θ(z; x)` whose fixed point is the output.
 
+use std::sync::Arc;
+
 use dfdx::prelude::{NoneTape, OwnedTape};
 
 use crate::{parameters, Backend, Kernel, Matrix, Parameters, Result, Scalar};
@@ -32,7 +34,7 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>: Parameters<E, D> + Clone + 's
     ) -> Result<Matrix<E, D, T>>;
 
     /// A hand-written CPU implementation of the same map with the inputs bound. Default: none.
-    fn kernel(&self, _x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+    fn kernel(&self, _x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
         None
     }
 }
@@ -84,7 +86,7 @@ pub trait DynLayer<E: Scalar, D: Backend<E>>: Parameters<E, D> {
         x: &[Matrix<E, D>],
     ) -> Result<Matrix<E, D, OwnedTape<E, D>>>;
     /// See [`ImplicitLayer::kernel`].
-    fn dyn_kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>>;
+    fn dyn_kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>>;
     /// A clone with the same parameter identities.
     fn clone_box(&self) -> Box<dyn DynLayer<E, D>>;
 }
@@ -110,7 +112,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> DynLayer<E, D> for L {
         self.step(z, x)
     }
 
-    fn dyn_kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+    fn dyn_kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
         self.kernel(x)
     }
 
@@ -162,7 +164,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
         T::step(&*self.0, z, x)
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
         self.0.dyn_kernel(x)
     }
 }

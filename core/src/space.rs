@@ -4,6 +4,7 @@
 //! in f32 and f64. SUNDIALS splits its solvers from its vectors in the same way (`N_Vector`).
 
 mod combine;
+mod deferral;
 mod delegate;
 mod slice;
 mod tangent;

@@ -1,5 +1,7 @@
 //! The problems are what they say: solutions, spectra, kernels, and what has no solution.
 
+use std::sync::Arc;
+
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::testing::problems::{all, find, Precision, Problem, Space};
@@ -207,7 +209,7 @@ fn both_products_belong_to_the_same_jacobian() {
     for problem in all() {
         let z: Vec<f64> = problem.start.iter().map(|z| z + 1.5).collect();
         let (kernel, rows) = (problem.kernel::<f64>(), 0..problem.batch);
-        let mut block = kernel.block(rows);
+        let mut block = Arc::new(kernel).block(rows);
         let mut out = vec![0.0; z.len()];
         block.linearize(&z, &mut out);
         let v = equilibria_core::testing::random_values(z.len(), 21);

@@ -195,21 +195,23 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let starts = problems
             .map(|((equilibrium, x), start)| start.map_or_else(|| equilibrium.zero_start(x), Ok))
             .collect::<Result<Vec<_>>>()?;
-        let all = self.lend(|tape| Equilibrium::forward_each(&equilibria, starts, x, tape))?;
-        let states: Vec<Matrix<E, D>> = all.iter().map(|solved| solved.z.clone()).collect();
         let regularized = equilibria.iter().any(|e| !e.regularizers.is_empty());
-        if let Some(seed) = self.seed.filter(|_| regularized) {
-            let numbers = (self.solves.len()..).take(states.len());
-            let seeds: Vec<u64> = numbers.map(|number| mix(seed, number as u64)).collect();
-            let penalties =
-                self.lend(|tape| Equilibrium::penalty_each(&equilibria, &states, x, tape, &seeds))?;
-            for penalty in penalties {
-                let share = |penalty| penalty * E::of(share);
-                let penalty = self.run(&penalty, share);
-                self.losses.push(penalty);
-            }
+        let seeds = self.seed.filter(|_| regularized).map(|seed| {
+            let numbers = (self.solves.len()..).take(equilibria.len());
+            let seeds = numbers.map(|number| mix(seed, number as u64));
+            seeds.collect::<Vec<_>>()
+        });
+        let (solved, penalties) = self.lend(|tape| {
+            let seeds = seeds.as_deref();
+            let all = Equilibrium::forward_each(&equilibria, starts, x, tape, seeds)?;
+            Ok(((all.solved, all.penalties), all.tape))
+        })?;
+        for penalty in penalties {
+            let penalty = self.run(&penalty, |penalty| penalty * E::of(share));
+            self.losses.push(penalty);
         }
-        let solves = equilibria.into_iter().zip(all);
+        let states = solved.iter().map(|solved| solved.z.clone()).collect();
+        let solves = equilibria.into_iter().zip(solved);
         (self.solves).extend(solves.map(|(equilibrium, solved)| Solve {
             name: equilibrium.name,
             report: solved.report,

@@ -57,7 +57,7 @@ fn check(name: &str, layer: &impl ImplicitLayer<f32, Cpu>, inputs: &[Matrix<f32,
     let dim = layer.state_dim();
     let z = to_host(&random(ROWS, dim, 7));
     let kernel = layer.kernel(inputs).expect("a kernel");
-    let mut block = kernel.block(0..ROWS);
+    let mut block = kernel.clone().block(0..ROWS);
     let mut evaluate = |from: usize| {
         let rounds = block.allow_rounding(from);
         assert_eq!(rounds, RoundedPacked::<f32>::available(), "{name}");
@@ -103,7 +103,7 @@ fn check(name: &str, layer: &impl ImplicitLayer<f32, Cpu>, inputs: &[Matrix<f32,
     // One row alone.
     for row in 0..ROWS {
         let own = row * dim..(row + 1) * dim;
-        let (mut block, mut value) = (kernel.block(row..row + 1), vec![f32::NAN; dim]);
+        let (mut block, mut value) = (kernel.clone().block(row..row + 1), vec![f32::NAN; dim]);
         block.allow_rounding(0);
         block.apply(&z[own.clone()], &mut value);
         assert_eq!(bits(&value), bits(&all[0][own]), "{name} row {row}");

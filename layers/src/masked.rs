@@ -1,12 +1,13 @@
 //! Dropout inside an equilibrium: one mask for the whole solve.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use equilibria_core::kernel::swap_rows;
 use equilibria_core::prelude::*;
 use equilibria_core::{from_host, to_host};
-use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// `f(z ⊙ m; x)` with the map f of another layer; the mask m, `[batch, state_dim]`, is the last injected input.
 ///
@@ -30,7 +31,7 @@ pub fn dropout_mask<E: Scalar, D: Backend<E>>(
     seed: u64,
 ) -> Result<Matrix<E, D>> {
     Error::require_fraction("dropout", "p", p)?;
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let kept = E::of(1.0 / (1.0 - p));
     let entry = |_| {
         if rng.gen::<f64>() < p {
@@ -68,9 +69,9 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> ImplicitLayer<E, D> for M
         self.0.step(z * mask.clone(), x)
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
         let (mask, x) = x.split_last()?;
-        Some(Box::new(MaskedKernel {
+        Some(Arc::new(MaskedKernel {
             inner: self.0.kernel(x)?,
             mask: to_host(mask),
             dim: self.state_dim(),
@@ -80,17 +81,17 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> ImplicitLayer<E, D> for M
 
 /// The kernel of the layer, and the mask.
 struct MaskedKernel<E> {
-    inner: Box<dyn Kernel<E>>,
+    inner: Arc<dyn Kernel<E>>,
     mask: Vec<E>,
     dim: usize,
 }
 
 impl<E: Scalar> Kernel<E> for MaskedKernel<E> {
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         let mask = self.mask[rows.start * self.dim..rows.end * self.dim].to_vec();
         let zeros = || vec![E::zero(); mask.len()];
         Box::new(MaskedRows {
-            inner: self.inner.block(rows),
+            inner: self.inner.clone().block(rows),
             dim: self.dim,
             z: zeros(),
             scratch: zeros(),
@@ -100,8 +101,8 @@ impl<E: Scalar> Kernel<E> for MaskedKernel<E> {
     }
 }
 
-struct MaskedRows<'k, E> {
-    inner: Box<dyn KernelBlock<E> + 'k>,
+struct MaskedRows<E> {
+    inner: Box<dyn KernelBlock<E>>,
     dim: usize,
     mask: Vec<E>,
     /// The linearization point, before the mask.
@@ -119,7 +120,7 @@ fn multiply<'o, E: Scalar>(a: &[E], b: &[E], out: &'o mut [E]) -> &'o [E] {
     &out[..a.len()]
 }
 
-impl<E: Scalar> KernelBlock<E> for MaskedRows<'_, E> {
+impl<E: Scalar> KernelBlock<E> for MaskedRows<E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         let masked = multiply(z, &self.mask, &mut self.scratch);
         self.inner.apply(masked, out);

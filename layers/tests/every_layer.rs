@@ -1,6 +1,7 @@
 //! Contracts of all registered layers: a new layer is tested without an edit.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
@@ -121,7 +122,7 @@ fn the_kernel_check_sees_small_mistakes() {
         ) -> Result<Matrix<f64, Cpu, T>> {
             self.0.step(z, x)
         }
-        fn kernel(&self, x: &[Matrix<f64, Cpu>]) -> Option<Box<dyn Kernel<f64>>> {
+        fn kernel(&self, x: &[Matrix<f64, Cpu>]) -> Option<Arc<dyn Kernel<f64>>> {
             self.1.kernel(x)
         }
     }

@@ -3,7 +3,7 @@
 use dfdx::prelude::NoneTape;
 
 use super::contiguous;
-use crate::blocks::Blocking;
+use crate::blocks::{Blocking, Tangents};
 use crate::bound::Bound;
 use crate::{
     Backend, DifferentiableSpace, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot,
@@ -31,8 +31,9 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
-        let bound = Bound::new(&self.layer, contiguous(x, NoneTape).0)?;
+        let mut bound = Bound::new(&self.layer, contiguous(x, NoneTape).0)?;
         let states: Vec<_> = contiguous(states, NoneTape).0;
-        Ok(bound.run(Blocking::Fixed, &states, &job)?.results)
+        let outcome = bound.run(Blocking::Fixed, states, Tangents::Now, &job)?;
+        Ok(outcome.results)
     }
 }

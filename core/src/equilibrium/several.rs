@@ -4,18 +4,25 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 
+use super::penalty::{penalize, Penalty};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
-use crate::blocks::Blocking;
-use crate::bound::{Bound, Job, Outcome};
+use crate::blocks::{Blocking, Tangents};
+use crate::bound::{Bound, Outcome, Run};
 use crate::layer::AnyTape;
-use crate::seed::mix;
 use crate::{
     from_host, solve_with_inverse, Backend, BackwardStrategy, DifferentiableSpace, ImplicitLayer,
     LowRank, Matrix, Report, Result, Scalar, Slot, Solution,
 };
 
-/// Several equilibria without a tape, and the tape they are all on.
-pub type AllSolved<E, D, T> = (Vec<Solved<E, D, NoneTape>>, T);
+/// What [`Equilibrium::forward_each`] returns.
+pub struct AllSolved<E: Scalar, D: Backend<E>, T> {
+    /// One per equilibrium.
+    pub solved: Vec<Solved<E, D, NoneTape>>,
+    /// The penalty of each at its z*, `[1, 1]`; none if none were wanted.
+    pub penalties: Vec<Matrix<E, D>>,
+    /// The tape that all of these are on.
+    pub tape: T,
+}
 
 /// Layers with their inputs, and the tape these are on.
 type AllBound<E, D, L, T> = (Vec<Bound<E, D, L>>, T);
@@ -31,7 +38,10 @@ impl<L> Equilibrium<L> {
     /// their layers have kernels they are solved at the same time, and so are their adjoint equations: no thread waits for
     /// the last sample of each.
     ///
-    /// `tape` is the one all inputs were computed on; it is returned, and every z* is on it.
+    /// With `seeds`, one per equilibrium, the [`penalty`](Self::penalty) of each at its z* is computed as well. It shares the
+    /// linearization with the adjoint equation, and the way back to parameters and inputs.
+    ///
+    /// `tape` is the one all inputs were computed on.
     ///
     /// # Errors
     /// Those of [`forward_from`](Self::forward_from), of the first equilibrium that has one.
@@ -40,18 +50,37 @@ impl<L> Equilibrium<L> {
         starts: Vec<Matrix<E, D>>,
         x: &[&[Matrix<E, D>]],
         tape: T,
+        seeds: Option<&[u64]>,
     ) -> Result<AllSolved<E, D, T>>
     where
         L: ImplicitLayer<E, D>,
     {
-        let (bounds, mut tape) = bind_each(equilibria, x, tape)?;
-        let given: Vec<Vec<_>> = starts.iter().map(|start| vec![start.clone()]).collect();
+        let (mut bounds, tape) = bind_each(equilibria, x, tape)?;
         let jobs: Vec<_> = equilibria.iter().map(|e| e.job(T::OWNS_TAPE)).collect();
-        let outcomes = run_each(&bounds, Blocking::Threads, &given, &jobs);
-        let (mut all, mut pending) = (Vec::new(), Vec::new());
-        let solves = equilibria.iter().zip(bounds).zip(starts).zip(outcomes);
-        for (((equilibrium, bound), start), outcome) in solves {
-            let (z, report, inverse) = equilibrium.judged(outcome?)?;
+        let runs = bounds.iter_mut().zip(&starts).zip(&jobs);
+        let runs = runs.map(|((bound, start), job)| Run {
+            bound,
+            given: vec![start.clone()],
+            tangents: Tangents::Now,
+            job,
+        });
+        let outcomes = Bound::run_each(Blocking::Threads, runs.collect());
+        let judged = equilibria.iter().zip(outcomes);
+        let judged = judged.map(|(equilibrium, outcome)| equilibrium.judged(outcome?));
+        let judged: Vec<Judged<E, D>> = judged.collect::<Result<_>>()?;
+        let mut penalties = Vec::new();
+        if let Some(seeds) = seeds {
+            let z: Vec<_> = judged.iter().map(|(z, ..)| z.clone()).collect();
+            penalties = penalize(equilibria, &mut bounds, &z, seeds)?;
+        }
+        let mut all = AllSolved {
+            solved: Vec::with_capacity(equilibria.len()),
+            penalties: penalties.iter().map(|p| p.value.clone()).collect(),
+            tape,
+        };
+        let (mut pending, mut penalties) = (Vec::new(), penalties.into_iter());
+        let solves = equilibria.iter().zip(bounds).zip(starts).zip(judged);
+        for (((equilibrium, bound), start), (z, report, inverse)) in solves {
             let adjoint = Adjoint::default();
             pending.push(Pending {
                 name: equilibrium.name.clone(),
@@ -59,67 +88,14 @@ impl<L> Equilibrium<L> {
                 bound,
                 known: [vec![z.clone(), start], inverse].concat(),
                 adjoint: adjoint.clone(),
+                penalty: penalties.next(),
             });
-            all.push(Solved { z, report, adjoint });
+            all.solved.push(Solved { z, report, adjoint });
         }
         if T::OWNS_TAPE {
-            tape.add_backward_op(move |gradients| pull_back(pending, gradients));
+            (all.tape).add_backward_op(move |gradients| pull_back(pending, gradients));
         }
-        Ok((all, tape))
-    }
-
-    /// [`penalty`](Self::penalty) of several equilibria at the same time, the k-th at `z[k]` with the inputs `x[k]` and the
-    /// probes of `seeds[k]`. The tape is handed on.
-    pub fn penalty_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
-        equilibria: &[Self],
-        z: &[Matrix<E, D>],
-        x: &[&[Matrix<E, D>]],
-        tape: T,
-        seeds: &[u64],
-    ) -> Result<(Vec<Matrix<E, D>>, T)>
-    where
-        L: ImplicitLayer<E, D>,
-    {
-        let (bounds, mut tape) = bind_each(equilibria, x, tape)?;
-        let (mut owners, mut given, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
-        for ((equilibrium, (bound, z)), &seed) in
-            equilibria.iter().zip(bounds.iter().zip(z)).zip(seeds)
-        {
-            for (index, regularizer) in equilibrium.regularizers.iter().enumerate() {
-                let seed = mix(seed, index as u64);
-                owners.push(bound);
-                given.push(vec![z.clone()]);
-                jobs.push(move |space: &mut dyn DifferentiableSpace, slots: &[Slot]| {
-                    regularizer.penalty(space, slots[0], seed)
-                });
-            }
-        }
-        let mut outcomes = run_each(owners, Blocking::Fixed, &given, &jobs).into_iter();
-        let mut values = Vec::with_capacity(equilibria.len());
-        for ((equilibrium, bound), z) in equilibria.iter().zip(bounds).zip(z) {
-            let scale = 1.0 / z.shape().0.max(1) as f64;
-            let (mut sum, mut parts) = (0.0, Vec::new());
-            for (regularizer, outcome) in equilibrium.regularizers.iter().zip(&mut outcomes) {
-                let (outcome, factor) = (outcome?, regularizer.weight() * scale);
-                sum += factor * outcome.results.iter().sum::<f64>();
-                parts.push((factor, outcome.gradients));
-            }
-            let value = from_host(z.device(), vec![E::of(sum)], (1, 1))?;
-            if T::OWNS_TAPE {
-                let value = value.clone();
-                tape.add_backward_op(move |gradients| {
-                    gradients.try_alloc_for(&value)?;
-                    let cotangent = gradients.get(&value).as_vec()[0].wide();
-                    for (factor, part) in parts {
-                        // Only running out of device memory can stop this, and dfdx reports that by itself.
-                        let _ = bound.accumulate(gradients, part, cotangent * factor);
-                    }
-                    Ok(())
-                });
-            }
-            values.push(value);
-        }
-        Ok((values, tape))
+        Ok(all)
     }
 
     /// Solves a block; keeps what the solver learns if gradients will want it.
@@ -173,18 +149,6 @@ fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>, L: ImplicitLayer<E, D>>
     Ok((bounds, tape))
 }
 
-/// [`Bound::run_each`] of jobs of one type.
-fn run_each<'b, E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>, R: Send>(
-    bounds: impl IntoIterator<Item = &'b Bound<E, D, L>>,
-    blocking: Blocking,
-    given: &[Vec<Matrix<E, D>>],
-    jobs: &[impl Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<R> + Sync],
-) -> Vec<Result<Outcome<E, D, R>>> {
-    let bounds: Vec<_> = bounds.into_iter().collect();
-    let jobs: Vec<&Job<'_, R>> = jobs.iter().map(|job| job as &Job<'_, R>).collect();
-    Bound::run_each(&bounds, blocking, given, &jobs)
-}
-
 /// An equilibrium that waits for its cotangent.
 struct Pending<E: Scalar, D: Backend<E>, L> {
     name: String,
@@ -193,63 +157,80 @@ struct Pending<E: Scalar, D: Backend<E>, L> {
     /// z*, the start, and the terms of an approximate inverse.
     known: Vec<Matrix<E, D>>,
     adjoint: Adjoint,
+    penalty: Option<Penalty<E, D>>,
 }
 
-/// Gradients of parameters and inputs due to the cotangents that have arrived at the equilibria.
+/// Gradients of parameters and inputs due to the cotangents that have arrived at the equilibria and their penalties.
 fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     mut all: Vec<Pending<E, D, L>>,
     gradients: &mut Gradients<E, D>,
 ) -> std::result::Result<(), D::Err> {
-    let mut given = Vec::with_capacity(all.len());
+    let (mut factors, mut jobs) = (Vec::new(), Vec::new());
     for pending in &mut all {
-        let mut states = std::mem::take(&mut pending.known);
-        gradients.try_alloc_for(&states[0])?;
-        states.push(gradients.get(&states[0]));
-        given.push(states);
+        gradients.try_alloc_for(&pending.known[0])?;
+        pending.known.push(gradients.get(&pending.known[0]));
+        let penalty = pending.penalty.as_ref();
+        factors.push(penalty.map_or(Ok(Vec::new()), |p| p.factors(gradients))?);
+        let backward = pending.backward.clone();
+        jobs.push(move |space: &mut dyn DifferentiableSpace, slots: &[Slot]| {
+            differentiate(&*backward, space, slots)
+        });
     }
-    let jobs: Vec<_> = all.iter().map(Pending::job).collect();
-    let bounds = all.iter().map(|pending| &pending.bound);
-    let outcomes = run_each(bounds, Blocking::Fixed, &given, &jobs);
-    for (pending, outcome) in all.iter().zip(outcomes) {
-        let report = outcome.and_then(|outcome| pending.accumulate(outcome, gradients));
-        if report.is_err() {
-            pending.bound.poison(gradients);
-        }
-        pending.adjoint.set(report);
+    let runs = all.iter_mut().zip(&factors).zip(&jobs);
+    let runs = runs.map(|((pending, factors), job)| Run {
+        bound: &mut pending.bound,
+        given: std::mem::take(&mut pending.known),
+        tangents: Tangents::Join(factors),
+        job,
+    });
+    let outcomes = Bound::run_each(Blocking::Fixed, runs.collect());
+    for ((pending, outcome), factors) in all.into_iter().zip(outcomes).zip(factors) {
+        pending.accumulate(outcome, &factors, gradients);
     }
     Ok(())
 }
 
-impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
-    /// Pulls the cotangent of a block back; the slots are those of the known states, and then that of the cotangent.
-    fn job(&self) -> impl Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<Report> + Sync + '_ {
-        let backward = &*self.backward;
-        move |space, slots| {
-            let (known, v) = slots.split_at(slots.len() - 1);
-            let pairs = known[2..].chunks_exact(2);
-            let solution = Solution {
-                z: known[0],
-                start: known[1],
-                inverse: LowRank {
-                    terms: pairs.map(|pair| (pair[0], pair[1])).collect(),
-                },
-            };
-            backward.backward(space, &solution, v[0])
-        }
-    }
+/// Pulls the cotangent of a block back; the slots are those of z*, the start, an approximate inverse, and the cotangent.
+fn differentiate(
+    backward: &dyn BackwardStrategy,
+    space: &mut dyn DifferentiableSpace,
+    slots: &[Slot],
+) -> Result<Report> {
+    let (known, v) = slots.split_at(slots.len() - 1);
+    let pairs = known[2..].chunks_exact(2);
+    let solution = Solution {
+        z: known[0],
+        start: known[1],
+        inverse: LowRank {
+            terms: pairs.map(|pair| (pair[0], pair[1])).collect(),
+        },
+    };
+    backward.backward(space, &solution, v[0])
+}
 
-    /// Judges the adjoint solve and adds what it has found to the gradients.
+impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
+    /// Judges the adjoint solve and adds what it has found to the gradients, with those of the penalty.
     fn accumulate(
-        &self,
-        outcome: Outcome<E, D, Report>,
+        self,
+        outcome: Result<Outcome<E, D, Report>>,
+        factors: &[f64],
         gradients: &mut Gradients<E, D>,
-    ) -> Result<Report> {
-        let report: Report = outcome.results.into_iter().collect();
-        let (name, backward) = (prefix(&self.name), &*self.backward);
-        report.log(|| format!("{name}adjoint solve by {}", method(backward)));
-        backward.judge(&report)?;
-        self.bound.accumulate(gradients, outcome.gradients, 1.0)?;
-        Ok(report)
+    ) {
+        let report = outcome.and_then(|outcome| {
+            let report: Report = outcome.results.into_iter().collect();
+            let (name, backward) = (prefix(&self.name), &*self.backward);
+            report.log(|| format!("{name}adjoint solve by {}", method(backward)));
+            backward.judge(&report)?;
+            self.bound.accumulate(gradients, outcome.gradients, 1.0)?;
+            if let Some(penalty) = self.penalty {
+                penalty.accumulate(&self.bound, factors, gradients)?;
+            }
+            Ok(report)
+        });
+        if report.is_err() {
+            self.bound.poison(gradients);
+        }
+        self.adjoint.set(report);
     }
 }
 

@@ -11,34 +11,47 @@ const STRIP: usize = 16 * ROWS;
 
 /// `out = out + Σ_i a_iᵀ b_i` with `[a_i, b_i]` `[inner_i, rows]` and `[inner_i, columns]`, `out` `[rows, columns]`, all
 /// row-major. Shares the rows of the result among the threads.
-///
-/// The left factors are read as they are: a tile of the result wants a few neighbors of every row.
 pub fn add_transposed_product<E: Lanes>(factors: &[[Vec<E>; 2]], out: &mut [E], columns: usize) {
     let rows = out.len() / columns;
+    let left = || factors.iter().flat_map(|[a, _]| a.chunks_exact(rows));
     let right = || factors.iter().flat_map(|[_, b]| b.chunks_exact(columns));
     let inner = right().count();
-    let left: usize = factors.iter().map(|[a, _]| a.len() / rows).sum();
-    assert_eq!(inner, left, "rows of the two factors");
+    assert_eq!(inner, left().count(), "rows of the two factors");
     let b = &Packed::of_rows(right(), inner, columns);
-    let strip = |(index, out)| {
-        run(Strip {
-            factors,
-            rows,
-            b,
-            first: index * STRIP,
-            out,
-        });
+    let strip = |(index, out): (usize, &mut [E])| {
+        let own = index * STRIP..index * STRIP + out.len() / columns;
+        let a = &tiles(left().map(|row| &row[own.clone()]), inner, own.len());
+        run(Strip { a, b, out });
     };
     parallel::map(out.chunks_mut(STRIP * columns).enumerate(), strip);
 }
 
-/// Some rows of the result, from `first` on.
+/// A matrix, `[inner, columns]`, in tiles of a few columns, each `[inner, ROWS]`; the last one is filled up with 0. Where rows
+/// lie a power of two apart, the columns of a tile would share few places of the cache.
+fn tiles<'a, E: Lanes>(
+    rows: impl Iterator<Item = &'a [E]>,
+    inner: usize,
+    columns: usize,
+) -> Vec<[E; ROWS]> {
+    let mut tiles = vec![[E::default(); ROWS]; columns.div_ceil(ROWS) * inner];
+    for (k, row) in rows.enumerate() {
+        let (whole, part) = row.as_chunks();
+        let mut places = tiles[k..].iter_mut().step_by(inner);
+        for (part, place) in whole.iter().zip(places.by_ref()) {
+            *place = *part;
+        }
+        if let (Some(place), false) = (places.next(), part.is_empty()) {
+            place[..part.len()].copy_from_slice(part);
+        }
+    }
+    tiles
+}
+
+/// Some rows of the result.
 struct Strip<'a, E> {
-    factors: &'a [[Vec<E>; 2]],
-    /// All rows of the result.
-    rows: usize,
+    /// The left factor, a tile for every few rows.
+    a: &'a [[E; ROWS]],
     b: &'a Packed<E>,
-    first: usize,
     out: &'a mut [E],
 }
 
@@ -47,16 +60,15 @@ impl<E: Lanes> WithSimd for Strip<'_, E> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let columns = self.b.columns();
-        for panel in &self.b.panels().collect::<Vec<_>>() {
-            for (index, out) in self.out.chunks_mut(ROWS * columns).enumerate() {
+        let Self { a, b, out } = self;
+        for panel in &b.panels().collect::<Vec<_>>() {
+            let tiles = a.chunks_exact(b.inner());
+            for (a, out) in tiles.zip(out.chunks_mut(ROWS * b.columns())) {
                 let tile = Tile {
                     simd,
-                    factors: self.factors,
-                    rows: self.rows,
-                    b: self.b,
+                    a,
+                    b,
                     panel,
-                    first: self.first + index * ROWS,
                     out,
                 };
                 match panel.registers {
@@ -69,14 +81,12 @@ impl<E: Lanes> WithSimd for Strip<'_, E> {
     }
 }
 
-/// A few rows of the result, from `first` on, and the columns of one panel.
+/// A few rows of the result, and the columns of one panel.
 struct Tile<'a, S: Simd, E> {
     simd: S,
-    factors: &'a [[Vec<E>; 2]],
-    rows: usize,
+    a: &'a [[E; ROWS]],
     b: &'a Packed<E>,
     panel: &'a Panel,
-    first: usize,
     out: &'a mut [E],
 }
 
@@ -104,23 +114,24 @@ impl<S: Simd, E: Lanes, const R: usize, const N: usize> NullaryFnOnce for Sums<'
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // Only counted loops over fixed sizes are unrolled early enough.
     fn call(self) {
-        let tile = self.0;
-        let simd = tile.simd;
-        let values = E::vectors::<S>(tile.b.panel_values(tile.panel)).0;
-        let mut values = values.as_chunks::<R>().0.iter();
+        let Tile {
+            simd,
+            a,
+            b,
+            panel,
+            out,
+        } = self.0;
+        let values = E::vectors::<S>(b.panel_values(panel)).0.as_chunks::<R>().0;
         let mut sums = [[E::splat(simd, E::default()); R]; N];
-        for [a, _] in tile.factors {
-            for (a, b) in a.chunks_exact(tile.rows).zip(&mut values) {
-                let a = &a[tile.first..][..N];
-                for row in 0..N {
-                    let a = E::splat(simd, a[row]);
-                    for register in 0..R {
-                        sums[row][register] = E::fused(simd, b[register], a, sums[row][register]);
-                    }
+        for (a, b) in a.iter().zip(values) {
+            for row in 0..N {
+                let a = E::splat(simd, a[row]);
+                for register in 0..R {
+                    sums[row][register] = E::fused(simd, b[register], a, sums[row][register]);
                 }
             }
         }
-        store(simd, &sums, tile.panel, tile.b.columns(), tile.out, true);
+        store(simd, &sums, panel, b.columns(), out, true);
     }
 }
 

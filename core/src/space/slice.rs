@@ -1,16 +1,17 @@
 //! The state space over contiguous CPU slices: one block of rows, one kernel, one thread.
 
-use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
+use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::deferral::{Deferral, Product};
 use crate::kernel::{swap_rows, KernelBlock, KernelGradients};
 use crate::{simd, vectorized};
 use crate::{Coef, DifferentiableSpace, Error, Result, Scalar, Slot, StateSpace};
 
 /// A block of rows of the batch, driven by a [`KernelBlock`].
-pub struct SliceSpace<'k, E: Scalar> {
-    kernel: Box<dyn KernelBlock<E> + 'k>,
+pub struct SliceSpace<E: Scalar> {
+    kernel: Box<dyn KernelBlock<E>>,
     dim: usize,
     batch: usize,
     /// The sample each row belongs to.
@@ -19,13 +20,16 @@ pub struct SliceSpace<'k, E: Scalar> {
     free: Vec<Slot>,
     scratch: Vec<E>,
     gradients: KernelGradients<E>,
+    /// The linearization point, as far as it is known: a second linearization there has nothing to do.
+    point: Vec<E>,
     linearized: bool,
+    deferral: Deferral<E>,
 }
 
-impl<'k, E: Scalar> SliceSpace<'k, E> {
+impl<E: Scalar> SliceSpace<E> {
     /// A space for the samples `first..first + rows`; `gradients` receives what is pulled back.
     pub fn new(
-        kernel: Box<dyn KernelBlock<E> + 'k>,
+        kernel: Box<dyn KernelBlock<E>>,
         dim: usize,
         rows: std::ops::Range<usize>,
         gradients: KernelGradients<E>,
@@ -39,7 +43,9 @@ impl<'k, E: Scalar> SliceSpace<'k, E> {
             slots: Vec::new(),
             free: Vec::new(),
             gradients,
+            point: Vec::new(),
             linearized: false,
+            deferral: Deferral::default(),
         }
     }
 
@@ -56,6 +62,48 @@ impl<'k, E: Scalar> SliceSpace<'k, E> {
     /// What was pulled back, in the order of the block's samples.
     pub fn into_gradients(self) -> KernelGradients<E> {
         self.gradients
+    }
+
+    /// Collects what is pulled back from now on in `gradients`; returns what was so far.
+    pub(crate) fn collect_in(&mut self, gradients: KernelGradients<E>) -> KernelGradients<E> {
+        std::mem::replace(&mut self.gradients, gradients)
+    }
+
+    /// Lets gradients of products with the Jacobian wait from now on, under this number, for
+    /// [`join_deferred`](Self::join_deferred).
+    pub(crate) fn defer(&mut self, number: usize) {
+        self.deferral.number = Some(number);
+    }
+
+    /// Multiplies the gradients that wait by the factors of their numbers and lets none wait any more: the next cotangent
+    /// that is pulled back from their point takes one of them along, which costs less than each does alone.
+    pub(crate) fn join_deferred(&mut self, factors: &[f64]) {
+        self.deferral.join(factors);
+    }
+
+    /// Pulls back what waits still.
+    pub(crate) fn flush_deferred(&mut self) {
+        if self.deferral.waiting.is_empty() {
+            return;
+        }
+        let point = std::mem::take(&mut self.deferral.point);
+        self.linearize_at(&point);
+        let u = &mut self.scratch[..point.len()];
+        u.fill(E::zero());
+        for Product { p, v, .. } in self.deferral.waiting.drain(..) {
+            self.kernel
+                .pull_back_tangent(u, &p, &v, &mut self.gradients);
+        }
+    }
+
+    fn linearize_at(&mut self, z: &[E]) {
+        // A point that is NaN differs from itself, and is linearized anew.
+        if !self.linearized || self.point.get(..z.len()) != Some(z) {
+            self.linearized = true;
+            self.kernel.linearize(z, &mut self.scratch[..z.len()]);
+            self.point.clear();
+            self.point.extend_from_slice(z);
+        }
     }
 
     fn require_linearization(&self) -> Result<()> {
@@ -89,7 +137,7 @@ impl<'k, E: Scalar> SliceSpace<'k, E> {
     }
 }
 
-impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
+impl<E: Scalar> StateSpace for SliceSpace<E> {
     fn batch(&self) -> usize {
         self.batch
     }
@@ -191,9 +239,13 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
                 swap_rows(slot, self.dim, a, b);
             }
         }
+        if self.point.len() < self.scratch.len() {
+            self.point.clear();
+        }
         for &(a, b) in swaps {
             self.kernel.swap_rows(a, b);
             self.samples.swap(a, b);
+            swap_rows(&mut self.point, self.dim, a, b);
         }
         self.batch = batch;
         Ok(())
@@ -221,9 +273,9 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
 
     fn linearize(&mut self, z: Slot) -> Result<()> {
         let len = self.len();
-        self.linearized = true;
-        self.kernel
-            .linearize(&self.slots[z.0][..len], &mut self.scratch[..len]);
+        let slot = std::mem::take(&mut self.slots[z.0]);
+        self.linearize_at(&slot[..len]);
+        self.slots[z.0] = slot;
         Ok(())
     }
 
@@ -242,7 +294,7 @@ impl<E: Scalar> StateSpace for SliceSpace<'_, E> {
     }
 }
 
-impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
+impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
         self.require_linearization()?;
         let write = |space: &mut Self, out: &mut [E]| {
@@ -258,9 +310,14 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
 
     fn pull_back(&mut self, u: Slot) -> Result<()> {
         self.require_linearization()?;
-        let len = self.len();
-        self.kernel
-            .pull_back(&self.slots[u.0][..len], &mut self.gradients);
+        let u = &self.slots[u.0][..self.len()];
+        match self.deferral.take(&self.point) {
+            Some(Product { p, v, .. }) => {
+                self.kernel
+                    .pull_back_tangent(u, &p, &v, &mut self.gradients);
+            }
+            None => self.kernel.pull_back(u, &mut self.gradients),
+        }
         Ok(())
     }
 
@@ -268,10 +325,16 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<'_, E> {
         self.require_linearization()?;
         let len = self.len();
         let [p, v] = [p, v].map(|slot| &self.slots[slot.0][..len]);
-        let u = &mut self.scratch[..len];
-        u.fill(E::zero());
         let gradients = &mut self.gradients;
-        Ok(self.kernel.pull_back_tangent(u, p, v, gradients))
+        if !self.kernel.pull_back_tangent(&[], &[], &[], gradients) {
+            return Ok(false);
+        }
+        if !self.deferral.put(&self.point, p, v) {
+            let u = &mut self.scratch[..len];
+            u.fill(E::zero());
+            self.kernel.pull_back_tangent(u, p, v, gradients);
+        }
+        Ok(true)
     }
 }
 
@@ -346,7 +409,7 @@ vectorized! {
 pub(super) fn normal_row<E: Scalar>(seed: u64, sample: usize, row: &mut [E]) {
     // An odd multiplier (2⁶⁴ / golden ratio) keeps the streams of neighboring samples apart.
     let stream = seed ^ (sample as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mut rng = StdRng::seed_from_u64(stream);
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream);
     for value in row {
         *value = E::of(rng.sample(StandardNormal));
     }

@@ -1,5 +1,7 @@
 //! An affine map with a chosen spectrum and a known fixed point.
 
+use std::sync::Arc;
+
 use std::ops::Range;
 
 use super::random_values;
@@ -88,8 +90,8 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineMap<E, D> {
         Ok(z.matmul(self.a.retaped::<T>()) + x[0].clone())
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
-        Some(Box::new(AffineKernel {
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
+        Some(Arc::new(AffineKernel {
             a: to_host(&self.a),
             x: to_host(&x[0]),
             dim: self.state_dim(),
@@ -104,23 +106,23 @@ struct AffineKernel<E> {
 }
 
 impl<E: Scalar> Kernel<E> for AffineKernel<E> {
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         let x = self.x[rows.start * self.dim..rows.end * self.dim].to_vec();
         Box::new(AffineBlock {
-            kernel: self,
+            kernel: self.clone(),
             z: x.clone(),
             x,
         })
     }
 }
 
-struct AffineBlock<'k, E> {
-    kernel: &'k AffineKernel<E>,
+struct AffineBlock<E> {
+    kernel: Arc<AffineKernel<E>>,
     x: Vec<E>,
     z: Vec<E>,
 }
 
-impl<E: Scalar> AffineBlock<'_, E> {
+impl<E: Scalar> AffineBlock<E> {
     /// `out = out + z A`.
     fn add_product(&self, z: &[E], out: &mut [E]) {
         let dim = self.kernel.dim;
@@ -132,7 +134,7 @@ impl<E: Scalar> AffineBlock<'_, E> {
     }
 }
 
-impl<E: Scalar> KernelBlock<E> for AffineBlock<'_, E> {
+impl<E: Scalar> KernelBlock<E> for AffineBlock<E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         out.copy_from_slice(&self.x[..z.len()]);
         self.add_product(z, out);

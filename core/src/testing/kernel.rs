@@ -1,6 +1,7 @@
 //! Does a kernel compute the same map as `step`?
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use dfdx::prelude::{Cpu, HasShape};
 
@@ -32,14 +33,14 @@ pub fn check_kernel<L: ImplicitLayer<f64, Cpu>>(
         return Ok(None);
     };
     let batch = z.shape().0;
-    let whole = compare(layer, &*kernel, z, x, 0..batch)?;
-    let half = compare(layer, &*kernel, z, x, batch / 2..batch)?;
+    let whole = compare(layer, &kernel, z, x, 0..batch)?;
+    let half = compare(layer, &kernel, z, x, batch / 2..batch)?;
     Ok(Some(worse(whole, half)))
 }
 
 fn compare<L: ImplicitLayer<f64, Cpu>>(
     layer: &L,
-    kernel: &dyn Kernel<f64>,
+    kernel: &Arc<dyn Kernel<f64>>,
     z: &Matrix<f64, Cpu>,
     x: &[Matrix<f64, Cpu>],
     rows: Range<usize>,
@@ -53,11 +54,11 @@ fn compare<L: ImplicitLayer<f64, Cpu>>(
     let shapes = named.iter().map(|(_, tensor)| *tensor.shape());
     let widths = inputs.iter().map(|x| x.shape().1);
     let gradients = KernelGradients::zeros(shapes, widths, rows.len());
-    let block = kernel.block(rows.clone());
+    let block = kernel.clone().block(rows.clone());
     let mut slices = SliceSpace::new(block, layer.state_dim(), rows.clone(), gradients);
     let (mut seen, asymmetry) = observe(&mut slices, &z)?;
     let mut value = vec![0.0; z.len()];
-    kernel.block(rows.clone()).linearize(&z, &mut value);
+    kernel.clone().block(rows.clone()).linearize(&z, &mut value);
     seen.insert(0, value);
     let gradients = slices.into_gradients().into_values();
     seen.extend(gradients.iter().cloned());

@@ -35,7 +35,7 @@ pub fn check_tangent_gradients<L: ImplicitLayer<f64, Cpu>>(
         let z = &z[..rows * dim];
         let [u, p, v] = [1, 2, 3].map(|seed| random_values(z.len(), seed));
         let mut value = vec![0.0; z.len()];
-        let mut block = kernel.block(0..batch);
+        let mut block = kernel.clone().block(0..batch);
         block.linearize(z, &mut value);
         let mut seen = zeros();
         if !block.pull_back_tangent(&u, &p, &v, &mut seen) {

@@ -1,11 +1,10 @@
 //! `equilibria bench`: times DEQ fusion on workload files, in the words of the scripts that time other libraries on them.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use equilibria_core::kernel::{Kernel, KernelBlock};
+use equilibria_core::kernel::KernelBlock;
 use equilibria_core::simd::Packed;
 use equilibria_core::{ImplicitLayer, Report};
 use rayon::prelude::*;
@@ -160,7 +159,7 @@ fn time(workload: &Workload, args: &Args, peak: f64) -> Result<()> {
 const BLOCK: usize = 30;
 
 /// Some rows of the map, its argument and its result.
-type Rows<'a> = (Box<dyn KernelBlock<f32> + 'a>, &'a [f32], &'a mut [f32]);
+type Rows<'a> = (Box<dyn KernelBlock<f32>>, &'a [f32], &'a mut [f32]);
 
 /// Milliseconds of one application of the joint map at `z`. Not at 0, where the products of all rows are the same.
 fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
@@ -170,11 +169,10 @@ fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
     };
     let (batch, dim) = (workload.parts.sizes.batch, workload.parts.sizes.joint_dim());
     let rows = |block: usize| block * BLOCK..((block + 1) * BLOCK).min(batch);
-    let block = |rows: Range<usize>| Kernel::block(&*kernel, rows);
     let mut out = vec![0.0; z.len()];
     let mut blocks: Vec<Rows<'_>> = (z.chunks(BLOCK * dim).zip(out.chunks_mut(BLOCK * dim)))
         .enumerate()
-        .map(|(index, (z, out))| (block(rows(index)), z, out))
+        .map(|(index, (z, out))| (kernel.clone().block(rows(index)), z, out))
         .collect();
     best(seconds, || {
         match &mut blocks[..] {

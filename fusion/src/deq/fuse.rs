@@ -1,5 +1,7 @@
 //! `f_fuse`: purify, then combine.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
@@ -98,7 +100,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for FuseBlock<E, D> {
         Ok(self.combine(self.purified(z, x[0].retaped::<T>()), &x[1]))
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
-        Some(Box::new(FuseKernel::new(self, Some(&x[0]), &x[1])))
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
+        Some(Arc::new(FuseKernel::new(self, Some(&x[0]), &x[1])))
     }
 }

@@ -65,12 +65,12 @@ impl<E: Scalar> FuseKernel<E> {
     }
 
     /// Work space for the given rows.
-    pub fn rows(&self, rows: Range<usize>) -> FuseRows<'_, E> {
+    pub fn rows(self: &Arc<Self>, rows: Range<usize>) -> FuseRows<E> {
         let dim = self.fuse.bias().len();
         let range = rows.start * dim..rows.end * dim;
         let zeros = || vec![E::zero(); rows.len() * dim];
         let mut block = FuseRows {
-            kernel: self,
+            kernel: self.clone(),
             dim,
             injected: self.injected[range.clone()].to_vec(),
             sum: zeros(),
@@ -91,14 +91,14 @@ impl<E: Scalar> FuseKernel<E> {
 }
 
 impl<E: Scalar> Kernel<E> for FuseKernel<E> {
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         Box::new(self.rows(rows))
     }
 }
 
 /// The rows of one block.
-pub(super) struct FuseRows<'k, E> {
-    kernel: &'k FuseKernel<E>,
+pub(super) struct FuseRows<E> {
+    kernel: Arc<FuseKernel<E>>,
     dim: usize,
     injected: Vec<E>,
     sum: Vec<E>,
@@ -131,7 +131,7 @@ struct Linearization<E> {
     norm: Normalized<E>,
 }
 
-impl<E: Scalar> FuseRows<'_, E> {
+impl<E: Scalar> FuseRows<E> {
     fn make_room(&mut self) {
         let (at, len) = (&mut self.at, self.injected.len());
         if at.z.is_empty() {
@@ -159,7 +159,7 @@ impl<E: Scalar> FuseRows<'_, E> {
 
     /// [`KernelBlock::jvp`] along `v` and, at the same time, along the tangent `sum_dot` of `Σ_i z_i`.
     pub fn jvp_sum(&mut self, v: &[E], sum_dot: &[E], out: &mut [E]) {
-        let (k, at, len) = (self.kernel, &self.at, v.len());
+        let (k, at, len) = (&*self.kernel, &self.at, v.len());
         let purified = &mut self.scratch[..len];
         if k.gate {
             let argument = &mut *out;
@@ -185,7 +185,7 @@ impl<E: Scalar> FuseRows<'_, E> {
         sum_bar: &mut [E],
         gradients: &mut KernelGradients<E>,
     ) {
-        let (k, at, len) = (self.kernel, &self.at, u.len());
+        let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let [p_bar, u_bar, argument, purified, value, other] = parts(&mut self.tangents, len);
         argument.fill(E::zero());
         if let Some(sum_dot) = &sum_dot {
@@ -242,7 +242,7 @@ impl<E: Scalar> FuseRows<'_, E> {
         sum_bar: &mut [E],
         mut gradients: Option<&mut KernelGradients<E>>,
     ) {
-        let (k, at, len) = (self.kernel, &self.at, u.len());
+        let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let exact = gradients.as_ref().map_or(self.exact, |_| usize::MAX);
         let room = &mut self.room;
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
@@ -376,9 +376,9 @@ vectorized! {
     }
 }
 
-impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
+impl<E: Scalar> KernelBlock<E> for FuseRows<E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
-        let (k, purified) = (self.kernel, &mut self.scratch[..z.len()]);
+        let (k, purified) = (&*self.kernel, &mut self.scratch[..z.len()]);
         let (fixed, exact, room) = (
             (&self.sum[..], &self.constant[..]),
             self.exact,
@@ -391,7 +391,7 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<'_, E> {
 
     fn linearize(&mut self, z: &[E], out: &mut [E]) {
         self.make_room();
-        let (k, at, len) = (self.kernel, &mut self.at, z.len());
+        let (k, at, len) = (&*self.kernel, &mut self.at, z.len());
         at.z[..len].copy_from_slice(z);
         // Kept, since the sum may have changed by the time gradients are pulled back.
         for ((argument, &z), &sum) in at.argument.iter_mut().zip(z).zip(&self.sum) {

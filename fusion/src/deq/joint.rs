@@ -1,5 +1,7 @@
 //! All states of DEQ fusion in one system, as in the paper's figures.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
@@ -86,7 +88,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
         Ok(joint.put_tape(tape.merge(rest)))
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
-        JointKernel::new(self, x).map(|kernel| Box::new(kernel) as Box<dyn Kernel<E>>)
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
+        JointKernel::new(self, x).map(|kernel| Arc::new(kernel) as Arc<dyn Kernel<E>>)
     }
 }

@@ -1,6 +1,7 @@
 //! The joint system on slices: the kernels of its parts, side by side.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use equilibria_core::{
     Backend, ImplicitLayer, Kernel, KernelBlock, KernelGradients, Matrix, Parameters, Scalar,
@@ -12,8 +13,8 @@ use crate::layers::kernel::{add, parts};
 
 /// Kernels of every f_θ and of f_fuse.
 pub(super) struct JointKernel<E> {
-    theta: Vec<Box<dyn Kernel<E>>>,
-    fuse: FuseKernel<E>,
+    theta: Vec<Arc<dyn Kernel<E>>>,
+    fuse: Arc<FuseKernel<E>>,
     dim: usize,
     /// Number of parameters of each f_θ.
     parameters: Vec<usize>,
@@ -27,7 +28,7 @@ impl<E: Scalar> JointKernel<E> {
             theta: parts
                 .map(|(theta, x)| theta.kernel(x))
                 .collect::<Option<_>>()?,
-            fuse: FuseKernel::new(&layer.fuse, None, x.last()?),
+            fuse: Arc::new(FuseKernel::new(&layer.fuse, None, x.last()?)),
             dim: layer.fuse.state_dim(),
             parameters: layer
                 .theta
@@ -39,17 +40,17 @@ impl<E: Scalar> JointKernel<E> {
 }
 
 impl<E: Scalar> Kernel<E> for JointKernel<E> {
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         let zeros = || vec![E::zero(); rows.len() * self.dim];
         Box::new(JointRows {
             theta: self
                 .theta
                 .iter()
-                .map(|kernel| kernel.block(rows.clone()))
+                .map(|kernel| kernel.clone().block(rows.clone()))
                 .collect(),
             fuse: self.fuse.rows(rows.clone()),
             dim: self.dim,
-            parameters: &self.parameters,
+            parameters: self.parameters.clone(),
             z: zeros(),
             value: zeros(),
             sum: zeros(),
@@ -58,11 +59,11 @@ impl<E: Scalar> Kernel<E> for JointKernel<E> {
     }
 }
 
-struct JointRows<'k, E> {
-    theta: Vec<Box<dyn KernelBlock<E> + 'k>>,
-    fuse: FuseRows<'k, E>,
+struct JointRows<E> {
+    theta: Vec<Box<dyn KernelBlock<E>>>,
+    fuse: FuseRows<E>,
     dim: usize,
-    parameters: &'k [usize],
+    parameters: Vec<usize>,
     z: Vec<E>,
     value: Vec<E>,
     sum: Vec<E>,
@@ -114,7 +115,7 @@ fn put_back<E>(shares: Vec<KernelGradients<E>>, all: &mut KernelGradients<E>) {
     }
 }
 
-impl<E: Scalar> JointRows<'_, E> {
+impl<E: Scalar> JointRows<E> {
     /// Runs every part in turn by `run`, which is `apply` or `linearize`.
     fn run(
         &mut self,
@@ -140,7 +141,7 @@ impl<E: Scalar> JointRows<'_, E> {
     }
 }
 
-impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
+impl<E: Scalar> KernelBlock<E> for JointRows<E> {
     fn apply(&mut self, joint: &[E], out: &mut [E]) {
         self.run(joint, out, |part, z, value| part.apply(z, value));
     }
@@ -190,7 +191,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
         let len = u.len() / parts;
         let (cotangent, unused) = (&mut self.z[..len], &mut self.value[..len]);
         let sum_bar = &mut self.sum[..len];
-        let mut shares = shares(self.parameters, gradients);
+        let mut shares = shares(&self.parameters, gradients);
         take(u, parts, dim, parts - 1, cotangent);
         let fuse_share = &mut shares[parts - 1];
         self.fuse
@@ -212,7 +213,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<'_, E> {
     ) -> bool {
         let (count, dim) = (self.theta.len() + 1, self.dim);
         let len = u.len() / count;
-        let mut shares = shares(self.parameters, gradients);
+        let mut shares = shares(&self.parameters, gradients);
         let (z, value) = (&mut self.z[..len], &mut self.value[..len]);
         let [sum_dot, p_part, v_part] = parts(&mut self.tangents, len);
         sum_dot.fill(E::zero());

@@ -86,13 +86,13 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineTanh<E, D> {
         Ok((self.w.forward(z) + injected).tanh())
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
         let w = self.w.affine();
         let u = Affine::new(&self.u, &self.w.bias);
         let x = to_host(&x[0]);
         let mut injected = vec![E::zero(); x.len() / self.u.shape().1 * self.state_dim()];
         u.forward(&x, &mut injected);
-        Some(Box::new(AffineTanhKernel { w, u, x, injected }))
+        Some(Arc::new(AffineTanhKernel { w, u, x, injected }))
     }
 }
 
@@ -125,12 +125,12 @@ impl<E: Scalar> AffineTanhKernel<E> {
 }
 
 impl<E: Scalar> Kernel<E> for AffineTanhKernel<E> {
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         let dim = self.w.bias().len();
         let width = self.x.len() / (self.injected.len() / dim);
         let part = |all: &[E], width| all[rows.start * width..rows.end * width].to_vec();
         Box::new(AffineTanhBlock {
-            kernel: self,
+            kernel: self.clone(),
             dim,
             width,
             x: part(&self.x, width),
@@ -143,8 +143,8 @@ impl<E: Scalar> Kernel<E> for AffineTanhKernel<E> {
     }
 }
 
-struct AffineTanhBlock<'k, E> {
-    kernel: &'k AffineTanhKernel<E>,
+struct AffineTanhBlock<E> {
+    kernel: Arc<AffineTanhKernel<E>>,
     dim: usize,
     width: usize,
     x: Vec<E>,
@@ -158,7 +158,7 @@ struct AffineTanhBlock<'k, E> {
     tangents: Vec<E>,
 }
 
-impl<E: Scalar> AffineTanhBlock<'_, E> {
+impl<E: Scalar> AffineTanhBlock<E> {
     /// The cotangent of the tanh's argument, from that of its value.
     fn before_tanh(&mut self, u: &[E]) {
         for ((c, &u), &value) in self.cotangent.iter_mut().zip(u).zip(&self.value) {
@@ -167,7 +167,7 @@ impl<E: Scalar> AffineTanhBlock<'_, E> {
     }
 }
 
-impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
+impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         self.kernel.w.product(z, out);
         add(out, &self.injected);
@@ -207,7 +207,7 @@ impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<'_, E> {
         v: &[E],
         gradients: &mut KernelGradients<E>,
     ) -> bool {
-        let (k, len) = (self.kernel, u.len());
+        let (k, len) = (&*self.kernel, u.len());
         let [p_bar, u_bar] = parts(&mut self.tangents, len);
         k.w.product(v, u_bar);
         // The slope of the tanh is 1 − f², and that of the slope −2 f (1 − f²).

@@ -1,6 +1,7 @@
 //! The identity on the injected input.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::kernel::swap_rows;
@@ -72,8 +73,8 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Identity {
         Ok(x[0].clone().put_tape(tape))
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
-        Some(Box::new(IdentityKernel {
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
+        Some(Arc::new(IdentityKernel {
             width: self.width,
             x: to_host(&x[0]),
         }))
@@ -87,7 +88,7 @@ struct IdentityKernel<E> {
 }
 
 impl<E: Scalar> Kernel<E> for IdentityKernel<E> {
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         Box::new(IdentityRows {
             width: self.width,
             x: self.x[rows.start * self.width..rows.end * self.width].to_vec(),

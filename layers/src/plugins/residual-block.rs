@@ -133,11 +133,11 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ResidualBlock<E, D> {
         Ok(self.gn3.forward(sum.relu()))
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
         let tilde = self.tilde.affine();
         let mut injected = to_host(&x[0]);
         add_to_rows(&mut injected, tilde.bias());
-        Some(Box::new(ResidualKernel {
+        Some(Arc::new(ResidualKernel {
             hat: self.hat.affine(),
             tilde,
             gn1: kernel::GroupNorm::new(&self.gn1),
@@ -162,11 +162,11 @@ struct ResidualKernel<E> {
 }
 
 impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         let dim = self.hat.bias().len();
         let zeros = || vec![E::zero(); rows.len() * dim];
         Box::new(ResidualBlockRows {
-            kernel: self,
+            kernel: self.clone(),
             dim,
             injected: self.injected[rows.start * dim..rows.end * dim].to_vec(),
             upper: zeros(),
@@ -181,8 +181,8 @@ impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
 }
 
 /// The rows of one block: injected input, linearization, work space.
-struct ResidualBlockRows<'k, E> {
-    kernel: &'k ResidualKernel<E>,
+struct ResidualBlockRows<E> {
+    kernel: Arc<ResidualKernel<E>>,
     dim: usize,
     injected: Vec<E>,
     upper: Vec<E>,
@@ -209,9 +209,9 @@ struct Linearization<E> {
     norm3: Normalized<E>,
 }
 
-impl<E: Scalar> ResidualBlockRows<'_, E> {
+impl<E: Scalar> ResidualBlockRows<E> {
     fn make_room(&mut self) {
-        let (k, at, len) = (self.kernel, &mut self.at, self.injected.len());
+        let (k, at, len) = (&*self.kernel, &mut self.at, self.injected.len());
         if at.z.is_empty() {
             for rows in [&mut at.z, &mut at.hat, &mut at.rectified] {
                 rows.resize(len, E::zero());
@@ -225,7 +225,7 @@ impl<E: Scalar> ResidualBlockRows<'_, E> {
     /// Takes the cotangent `u` of the value down to that of θ̂z + b̂, in `lower`, past the skip, in `skipped`; adds the
     /// gradients on the way, if they are wanted; without them rows may be rounded.
     fn backward(&mut self, u: &[E], mut gradients: Option<&mut KernelGradients<E>>) {
-        let (k, at, len) = (self.kernel, &self.at, u.len());
+        let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let exact = gradients.as_ref().map_or(self.exact, |_| usize::MAX);
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
         let (upper, lower) = (&mut self.upper[..len], &mut self.lower[..len]);
@@ -263,9 +263,9 @@ impl<E: Scalar> ResidualBlockRows<'_, E> {
     }
 }
 
-impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
+impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
-        let (k, hat) = (self.kernel, &mut self.upper[..z.len()]);
+        let (k, hat) = (&*self.kernel, &mut self.upper[..z.len()]);
         let (exact, room) = (self.exact, &mut self.room);
         k.hat.product_rounded(z, hat, exact, room);
         k.gn1.forward(hat, k.hat.bias(), Rectify::After);
@@ -281,7 +281,7 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
 
     fn linearize(&mut self, z: &[E], out: &mut [E]) {
         self.make_room();
-        let (k, at, len) = (self.kernel, &mut self.at, z.len());
+        let (k, at, len) = (&*self.kernel, &mut self.at, z.len());
         at.z[..len].copy_from_slice(z);
         let hat = &mut at.hat[..len];
         k.hat.product(z, hat);
@@ -305,7 +305,7 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
     }
 
     fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
-        let (k, at, len) = (self.kernel, &self.at, v.len());
+        let (k, at, len) = (&*self.kernel, &self.at, v.len());
         let hat = &mut self.upper[..len];
         k.hat.product(v, hat);
         k.gn1.tangent(&at.norm1, hat);
@@ -322,7 +322,7 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
 
     fn vjp(&mut self, u: &[E], out: &mut [E]) {
         self.backward(u, None);
-        let k = self.kernel;
+        let k = &*self.kernel;
         let lower = &self.lower[..u.len()];
         k.hat
             .backward_rounded(lower, out, self.exact, &mut self.room);
@@ -342,7 +342,7 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<'_, E> {
         v: &[E],
         gradients: &mut KernelGradients<E>,
     ) -> bool {
-        let (k, at, len) = (self.kernel, &self.at, u.len());
+        let (k, at, len) = (&*self.kernel, &self.at, u.len());
         // The tangents of θ̂ z, ẑ, θ̃ ẑ and ReLU(z̃).
         let [first, hat, second, third] = parts(&mut self.tangents, len);
         k.hat.product(v, first);

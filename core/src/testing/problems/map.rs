@@ -1,5 +1,7 @@
 //! Compositions of stages, as a kernel and as a layer.
 
+use std::sync::Arc;
+
 use std::ops::Range;
 
 use dfdx::prelude::*;
@@ -78,8 +80,8 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ProblemLayer<E, D> {
         Ok(z)
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Box<dyn Kernel<E>>> {
-        Some(Box::new(ProblemKernel {
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
+        Some(Arc::new(ProblemKernel {
             dim: self.dim,
             stages: self.stages.clone(),
             inputs: x.iter().map(to_host).collect(),
@@ -113,12 +115,12 @@ pub(super) struct ProblemKernel<E> {
 }
 
 impl<E: Scalar> Kernel<E> for ProblemKernel<E> {
-    fn block(&self, rows: Range<usize>) -> Box<dyn KernelBlock<E> + '_> {
+    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         let part = rows.start * self.dim..rows.end * self.dim;
         let inputs = self.inputs.iter().map(|x| x[part.clone()].to_vec());
         Box::new(ProblemBlock {
             dim: self.dim,
-            stages: &self.stages,
+            stages: self.stages.clone(),
             inputs: inputs.collect(),
             points: vec![vec![E::zero(); part.len()]; self.stages.len()],
             here: vec![E::zero(); self.dim],
@@ -127,9 +129,9 @@ impl<E: Scalar> Kernel<E> for ProblemKernel<E> {
     }
 }
 
-struct ProblemBlock<'k, E> {
+struct ProblemBlock<E> {
     dim: usize,
-    stages: &'k [Stage<E>],
+    stages: Vec<Stage<E>>,
     inputs: Vec<Vec<E>>,
     /// What each stage was given at the linearization point.
     points: Vec<Vec<E>>,
@@ -146,13 +148,13 @@ fn numbered<E: Scalar>(stages: &[Stage<E>]) -> impl Iterator<Item = (&Stage<E>, 
     })
 }
 
-impl<E: Scalar> ProblemBlock<'_, E> {
+impl<E: Scalar> ProblemBlock<E> {
     fn run(&mut self, z: &[E], out: &mut [E], remember: bool) {
         let rows = z.chunks_exact(self.dim).zip(out.chunks_exact_mut(self.dim));
         for (row, (z, out)) in rows.enumerate() {
             let range = row * self.dim..(row + 1) * self.dim;
             self.here.copy_from_slice(z);
-            for ((stage, input), point) in numbered(self.stages).zip(&mut self.points) {
+            for ((stage, input), point) in numbered(&self.stages).zip(&mut self.points) {
                 if remember {
                     point[range.clone()].copy_from_slice(&self.here);
                 }
@@ -171,7 +173,7 @@ impl<E: Scalar> ProblemBlock<'_, E> {
         mut out: Option<&mut [E]>,
         mut gradients: Option<&mut KernelGradients<E>>,
     ) {
-        let order: Vec<_> = numbered(self.stages).zip(&self.points).collect();
+        let order: Vec<_> = numbered(&self.stages).zip(&self.points).collect();
         for (row, u) in u.chunks_exact(self.dim).enumerate() {
             let range = row * self.dim..(row + 1) * self.dim;
             self.here.copy_from_slice(u);
@@ -193,7 +195,7 @@ impl<E: Scalar> ProblemBlock<'_, E> {
     }
 }
 
-impl<E: Scalar> KernelBlock<E> for ProblemBlock<'_, E> {
+impl<E: Scalar> KernelBlock<E> for ProblemBlock<E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         self.run(z, out, false);
     }
@@ -207,7 +209,7 @@ impl<E: Scalar> KernelBlock<E> for ProblemBlock<'_, E> {
         for (row, (v, out)) in rows.enumerate() {
             let range = row * self.dim..(row + 1) * self.dim;
             self.here.copy_from_slice(v);
-            for ((stage, input), point) in numbered(self.stages).zip(&self.points) {
+            for ((stage, input), point) in numbered(&self.stages).zip(&self.points) {
                 let x = input.map_or(&[][..], |input| &self.inputs[input][range.clone()]);
                 stage.push(&point[range.clone()], x, &self.here, &mut self.there);
                 std::mem::swap(&mut self.here, &mut self.there);

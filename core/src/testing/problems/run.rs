@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use std::sync::Arc;
+
 use dfdx::prelude::{Cpu, Device};
 
 use super::Problem;
@@ -141,7 +143,7 @@ impl Problem {
             Space::Slice => {
                 let (kernel, rows) = (self.kernel::<E>(), 0..self.batch);
                 let none = KernelGradients::default();
-                let block = kernel.block(rows.clone());
+                let block = Arc::new(kernel).block(rows.clone());
                 let mut slices = SliceSpace::new(block, self.dim, rows, none);
                 job(&mut slices)
             }

@@ -1,0 +1,130 @@
+//! The regularization loss of equilibria.
+
+use dfdx::prelude::*;
+
+use super::Equilibrium;
+use crate::blocks::{Blocking, Tangents};
+use crate::bound::{Bound, Part, Run};
+use crate::layer::AnyTape;
+use crate::seed::mix;
+use crate::{from_host, Backend, DifferentiableSpace, ImplicitLayer, Matrix, Result, Scalar, Slot};
+
+impl<L> Equilibrium<L> {
+    /// The regularization loss at `z`, `Σ_r weight_r · mean over samples of penalty_r`, a `[1, 1]` matrix on `tape`.
+    ///
+    /// Its gradient reaches parameters and inputs; `z` is held constant. `seed` fixes the random probes.
+    pub fn penalty<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        z: &Matrix<E, D>,
+        x: &[Matrix<E, D>],
+        tape: T,
+        seed: u64,
+    ) -> Result<Matrix<E, D, T>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        let (mut bound, mut tape) = self.bind(x, tape)?;
+        let (all, bounds) = (std::slice::from_ref(self), std::slice::from_mut(&mut bound));
+        let penalty = penalize(all, bounds, std::slice::from_ref(z), &[seed])?.swap_remove(0);
+        let value = penalty.value.clone();
+        if T::OWNS_TAPE {
+            tape.add_backward_op(move |gradients| {
+                let factors = penalty.factors(gradients)?;
+                let flush = |_: &mut dyn DifferentiableSpace, _: &[Slot]| Ok(());
+                let tangents = Tangents::Join(&factors);
+                let rest = bound.run(Blocking::Fixed, Vec::new(), tangents, &flush);
+                let all = rest.and_then(|rest| {
+                    bound.accumulate(gradients, rest.gradients, 1.0)?;
+                    penalty.accumulate(&bound, &factors, gradients)
+                });
+                if all.is_err() {
+                    bound.poison(gradients);
+                }
+                Ok(())
+            });
+        }
+        Ok(value.put_tape(tape))
+    }
+}
+
+/// The penalty of one equilibrium, and what is known of its gradient.
+pub(super) struct Penalty<E: Scalar, D: Backend<E>> {
+    /// `[1, 1]`.
+    pub value: Matrix<E, D>,
+    /// What each regularizer counts in it, and what it has pulled back. The rest waits in the blocks of the layer, under
+    /// the number of the regularizer.
+    terms: Vec<(f64, Vec<Part<E, D>>)>,
+}
+
+/// The penalties of several equilibria, the k-th at `z[k]` with the probes of `seeds[k]`, at the same time.
+pub(super) fn penalize<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
+    equilibria: &[Equilibrium<L>],
+    bounds: &mut [Bound<E, D, L>],
+    z: &[Matrix<E, D>],
+    seeds: &[u64],
+) -> Result<Vec<Penalty<E, D>>> {
+    let mut sums: Vec<(f64, Vec<_>)> = z.iter().map(|_| Default::default()).collect();
+    let most = equilibria.iter().map(|e| e.regularizers.len()).max();
+    for number in 0..most.unwrap_or(0) {
+        let regularizers = equilibria.iter().map(|e| e.regularizers.get(number));
+        let jobs: Vec<_> = (regularizers.zip(seeds))
+            .map(|(regularizer, &seed)| {
+                let (regularizer, seed) = (regularizer?, mix(seed, number as u64));
+                let job = move |space: &mut dyn DifferentiableSpace, slots: &[Slot]| {
+                    regularizer.penalty(space, slots[0], seed)
+                };
+                Some((regularizer.weight(), job))
+            })
+            .collect();
+        let (mut runs, mut owners) = (Vec::new(), Vec::new());
+        let all = bounds.iter_mut().zip(&mut sums).zip(z).zip(&jobs);
+        for (((bound, sum), z), job) in all {
+            let Some((weight, job)) = job else { continue };
+            owners.push((sum, weight / z.shape().0.max(1) as f64));
+            runs.push(Run {
+                bound,
+                given: vec![z.clone()],
+                tangents: Tangents::Wait(number),
+                job,
+            });
+        }
+        let outcomes = Bound::run_each(Blocking::Fixed, runs);
+        for ((sum, factor), outcome) in owners.into_iter().zip(outcomes) {
+            let outcome = outcome?;
+            sum.0 += factor * outcome.results.iter().sum::<f64>();
+            sum.1.push((factor, outcome.gradients));
+        }
+    }
+    let penalties = sums.into_iter().zip(z);
+    let penalty = |((sum, terms), z): ((f64, _), &Matrix<E, D>)| {
+        let value = from_host(z.device(), vec![E::of(sum)], (1, 1))?;
+        Ok(Penalty { value, terms })
+    };
+    penalties.map(penalty).collect()
+}
+
+impl<E: Scalar, D: Backend<E>> Penalty<E, D> {
+    /// What each regularizer counts in the loss, once the cotangent of the penalty has arrived.
+    pub fn factors(
+        &self,
+        gradients: &mut Gradients<E, D>,
+    ) -> std::result::Result<Vec<f64>, D::Err> {
+        gradients.try_alloc_for(&self.value)?;
+        let cotangent = gradients.get(&self.value).as_vec()[0].wide();
+        let factors = self.terms.iter().map(|(factor, _)| cotangent * factor);
+        Ok(factors.collect())
+    }
+
+    /// Adds what the regularizers have pulled back.
+    pub fn accumulate<L: ImplicitLayer<E, D>>(
+        self,
+        bound: &Bound<E, D, L>,
+        factors: &[f64],
+        gradients: &mut Gradients<E, D>,
+    ) -> Result<()> {
+        for ((_, parts), &factor) in self.terms.into_iter().zip(factors) {
+            bound.accumulate(gradients, parts, factor)?;
+        }
+        Ok(())
+    }
+}
