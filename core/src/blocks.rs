@@ -62,9 +62,9 @@ pub(crate) struct Split {
     pub batch: usize,
     pub dim: usize,
     pub blocking: Blocking,
-    /// Shape of each parameter.
+    /// Shape of each parameter whose gradient jobs may pull back.
     pub parameters: Vec<(usize, usize)>,
-    /// Width of each injected input.
+    /// Width of each injected input likewise.
     pub inputs: Vec<usize>,
 }
 
@@ -83,6 +83,8 @@ pub(crate) enum Tangents<'f> {
 pub(crate) struct Whole<E, R> {
     pub states: Vec<Vec<E>>,
     pub gradients: KernelGradients<E>,
+    /// Whether nothing was pulled back.
+    pub zero: bool,
     pub results: Vec<R>,
 }
 
@@ -137,24 +139,26 @@ impl<E: Scalar> Blocks<E> {
             });
             space.collect_in(gradients);
             let result = run_block(space, parts, tangents, job)?;
-            Ok((result, space.collect_in(KernelGradients::default())))
+            Ok((result, space.collected()))
         });
-        let mut whole = split.zeros(0);
-        let mut results = Vec::with_capacity(outcomes.len());
+        let mut whole = Whole {
+            states,
+            gradients: split.zeros(0),
+            zero: true,
+            results: Vec::with_capacity(outcomes.len()),
+        };
         // Parts are added in order: the sum must not depend on which thread was faster.
         for outcome in outcomes {
-            let (result, part): (R, KernelGradients<E>) = outcome?;
-            let sums = whole.parameters.iter_mut().zip(part.parameters);
+            let (result, (part, zero)) = outcome?;
+            let all = &mut whole.gradients;
+            let sums = all.parameters.iter_mut().zip(part.parameters);
             sums.for_each(|(sum, part)| sum.append(part));
-            let all = whole.inputs.iter_mut().zip(part.inputs);
-            all.for_each(|(all, part)| all.extend(part));
-            results.push(result);
+            let inputs = all.inputs.iter_mut().zip(part.inputs);
+            inputs.for_each(|(all, part)| all.extend(part));
+            whole.zero &= zero;
+            whole.results.push(result);
         }
-        Ok(Whole {
-            states,
-            gradients: whole,
-            results,
-        })
+        Ok(whole)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A layer with its inputs bound: splits the batch into blocks where a kernel allows, and runs jobs in state spaces.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use dfdx::prelude::*;
@@ -18,6 +19,8 @@ pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
     inputs: Vec<Matrix<E, D>>,
     kernel: Option<Arc<dyn Kernel<E>>>,
     batch: usize,
+    /// Those of the layer, once they are wanted.
+    parameters: OnceCell<Vec<Matrix<E, D>>>,
     /// Those of the last job in blocks of fixed size, which the next one finds as that has left them.
     blocks: Option<Blocks<E>>,
 }
@@ -26,7 +29,7 @@ pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
 pub(crate) struct Outcome<E: Scalar, D: Backend<E>, R> {
     /// Final contents of the given states.
     pub states: Vec<Matrix<E, D>>,
-    /// What was pulled back: parameters, then inputs.
+    /// What was pulled back: parameters, then inputs. None if nothing was.
     pub gradients: Vec<Part<E, D>>,
     /// One result per block, in order.
     pub results: Vec<R>,
@@ -88,6 +91,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             inputs,
             kernel,
             batch,
+            parameters: OnceCell::new(),
             blocks: None,
         })
     }
@@ -184,15 +188,20 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     ) -> Task<'t, E> {
         let kept = self.blocks.take_if(|_| blocking == Blocking::Fixed);
         let blocks = kept.unwrap_or_else(|| {
-            let mut parameters = Vec::new();
-            let note = &mut |_: &str, tensor: &Matrix<E, D>| parameters.push(*tensor.shape());
-            self.layer.visit("", note);
+            let (parameters, inputs) = match blocking {
+                Blocking::Threads => (Vec::new(), Vec::new()),
+                Blocking::Fixed => {
+                    let parameters = self.parameters().iter().map(|p| *p.shape());
+                    let inputs = self.inputs.iter().map(|x| x.shape().1);
+                    (parameters.collect(), inputs.collect())
+                }
+            };
             let split = Split {
                 batch: self.batch,
                 dim: self.layer.state_dim(),
                 blocking,
                 parameters,
-                inputs: self.inputs.iter().map(|x| x.shape().1).collect(),
+                inputs,
             };
             Blocks::new(kernel, split)
         });
@@ -223,17 +232,29 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             .into_iter()
             .map(|part| part.map_or(Part::Zero, Part::Host));
         let inputs = whole.gradients.inputs.into_iter().map(Part::Host);
+        let mut gradients: Vec<_> = parameters.chain(inputs).collect();
+        if whole.zero {
+            gradients.clear();
+        }
         Ok(Outcome {
             states: whole.states.into_iter().map(state).collect::<Result<_>>()?,
-            gradients: parameters.chain(inputs).collect(),
+            gradients,
             results: whole.results,
         })
     }
 
+    fn parameters(&self) -> &[Matrix<E, D>] {
+        self.parameters.get_or_init(|| {
+            let mut parameters = Vec::new();
+            let note = &mut |_: &str, tensor: &Matrix<E, D>| parameters.push(tensor.clone());
+            self.layer.visit("", note);
+            parameters
+        })
+    }
+
     /// Parameters, then inputs.
-    fn tensors(&self) -> Vec<Matrix<E, D>> {
-        let parameters = self.layer.named().into_iter().map(|(_, tensor)| tensor);
-        parameters.chain(self.inputs.iter().cloned()).collect()
+    fn tensors(&self) -> impl Iterator<Item = &Matrix<E, D>> {
+        self.parameters().iter().chain(&self.inputs)
     }
 
     /// Adds `factor` times the pulled-back gradients to those of the tape.
@@ -243,7 +264,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         parts: Vec<Part<E, D>>,
         factor: f64,
     ) -> Result<()> {
-        for (tensor, part) in self.tensors().iter().zip(parts) {
+        for (tensor, part) in self.tensors().zip(parts) {
             match part {
                 Part::Zero => {}
                 Part::Host(part) => {
@@ -259,7 +280,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     pub fn poison(&self, gradients: &mut Gradients<E, D>) {
         for tensor in self.tensors() {
             // Where even this fails, the device is out of memory and the next allocation says so.
-            let _ = D::accumulate(gradients, &tensor, &(tensor.clone() * E::nan()));
+            let _ = D::accumulate(gradients, tensor, &(tensor.clone() * E::nan()));
         }
     }
 }

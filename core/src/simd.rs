@@ -58,6 +58,8 @@ pub trait Lanes: Copy + Default + Send + Sync + 'static {
         b: Self::Vector<S>,
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
+    /// The first element.
+    fn first<S: Simd>(a: Self::Vector<S>) -> Self;
     /// `sums + a b` in f64, in twice as many registers as a takes; which of them a product is added to is not said.
     fn fused_wide<S: Simd>(
         simd: S,
@@ -146,6 +148,12 @@ macro_rules! lanes {
             ) -> [S::f64s; 2] {
                 $fused_wide(simd, a, b, sums)
             }
+            #[inline(always)]
+            fn first<S: Simd>(a: S::$vector) -> Self {
+                let numbers: &[Self] = pulp::bytemuck::cast_slice(std::slice::from_ref(&a));
+                numbers[0]
+            }
+
             #[inline(always)]
             fn vectors<S: Simd>(x: &[Self]) -> (&[S::$vector], &[Self]) {
                 S::$vectors(x)

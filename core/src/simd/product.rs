@@ -373,6 +373,7 @@ impl<S: Simd, E: Lanes, const R: usize, const N: usize, const P: usize> NullaryF
 
 /// Writes the sums of a tile to its place in `y`, whose first row is that of the tile, or adds them to what is there.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // see below
 pub(super) fn store<S: Simd, E: Lanes, const R: usize, const N: usize>(
     simd: S,
     sums: &[[E::Vector<S>; R]; N],
@@ -384,19 +385,24 @@ pub(super) fn store<S: Simd, E: Lanes, const R: usize, const N: usize>(
     for (row, sums) in sums.iter().enumerate() {
         let y = &mut y[row * columns + panel.first_column..][..panel.columns];
         let (full, part) = E::vectors_mut::<S>(y);
+        let update = |y: E::Vector<S>, sum| match add {
+            true => E::plus(simd, y, sum),
+            false => sum,
+        };
+        // Nearly always all of them. Counted, so that the sums need not leave their registers to be counted off.
+        if let Some(full) = full.first_chunk_mut::<R>() {
+            for register in 0..R {
+                full[register] = update(full[register], sums[register]);
+            }
+            continue;
+        }
         let (whole, rest) = sums.split_at(full.len());
         for (y, &sum) in full.iter_mut().zip(whole) {
-            *y = match add {
-                true => E::plus(simd, *y, sum),
-                false => sum,
-            };
+            *y = update(*y, sum);
         }
         if let (Some(&sum), false) = (rest.first(), part.is_empty()) {
-            let sum = match add {
-                true => E::plus(simd, E::load_part(simd, part), sum),
-                false => sum,
-            };
-            E::store_part(simd, part, sum);
+            let old = E::load_part(simd, part);
+            E::store_part(simd, part, update(old, sum));
         }
     }
 }

@@ -54,7 +54,7 @@ impl<E: Scalar> Deferral<E> {
         self.waiting.retain(|product| factor(product) != 0.0);
         for product in &mut self.waiting {
             let factor = E::of(factor(product));
-            product.p.iter_mut().for_each(|p| *p = *p * factor);
+            product.p.iter_mut().for_each(|p| *p *= factor);
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct SliceSpace<E: Scalar> {
     free: Vec<Slot>,
     scratch: Vec<E>,
     gradients: KernelGradients<E>,
+    /// Whether nothing was pulled back.
+    zero: bool,
     /// The linearization point, as far as it is known: a second linearization there has nothing to do.
     point: Vec<E>,
     linearized: bool,
@@ -43,6 +45,7 @@ impl<E: Scalar> SliceSpace<E> {
             slots: Vec::new(),
             free: Vec::new(),
             gradients,
+            zero: true,
             point: Vec::new(),
             linearized: false,
             deferral: Deferral::default(),
@@ -64,9 +67,14 @@ impl<E: Scalar> SliceSpace<E> {
         self.gradients
     }
 
-    /// Collects what is pulled back from now on in `gradients`; returns what was so far.
-    pub(crate) fn collect_in(&mut self, gradients: KernelGradients<E>) -> KernelGradients<E> {
-        std::mem::replace(&mut self.gradients, gradients)
+    /// Collects what is pulled back from now on in `gradients`, which are 0.
+    pub(crate) fn collect_in(&mut self, gradients: KernelGradients<E>) {
+        (self.gradients, self.zero) = (gradients, true);
+    }
+
+    /// What was pulled back since then, and whether nothing was.
+    pub(crate) fn collected(&mut self) -> (KernelGradients<E>, bool) {
+        (std::mem::take(&mut self.gradients), self.zero)
     }
 
     /// Lets gradients of products with the Jacobian wait from now on, under this number, for
@@ -90,6 +98,7 @@ impl<E: Scalar> SliceSpace<E> {
         self.linearize_at(&point);
         let u = &mut self.scratch[..point.len()];
         u.fill(E::zero());
+        self.zero = false;
         for Product { p, v, .. } in self.deferral.waiting.drain(..) {
             self.kernel
                 .pull_back_tangent(u, &p, &v, &mut self.gradients);
@@ -310,6 +319,7 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
 
     fn pull_back(&mut self, u: Slot) -> Result<()> {
         self.require_linearization()?;
+        self.zero = false;
         let u = &self.slots[u.0][..self.len()];
         match self.deferral.take(&self.point) {
             Some(Product { p, v, .. }) => {
@@ -330,6 +340,7 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
             return Ok(false);
         }
         if !self.deferral.put(&self.point, p, v) {
+            self.zero = false;
             let u = &mut self.scratch[..len];
             u.fill(E::zero());
             self.kernel.pull_back_tangent(u, p, v, gradients);

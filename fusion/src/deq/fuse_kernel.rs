@@ -251,8 +251,7 @@ impl<E: Scalar> FuseRows<E> {
         if let Some([.., weight, bias]) = &mut parameters {
             k.gn.parameters_backward(&at.norm, upper, weight, bias);
         }
-        k.gn.backward(&at.norm, upper);
-        relu_backward(&at.rectified[..len], upper);
+        k.gn.backward(&at.norm, upper, &at.rectified, Rectify::Before);
         if let Some([_, _, weight, bias, ..]) = &mut parameters {
             k.fuse
                 .parameters_backward(&at.purified[..len], upper, weight, bias);

@@ -7,6 +7,7 @@ use equilibria_core::simd::Simd;
 use equilibria_core::{to_host, vectorized, Backend, ParameterGradient, Scalar};
 
 use crate::modules;
+use group::{Group, ROWS};
 
 /// `y = w ⊙ (x − μ) / √(σ² + ε) + b` per group; see [`modules::GroupNorm`].
 pub struct GroupNorm<E> {
@@ -70,9 +71,10 @@ impl<E: Scalar> GroupNorm<E> {
     }
 
     /// Turns the cotangent `u` of `y` into that of `x`, in place:
-    /// `x̄ = scale · (ū − mean(ū) − x̂ · mean(ū ⊙ x̂))` with `ū = w ⊙ u`, means over the group.
-    pub fn backward(&self, record: &Normalized<E>, u: &mut [E]) {
-        backward(self, record, u);
+    /// `x̄ = scale · (ū − mean(ū) − x̂ · mean(ū ⊙ x̂))` with `ū = w ⊙ u`, means over the group. Passes the ReLU beside the
+    /// normalization as well, where it is said to be, which has left `rectified`.
+    pub fn backward(&self, record: &Normalized<E>, u: &mut [E], rectified: &[E], rectify: Rectify) {
+        backward(self, record, u, (rectified, rectify));
     }
 
     /// Turns the tangent `v` of `x` into that of `y`, in place:
@@ -113,77 +115,84 @@ impl<E: Scalar> GroupNorm<E> {
         self.weight.len() / self.groups
     }
 
-    /// Registers that a group fills; 0 if it leaves a part of the last one empty.
     #[inline(always)]
-    fn registers<S: Simd>(&self) -> usize {
-        match self.size() % E::count::<S>() {
-            0 => self.size() / E::count::<S>(),
-            _ => 0,
-        }
-    }
-
-    #[inline(always)]
-    fn normalize_rows<S: Simd, const K: usize>(
+    fn normalize_rows<S: Simd, const K: usize, const PART: bool>(
         &self,
         simd: S,
         x: &mut [E],
         (injected, rectify): (&[E], Rectify),
-        record: Option<&mut Normalized<E>>,
+        mut record: Option<&mut Normalized<E>>,
     ) {
         let (width, size) = (self.weight.len(), self.size());
-        let mut injections = injected.chunks_exact(width).cycle();
-        let mut records = record.map(|record| {
-            let values = record.values.chunks_exact_mut(size);
-            values.zip(&mut record.scales)
-        });
-        for x in x.chunks_exact_mut(width) {
-            let mut injection = injections.next().map(|row| row.chunks_exact(size));
-            let affine = (self.weight.chunks_exact(size)).zip(self.bias.chunks_exact(size));
-            for (x, (weight, bias)) in x.chunks_exact_mut(size).zip(affine) {
-                let injection = injection.as_mut().and_then(Iterator::next);
-                let injection = (injection, rectify);
-                let (affine, epsilon) = ([weight, bias], self.epsilon);
-                match records.as_mut().and_then(Iterator::next) {
-                    Some((values, scale)) => {
-                        let values = Some(values);
-                        *scale = group::normalize::<E, S, K>(
-                            simd, x, injection, affine, epsilon, values,
-                        );
-                    }
-                    None => {
-                        group::normalize::<E, S, K>(simd, x, injection, affine, epsilon, None);
-                    }
+        for (index, x) in x.chunks_mut(ROWS * width).enumerate() {
+            let (first, len) = (index * ROWS * width, x.len());
+            let injected = match injected.len() > width {
+                true => &injected[first..][..len],
+                false => injected,
+            };
+            for (number, weight) in self.weight.chunks_exact(size).enumerate() {
+                let group = Group {
+                    width,
+                    first: number * size,
+                    weight,
+                    bias: &self.bias[number * size..][..size],
+                };
+                let values = match &mut record {
+                    Some(record) => &mut record.values[first..][..len],
+                    None => &mut [],
+                };
+                let (injection, epsilon) = ((injected, rectify), self.epsilon);
+                let scales =
+                    group::normalize::<E, S, K, PART>(simd, group, x, injection, epsilon, values);
+                if let Some(record) = &mut record {
+                    let places = record.scales[index * ROWS * self.groups + number..].iter_mut();
+                    let places = places.step_by(self.groups).take(len / width);
+                    places.zip(scales).for_each(|(place, scale)| *place = scale);
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn project_rows<S: Simd, const K: usize, const BACKWARD: bool>(
+    fn project_rows<S: Simd, const K: usize, const PART: bool, const BACKWARD: bool>(
         &self,
         simd: S,
         record: &Normalized<E>,
         x: &mut [E],
+        (rectified, rectify): (&[E], Rectify),
     ) {
         let size = self.size();
         let records = record.values.chunks_exact(size).zip(&record.scales);
         let weights = self.weight.chunks_exact(size).cycle();
-        for ((x, (values, &scale)), weight) in x.chunks_exact_mut(size).zip(records).zip(weights) {
-            group::project::<E, S, K, BACKWARD>(simd, x, values, weight, scale);
+        let groups = x.chunks_exact_mut(size).zip(records).zip(weights);
+        for (index, ((x, (values, &scale)), weight)) in groups.enumerate() {
+            let rectified = match rectify {
+                Rectify::Never => rectified,
+                _ => &rectified[index * size..][..size],
+            };
+            let (record, rectified) = ((values, scale), (rectified, rectify));
+            group::project::<E, S, K, PART, BACKWARD>(simd, x, record, weight, rectified);
         }
     }
 }
 
-/// Calls the method that is compiled for the number of registers a group fills.
+/// Calls the method that is compiled for the number of registers a group takes, and whether it fills the last one.
 macro_rules! in_registers {
     ($norm:ident.$method:ident $(::<$direction:literal>)? ($simd:ident, $($argument:ident),*)) => {
-        match $norm.registers::<S>() {
-            1 => $norm.$method::<S, 1 $(, $direction)?>($simd, $($argument),*),
-            2 => $norm.$method::<S, 2 $(, $direction)?>($simd, $($argument),*),
-            4 => $norm.$method::<S, 4 $(, $direction)?>($simd, $($argument),*),
-            8 => $norm.$method::<S, 8 $(, $direction)?>($simd, $($argument),*),
-            _ => $norm.$method::<S, 0 $(, $direction)?>($simd, $($argument),*),
+        in_registers!(@ [1 2 3 4 5 6 7 8] $norm.$method [$($direction)?] ($simd, $($argument),*))
+    };
+    (@ [$($count:literal)*] $norm:ident.$method:ident $direction:tt $arguments:tt) => {{
+        let lanes = E::count::<S>();
+        match ($norm.size().div_ceil(lanes), $norm.size() % lanes != 0) {
+            $(
+                ($count, false) => in_registers!(@@ $norm.$method $count false $direction $arguments),
+                ($count, true) => in_registers!(@@ $norm.$method $count true $direction $arguments),
+            )*
+            _ => in_registers!(@@ $norm.$method 0 false $direction $arguments),
         }
+    }};
+    (@@ $norm:ident.$method:ident $count:literal $part:literal [$($direction:literal)?] ($($argument:ident),*)) => {
+        $norm.$method::<S, $count, $part $(, $direction)?>($($argument),*)
     };
 }
 
@@ -203,8 +212,9 @@ vectorized! {
         norm: &'a GroupNorm<E>,
         record: &'a Normalized<E>,
         u: &'a mut [E],
+        rectified: (&'a [E], Rectify),
     ) {
-        in_registers!(norm.project_rows::<true>(simd, record, u));
+        in_registers!(norm.project_rows::<true>(simd, record, u, rectified));
     }
 
     fn tangent<'a, E, S>(
@@ -213,7 +223,8 @@ vectorized! {
         record: &'a Normalized<E>,
         v: &'a mut [E],
     ) {
-        in_registers!(norm.project_rows::<false>(simd, record, v));
+        let nothing = (&[][..], Rectify::Never);
+        in_registers!(norm.project_rows::<false>(simd, record, v, nothing));
     }
 
     fn tangent_backward<'a, E, S>(

@@ -233,15 +233,15 @@ impl<E: Scalar> ResidualBlockRows<E> {
         if let Some([.., w3, b3]) = &mut parameters {
             k.gn3.parameters_backward(&at.norm3, upper, w3, b3);
         }
-        k.gn3.backward(&at.norm3, upper);
-        relu_backward(&at.rectified[..len], upper);
+        k.gn3
+            .backward(&at.norm3, upper, &at.rectified, Rectify::Before);
         if k.skip {
             self.skipped[..len].copy_from_slice(upper);
         }
         if let Some([.., w2, b2, _, _]) = &mut parameters {
             k.gn2.parameters_backward(&at.norm2, upper, w2, b2);
         }
-        k.gn2.backward(&at.norm2, upper);
+        k.gn2.backward(&at.norm2, upper, &[], Rectify::Never);
         if let Some([_, _, weight, bias, ..]) = &mut parameters {
             k.tilde
                 .parameters_backward(&at.hat[..len], upper, weight, bias);
@@ -249,11 +249,11 @@ impl<E: Scalar> ResidualBlockRows<E> {
 
         k.tilde
             .backward_rounded(upper, lower, exact, &mut self.room);
-        relu_backward(&at.hat[..len], lower);
         if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
+            relu_backward(&at.hat[..len], lower);
             k.gn1.parameters_backward(&at.norm1, lower, w1, b1);
         }
-        k.gn1.backward(&at.norm1, lower);
+        k.gn1.backward(&at.norm1, lower, &at.hat, Rectify::After);
         if let Some([weight, bias, ..]) = &mut parameters {
             k.hat.parameters_backward(&at.z[..len], lower, weight, bias);
         }

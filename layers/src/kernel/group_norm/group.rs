@@ -1,129 +1,203 @@
-//! One group of one row: its normalization and the derivative of that.
+//! A group of numbers in every row: its normalization and the derivative of that.
 //!
-//! `K` registers hold the whole group, so that it is read and written once; 0 stands for a group of any other size.
+//! `K` registers hold a group of one row, so that it is read and written once; of the last one it fills but a part, if
+//! `PART`. 0 stands for groups that are larger.
 
 use equilibria_core::simd::{sum, sum_deviations, sum_products, update, Simd};
 use equilibria_core::Scalar;
 
 use super::Rectify;
 
-/// `x ← w ⊙ x̂ + b` with `x̂ = (x + injection − μ) · scale`, `scale = 1 / √(σ² + ε)`. Returns the scale; `record`, if there
-/// is one, receives x̂.
-#[inline(always)]
-pub(super) fn normalize<E: Scalar, S: Simd, const K: usize>(
-    simd: S,
-    x: &mut [E],
-    (injection, rectify): (Option<&[E]>, Rectify),
-    [weight, bias]: [&[E]; 2],
-    epsilon: E,
-    record: Option<&mut [E]>,
-) -> E {
-    let inverse = E::one() / E::of(x.len() as f64);
-    if K == 0 {
-        match (injection, rectify) {
-            (Some(injection), Rectify::Before) => {
-                update(simd, x, injection, injection, |x, injection, _| {
-                    E::rectified(simd, E::plus(simd, x, injection))
-                });
-            }
-            (Some(injection), _) => update(simd, x, injection, injection, |x, injection, _| {
-                E::plus(simd, x, injection)
-            }),
-            (None, Rectify::Before) => {
-                update(simd, x, weight, bias, |x, _, _| E::rectified(simd, x))
-            }
-            (None, _) => {}
-        }
-        let mean = sum(simd, x) * inverse;
-        let variance = sum_deviations(simd, x, mean) * inverse;
-        let scale = E::one() / (variance + epsilon).sqrt();
-        let (mean, factor) = (E::splat(simd, mean), E::splat(simd, scale));
-        let normal = |x| E::times(simd, E::minus(simd, x, mean), factor);
-        if let Some(record) = record {
-            update(simd, record, x, x, |_, x, _| normal(x));
-        }
-        update(simd, x, weight, bias, |x, w, b| {
-            let y = E::fused(simd, normal(x), w, b);
-            match rectify {
-                Rectify::After => E::rectified(simd, y),
-                _ => y,
-            }
-        });
-        return scale;
-    }
-    let mut v = load::<E, S, K>(simd, x);
-    if let Some(injection) = injection {
-        let injection = load::<E, S, K>(simd, injection);
-        for k in 0..K {
-            v[k] = E::plus(simd, v[k], injection[k]);
-        }
-    }
-    if rectify == Rectify::Before {
-        for v in &mut v {
-            *v = E::rectified(simd, *v);
-        }
-    }
-    let mean = E::splat(simd, total::<E, S, K>(simd, v) * inverse);
-    let mut squares = v;
-    for k in 0..K {
-        v[k] = E::minus(simd, v[k], mean);
-        squares[k] = E::times(simd, v[k], v[k]);
-    }
-    let variance = total::<E, S, K>(simd, squares) * inverse;
-    let scale = E::one() / (variance + epsilon).sqrt();
-    let factor = E::splat(simd, scale);
-    for v in &mut v {
-        *v = E::times(simd, *v, factor);
-    }
-    if let Some(record) = record {
-        store::<E, S, K>(record, v);
-    }
-    let [weight, bias] = [load::<E, S, K>(simd, weight), load::<E, S, K>(simd, bias)];
-    for k in 0..K {
-        v[k] = E::fused(simd, v[k], weight[k], bias[k]);
-    }
-    if rectify == Rectify::After {
-        for v in &mut v {
-            *v = E::rectified(simd, *v);
-        }
-    }
-    store::<E, S, K>(x, v);
-    scale
+/// Rows whose roots are taken at once: one alone would have to wait for its own.
+pub(super) const ROWS: usize = 16;
+
+/// Where a group lies in rows of `width` numbers, and its parameters.
+#[derive(Clone, Copy)]
+pub(super) struct Group<'a, E> {
+    pub width: usize,
+    pub first: usize,
+    pub weight: &'a [E],
+    pub bias: &'a [E],
 }
 
-/// `x ← scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization. It is symmetric: `x` is multiplied
-/// by the weights `FIRST` to go back, and afterwards to go ahead.
+impl<E> Group<'_, E> {
+    /// Its part of a row.
+    #[inline(always)]
+    fn of<'x>(&self, rows: &'x [E], row: usize) -> &'x [E] {
+        &rows[row * self.width + self.first..][..self.weight.len()]
+    }
+
+    #[inline(always)]
+    fn of_mut<'x>(&self, rows: &'x mut [E], row: usize) -> &'x mut [E] {
+        &mut rows[row * self.width + self.first..][..self.weight.len()]
+    }
+}
+
+/// `x ← w ⊙ x̂ + b` with `x̂ = (x + injection − μ) · scale` in up to [`ROWS`] rows; returns their scales `1 / √(σ² + ε)`. What
+/// is injected is empty, one row for all, or a row for each. `record` receives x̂, unless it is empty.
 #[inline(always)]
-pub(super) fn project<E: Scalar, S: Simd, const K: usize, const FIRST: bool>(
+pub(super) fn normalize<E: Scalar, S: Simd, const K: usize, const PART: bool>(
+    simd: S,
+    group: Group<'_, E>,
+    x: &mut [E],
+    (injected, rectify): (&[E], Rectify),
+    epsilon: E,
+    record: &mut [E],
+) -> [E; ROWS] {
+    let (rows, size) = (x.len() / group.width, group.weight.len());
+    let inverse = E::one() / E::of(size as f64);
+    let inside = E::load_part(simd, &[E::one(); ROWS][..size % E::count::<S>()]);
+    let injection_step = usize::from(injected.len() > group.width);
+    // Means and variances of what is left in x.
+    let (mut means, mut scales) = ([E::zero(); ROWS], [E::zero(); ROWS]);
+    for (row, (mean, variance)) in means[..rows].iter_mut().zip(&mut scales).enumerate() {
+        let x = group.of_mut(x, row);
+        let injection = match injected.is_empty() {
+            true => injected,
+            false => group.of(injected, row * injection_step),
+        };
+        if K == 0 {
+            if !injection.is_empty() {
+                update(simd, x, injection, injection, |x, injection, _| {
+                    E::plus(simd, x, injection)
+                });
+            }
+            if rectify == Rectify::Before {
+                let weight = group.weight;
+                update(simd, x, weight, weight, |x, _, _| E::rectified(simd, x));
+            }
+            *mean = sum(simd, x) * inverse;
+            *variance = sum_deviations(simd, x, *mean) * inverse;
+            continue;
+        }
+        let mut v = load::<E, S, K, PART>(simd, x);
+        if !injection.is_empty() {
+            let injection = load::<E, S, K, PART>(simd, injection);
+            for k in 0..K {
+                v[k] = E::plus(simd, v[k], injection[k]);
+            }
+        }
+        if rectify == Rectify::Before {
+            for v in &mut v {
+                *v = E::rectified(simd, *v);
+            }
+        }
+        // From a number of the group, so that what both sums have in common is not large beside the variance; unlike the
+        // mean it is there at once, and the sums need not wait for each other.
+        let shift = E::splat(simd, E::first::<S>(v[0]));
+        for v in &mut v {
+            *v = E::minus(simd, *v, shift);
+        }
+        if PART {
+            // Behind the end of the group there were zeros, which do not count.
+            v[K - 1] = E::times(simd, v[K - 1], inside);
+        }
+        store::<E, S, K, PART>(simd, x, v);
+        let mut squares = v;
+        for k in 0..K {
+            squares[k] = E::times(simd, v[k], v[k]);
+        }
+        *mean = total::<E, S, K>(simd, v) * inverse;
+        *variance = total::<E, S, K>(simd, squares) * inverse - *mean * *mean;
+    }
+    // All of them, so that it is done in registers, unless they are few.
+    let rooted = if rows > ROWS / 4 { ROWS } else { rows };
+    for (mean, scale) in means[..rooted].iter_mut().zip(&mut scales) {
+        *scale = E::one() / (*scale + epsilon).sqrt();
+        *mean *= -*scale;
+    }
+    for (row, (&scale, &offset)) in scales[..rows].iter().zip(&means).enumerate() {
+        let x = group.of_mut(x, row);
+        let (factor, offset) = (E::splat(simd, scale), E::splat(simd, offset));
+        let normal = |x| E::fused(simd, x, factor, offset);
+        if K == 0 {
+            if !record.is_empty() {
+                let values = group.of_mut(record, row);
+                update(simd, values, x, x, |_, x, _| normal(x));
+            }
+            update(simd, x, group.weight, group.bias, |x, w, b| {
+                let y = E::fused(simd, normal(x), w, b);
+                match rectify {
+                    Rectify::After => E::rectified(simd, y),
+                    _ => y,
+                }
+            });
+            continue;
+        }
+        let mut v = load::<E, S, K, PART>(simd, x);
+        for v in &mut v {
+            *v = normal(*v);
+        }
+        if !record.is_empty() {
+            store::<E, S, K, PART>(simd, group.of_mut(record, row), v);
+        }
+        let weight = load::<E, S, K, PART>(simd, group.weight);
+        let bias = load::<E, S, K, PART>(simd, group.bias);
+        for k in 0..K {
+            v[k] = E::fused(simd, v[k], weight[k], bias[k]);
+        }
+        if rectify == Rectify::After {
+            for v in &mut v {
+                *v = E::rectified(simd, *v);
+            }
+        }
+        store::<E, S, K, PART>(simd, x, v);
+    }
+    scales
+}
+
+/// `x ← scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization, in one row. It is symmetric: `x` is
+/// multiplied by the weights `FIRST` to go back, and afterwards to go ahead. On the way back it passes the ReLU beside the
+/// normalization, by what that has left.
+#[inline(always)]
+pub(super) fn project<E: Scalar, S: Simd, const K: usize, const PART: bool, const FIRST: bool>(
     simd: S,
     x: &mut [E],
-    values: &[E],
+    (values, scale): (&[E], E),
     weight: &[E],
-    scale: E,
+    (rectified, rectify): (&[E], Rectify),
 ) {
-    let inverse = E::one() / E::of(x.len() as f64);
-    let weigh = |x, w, _| E::times(simd, x, w);
+    let inverse = E::one() / E::of(weight.len() as f64);
     let factor = E::splat(simd, scale);
+    let pass = |rectified, x| {
+        let zero = E::splat(simd, E::zero());
+        E::if_less(simd, zero, rectified, x, zero)
+    };
     if K == 0 {
+        if FIRST && rectify == Rectify::After {
+            update(simd, x, rectified, rectified, |x, rectified, _| {
+                pass(rectified, x)
+            });
+        }
         if FIRST {
-            update(simd, x, weight, weight, weigh);
+            update(simd, x, weight, weight, |x, w, _| E::times(simd, x, w));
         }
         let mean = E::splat(simd, sum(simd, x) * inverse);
         let correlation = E::splat(simd, -sum_products(simd, x, values) * inverse);
         update(simd, x, values, weight, |x, value, w| {
             let rest = E::fused(simd, value, correlation, E::minus(simd, x, mean));
-            let factor = if FIRST {
-                factor
-            } else {
-                E::times(simd, factor, w)
+            let factor = match FIRST {
+                true => factor,
+                false => E::times(simd, factor, w),
             };
             E::times(simd, factor, rest)
         });
+        if FIRST && rectify == Rectify::Before {
+            update(simd, x, rectified, rectified, |x, rectified, _| {
+                pass(rectified, x)
+            });
+        }
         return;
     }
-    let mut v = load::<E, S, K>(simd, x);
-    let weight = load::<E, S, K>(simd, weight);
-    let values = load::<E, S, K>(simd, values);
+    let mut v = load::<E, S, K, PART>(simd, x);
+    if FIRST && rectify == Rectify::After {
+        let rectified = load::<E, S, K, PART>(simd, rectified);
+        for k in 0..K {
+            v[k] = pass(rectified[k], v[k]);
+        }
+    }
+    let weight = load::<E, S, K, PART>(simd, weight);
+    let values = load::<E, S, K, PART>(simd, values);
     let mut products = v;
     for k in 0..K {
         if FIRST {
@@ -141,7 +215,13 @@ pub(super) fn project<E: Scalar, S: Simd, const K: usize, const FIRST: bool>(
         };
         v[k] = E::times(simd, factor, rest);
     }
-    store::<E, S, K>(x, v);
+    if FIRST && rectify == Rectify::Before {
+        let rectified = load::<E, S, K, PART>(simd, rectified);
+        for k in 0..K {
+            v[k] = pass(rectified[k], v[k]);
+        }
+    }
+    store::<E, S, K, PART>(simd, x, v);
 }
 
 /// The derivative of ⟨p, ẏ⟩ + ⟨u, y⟩ with ẏ = w ⊙ t, t = scale · P ẋ, where P takes mean and correlation with x̂ away as
@@ -188,27 +268,47 @@ pub(super) fn differentiate_tangent<E: Scalar, S: Simd>(
     }
 }
 
+/// A group; 0 behind its end.
 #[inline(always)]
-fn load<E: Scalar, S: Simd, const K: usize>(simd: S, x: &[E]) -> [E::Vector<S>; K] {
+fn load<E: Scalar, S: Simd, const K: usize, const PART: bool>(
+    simd: S,
+    x: &[E],
+) -> [E::Vector<S>; K] {
+    let (full, part) = E::vectors::<S>(x);
     let mut vectors = [E::splat(simd, E::zero()); K];
-    vectors.copy_from_slice(E::vectors::<S>(x).0);
+    let count = if PART { K - 1 } else { K };
+    vectors[..count].copy_from_slice(&full[..count]);
+    if PART {
+        vectors[count] = E::load_part(simd, part);
+    }
     vectors
 }
 
 #[inline(always)]
-fn store<E: Scalar, S: Simd, const K: usize>(x: &mut [E], vectors: [E::Vector<S>; K]) {
-    E::vectors_mut::<S>(x).0.copy_from_slice(&vectors);
+fn store<E: Scalar, S: Simd, const K: usize, const PART: bool>(
+    simd: S,
+    x: &mut [E],
+    vectors: [E::Vector<S>; K],
+) {
+    let (full, part) = E::vectors_mut::<S>(x);
+    let count = if PART { K - 1 } else { K };
+    full[..count].copy_from_slice(&vectors[..count]);
+    if PART {
+        E::store_part(simd, part, vectors[count]);
+    }
 }
 
-/// The sum of all elements, registers in pairs first.
+/// The sum of all elements.
 #[inline(always)]
 fn total<E: Scalar, S: Simd, const K: usize>(simd: S, mut v: [E::Vector<S>; K]) -> E {
-    let mut half = K / 2;
-    while half > 0 {
-        for k in 0..half {
-            v[k] = E::plus(simd, v[k], v[k + half]);
+    // In pairs, so that few wait for each other.
+    let mut count = K;
+    while count > 1 {
+        let half = count.div_ceil(2);
+        for k in half..count {
+            v[k - half] = E::plus(simd, v[k - half], v[k]);
         }
-        half /= 2;
+        count = half;
     }
     E::total(simd, v[0])
 }
