@@ -22,36 +22,37 @@ const WIDE_TILES: usize = 8;
 const TILES: std::ops::RangeInclusive<usize> = 2..=40;
 
 /// Blocks a batch is split into where it is large enough, so that threads that finish early find more to do.
-const BLOCKS: usize = 12;
+const BLOCKS: usize = 6;
 
 /// Multiplications a product must cost at least for its block to be worth a thread of its own.
 const BLOCK_PRODUCTS: usize = 1 << 16;
 
-/// What the size of the blocks may depend on.
+/// What a job is for, which decides on the size of its blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blocking {
-    /// On the number of threads: each row is computed alone, so that blocks make no difference to it.
-    Threads,
-    /// On batch and width alone: gradients are added up block by block, and their sums must not depend on the number of
-    /// threads.
-    Fixed,
+pub(crate) enum Purpose {
+    /// It changes the given states, and pulls nothing back. Each row is computed alone, so that blocks make no difference to
+    /// it, and there are as many as suits the number of threads.
+    Solve,
+    /// It pulls gradients back, and leaves the given states as they are. Gradients are added up block by block, and their sums
+    /// must not depend on the number of threads: blocks depend on batch and width alone.
+    Differentiate,
 }
 
-impl Blocking {
+impl Purpose {
     /// Rows in every block but the last one of a batch of states of `dim` numbers.
     fn rows(self, batch: usize, dim: usize) -> usize {
         let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
         let largest = |numbers: usize| tiles(numbers / dim).max(WIDE_TILES);
         let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim)).min(largest(BLOCK_NUMBERS));
         let wanted = match self {
-            Self::Threads => {
+            Self::Solve => {
                 // Few blocks, since the last rows of each are slow, but as many for every thread.
                 let threads = rayon::current_num_threads();
                 let rows = largest(2 * BLOCK_NUMBERS) * TILE;
                 let blocks = batch.div_ceil(rows).next_multiple_of(threads);
                 tiles(batch.div_ceil(blocks))
             }
-            Self::Fixed => (batch / BLOCKS / TILE).min(largest(BLOCK_NUMBERS)),
+            Self::Differentiate => (batch / BLOCKS / TILE).min(largest(BLOCK_NUMBERS)),
         };
         wanted.max(smallest) * TILE
     }
@@ -61,7 +62,7 @@ impl Blocking {
 pub(crate) struct Split {
     pub batch: usize,
     pub dim: usize,
-    pub blocking: Blocking,
+    pub purpose: Purpose,
     /// Shape of each parameter whose gradient jobs may pull back.
     pub parameters: Vec<(usize, usize)>,
     /// Width of each injected input likewise.
@@ -81,6 +82,7 @@ pub(crate) enum Tangents<'f> {
 
 /// What a job leaves behind on the batch.
 pub(crate) struct Whole<E, R> {
+    /// The given states, if it was to change them.
     pub states: Vec<Vec<E>>,
     pub gradients: KernelGradients<E>,
     /// Whether nothing was pulled back.
@@ -101,7 +103,7 @@ pub(crate) struct Blocks<E: Scalar> {
 
 impl<E: Scalar> Blocks<E> {
     pub fn new(kernel: Arc<dyn Kernel<E>>, split: Split) -> Self {
-        let rows = split.blocking.rows(split.batch, split.dim);
+        let rows = split.purpose.rows(split.batch, split.dim);
         let count = split.batch.div_ceil(rows);
         Self {
             kernel,
@@ -138,7 +140,7 @@ impl<E: Scalar> Blocks<E> {
                 SliceSpace::new(block, split.dim, rows, KernelGradients::default())
             });
             space.collect_in(gradients);
-            let result = run_block(space, parts, tangents, job)?;
+            let result = run_block(space, parts, (split.purpose, tangents), job)?;
             Ok((result, space.collected()))
         });
         let mut whole = Whole {
@@ -147,6 +149,9 @@ impl<E: Scalar> Blocks<E> {
             zero: true,
             results: Vec::with_capacity(outcomes.len()),
         };
+        if split.purpose == Purpose::Differentiate {
+            whole.states.clear();
+        }
         // Parts are added in order: the sum must not depend on which thread was faster.
         for outcome in outcomes {
             let (result, (part, zero)) = outcome?;
@@ -173,7 +178,7 @@ impl Split {
 fn run_block<E: Scalar, R>(
     space: &mut SliceSpace<E>,
     parts: Vec<&mut [E]>,
-    tangents: Tangents<'_>,
+    (purpose, tangents): (Purpose, Tangents<'_>),
     job: &Job<'_, R>,
 ) -> Result<R> {
     match tangents {
@@ -189,7 +194,9 @@ fn run_block<E: Scalar, R>(
     }
     let result = job(space, &slots)?;
     for (&slot, part) in slots.iter().zip(parts) {
-        part.copy_from_slice(space.state(slot));
+        if purpose == Purpose::Solve {
+            part.copy_from_slice(space.state(slot));
+        }
         space.release(slot);
     }
     if let Tangents::Join(_) = tangents {

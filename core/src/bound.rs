@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 
 use crate::backend::{from_host, to_host};
-use crate::blocks::{Blocking, Blocks, Split, Tangents, Whole};
+use crate::blocks::{Blocks, Purpose, Split, Tangents, Whole};
 use crate::kernel::Kernel;
 use crate::space::TensorSpace;
 use crate::{parallel, simd};
@@ -21,13 +21,13 @@ pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
     batch: usize,
     /// Those of the layer, once they are wanted.
     parameters: OnceCell<Vec<Matrix<E, D>>>,
-    /// Those of the last job in blocks of fixed size, which the next one finds as that has left them.
+    /// Those of the last job that has pulled back, which the next one finds as that has left them.
     blocks: Option<Blocks<E>>,
 }
 
 /// What a job leaves behind.
 pub(crate) struct Outcome<E: Scalar, D: Backend<E>, R> {
-    /// Final contents of the given states.
+    /// Final contents of the given states, if they were to be changed.
     pub states: Vec<Matrix<E, D>>,
     /// What was pulled back: parameters, then inputs. None if nothing was.
     pub gradients: Vec<Part<E, D>>,
@@ -99,7 +99,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     /// Runs `job` on the given states, each `[batch, state_dim]`.
     pub fn run<R: Send>(
         &mut self,
-        blocking: Blocking,
+        purpose: Purpose,
         given: Vec<Matrix<E, D>>,
         tangents: Tangents<'_>,
         job: &Job<'_, R>,
@@ -107,9 +107,9 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         self.check(&given)?;
         match self.kernel.clone() {
             Some(kernel) => {
-                let task = self.task(kernel, blocking, &given, tangents);
+                let task = self.task(kernel, purpose, &given, tangents);
                 let done = task.run(job);
-                self.finish(blocking, done)
+                self.finish(purpose, done)
             }
             None => self.run_tensors(given, job),
         }
@@ -117,26 +117,26 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
 
     /// [`run`](Self::run) of several jobs, at the same time where all layers have kernels.
     pub fn run_each<R: Send>(
-        blocking: Blocking,
+        purpose: Purpose,
         runs: Vec<Run<'_, E, D, L, R>>,
     ) -> Vec<Result<Outcome<E, D, R>>> {
         let kernels = runs.iter().map(|run| run.bound.kernel.clone());
         let Some(kernels) = kernels.collect::<Option<Vec<_>>>() else {
             let alone = |run: Run<'_, E, D, L, R>| {
-                (run.bound).run(blocking, run.given, run.tangents, run.job)
+                (run.bound).run(purpose, run.given, run.tangents, run.job)
             };
             return runs.into_iter().map(alone).collect();
         };
         let (mut bounds, mut tasks) = (Vec::new(), Vec::new());
         for (run, kernel) in runs.into_iter().zip(kernels) {
             let checked = run.bound.check(&run.given);
-            let task = (run.bound).task(kernel, blocking, &run.given, run.tangents);
+            let task = (run.bound).task(kernel, purpose, &run.given, run.tangents);
             tasks.push((checked.map(|()| task), run.job));
             bounds.push(run.bound);
         }
         let done = parallel::map(tasks.into_iter(), |(task, job)| task?.run(job));
         let done = bounds.into_iter().zip(done);
-        done.map(|(bound, done)| bound.finish(blocking, done))
+        done.map(|(bound, done)| bound.finish(purpose, done))
             .collect()
     }
 
@@ -182,15 +182,15 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     fn task<'t>(
         &mut self,
         kernel: Arc<dyn Kernel<E>>,
-        blocking: Blocking,
+        purpose: Purpose,
         given: &[Matrix<E, D>],
         tangents: Tangents<'t>,
     ) -> Task<'t, E> {
-        let kept = self.blocks.take_if(|_| blocking == Blocking::Fixed);
+        let kept = self.blocks.take_if(|_| purpose == Purpose::Differentiate);
         let blocks = kept.unwrap_or_else(|| {
-            let (parameters, inputs) = match blocking {
-                Blocking::Threads => (Vec::new(), Vec::new()),
-                Blocking::Fixed => {
+            let (parameters, inputs) = match purpose {
+                Purpose::Solve => (Vec::new(), Vec::new()),
+                Purpose::Differentiate => {
                     let parameters = self.parameters().iter().map(|p| *p.shape());
                     let inputs = self.inputs.iter().map(|x| x.shape().1);
                     (parameters.collect(), inputs.collect())
@@ -199,7 +199,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             let split = Split {
                 batch: self.batch,
                 dim: self.layer.state_dim(),
-                blocking,
+                purpose,
                 parameters,
                 inputs,
             };
@@ -215,11 +215,11 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     /// What a task on this layer has left on the host, on its device. Keeps blocks that the next one can use.
     fn finish<R>(
         &mut self,
-        blocking: Blocking,
+        purpose: Purpose,
         done: Result<(Whole<E, R>, Blocks<E>)>,
     ) -> Result<Outcome<E, D, R>> {
         let (whole, blocks) = done?;
-        if blocking == Blocking::Fixed {
+        if purpose == Purpose::Differentiate {
             self.blocks = Some(blocks);
         }
         let shape = (self.batch, self.layer.state_dim());

@@ -3,7 +3,7 @@
 use dfdx::prelude::NoneTape;
 
 use super::contiguous;
-use crate::blocks::{Blocking, Tangents};
+use crate::blocks::{Purpose, Tangents};
 use crate::bound::Bound;
 use crate::{
     Backend, DifferentiableSpace, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot,
@@ -33,7 +33,7 @@ impl<L> Equilibrium<L> {
     {
         let mut bound = Bound::new(&self.layer, contiguous(x, NoneTape).0)?;
         let states: Vec<_> = contiguous(states, NoneTape).0;
-        let outcome = bound.run(Blocking::Fixed, states, Tangents::Now, &job)?;
+        let outcome = bound.run(Purpose::Differentiate, states, Tangents::Now, &job)?;
         Ok(outcome.results)
     }
 }

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 
 use super::Equilibrium;
-use crate::blocks::{Blocking, Tangents};
+use crate::blocks::{Purpose, Tangents};
 use crate::bound::{Bound, Part, Run};
 use crate::layer::AnyTape;
 use crate::seed::mix;
@@ -32,7 +32,7 @@ impl<L> Equilibrium<L> {
                 let factors = penalty.factors(gradients)?;
                 let flush = |_: &mut dyn DifferentiableSpace, _: &[Slot]| Ok(());
                 let tangents = Tangents::Join(&factors);
-                let rest = bound.run(Blocking::Fixed, Vec::new(), tangents, &flush);
+                let rest = bound.run(Purpose::Differentiate, Vec::new(), tangents, &flush);
                 let all = rest.and_then(|rest| {
                     bound.accumulate(gradients, rest.gradients, 1.0)?;
                     penalty.accumulate(&bound, &factors, gradients)
@@ -88,7 +88,7 @@ pub(super) fn penalize<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
                 job,
             });
         }
-        let outcomes = Bound::run_each(Blocking::Fixed, runs);
+        let outcomes = Bound::run_each(Purpose::Differentiate, runs);
         for ((sum, factor), outcome) in owners.into_iter().zip(outcomes) {
             let outcome = outcome?;
             sum.0 += factor * outcome.results.iter().sum::<f64>();

@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 
 use super::penalty::{penalize, Penalty};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
-use crate::blocks::{Blocking, Tangents};
+use crate::blocks::{Purpose, Tangents};
 use crate::bound::{Bound, Outcome, Run};
 use crate::layer::AnyTape;
 use crate::{
@@ -64,7 +64,7 @@ impl<L> Equilibrium<L> {
             tangents: Tangents::Now,
             job,
         });
-        let outcomes = Bound::run_each(Blocking::Threads, runs.collect());
+        let outcomes = Bound::run_each(Purpose::Solve, runs.collect());
         let judged = equilibria.iter().zip(outcomes);
         let judged = judged.map(|(equilibrium, outcome)| equilibrium.judged(outcome?));
         let judged: Vec<Judged<E, D>> = judged.collect::<Result<_>>()?;
@@ -183,7 +183,7 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         tangents: Tangents::Join(factors),
         job,
     });
-    let outcomes = Bound::run_each(Blocking::Fixed, runs.collect());
+    let outcomes = Bound::run_each(Purpose::Differentiate, runs.collect());
     for ((pending, outcome), factors) in all.into_iter().zip(outcomes).zip(factors) {
         pending.accumulate(outcome, &factors, gradients);
     }

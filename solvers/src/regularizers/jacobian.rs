@@ -16,9 +16,9 @@ plugin! {
     /// difference of two pull-backs, so that no layer needs second derivatives. Its error is O(h²) where f is smooth between
     /// the two points.
     ///
-    /// Keeps the spectral radius of J at bay during training, so that solves stay short. Cost per probe: one product and an
-    /// exact gradient, about four products, or two linearizations and two pull-backs. A `frequency` below 1 saves the cost of most training steps; the penalty of the
-    /// others is not scaled up, as in the reference implementation.
+    /// Keeps the spectral radius of J at bay during training, so that solves stay short. Cost per probe: one product, and a
+    /// gradient that takes as long as some four of them, or two linearizations and two pull-backs. A `frequency` below 1 saves
+    /// the cost of most training steps; the penalty of the others is not scaled up, as in the reference implementation.
     ///
     /// Reference: S. Bai, V. Koltun, J. Z. Kolter, Stabilizing Equilibrium Models by Jacobian Regularization, ICML 2021,
     /// eq. 9; M. F. Hutchinson, 1989.
@@ -30,7 +30,8 @@ plugin! {
         /// Probability that the penalty is applied in a training step, in (0, 1]. Drawn from the seed for the whole batch;
         /// otherwise the penalty is 0 and costs nothing.
         pub frequency: f64 = 1.0,
-        /// Step h of the difference, where one is taken, root mean square over the entries of z, above 0. The default suits f32 states of order 1.
+        /// Step h of the difference, where one is taken: root mean square over the entries of z, above 0. The default suits f32
+        /// states of order 1.
         pub step: f64 = 5e-3,
     }
 }

@@ -14,7 +14,8 @@ plugin! {
     /// spectral radius of any J.
     ///
     /// The gradient, with z* and w held constant, is 2 ⟨w, ∂J Jᵀw⟩: exact where the kernel of a layer knows it, else a
-    /// central difference of two pull-backs with an error of O(h²). For a normal J and a w that has converged to a real eigenvector, it is the gradient of ρ² as well.
+    /// central difference of two pull-backs with an error of O(h²). For a normal J and a w that has converged to a real
+    /// eigenvector, it is the gradient of ρ² as well.
     ///
     /// Leaves maps alone that contract well enough, where `jacobian` shrinks all of J at any size. Cost: `iterations` + 1
     /// products, and the gradient where a sample exceeds the bound, as for `jacobian`.
@@ -28,7 +29,8 @@ plugin! {
         pub bound: f64 = 0.95,
         /// Power steps, at least 1.
         pub iterations: usize = 10,
-        /// Step h of the difference, where one is taken, root mean square over the entries of z, above 0. The default suits f32 states of order 1.
+        /// Step h of the difference, where one is taken: root mean square over the entries of z, above 0. The default suits f32
+        /// states of order 1.
         pub step: f64 = 5e-3,
     }
 }
