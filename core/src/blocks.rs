@@ -84,9 +84,8 @@ pub(crate) enum Tangents<'f> {
 pub(crate) struct Whole<E, R> {
     /// The given states, if it was to change them.
     pub states: Vec<Vec<E>>,
-    pub gradients: KernelGradients<E>,
-    /// Whether nothing was pulled back.
-    pub zero: bool,
+    /// Of parameters, then inputs, where they are not 0; none at all if nothing was pulled back.
+    pub gradients: Vec<Option<Vec<E>>>,
     pub results: Vec<R>,
 }
 
@@ -143,27 +142,33 @@ impl<E: Scalar> Blocks<E> {
             let result = run_block(space, parts, (split.purpose, tangents), job)?;
             Ok((result, space.collected()))
         });
-        let mut whole = Whole {
-            states,
-            gradients: split.zeros(0),
-            zero: true,
-            results: Vec::with_capacity(outcomes.len()),
-        };
         if split.purpose == Purpose::Differentiate {
-            whole.states.clear();
+            states.clear();
         }
+        let (mut all, mut zero) = (split.zeros(0), true);
+        let mut results = Vec::with_capacity(outcomes.len());
         // Parts are added in order: the sum must not depend on which thread was faster.
         for outcome in outcomes {
-            let (result, (part, zero)) = outcome?;
-            let all = &mut whole.gradients;
+            let (result, (part, part_is_zero)) = outcome?;
             let sums = all.parameters.iter_mut().zip(part.parameters);
             sums.for_each(|(sum, part)| sum.append(part));
             let inputs = all.inputs.iter_mut().zip(part.inputs);
             inputs.for_each(|(all, part)| all.extend(part));
-            whole.zero &= zero;
-            whole.results.push(result);
+            zero &= part_is_zero;
+            results.push(result);
         }
-        Ok(whole)
+        let mut gradients = Vec::new();
+        if !zero {
+            gradients = parallel::map(all.parameters.into_iter(), |gradient| {
+                (!gradient.is_zero()).then(|| gradient.into_values())
+            });
+            gradients.extend(all.inputs.into_iter().map(Some));
+        }
+        Ok(Whole {
+            states,
+            gradients,
+            results,
+        })
     }
 }
 

@@ -224,21 +224,10 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         }
         let shape = (self.batch, self.layer.state_dim());
         let state = |values| from_host(&self.device, values, shape);
-        let parameters = whole.gradients.parameters.into_iter();
-        let parameters = parallel::map(parameters, |gradient| {
-            (!gradient.is_zero()).then(|| gradient.into_values())
-        });
-        let parameters = parameters
-            .into_iter()
-            .map(|part| part.map_or(Part::Zero, Part::Host));
-        let inputs = whole.gradients.inputs.into_iter().map(Part::Host);
-        let mut gradients: Vec<_> = parameters.chain(inputs).collect();
-        if whole.zero {
-            gradients.clear();
-        }
+        let part = |gradient: Option<_>| gradient.map_or(Part::Zero, Part::Host);
         Ok(Outcome {
             states: whole.states.into_iter().map(state).collect::<Result<_>>()?,
-            gradients,
+            gradients: whole.gradients.into_iter().map(part).collect(),
             results: whole.results,
         })
     }
