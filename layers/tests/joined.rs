@@ -1,0 +1,110 @@
+//! A solve and its penalties in one call give what they give in two: values and gradients.
+
+use std::sync::Arc;
+
+use equilibria_core::dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::testing::{perturb, random_matrix, relative_difference};
+use equilibria_core::{to_host, AnyLayer, Equilibrium};
+use equilibria_layers::plugins::residual_block::ResidualBlockConfig;
+use equilibria_layers::solvers::backward::implicit::Implicit;
+use equilibria_layers::solvers::regularizers::fixed_point_correction::FixedPointCorrection;
+use equilibria_layers::solvers::regularizers::jacobian::Jacobian;
+use equilibria_layers::solvers::regularizers::spectral_radius::SpectralRadius;
+use equilibria_layers::{Initializer, LayerRequest};
+
+const WIDTH: usize = 32;
+/// Several blocks.
+const BATCH: usize = 45;
+const SEED: u64 = 4;
+
+type Solvable = Equilibrium<AnyLayer<f64, Cpu>>;
+
+/// An equilibrium whose penalties wait at z*, wait twice, and go elsewhere.
+fn equilibrium() -> Solvable {
+    let request = LayerRequest {
+        state: WIDTH,
+        inputs: &[WIDTH],
+        init: &mut Initializer::new(&Cpu::default(), 1),
+    };
+    let built = Build::build::<f64, Cpu>(&ResidualBlockConfig::default(), request);
+    let mut layer = built.expect("it builds");
+    perturb(&mut layer, 0.02, 2).expect("memory");
+    let stop = Stop {
+        max_steps: 300,
+        on_unconverged: OnUnconverged::Error,
+        ..Stop::at(Tolerance::relative(1e-13))
+    };
+    let backward: Arc<dyn BackwardStrategy> = Arc::new(Implicit {
+        stop: stop.clone(),
+        ..Implicit::default()
+    });
+    let solver = equilibria_layers::solvers::solver("anderson").expect("registered");
+    let mut equilibrium = Equilibrium::new(layer, solver, backward);
+    equilibrium.stop = stop;
+    equilibrium.regularizers = vec![
+        Arc::new(Jacobian {
+            weight: 0.5,
+            probes: 2,
+            ..Jacobian::default()
+        }),
+        Arc::new(FixedPointCorrection::default()),
+        Arc::new(SpectralRadius {
+            weight: 0.3,
+            bound: 0.01,
+            iterations: 3,
+            ..SpectralRadius::default()
+        }),
+    ];
+    equilibrium
+}
+
+/// The gradients of ⟨c, z*⟩ + 0.7 penalty by parameters and inputs.
+fn gradients(
+    equilibrium: &Solvable,
+    x: &[Matrix<f64, Cpu>],
+    (z, penalty): (&Matrix<f64, Cpu>, Matrix<f64, Cpu>),
+    tape: OwnedTape<f64, Cpu>,
+) -> Vec<Vec<f64>> {
+    let weights = random_matrix(&Cpu::default(), (BATCH, WIDTH), 3).expect("memory");
+    let loss = (z.clone().put_tape(tape) * weights).sum::<Rank0, _>();
+    let (loss, tape) = loss.split_tape();
+    let mut gradients = ((penalty.put_tape(tape) * 0.7).sum::<Rank0, _>() + loss).backward();
+    let parameters = equilibrium.layer.named().into_iter();
+    let parameters = parameters.map(|(_, tensor)| tensor);
+    let gradient = |tensor: Matrix<f64, Cpu>| {
+        gradients.try_alloc_for(&tensor).expect("memory");
+        to_host(&gradients.get(&tensor))
+    };
+    parameters.chain(x.to_vec()).map(gradient).collect()
+}
+
+#[test]
+fn penalties_in_the_same_call_are_those_of_their_own() {
+    let equilibrium = equilibrium();
+    let x = [random_matrix(&Cpu::default(), (BATCH, WIDTH), 5).expect("inputs")];
+
+    let solved = equilibrium.forward(&x, OwnedTape::default());
+    let (z, tape) = solved.expect("solvable").z.split_tape();
+    let penalty = equilibrium.penalty(&z, &x, tape, SEED).expect("a value");
+    let (penalty, tape) = penalty.split_tape();
+    let expected = gradients(&equilibrium, &x, (&z, penalty.clone()), tape);
+
+    let start = equilibrium.zero_start(&x).expect("memory");
+    let all = std::slice::from_ref(&equilibrium);
+    let tape = OwnedTape::default();
+    let joined = Equilibrium::forward_each(all, vec![start], &[&x], tape, Some(&[SEED]));
+    let joined = joined.expect("solvable");
+    assert_eq!(to_host(&joined.solved[0].z), to_host(&z));
+    let value = joined.penalties[0].clone();
+    assert_eq!(to_host(&value), to_host(&penalty));
+    let z = &joined.solved[0].z;
+    let got = gradients(&equilibrium, &x, (z, value), joined.tape);
+
+    // The same terms in another order: some 100 roundings of terms that may cancel by a factor of a hundred.
+    for (index, (got, expected)) in got.iter().zip(&expected).enumerate() {
+        let difference = relative_difference(got, expected);
+        assert!(difference < 1e-12, "array {index}: {difference:e}");
+        assert!(expected.iter().any(|g| g.abs() > 1e-6), "array {index}");
+    }
+}
