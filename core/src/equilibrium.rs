@@ -34,7 +34,7 @@ pub struct Equilibrium<L> {
     pub stop: Stop,
     /// How gradients pass through the solution.
     pub backward: Arc<dyn BackwardStrategy>,
-    /// Penalties at the solution; used by [`penalty`](Self::penalty) only.
+    /// Penalties at the solution; used by [`penalty`](Self::penalty), and by [`forward_each`](Self::forward_each) with seeds.
     pub regularizers: Vec<Arc<dyn Regularizer>>,
 }
 

@@ -220,7 +220,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<E> {
         let mut able = true;
         for (part, (theta, share)) in self.theta.iter_mut().zip(&mut shares).enumerate() {
             take(v, count, dim, part, v_part);
-            // What gradients of one part have been added cannot be taken back if another one has none.
+            // All are asked first: gradients of one part could not be taken back if another part has none.
             able &= theta.pull_back_tangent(&[], &[], &[], share) && theta.jvp(v_part, value);
             add(sum_dot, value);
         }
