@@ -61,14 +61,14 @@ impl<E: Lanes> WithSimd for Strip<'_, E> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { a, b, out } = self;
-        for panel in &b.panels().collect::<Vec<_>>() {
+        for panel in b.panels() {
             let tiles = a.chunks_exact(b.inner());
             for (a, out) in tiles.zip(out.chunks_mut(ROWS * b.columns())) {
                 let tile = Tile {
                     simd,
                     a,
                     b,
-                    panel,
+                    panel: &panel,
                     out,
                 };
                 match panel.registers {

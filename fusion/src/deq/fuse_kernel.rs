@@ -105,10 +105,10 @@ pub(super) struct FuseRows<E> {
     /// `θ_α Σ_i z_i`, where that is a constant of the solve; else empty.
     constant: Vec<E>,
     scratch: Vec<E>,
-    /// Tangent or cotangent of `Σ_i z_i` where nobody else wants it, and cotangent of z likewise; empty until then.
+    /// Cotangent of `Σ_i z_i` where nobody else wants it, and cotangent of z likewise; empty until then.
     sum_bar: Vec<E>,
     z_bar: Vec<E>,
-    /// Room for [`tangent_backward`](Self::tangent_backward), empty until then.
+    /// Room for tangents, empty until some are wanted.
     tangents: Vec<E>,
     /// Rows that are not rounded, and room for those that are.
     exact: usize,
@@ -157,22 +157,11 @@ impl<E: Scalar> FuseRows<E> {
         self.sum[..sum.len()].copy_from_slice(sum);
     }
 
-    /// [`KernelBlock::jvp`] along `v` and, at the same time, along the tangent `sum_dot` of `Σ_i z_i`.
-    pub fn jvp_sum(&mut self, v: &[E], sum_dot: &[E], out: &mut [E]) {
-        let (k, at, len) = (&*self.kernel, &self.at, v.len());
-        let purified = &mut self.scratch[..len];
-        if k.gate {
-            let argument = &mut *out;
-            for ((argument, &v), &sum) in argument.iter_mut().zip(v).zip(sum_dot) {
-                *argument = k.modalities * v + sum;
-            }
-            k.alpha.product(argument, purified);
-            gate_tangent(&at.z, &at.gate, v, purified);
-        } else {
-            purified.copy_from_slice(sum_dot);
-        }
-        k.fuse.product(purified, out);
-        relu_backward(&at.rectified[..len], out);
+    /// [`KernelBlock::jvp`] along `v` and, at the same time, along the tangent `sum_dot` of `Σ_i z_i`, if it has one.
+    pub fn jvp_sum(&mut self, v: &[E], sum_dot: Option<&[E]>, out: &mut [E]) {
+        let (k, at) = (&*self.kernel, &self.at);
+        let [argument, purified] = parts(&mut self.tangents, v.len());
+        rectified_tangent(k, at, (v, sum_dot), [argument, purified, out]);
         k.gn.tangent(&at.norm, out);
     }
 
@@ -187,19 +176,8 @@ impl<E: Scalar> FuseRows<E> {
     ) {
         let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let [p_bar, u_bar, argument, purified, value, other] = parts(&mut self.tangents, len);
-        argument.fill(E::zero());
-        if let Some(sum_dot) = &sum_dot {
-            argument.copy_from_slice(sum_dot);
-        }
-        if k.gate {
-            add_scaled(argument, k.modalities, v);
-            k.alpha.product(argument, purified);
-            gate_tangent(&at.z, &at.gate, v, purified);
-        } else {
-            purified.copy_from_slice(argument);
-        }
-        k.fuse.product(purified, value);
-        relu_backward(&at.rectified[..len], value);
+        let along = (v, sum_dot.as_deref());
+        rectified_tangent(k, at, along, [argument, purified, value]);
 
         let [w_alpha, b_alpha, w_fuse, b_fuse, weight, bias] = &mut gradients.parameters[..] else {
             return;
@@ -275,6 +253,28 @@ impl<E: Scalar> FuseRows<E> {
             k.alpha_backward(gate_bar, &at.argument[..len], weight, bias);
         }
     }
+}
+
+/// The tangents of `N z + Σ_i z_i`, of `Σ_i z'_i` and of the ReLU's result, along v and that of `Σ_i z_i`.
+fn rectified_tangent<E: Scalar>(
+    k: &FuseKernel<E>,
+    at: &Linearization<E>,
+    (v, sum_dot): (&[E], Option<&[E]>),
+    [argument, purified, rectified]: [&mut [E]; 3],
+) {
+    match sum_dot {
+        Some(sum_dot) => argument.copy_from_slice(sum_dot),
+        None => argument.fill(E::zero()),
+    }
+    if k.gate {
+        add_scaled(argument, k.modalities, v);
+        k.alpha.product(argument, purified);
+        gate_tangent(&at.z, &at.gate, v, purified);
+    } else {
+        purified.copy_from_slice(argument);
+    }
+    k.fuse.product(purified, rectified);
+    relu_backward(&at.rectified[..v.len()], rectified);
 }
 
 /// `gate = Σ_i α_i = θ_α (N z + Σ_i z_i) + N b_α` and `purified = gate ⊙ z`; without the gate `purified = Σ_i z_i`.
@@ -407,11 +407,7 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<E> {
     }
 
     fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
-        let mut sum_dot = std::mem::take(&mut self.sum_bar);
-        sum_dot.clear();
-        sum_dot.resize(v.len(), E::zero());
-        self.jvp_sum(v, &sum_dot, out);
-        self.sum_bar = sum_dot;
+        self.jvp_sum(v, None, out);
         true
     }
 

@@ -165,7 +165,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<E> {
             put(out, parts, dim, part, result);
         }
         take(v, parts, dim, parts - 1, tangent);
-        self.fuse.jvp_sum(tangent, sum_dot, result);
+        self.fuse.jvp_sum(tangent, Some(sum_dot), result);
         put(out, parts, dim, parts - 1, result);
         true
     }

@@ -161,6 +161,29 @@ struct ResidualKernel<E> {
     injected: Vec<E>,
 }
 
+impl<E: Scalar> ResidualKernel<E> {
+    /// The tangents of θ̂ z, ẑ, θ̃ ẑ and ReLU(z̃) along v.
+    fn tangents(
+        &self,
+        at: &Linearization<E>,
+        v: &[E],
+        [first, hat, second, rectified]: [&mut [E]; 4],
+    ) {
+        let len = v.len();
+        self.hat.product(v, first);
+        hat.copy_from_slice(first);
+        self.gn1.tangent(&at.norm1, hat);
+        relu_backward(&at.hat[..len], hat);
+        self.tilde.product(hat, second);
+        rectified.copy_from_slice(second);
+        self.gn2.tangent(&at.norm2, rectified);
+        if self.skip {
+            add(rectified, v);
+        }
+        relu_backward(&at.rectified[..len], rectified);
+    }
+}
+
 impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
     fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
         let dim = self.hat.bias().len();
@@ -188,7 +211,7 @@ struct ResidualBlockRows<E> {
     upper: Vec<E>,
     lower: Vec<E>,
     skipped: Vec<E>,
-    /// Room for [`pull_back_tangent`](KernelBlock::pull_back_tangent), empty until then.
+    /// Room for tangents, empty until some are wanted.
     tangents: Vec<E>,
     /// Rows that are not rounded, and room for those that are.
     exact: usize,
@@ -250,6 +273,7 @@ impl<E: Scalar> ResidualBlockRows<E> {
         k.tilde
             .backward_rounded(upper, lower, exact, &mut self.room);
         if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
+            // These want the cotangent past the ReLU already, which `backward` passes without leaving it behind.
             relu_backward(&at.hat[..len], lower);
             k.gn1.parameters_backward(&at.norm1, lower, w1, b1);
         }
@@ -305,17 +329,9 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
     }
 
     fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
-        let (k, at, len) = (&*self.kernel, &self.at, v.len());
-        let hat = &mut self.upper[..len];
-        k.hat.product(v, hat);
-        k.gn1.tangent(&at.norm1, hat);
-        relu_backward(&at.hat[..len], hat);
-        k.tilde.product(hat, out);
-        k.gn2.tangent(&at.norm2, out);
-        if k.skip {
-            add(out, v);
-        }
-        relu_backward(&at.rectified[..len], out);
+        let (k, at) = (&*self.kernel, &self.at);
+        let [first, hat, second] = parts(&mut self.tangents, v.len());
+        k.tangents(at, v, [first, hat, second, out]);
         k.gn3.tangent(&at.norm3, out);
         true
     }
@@ -343,19 +359,8 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
         gradients: &mut KernelGradients<E>,
     ) -> bool {
         let (k, at, len) = (&*self.kernel, &self.at, u.len());
-        // The tangents of θ̂ z, ẑ, θ̃ ẑ and ReLU(z̃).
         let [first, hat, second, third] = parts(&mut self.tangents, len);
-        k.hat.product(v, first);
-        hat.copy_from_slice(first);
-        k.gn1.tangent(&at.norm1, hat);
-        relu_backward(&at.hat[..len], hat);
-        k.tilde.product(hat, second);
-        third.copy_from_slice(second);
-        k.gn2.tangent(&at.norm2, third);
-        if k.skip {
-            add(third, v);
-        }
-        relu_backward(&at.rectified[..len], third);
+        k.tangents(at, v, [first, hat, second, third]);
 
         let [w_hat, b_hat, w_tilde, b_tilde, w1, b1, w2, b2, w3, b3] =
             &mut gradients.parameters[..]
