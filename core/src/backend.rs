@@ -58,13 +58,32 @@ pub trait Backend<E: Scalar>: Device<E> {
         delta: &Matrix<E, Self>,
     ) -> Result<()>;
 
+    /// Takes the gradient of `tensor` out, row-major; what stays behind is 0, which no values at all stand for as well.
+    /// [`put_gradient`](Self::put_gradient) must follow before the tape goes on.
+    fn take_gradient(
+        gradients: &mut Gradients<E, Self>,
+        tensor: &Matrix<E, Self>,
+    ) -> Result<Vec<E>>;
+
+    /// Adds row-major host values to the gradient of `tensor`.
+    fn put_gradient(
+        gradients: &mut Gradients<E, Self>,
+        tensor: &Matrix<E, Self>,
+        values: Vec<E>,
+    ) -> Result<()>;
+
     /// Adds `factor` times row-major host values to the gradient of `tensor`.
     fn accumulate_host(
         gradients: &mut Gradients<E, Self>,
         tensor: &Matrix<E, Self>,
         delta: &[E],
         factor: E,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let mut sum = Self::take_gradient(gradients, tensor)?;
+        sum.resize(delta.len(), E::zero());
+        simd::add_scaled(&mut sum, factor, delta);
+        Self::put_gradient(gradients, tensor, sum)
+    }
 
     /// Shows the gradient of `tensor`, 0 if there is none, as row-major host values.
     fn with_gradient<R>(
@@ -125,14 +144,25 @@ macro_rules! cpu_backend {
                 Self::accumulate_host(gradients, tensor, &to_host(delta), 1.0)
             }
 
-            fn accumulate_host(
+            fn take_gradient(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
-                delta: &[$dtype],
-                factor: $dtype,
+            ) -> Result<Vec<$dtype>> {
+                let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                Ok(std::mem::take(&mut **gradient))
+            }
+
+            fn put_gradient(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                values: Vec<$dtype>,
             ) -> Result<()> {
                 let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                simd::add_scaled(gradient, factor, delta);
+                if gradient.is_empty() {
+                    **gradient = values;
+                } else {
+                    simd::add_scaled(gradient, 1.0, &values);
+                }
                 Ok(())
             }
 
@@ -196,15 +226,23 @@ macro_rules! cuda_backend {
                 Ok(())
             }
 
-            fn accumulate_host(
+            fn take_gradient(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
-                delta: &[$dtype],
-                factor: $dtype,
+            ) -> Result<Vec<$dtype>> {
+                gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                let gradient = gradients.get(tensor);
+                Self::accumulate(gradients, tensor, &-gradient.clone())?;
+                Ok(to_host(&gradient))
+            }
+
+            fn put_gradient(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                values: Vec<$dtype>,
             ) -> Result<()> {
-                let delta = delta.iter().map(|d| factor * d).collect();
-                let delta = from_host(tensor.device(), delta, *tensor.shape())?;
-                Self::accumulate(gradients, tensor, &delta)
+                let values = from_host(tensor.device(), values, *tensor.shape())?;
+                Self::accumulate(gradients, tensor, &values)
             }
 
             fn with_gradient<R>(

@@ -1,16 +1,17 @@
-//! Splits a batch into blocks of rows and runs a job on each, one thread per block.
+//! Splits a batch into blocks of rows and runs jobs on each, one thread per block.
 
 use std::sync::Arc;
 
-use crate::bound::Job;
+use crate::bound::{Job, Purpose};
+use crate::gradients::HostPart;
 use crate::kernel::{Kernel, KernelGradients};
 use crate::parallel;
 use crate::space::SliceSpace;
-use crate::{Result, Scalar, StateSpace};
+use crate::{Result, Scalar, Slot, StateSpace};
 
 /// Numbers in one vector of a block, at most: a solver keeps some twenty vectors, and they share the second-level cache
 /// with the weights.
-const BLOCK_NUMBERS: usize = 1 << 13;
+const BLOCK_NUMBERS: usize = 1 << 14;
 
 /// Rows that a product takes at once: blocks are made of whole tiles.
 const TILE: usize = 6;
@@ -21,40 +22,38 @@ const WIDE_TILES: usize = 8;
 /// Fewer rows would read weights more often than they use them, more would not pay any more.
 const TILES: std::ops::RangeInclusive<usize> = 2..=40;
 
-/// Blocks a batch is split into where it is large enough, so that threads that finish early find more to do.
-const BLOCKS: usize = 6;
+/// Blocks there are at least of a batch that is large enough, so that threads that finish early find more to do. Fewer are
+/// quicker: the last rows of each are slow.
+const BLOCKS: usize = 4;
 
 /// Multiplications a product must cost at least for its block to be worth a thread of its own.
 const BLOCK_PRODUCTS: usize = 1 << 16;
 
-/// What a job is for, which decides on the size of its blocks.
+/// What decides on the size of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// It changes the given states, and pulls nothing back. Each row is computed alone, so that blocks make no difference to
-    /// it, and there are as many as suits the number of threads.
-    Solve,
-    /// It pulls gradients back, and leaves the given states as they are. Gradients are added up block by block, and their sums
-    /// must not depend on the number of threads: blocks depend on batch and width alone.
-    Differentiate,
+pub(crate) enum Partition {
+    /// The number of threads as well, for jobs that pull nothing back: they compute each row alone.
+    Threads,
+    /// Batch, width, and how many batches are split `together`. Gradients are added up block by block, and their sums must not
+    /// depend on the number of threads.
+    Sizes { together: usize },
 }
 
-impl Purpose {
+impl Partition {
     /// Rows in every block but the last one of a batch of states of `dim` numbers.
     fn rows(self, batch: usize, dim: usize) -> usize {
         let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
-        let largest = |numbers: usize| tiles(numbers / dim).max(WIDE_TILES);
-        let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim)).min(largest(BLOCK_NUMBERS));
-        let wanted = match self {
-            Self::Solve => {
-                // Few blocks, since the last rows of each are slow, but as many for every thread.
+        let largest = tiles(BLOCK_NUMBERS / dim).max(WIDE_TILES);
+        let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim));
+        let blocks = match self {
+            Self::Threads => {
                 let threads = rayon::current_num_threads();
-                let rows = largest(2 * BLOCK_NUMBERS) * TILE;
-                let blocks = batch.div_ceil(rows).next_multiple_of(threads);
-                tiles(batch.div_ceil(blocks))
+                batch.div_ceil(largest * TILE).next_multiple_of(threads)
             }
-            Self::Differentiate => (batch / BLOCKS / TILE).min(largest(BLOCK_NUMBERS)),
+            Self::Sizes { together } => BLOCKS.div_ceil(together).max(2),
         };
-        wanted.max(smallest) * TILE
+        let wanted = tiles(batch.div_ceil(blocks));
+        wanted.min(largest).max(smallest) * TILE
     }
 }
 
@@ -62,7 +61,7 @@ impl Purpose {
 pub(crate) struct Split {
     pub batch: usize,
     pub dim: usize,
-    pub purpose: Purpose,
+    pub partition: Partition,
     /// Shape of each parameter whose gradient jobs may pull back.
     pub parameters: Vec<(usize, usize)>,
     /// Width of each injected input likewise.
@@ -82,39 +81,47 @@ pub(crate) enum Tangents<'f> {
 
 /// What a job leaves behind on the batch.
 pub(crate) struct Whole<E, R> {
-    /// The given states, if it was to change them.
-    pub states: Vec<Vec<E>>,
-    /// Of parameters, then inputs, where they are not 0; none at all if nothing was pulled back.
-    pub gradients: Vec<Option<Vec<E>>>,
+    /// The first state, after a solve.
+    pub state: Option<Vec<E>>,
+    /// Of parameters, then inputs; none at all if nothing was pulled back.
+    pub gradients: Vec<HostPart<E>>,
     pub results: Vec<R>,
 }
 
-/// A batch in blocks of rows. Each has a state space, which stays as one job leaves it to the next: linearized, with room for
-/// vectors.
+/// A batch in blocks of rows. They stay as one job leaves them to the next.
 pub(crate) struct Blocks<E: Scalar> {
     kernel: Arc<dyn Kernel<E>>,
     split: Split,
     /// Rows in every block but the last one.
     rows: usize,
     /// None before the first job.
-    spaces: Vec<Option<SliceSpace<E>>>,
+    blocks: Vec<Option<Block<E>>>,
+}
+
+/// Some rows of a batch.
+struct Block<E: Scalar> {
+    /// Linearized where the last job has left it, with room for vectors.
+    space: SliceSpace<E>,
+    /// What jobs hold on to.
+    held: Vec<Slot>,
 }
 
 impl<E: Scalar> Blocks<E> {
     pub fn new(kernel: Arc<dyn Kernel<E>>, split: Split) -> Self {
-        let rows = split.purpose.rows(split.batch, split.dim);
+        let rows = split.partition.rows(split.batch, split.dim);
         let count = split.batch.div_ceil(rows);
         Self {
             kernel,
             split,
             rows,
-            spaces: (0..count).map(|_| None).collect(),
+            blocks: (0..count).map(|_| None).collect(),
         }
     }
 
-    /// Runs `job` on every block of the given states, each `[batch, dim]`.
+    /// Runs `job` on every block, with the given states, each `[batch, dim]`, added to those that are held.
     pub fn run<R: Send>(
         &mut self,
+        purpose: Purpose,
         mut states: Vec<Vec<E>>,
         tangents: Tangents<'_>,
         job: &Job<'_, R>,
@@ -123,49 +130,52 @@ impl<E: Scalar> Blocks<E> {
             kernel,
             split,
             rows,
-            spaces,
+            blocks,
         } = self;
-        let mut parts: Vec<Vec<&mut [E]>> = spaces.iter().map(|_| Vec::new()).collect();
+        let mut parts: Vec<Vec<&mut [E]>> = blocks.iter().map(|_| Vec::new()).collect();
         for state in &mut states {
             let own = parts.iter_mut().zip(state.chunks_mut(*rows * split.dim));
             own.for_each(|(parts, part)| parts.push(part));
         }
-        let blocks = spaces.iter_mut().zip(parts).enumerate();
+        let blocks = blocks.iter_mut().zip(parts).enumerate();
         let outcomes = parallel::map(blocks, |(block, (space, parts))| {
             let rows = block * *rows..((block + 1) * *rows).min(split.batch);
-            let gradients = split.zeros(rows.len());
-            let space = space.get_or_insert_with(|| {
+            let gradients = match purpose {
+                Purpose::Solve => KernelGradients::default(),
+                Purpose::Differentiate => split.zeros(rows.len()),
+            };
+            let block = space.get_or_insert_with(|| {
                 let block = kernel.clone().block(rows.clone());
-                SliceSpace::new(block, split.dim, rows, KernelGradients::default())
+                Block {
+                    space: SliceSpace::new(block, split.dim, rows, KernelGradients::default()),
+                    held: Vec::new(),
+                }
             });
-            space.collect_in(gradients);
-            let result = run_block(space, parts, (split.purpose, tangents), job)?;
-            Ok((result, space.collected()))
+            block.space.collect_in(gradients);
+            let result = block.run(purpose, parts, tangents, job)?;
+            Ok((result, block.space.collected()))
         });
-        if split.purpose == Purpose::Differentiate {
-            states.clear();
-        }
-        let (mut all, mut zero) = (split.zeros(0), true);
-        let mut results = Vec::with_capacity(outcomes.len());
+        let (mut parameters, mut inputs) = (split.zeros(0).parameters, Vec::new());
+        inputs.resize_with(split.inputs.len(), Vec::new);
+        let (mut zero, mut results) = (true, Vec::with_capacity(outcomes.len()));
         // Parts are added in order: the sum must not depend on which thread was faster.
         for outcome in outcomes {
             let (result, (part, part_is_zero)) = outcome?;
-            let sums = all.parameters.iter_mut().zip(part.parameters);
+            let sums = parameters.iter_mut().zip(part.parameters);
             sums.for_each(|(sum, part)| sum.append(part));
-            let inputs = all.inputs.iter_mut().zip(part.inputs);
-            inputs.for_each(|(all, part)| all.extend(part));
+            let blocks = inputs.iter_mut().zip(part.inputs);
+            blocks.for_each(|(blocks, part)| blocks.push(part));
             zero &= part_is_zero;
             results.push(result);
         }
         let mut gradients = Vec::new();
         if !zero {
-            gradients = parallel::map(all.parameters.into_iter(), |gradient| {
-                (!gradient.is_zero()).then(|| gradient.into_values())
-            });
-            gradients.extend(all.inputs.into_iter().map(Some));
+            gradients.extend(parameters.into_iter().map(HostPart::Parameter));
+            gradients.extend(inputs.into_iter().map(HostPart::Input));
         }
+        let mut states = states.into_iter();
         Ok(Whole {
-            states,
+            state: states.next().filter(|_| purpose == Purpose::Solve),
             gradients,
             results,
         })
@@ -180,32 +190,34 @@ impl Split {
     }
 }
 
-fn run_block<E: Scalar, R>(
-    space: &mut SliceSpace<E>,
-    parts: Vec<&mut [E]>,
-    (purpose, tangents): (Purpose, Tangents<'_>),
-    job: &Job<'_, R>,
-) -> Result<R> {
-    match tangents {
-        Tangents::Now => {}
-        Tangents::Wait(number) => space.defer(number),
-        Tangents::Join(factors) => space.join_deferred(factors),
-    }
-    let mut slots = Vec::with_capacity(parts.len());
-    for part in &parts {
-        let slot = space.alloc()?;
-        space.state_mut(slot).copy_from_slice(part);
-        slots.push(slot);
-    }
-    let result = job(space, &slots)?;
-    for (&slot, part) in slots.iter().zip(parts) {
-        if purpose == Purpose::Solve {
+impl<E: Scalar> Block<E> {
+    fn run<R>(
+        &mut self,
+        purpose: Purpose,
+        parts: Vec<&mut [E]>,
+        tangents: Tangents<'_>,
+        job: &Job<'_, R>,
+    ) -> Result<R> {
+        let Self { space, held } = self;
+        match tangents {
+            Tangents::Now => {}
+            Tangents::Wait(number) => space.defer(number),
+            Tangents::Join(factors) => space.join_deferred(factors),
+        }
+        for part in &parts {
+            let slot = space.alloc()?;
+            space.state_mut(slot).copy_from_slice(part);
+            held.push(slot);
+        }
+        let result = job(space, held)?;
+        if let (Purpose::Solve, Some(part), Some(&slot)) =
+            (purpose, parts.into_iter().next(), held.first())
+        {
             part.copy_from_slice(space.state(slot));
         }
-        space.release(slot);
+        if let Tangents::Join(_) = tangents {
+            space.flush_deferred();
+        }
+        Ok(result)
     }
-    if let Tangents::Join(_) = tangents {
-        space.flush_deferred();
-    }
-    Ok(result)
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 
 use crate::backend::{from_host, to_host};
-use crate::blocks::{Blocks, Purpose, Split, Tangents, Whole};
+use crate::blocks::{Blocks, Partition, Split, Tangents, Whole};
+use crate::gradients::{accumulate, HostPart, Part};
 use crate::kernel::Kernel;
 use crate::space::TensorSpace;
 use crate::{parallel, simd};
@@ -19,47 +20,51 @@ pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
     inputs: Vec<Matrix<E, D>>,
     kernel: Option<Arc<dyn Kernel<E>>>,
     batch: usize,
+    partition: Partition,
     /// Those of the layer, once they are wanted.
     parameters: OnceCell<Vec<Matrix<E, D>>>,
-    /// Those of the last job that has pulled back, which the next one finds as that has left them.
+    /// Where the last job has run, with a kernel.
     blocks: Option<Blocks<E>>,
+    /// What jobs hold on to, without one.
+    held: Vec<Matrix<E, D>>,
+}
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It changes the first state, which is wanted, and pulls nothing back.
+    Solve,
+    /// It pulls gradients back.
+    Differentiate,
 }
 
 /// What a job leaves behind.
 pub(crate) struct Outcome<E: Scalar, D: Backend<E>, R> {
-    /// Final contents of the given states, if they were to be changed.
-    pub states: Vec<Matrix<E, D>>,
+    /// The first state, after a solve.
+    pub state: Option<Matrix<E, D>>,
     /// What was pulled back: parameters, then inputs. None if nothing was.
     pub gradients: Vec<Part<E, D>>,
     /// One result per block, in order.
     pub results: Vec<R>,
 }
 
-/// The gradient of one parameter or input, or what is known of it.
-pub(crate) enum Part<E: Scalar, D: Backend<E>> {
-    /// Nothing was pulled back.
-    Zero,
-    /// From a kernel, row-major.
-    Host(Vec<E>),
-    /// From tensors.
-    Device(Matrix<E, D>),
-}
-
 /// A job to be run on a layer.
 pub(crate) struct Run<'r, E: Scalar, D: Backend<E>, L, R> {
     pub bound: &'r mut Bound<E, D, L>,
-    /// States, each `[batch, state_dim]`.
+    /// States to be added to those that are held, each `[batch, state_dim]`.
     pub given: Vec<Matrix<E, D>>,
     pub tangents: Tangents<'r>,
     pub job: &'r Job<'r, R>,
 }
 
-/// A job runs in every state space the batch is split into, on the slots of the given states.
-pub(crate) type Job<'j, R> = dyn Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<R> + Sync + 'j;
+/// A job runs in every state space the batch is split into, on the slots that are held from the jobs before and those of the
+/// given states. What it leaves among them is held for the next one; what it takes away is its own to release.
+pub(crate) type Job<'j, R> =
+    dyn Fn(&mut dyn DifferentiableSpace, &mut Vec<Slot>) -> Result<R> + Sync + 'j;
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     /// Checks the inputs and binds them. They must be contiguous.
-    pub fn new(layer: &L, inputs: Vec<Matrix<E, D>>) -> Result<Self> {
+    pub fn new(layer: &L, inputs: Vec<Matrix<E, D>>, partition: Partition) -> Result<Self> {
         let dims = layer.input_dims();
         let batch = inputs.first().map_or(0, |x| x.shape().0);
         let got: Vec<(usize, usize)> = inputs.iter().map(|x| *x.shape()).collect();
@@ -91,12 +96,14 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             inputs,
             kernel,
             batch,
+            partition,
             parameters: OnceCell::new(),
             blocks: None,
+            held: Vec::new(),
         })
     }
 
-    /// Runs `job` on the given states, each `[batch, state_dim]`.
+    /// Runs `job` on what is held and on the given states, each `[batch, state_dim]`.
     pub fn run<R: Send>(
         &mut self,
         purpose: Purpose,
@@ -107,11 +114,10 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         self.check(&given)?;
         match self.kernel.clone() {
             Some(kernel) => {
-                let task = self.task(kernel, purpose, &given, tangents);
-                let done = task.run(job);
-                self.finish(purpose, done)
+                let done = self.task(kernel, &given, tangents).run(purpose, job);
+                self.finish(done)
             }
-            None => self.run_tensors(given, job),
+            None => self.run_tensors(purpose, given, job),
         }
     }
 
@@ -130,14 +136,13 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         let (mut bounds, mut tasks) = (Vec::new(), Vec::new());
         for (run, kernel) in runs.into_iter().zip(kernels) {
             let checked = run.bound.check(&run.given);
-            let task = (run.bound).task(kernel, purpose, &run.given, run.tangents);
+            let task = run.bound.task(kernel, &run.given, run.tangents);
             tasks.push((checked.map(|()| task), run.job));
             bounds.push(run.bound);
         }
-        let done = parallel::map(tasks.into_iter(), |(task, job)| task?.run(job));
+        let done = parallel::map(tasks.into_iter(), |(task, job)| task?.run(purpose, job));
         let done = bounds.into_iter().zip(done);
-        done.map(|(bound, done)| bound.finish(purpose, done))
-            .collect()
+        done.map(|(bound, done)| bound.finish(done)).collect()
     }
 
     fn check(&self, given: &[Matrix<E, D>]) -> Result<()> {
@@ -153,22 +158,24 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     }
 
     fn run_tensors<R>(
-        &self,
+        &mut self,
+        purpose: Purpose,
         given: Vec<Matrix<E, D>>,
         job: &Job<'_, R>,
     ) -> Result<Outcome<E, D, R>> {
         let mut space =
             TensorSpace::new(&self.layer, self.device.clone(), &self.inputs, self.batch);
-        let slots = (given.into_iter())
+        let mut slots = (self.held.drain(..).chain(given))
             .map(|state| space.adopt(state))
             .collect::<Result<Vec<_>>>()?;
-        let result = job(&mut space, &slots)?;
-        let states = (slots.iter())
+        let result = job(&mut space, &mut slots)?;
+        self.held = (slots.iter())
             .map(|&slot| space.state(slot))
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<Result<_>>()?;
         let gradients = space.into_gradients();
+        let state = self.held.first().filter(|_| purpose == Purpose::Solve);
         Ok(Outcome {
-            states,
+            state: state.cloned(),
             gradients: gradients
                 .parameters
                 .into_iter()
@@ -182,15 +189,13 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     fn task<'t>(
         &mut self,
         kernel: Arc<dyn Kernel<E>>,
-        purpose: Purpose,
         given: &[Matrix<E, D>],
         tangents: Tangents<'t>,
     ) -> Task<'t, E> {
-        let kept = self.blocks.take_if(|_| purpose == Purpose::Differentiate);
-        let blocks = kept.unwrap_or_else(|| {
-            let (parameters, inputs) = match purpose {
-                Purpose::Solve => (Vec::new(), Vec::new()),
-                Purpose::Differentiate => {
+        let blocks = self.blocks.take().unwrap_or_else(|| {
+            let (parameters, inputs) = match self.partition {
+                Partition::Threads => (Vec::new(), Vec::new()),
+                Partition::Sizes { .. } => {
                     let parameters = self.parameters().iter().map(|p| *p.shape());
                     let inputs = self.inputs.iter().map(|x| x.shape().1);
                     (parameters.collect(), inputs.collect())
@@ -199,7 +204,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             let split = Split {
                 batch: self.batch,
                 dim: self.layer.state_dim(),
-                purpose,
+                partition: self.partition,
                 parameters,
                 inputs,
             };
@@ -212,24 +217,31 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         }
     }
 
-    /// What a task on this layer has left on the host, on its device. Keeps blocks that the next one can use.
-    fn finish<R>(
-        &mut self,
-        purpose: Purpose,
-        done: Result<(Whole<E, R>, Blocks<E>)>,
-    ) -> Result<Outcome<E, D, R>> {
+    /// What a task on this layer has left on the host, on its device. Keeps the blocks for the next one.
+    fn finish<R>(&mut self, done: Result<(Whole<E, R>, Blocks<E>)>) -> Result<Outcome<E, D, R>> {
         let (whole, blocks) = done?;
-        if purpose == Purpose::Differentiate {
-            self.blocks = Some(blocks);
-        }
+        self.blocks = Some(blocks);
         let shape = (self.batch, self.layer.state_dim());
         let state = |values| from_host(&self.device, values, shape);
-        let part = |gradient: Option<_>| gradient.map_or(Part::Zero, Part::Host);
+        let part = |part: HostPart<E>| match part.is_zero() {
+            true => Part::Zero,
+            false => Part::Host(part),
+        };
         Ok(Outcome {
-            states: whole.states.into_iter().map(state).collect::<Result<_>>()?,
+            state: whole.state.map(state).transpose()?,
             gradients: whole.gradients.into_iter().map(part).collect(),
             results: whole.results,
         })
+    }
+
+    /// Rows of the batch.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Where the layer is.
+    pub fn device(&self) -> &D {
+        &self.device
     }
 
     fn parameters(&self) -> &[Matrix<E, D>] {
@@ -246,23 +258,17 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         self.parameters().iter().chain(&self.inputs)
     }
 
-    /// Adds `factor` times the pulled-back gradients to those of the tape.
+    /// Adds pulled-back gradients, each job's times its factor, to those of the tape.
     pub fn accumulate(
         &self,
         gradients: &mut Gradients<E, D>,
-        parts: Vec<Part<E, D>>,
-        factor: f64,
+        jobs: impl IntoIterator<Item = (f64, Vec<Part<E, D>>)>,
     ) -> Result<()> {
-        for (tensor, part) in self.tensors().zip(parts) {
-            match part {
-                Part::Zero => {}
-                Part::Host(part) => {
-                    D::accumulate_host(gradients, tensor, &part, E::of(factor))?;
-                }
-                Part::Device(part) => D::accumulate(gradients, tensor, &(part * E::of(factor)))?,
-            }
-        }
-        Ok(())
+        let parts = jobs.into_iter().flat_map(|(factor, parts)| {
+            let parts = self.tensors().zip(parts);
+            parts.map(move |(tensor, part)| (tensor, part, factor))
+        });
+        accumulate(gradients, parts)
     }
 
     /// Makes every gradient of this layer NaN: a failed backward pass must not look like a zero gradient.
@@ -282,8 +288,12 @@ struct Task<'t, E: Scalar> {
 }
 
 impl<E: Scalar> Task<'_, E> {
-    fn run<R: Send>(mut self, job: &Job<'_, R>) -> Result<(Whole<E, R>, Blocks<E>)> {
-        let whole = self.blocks.run(self.states, self.tangents, job)?;
+    fn run<R: Send>(
+        mut self,
+        purpose: Purpose,
+        job: &Job<'_, R>,
+    ) -> Result<(Whole<E, R>, Blocks<E>)> {
+        let whole = (self.blocks).run(purpose, self.states, self.tangents, job)?;
         Ok((whole, self.blocks))
     }
 }

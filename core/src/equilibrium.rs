@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 
+use crate::blocks::Partition;
 use crate::bound::Bound;
 use crate::layer::AnyTape;
 use crate::{
@@ -148,13 +149,14 @@ impl<L> Equilibrium<L> {
         &self,
         x: &[Matrix<E, D>],
         tape: T,
+        partition: Partition,
     ) -> Result<(Bound<E, D, L>, T)>
     where
         L: ImplicitLayer<E, D>,
     {
         self.validate()?;
         let (x, tape) = contiguous(x, tape);
-        Ok((Bound::new(&self.layer, x)?, tape))
+        Ok((Bound::new(&self.layer, x, partition)?, tape))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::simd::add_transposed_product;
+use crate::simd::{add_scaled, add_transposed_product};
 use crate::Scalar;
 
 /// The map of one layer with its injected inputs bound, ready for the CPU.
@@ -156,13 +156,24 @@ impl<E: Scalar> ParameterGradient<E> {
     }
 
     /// The whole gradient, row-major.
-    pub fn into_values(mut self) -> Vec<E> {
-        let (factors, columns) = (std::mem::take(&mut self.factors), self.shape.1);
-        let sum = self.sum();
-        if !factors.is_empty() {
-            add_transposed_product(&factors, sum, columns);
+    pub fn into_values(self) -> Vec<E> {
+        let mut values = Vec::new();
+        self.add_to(&mut values, E::one());
+        values
+    }
+
+    /// Adds `factor` times the whole gradient to row-major values; none at all stand for 0.
+    pub(crate) fn add_to(mut self, values: &mut Vec<E>, factor: E) {
+        values.resize(self.shape.0 * self.shape.1, E::zero());
+        add_scaled(values, factor, &self.sum);
+        if self.factors.is_empty() {
+            return;
         }
-        self.sum
+        if factor != E::one() {
+            let left = self.factors.iter_mut().flat_map(|[left, _]| left);
+            left.for_each(|value| *value *= factor);
+        }
+        add_transposed_product(&self.factors, values, self.shape.1);
     }
 }
 

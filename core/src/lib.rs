@@ -11,6 +11,7 @@
 
 mod blocks;
 mod bound;
+mod gradients;
 
 pub mod backend;
 pub mod backward;

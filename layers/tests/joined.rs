@@ -108,3 +108,40 @@ fn penalties_in_the_same_call_are_those_of_their_own() {
         assert!(expected.iter().any(|g| g.abs() > 1e-6), "array {index}");
     }
 }
+
+#[test]
+fn equilibria_that_share_parameters_add_their_gradients() {
+    let equilibrium = equilibrium();
+    let device = Cpu::default();
+    let x = [6, 7].map(|seed| [random_matrix(&device, (BATCH, WIDTH), seed).expect("inputs")]);
+    let start = equilibrium.zero_start(&x[0]).expect("memory");
+    let run = |inputs: &[&[Matrix<f64, Cpu>]]| {
+        let count = inputs.len();
+        let all = vec![equilibrium.clone(); count];
+        let starts = vec![start.clone(); count];
+        let tape = OwnedTape::default();
+        let seeds = vec![SEED; count];
+        let joined = Equilibrium::forward_each(&all, starts, inputs, tape, Some(&seeds));
+        let joined = joined.expect("solvable");
+        let (mut z, mut penalty) = (joined.solved[0].z.clone(), joined.penalties[0].clone());
+        let mut tape = joined.tape;
+        for (solved, other) in joined.solved.iter().zip(&joined.penalties).skip(1) {
+            let (sum, next) = (z.put_tape(tape) + solved.z.clone()).split_tape();
+            let (penalties, last) = (penalty.put_tape(next) + other.clone()).split_tape();
+            (z, penalty, tape) = (sum, penalties, last);
+        }
+        gradients(&equilibrium, inputs[0], (&z, penalty), tape)
+    };
+    let alone = x.each_ref().map(|x| run(&[x]));
+    let together = run(&[&x[0], &x[1]]);
+    let (input, parameters) = together.split_last().expect("gradients");
+    for (index, got) in parameters.iter().enumerate() {
+        let terms = alone[0][index].iter().zip(&alone[1][index]);
+        let expected: Vec<f64> = terms.map(|(a, b)| a + b).collect();
+        let difference = relative_difference(got, &expected);
+        assert!(difference < 1e-12, "array {index}: {difference:e}");
+    }
+    // That of the first input does not know of the second.
+    let difference = relative_difference(input, &alone[0][parameters.len()]);
+    assert!(difference < 1e-12, "{difference:e}");
+}

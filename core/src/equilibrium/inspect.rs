@@ -3,8 +3,8 @@
 use dfdx::prelude::NoneTape;
 
 use super::contiguous;
-use crate::blocks::{Purpose, Tangents};
-use crate::bound::Bound;
+use crate::blocks::{Partition, Tangents};
+use crate::bound::{Bound, Purpose};
 use crate::{
     Backend, DifferentiableSpace, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot,
 };
@@ -31,8 +31,13 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
-        let mut bound = Bound::new(&self.layer, contiguous(x, NoneTape).0)?;
+        let mut bound = Bound::new(
+            &self.layer,
+            contiguous(x, NoneTape).0,
+            Partition::Sizes { together: 1 },
+        )?;
         let states: Vec<_> = contiguous(states, NoneTape).0;
+        let job = |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| job(space, slots);
         let outcome = bound.run(Purpose::Differentiate, states, Tangents::Now, &job)?;
         Ok(outcome.results)
     }

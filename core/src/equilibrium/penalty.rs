@@ -3,8 +3,9 @@
 use dfdx::prelude::*;
 
 use super::Equilibrium;
-use crate::blocks::{Purpose, Tangents};
-use crate::bound::{Bound, Part, Run};
+use crate::blocks::{Partition, Tangents};
+use crate::bound::{Bound, Purpose, Run};
+use crate::gradients::Part;
 use crate::layer::AnyTape;
 use crate::seed::mix;
 use crate::{from_host, Backend, DifferentiableSpace, ImplicitLayer, Matrix, Result, Scalar, Slot};
@@ -23,19 +24,20 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
-        let (mut bound, mut tape) = self.bind(x, tape)?;
+        let (mut bound, mut tape) = self.bind(x, tape, Partition::Sizes { together: 1 })?;
         let (all, bounds) = (std::slice::from_ref(self), std::slice::from_mut(&mut bound));
-        let penalty = penalize(all, bounds, std::slice::from_ref(z), &[seed])?.swap_remove(0);
+        let given = std::slice::from_ref(z);
+        let penalty = penalize(all, bounds, given, &[seed])?.swap_remove(0);
         let value = penalty.value.clone();
         if T::OWNS_TAPE {
             tape.add_backward_op(move |gradients| {
                 let factors = penalty.factors(gradients)?;
-                let flush = |_: &mut dyn DifferentiableSpace, _: &[Slot]| Ok(());
+                let flush = |_: &mut dyn DifferentiableSpace, _: &mut Vec<Slot>| Ok(());
                 let tangents = Tangents::Join(&factors);
                 let rest = bound.run(Purpose::Differentiate, Vec::new(), tangents, &flush);
                 let all = rest.and_then(|rest| {
-                    bound.accumulate(gradients, rest.gradients, 1.0)?;
-                    penalty.accumulate(&bound, &factors, gradients)
+                    let rest = std::iter::once((1.0, rest.gradients));
+                    bound.accumulate(gradients, rest.chain(penalty.gradients(&factors)))
                 });
                 if all.is_err() {
                     bound.poison(gradients);
@@ -56,34 +58,40 @@ pub(super) struct Penalty<E: Scalar, D: Backend<E>> {
     terms: Vec<(f64, Vec<Part<E, D>>)>,
 }
 
-/// The penalties of several equilibria, the k-th at `z[k]` with the probes of `seeds[k]`, at the same time.
+/// The penalties of several equilibria, the k-th with the probes of `seeds[k]`, at the same time: at the first state that is
+/// held, or at `z[k]`, which then is.
 pub(super) fn penalize<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     equilibria: &[Equilibrium<L>],
     bounds: &mut [Bound<E, D, L>],
     z: &[Matrix<E, D>],
     seeds: &[u64],
 ) -> Result<Vec<Penalty<E, D>>> {
-    let mut sums: Vec<(f64, Vec<_>)> = z.iter().map(|_| Default::default()).collect();
+    let mut sums: Vec<(f64, Vec<_>)> = bounds.iter().map(|_| Default::default()).collect();
     let most = equilibria.iter().map(|e| e.regularizers.len()).max();
     for number in 0..most.unwrap_or(0) {
         let regularizers = equilibria.iter().map(|e| e.regularizers.get(number));
         let jobs: Vec<_> = (regularizers.zip(seeds))
             .map(|(regularizer, &seed)| {
                 let (regularizer, seed) = (regularizer?, mix(seed, number as u64));
-                let job = move |space: &mut dyn DifferentiableSpace, slots: &[Slot]| {
+                let job = move |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| {
                     regularizer.penalty(space, slots[0], seed)
                 };
                 Some((regularizer.weight(), job))
             })
             .collect();
         let (mut runs, mut owners) = (Vec::new(), Vec::new());
-        let all = bounds.iter_mut().zip(&mut sums).zip(z).zip(&jobs);
-        for (((bound, sum), z), job) in all {
+        let all = bounds.iter_mut().zip(&mut sums).zip(&jobs).enumerate();
+        for (index, ((bound, sum), job)) in all {
             let Some((weight, job)) = job else { continue };
-            owners.push((sum, weight / z.shape().0.max(1) as f64));
+            owners.push((sum, weight / bound.batch() as f64));
             runs.push(Run {
                 bound,
-                given: vec![z.clone()],
+                given: z
+                    .get(index)
+                    .filter(|_| number == 0)
+                    .cloned()
+                    .into_iter()
+                    .collect(),
                 tangents: Tangents::Wait(number),
                 job,
             });
@@ -95,9 +103,9 @@ pub(super) fn penalize<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
             sum.1.push((factor, outcome.gradients));
         }
     }
-    let penalties = sums.into_iter().zip(z);
-    let penalty = |((sum, terms), z): ((f64, _), &Matrix<E, D>)| {
-        let value = from_host(z.device(), vec![E::of(sum)], (1, 1))?;
+    let penalties = sums.into_iter().zip(bounds);
+    let penalty = |((sum, terms), bound): ((f64, _), &mut Bound<E, D, L>)| {
+        let value = from_host(bound.device(), vec![E::of(sum)], (1, 1))?;
         Ok(Penalty { value, terms })
     };
     penalties.map(penalty).collect()
@@ -115,16 +123,12 @@ impl<E: Scalar, D: Backend<E>> Penalty<E, D> {
         Ok(factors.collect())
     }
 
-    /// Adds what the regularizers have pulled back.
-    pub fn accumulate<L: ImplicitLayer<E, D>>(
-        self,
-        bound: &Bound<E, D, L>,
-        factors: &[f64],
-        gradients: &mut Gradients<E, D>,
-    ) -> Result<()> {
-        for ((_, parts), &factor) in self.terms.into_iter().zip(factors) {
-            bound.accumulate(gradients, parts, factor)?;
-        }
-        Ok(())
+    /// What the regularizers have pulled back, each with its factor.
+    pub fn gradients(self, factors: &[f64]) -> impl Iterator<Item = (f64, Vec<Part<E, D>>)> + '_
+    where
+        D: 'static,
+    {
+        let parts = self.terms.into_iter().map(|(_, parts)| parts);
+        factors.iter().copied().zip(parts)
     }
 }

@@ -6,11 +6,11 @@ use dfdx::prelude::*;
 
 use super::penalty::{penalize, Penalty};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
-use crate::blocks::{Purpose, Tangents};
-use crate::bound::{Bound, Outcome, Run};
+use crate::blocks::{Partition, Tangents};
+use crate::bound::{Bound, Outcome, Purpose, Run};
 use crate::layer::AnyTape;
 use crate::{
-    from_host, solve_with_inverse, Backend, BackwardStrategy, DifferentiableSpace, ImplicitLayer,
+    solve_with_inverse, Backend, BackwardStrategy, Coef, DifferentiableSpace, ImplicitLayer,
     LowRank, Matrix, Report, Result, Scalar, Slot, Solution,
 };
 
@@ -26,12 +26,6 @@ pub struct AllSolved<E: Scalar, D: Backend<E>, T> {
 
 /// Layers with their inputs, and the tape these are on.
 type AllBound<E, D, L, T> = (Vec<Bound<E, D, L>>, T);
-
-/// z*, the report, and the terms of an approximate inverse.
-type Judged<E, D> = (Matrix<E, D>, Report, Vec<Matrix<E, D>>);
-
-/// The report of a block and the terms of an approximate inverse.
-type BlockSolution = (Report, Vec<[Vec<f64>; 2]>);
 
 impl<L> Equilibrium<L> {
     /// [`forward_from`](Self::forward_from) of several equilibria, the k-th from `starts[k]` with the inputs `x[k]`. Where
@@ -55,23 +49,28 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
-        let (mut bounds, tape) = bind_each(equilibria, x, tape)?;
+        let partition = match T::OWNS_TAPE || seeds.is_some() {
+            true => Partition::Sizes {
+                together: equilibria.len(),
+            },
+            false => Partition::Threads,
+        };
+        let (mut bounds, tape) = bind_each(equilibria, x, tape, partition)?;
         let jobs: Vec<_> = equilibria.iter().map(|e| e.job(T::OWNS_TAPE)).collect();
-        let runs = bounds.iter_mut().zip(&starts).zip(&jobs);
+        let runs = bounds.iter_mut().zip(starts).zip(&jobs);
         let runs = runs.map(|((bound, start), job)| Run {
             bound,
-            given: vec![start.clone()],
+            given: vec![start],
             tangents: Tangents::Now,
             job,
         });
         let outcomes = Bound::run_each(Purpose::Solve, runs.collect());
         let judged = equilibria.iter().zip(outcomes);
         let judged = judged.map(|(equilibrium, outcome)| equilibrium.judged(outcome?));
-        let judged: Vec<Judged<E, D>> = judged.collect::<Result<_>>()?;
+        let judged: Vec<(Matrix<E, D>, Report)> = judged.collect::<Result<_>>()?;
         let mut penalties = Vec::new();
         if let Some(seeds) = seeds {
-            let z: Vec<_> = judged.iter().map(|(z, ..)| z.clone()).collect();
-            penalties = penalize(equilibria, &mut bounds, &z, seeds)?;
+            penalties = penalize(equilibria, &mut bounds, &[], seeds)?;
         }
         let mut all = AllSolved {
             solved: Vec::with_capacity(equilibria.len()),
@@ -79,14 +78,14 @@ impl<L> Equilibrium<L> {
             tape,
         };
         let (mut pending, mut penalties) = (Vec::new(), penalties.into_iter());
-        let solves = equilibria.iter().zip(bounds).zip(starts).zip(judged);
-        for (((equilibrium, bound), start), (z, report, inverse)) in solves {
+        let solves = equilibria.iter().zip(bounds).zip(judged);
+        for ((equilibrium, bound), (z, report)) in solves {
             let adjoint = Adjoint::default();
             pending.push(Pending {
                 name: equilibrium.name.clone(),
                 backward: equilibrium.backward.clone(),
                 bound,
-                known: [vec![z.clone(), start], inverse].concat(),
+                z: z.clone(),
                 adjoint: adjoint.clone(),
                 penalty: penalties.next(),
             });
@@ -98,39 +97,44 @@ impl<L> Equilibrium<L> {
         Ok(all)
     }
 
-    /// Solves a block; keeps what the solver learns if gradients will want it.
+    /// Solves a block. If `gradients` will be wanted, z*, the start, and what the solver has learned of the inverse are held
+    /// for them.
     fn job(
         &self,
         gradients: bool,
-    ) -> impl Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<BlockSolution> + Sync + '_ {
+    ) -> impl Fn(&mut dyn DifferentiableSpace, &mut Vec<Slot>) -> Result<Report> + Sync + '_ {
         let (solver, stop) = (&*self.solver, &self.stop);
-        let keep = gradients && self.backward.needs_inverse();
+        let learns = gradients && self.backward.needs_inverse();
         move |space, slots| {
-            let (report, inverse) = solve_with_inverse(solver, space, slots[0], stop)?;
-            let terms = if keep { &inverse.terms[..] } else { &[] };
-            let read = |&(a, b): &(Slot, Slot)| Ok([space.read(a)?, space.read(b)?]);
-            let kept = terms.iter().map(read).collect::<Result<Vec<_>>>()?;
-            inverse.release(space);
-            Ok((report, kept))
+            let z = slots[0];
+            if gradients {
+                let start = space.alloc()?;
+                space.combine(start, &[(Coef::Same(1.0), z)])?;
+                slots.push(start);
+            }
+            let (report, inverse) = solve_with_inverse(solver, space, z, stop)?;
+            if learns {
+                slots.extend(inverse.terms.iter().flat_map(|&(a, b)| [a, b]));
+            } else {
+                inverse.release(space);
+            }
+            Ok(report)
         }
     }
 
     /// Puts the blocks together and judges how they went.
     fn judged<E: Scalar, D: Backend<E>>(
         &self,
-        mut outcome: Outcome<E, D, BlockSolution>,
-    ) -> Result<Judged<E, D>> {
-        let (reports, inverse): (Vec<Report>, Vec<_>) = outcome.results.into_iter().unzip();
-        let rows: Vec<usize> = reports.iter().map(|report| report.samples.len()).collect();
-        let report: Report = reports.into_iter().collect();
+        outcome: Outcome<E, D, Report>,
+    ) -> Result<(Matrix<E, D>, Report)> {
+        let report: Report = outcome.results.into_iter().collect();
         report.log(|| {
             let solver = self.solver.typetag_name();
             format!("{}forward solve by {solver}", prefix(&self.name))
         });
         self.stop.judge(&report, "forward")?;
-        let z = outcome.states.swap_remove(0);
-        let inverse = merge(&z, &rows, &inverse)?;
-        Ok((z, report, inverse))
+        let z = outcome.state.expect("a solve leaves its state");
+        Ok((z, report))
     }
 }
 
@@ -139,10 +143,11 @@ fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>, L: ImplicitLayer<E, D>>
     equilibria: &[Equilibrium<L>],
     x: &[&[Matrix<E, D>]],
     mut tape: T,
+    partition: Partition,
 ) -> Result<AllBound<E, D, L, T>> {
     let mut bounds = Vec::with_capacity(equilibria.len());
     for (equilibrium, x) in equilibria.iter().zip(x) {
-        let (bound, next) = equilibrium.bind(x, tape)?;
+        let (bound, next) = equilibrium.bind(x, tape, partition)?;
         bounds.push(bound);
         tape = next;
     }
@@ -153,9 +158,9 @@ fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>, L: ImplicitLayer<E, D>>
 struct Pending<E: Scalar, D: Backend<E>, L> {
     name: String,
     backward: Arc<dyn BackwardStrategy>,
+    /// Holds z*, the start, and the terms of an approximate inverse.
     bound: Bound<E, D, L>,
-    /// z*, the start, and the terms of an approximate inverse.
-    known: Vec<Matrix<E, D>>,
+    z: Matrix<E, D>,
     adjoint: Adjoint,
     penalty: Option<Penalty<E, D>>,
 }
@@ -165,21 +170,23 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     mut all: Vec<Pending<E, D, L>>,
     gradients: &mut Gradients<E, D>,
 ) -> std::result::Result<(), D::Err> {
-    let (mut factors, mut jobs) = (Vec::new(), Vec::new());
-    for pending in &mut all {
-        gradients.try_alloc_for(&pending.known[0])?;
-        pending.known.push(gradients.get(&pending.known[0]));
+    let (mut cotangents, mut factors, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+    for pending in &all {
+        gradients.try_alloc_for(&pending.z)?;
+        cotangents.push(gradients.get(&pending.z));
         let penalty = pending.penalty.as_ref();
         factors.push(penalty.map_or(Ok(Vec::new()), |p| p.factors(gradients))?);
         let backward = pending.backward.clone();
-        jobs.push(move |space: &mut dyn DifferentiableSpace, slots: &[Slot]| {
-            differentiate(&*backward, space, slots)
-        });
+        jobs.push(
+            move |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| {
+                differentiate(&*backward, space, slots)
+            },
+        );
     }
-    let runs = all.iter_mut().zip(&factors).zip(&jobs);
-    let runs = runs.map(|((pending, factors), job)| Run {
+    let runs = all.iter_mut().zip(cotangents).zip(&factors).zip(&jobs);
+    let runs = runs.map(|(((pending, v), factors), job)| Run {
         bound: &mut pending.bound,
-        given: std::mem::take(&mut pending.known),
+        given: vec![v],
         tangents: Tangents::Join(factors),
         job,
     });
@@ -221,10 +228,10 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
             let (name, backward) = (prefix(&self.name), &*self.backward);
             report.log(|| format!("{name}adjoint solve by {}", method(backward)));
             backward.judge(&report)?;
-            self.bound.accumulate(gradients, outcome.gradients, 1.0)?;
-            if let Some(penalty) = self.penalty {
-                penalty.accumulate(&self.bound, factors, gradients)?;
-            }
+            let penalties = self.penalty.into_iter();
+            let penalties = penalties.flat_map(|penalty| penalty.gradients(factors));
+            let all = std::iter::once((1.0, outcome.gradients)).chain(penalties);
+            self.bound.accumulate(gradients, all)?;
             Ok(report)
         });
         if report.is_err() {
@@ -232,29 +239,4 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
         }
         self.adjoint.set(report);
     }
-}
-
-/// Puts the terms of the blocks' approximate inverses together to matrices like `z`, `a_1, b_1, a_2, …`. A block that has
-/// fewer terms than another one gets zeros for its `rows`.
-fn merge<E: Scalar, D: Backend<E>>(
-    z: &Matrix<E, D>,
-    rows: &[usize],
-    blocks: &[Vec<[Vec<f64>; 2]>],
-) -> Result<Vec<Matrix<E, D>>> {
-    let rank = blocks.iter().map(Vec::len).max().unwrap_or(0);
-    let mut matrices = Vec::with_capacity(2 * rank);
-    let (batch, dim) = *z.shape();
-    for (term, side) in (0..rank).flat_map(|term| [(term, 0), (term, 1)]) {
-        let mut values: Vec<E> = Vec::with_capacity(batch * dim);
-        for (block, rows) in blocks.iter().zip(rows) {
-            match block.get(term) {
-                Some(pair) => values.extend(pair[side].iter().map(|&value| E::of(value))),
-                None => {
-                    values.resize(values.len() + rows * dim, E::zero());
-                }
-            }
-        }
-        matrices.push(from_host(z.device(), values, (batch, dim))?);
-    }
-    Ok(matrices)
 }

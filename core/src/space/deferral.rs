@@ -18,20 +18,22 @@ pub(super) struct Product<E> {
 pub(super) struct Deferral<E> {
     /// The number under which products are put; none wait without.
     pub number: Option<usize>,
-    /// The linearization point of all that wait.
+    /// The linearization at which all that wait were put, and its point.
+    pub linearization: u64,
     pub point: Vec<E>,
     pub waiting: Vec<Product<E>>,
 }
 
 impl<E: Scalar> Deferral<E> {
-    /// Keeps a product at `point` for later; false if it may not wait, or if others wait at another point.
-    pub fn put(&mut self, point: &[E], p: &[E], v: &[E]) -> bool {
-        let Some(number) = self.number else {
+    /// Keeps the product ⟨p, J v⟩ of a linearization for later; false if it may not wait, if others wait at another point, or
+    /// if the point is not known any more.
+    pub fn put(&mut self, (linearization, point): (u64, Option<&[E]>), [p, v]: [&[E]; 2]) -> bool {
+        let (Some(number), Some(point)) = (self.number, point) else {
             return false;
         };
         if self.waiting.is_empty() {
-            self.point = point.to_vec();
-        } else if self.point != point {
+            (self.linearization, self.point) = (linearization, point.to_vec());
+        } else if self.linearization != linearization {
             return false;
         }
         let [p, v] = [p, v].map(<[E]>::to_vec);
@@ -39,10 +41,10 @@ impl<E: Scalar> Deferral<E> {
         true
     }
 
-    /// One of the products that wait at `point`, if those that have come may go.
-    pub fn take(&mut self, point: &[E]) -> Option<Product<E>> {
+    /// One of the products that wait at this linearization, if those that have come may go.
+    pub fn take(&mut self, linearization: u64) -> Option<Product<E>> {
         match self.number {
-            None if self.point == point => self.waiting.pop(),
+            None if self.linearization == linearization => self.waiting.pop(),
             _ => None,
         }
     }

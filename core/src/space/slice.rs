@@ -22,9 +22,10 @@ pub struct SliceSpace<E: Scalar> {
     gradients: KernelGradients<E>,
     /// Whether nothing was pulled back.
     zero: bool,
-    /// The linearization point, as far as it is known: a second linearization there has nothing to do.
-    point: Vec<E>,
-    linearized: bool,
+    /// The slot that holds the linearization point, if one still does: a second linearization there has nothing to do.
+    point: Option<Slot>,
+    /// How many times the map was linearized: tells one point from another.
+    linearizations: u64,
     deferral: Deferral<E>,
 }
 
@@ -46,8 +47,8 @@ impl<E: Scalar> SliceSpace<E> {
             free: Vec::new(),
             gradients,
             zero: true,
-            point: Vec::new(),
-            linearized: false,
+            point: None,
+            linearizations: 0,
             deferral: Deferral::default(),
         }
     }
@@ -59,6 +60,12 @@ impl<E: Scalar> SliceSpace<E> {
 
     /// The contents of a slot, `[rows, dim]`, for writing.
     pub fn state_mut(&mut self, slot: Slot) -> &mut [E] {
+        self.writable(slot)
+    }
+
+    /// Whoever writes to a slot comes by here.
+    fn writable(&mut self, slot: Slot) -> &mut Vec<E> {
+        self.point.take_if(|point| *point == slot);
         &mut self.slots[slot.0]
     }
 
@@ -94,9 +101,14 @@ impl<E: Scalar> SliceSpace<E> {
         if self.deferral.waiting.is_empty() {
             return;
         }
-        let point = std::mem::take(&mut self.deferral.point);
-        self.linearize_at(&point);
-        let u = &mut self.scratch[..point.len()];
+        if self.deferral.linearization != self.linearizations {
+            let point = &self.deferral.point;
+            let value = &mut self.scratch[..point.len()];
+            self.kernel.linearize(point, value);
+            self.linearizations += 1;
+            self.point = None;
+        }
+        let u = &mut self.scratch[..self.deferral.point.len()];
         u.fill(E::zero());
         self.zero = false;
         for Product { p, v, .. } in self.deferral.waiting.drain(..) {
@@ -105,20 +117,10 @@ impl<E: Scalar> SliceSpace<E> {
         }
     }
 
-    fn linearize_at(&mut self, z: &[E]) {
-        // A point that is NaN differs from itself, and is linearized anew.
-        if !self.linearized || self.point.get(..z.len()) != Some(z) {
-            self.linearized = true;
-            self.kernel.linearize(z, &mut self.scratch[..z.len()]);
-            self.point.clear();
-            self.point.extend_from_slice(z);
-        }
-    }
-
     fn require_linearization(&self) -> Result<()> {
-        match self.linearized {
-            true => Ok(()),
-            false => Err(Error::not_linearized()),
+        match self.linearizations {
+            0 => Err(Error::not_linearized()),
+            _ => Ok(()),
         }
     }
 
@@ -128,7 +130,7 @@ impl<E: Scalar> SliceSpace<E> {
 
     /// Lets `write` fill the active part of a slot while it reads the others, among which it is empty.
     fn fill<R>(&mut self, slot: Slot, write: impl FnOnce(&mut Self, &mut [E]) -> R) -> R {
-        let mut out = std::mem::take(&mut self.slots[slot.0]);
+        let mut out = std::mem::take(self.writable(slot));
         let len = self.len();
         let result = write(self, &mut out[..len]);
         self.slots[slot.0] = out;
@@ -140,7 +142,7 @@ impl<E: Scalar> SliceSpace<E> {
         let mut out = std::mem::take(&mut self.scratch);
         let len = self.len();
         let result = write(self, &mut out[..len]);
-        self.slots[slot.0][..len].copy_from_slice(&out[..len]);
+        self.writable(slot)[..len].copy_from_slice(&out[..len]);
         self.scratch = out;
         result
     }
@@ -170,6 +172,7 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
     }
 
     fn release(&mut self, slot: Slot) {
+        self.point.take_if(|point| *point == slot);
         self.free.push(slot);
     }
 
@@ -231,7 +234,7 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
     }
 
     fn copy_rows(&mut self, from: Slot, to: Slot, rows: &[usize]) -> Result<()> {
-        let mut target = std::mem::take(&mut self.slots[to.0]);
+        let mut target = std::mem::take(self.writable(to));
         for &row in rows {
             let range = row * self.dim..(row + 1) * self.dim;
             target[range.clone()].copy_from_slice(&self.slots[from.0][range]);
@@ -248,28 +251,27 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
                 swap_rows(slot, self.dim, a, b);
             }
         }
-        if self.point.len() < self.scratch.len() {
-            self.point.clear();
-        }
         for &(a, b) in swaps {
             self.kernel.swap_rows(a, b);
             self.samples.swap(a, b);
-            swap_rows(&mut self.point, self.dim, a, b);
         }
         self.batch = batch;
         Ok(())
     }
 
     fn fill_normal(&mut self, slot: Slot, seed: u64) -> Result<()> {
-        for row in 0..self.batch {
-            let target = &mut self.slots[slot.0][row * self.dim..][..self.dim];
-            normal_row(seed, self.samples[row], target);
+        let (len, dim) = (self.len(), self.dim);
+        let samples = std::mem::take(&mut self.samples);
+        let rows = self.writable(slot)[..len].chunks_exact_mut(dim);
+        for (row, &sample) in rows.zip(&samples) {
+            normal_row(seed, sample, row);
         }
+        self.samples = samples;
         Ok(())
     }
 
     fn write(&mut self, slot: Slot, values: &[f64]) -> Result<()> {
-        for (target, &value) in self.slots[slot.0].iter_mut().zip(values) {
+        for (target, &value) in self.writable(slot).iter_mut().zip(values) {
             *target = E::of(value);
         }
         Ok(())
@@ -281,10 +283,15 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
     }
 
     fn linearize(&mut self, z: Slot) -> Result<()> {
+        if self.point == Some(z) {
+            return Ok(());
+        }
         let len = self.len();
-        let slot = std::mem::take(&mut self.slots[z.0]);
-        self.linearize_at(&slot[..len]);
-        self.slots[z.0] = slot;
+        let value = &mut self.scratch[..len];
+        self.kernel.linearize(&self.slots[z.0][..len], value);
+        self.linearizations += 1;
+        // Of samples that are done there is no linearization.
+        self.point = (self.batch == self.samples.len()).then_some(z);
         Ok(())
     }
 
@@ -296,7 +303,7 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
             .kernel
             .jvp(&self.slots[v.0][..len], &mut product[..len]);
         if exact {
-            self.slots[out.0][..len].copy_from_slice(&product[..len]);
+            self.writable(out)[..len].copy_from_slice(&product[..len]);
         }
         self.scratch = product;
         Ok(exact)
@@ -321,7 +328,7 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
         self.require_linearization()?;
         self.zero = false;
         let u = &self.slots[u.0][..self.len()];
-        match self.deferral.take(&self.point) {
+        match self.deferral.take(self.linearizations) {
             Some(Product { p, v, .. }) => {
                 self.kernel
                     .pull_back_tangent(u, &p, &v, &mut self.gradients);
@@ -339,7 +346,8 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
         if !self.kernel.pull_back_tangent(&[], &[], &[], gradients) {
             return Ok(false);
         }
-        if !self.deferral.put(&self.point, p, v) {
+        let point = self.point.map(|slot| &self.slots[slot.0][..]);
+        if !self.deferral.put((self.linearizations, point), [p, v]) {
             self.zero = false;
             let u = &mut self.scratch[..len];
             u.fill(E::zero());

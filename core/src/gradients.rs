@@ -1,0 +1,73 @@
+//! Pulled-back gradients on their way to the tape.
+
+use dfdx::prelude::Gradients;
+
+use crate::parallel;
+use crate::simd::add_scaled;
+use crate::{Backend, Matrix, ParameterGradient, Result, Scalar};
+
+/// The gradient of one parameter or input, or what is known of it.
+pub(crate) enum Part<E: Scalar, D: Backend<E>> {
+    /// Nothing was pulled back.
+    Zero,
+    /// From a kernel.
+    Host(HostPart<E>),
+    /// From tensors.
+    Device(Matrix<E, D>),
+}
+
+/// A gradient as the kernels of a batch leave it.
+pub(crate) enum HostPart<E> {
+    Parameter(ParameterGradient<E>),
+    /// Of an input: the rows of every block, in order.
+    Input(Vec<Vec<E>>),
+}
+
+impl<E: Scalar> HostPart<E> {
+    /// Whether nothing was pulled back.
+    pub fn is_zero(&self) -> bool {
+        matches!(self, Self::Parameter(gradient) if gradient.is_zero())
+    }
+
+    /// Adds `factor` times the gradient to row-major values; none at all stand for 0.
+    fn add_to(self, values: &mut Vec<E>, factor: E) {
+        match self {
+            Self::Parameter(gradient) => gradient.add_to(values, factor),
+            Self::Input(blocks) => {
+                values.resize(blocks.iter().map(Vec::len).sum(), E::zero());
+                let mut rest = &mut values[..];
+                for block in blocks {
+                    let (own, next) = std::mem::take(&mut rest).split_at_mut(block.len());
+                    add_scaled(own, factor, &block);
+                    rest = next;
+                }
+            }
+        }
+    }
+}
+
+/// Adds each part, times its factor, to the gradient of its tensor. What kernels have left is added up by all threads, and
+/// products of weight gradients are written to their place at once.
+pub(crate) fn accumulate<'t, E: Scalar, D: Backend<E>>(
+    gradients: &mut Gradients<E, D>,
+    parts: impl Iterator<Item = (&'t Matrix<E, D>, Part<E, D>, f64)>,
+) -> Result<()> {
+    let (mut tensors, mut sums) = (Vec::new(), Vec::new());
+    for (tensor, part, factor) in parts {
+        let factor = E::of(factor);
+        match part {
+            Part::Zero => {}
+            Part::Device(part) => D::accumulate(gradients, tensor, &(part * factor))?,
+            Part::Host(part) => {
+                tensors.push(tensor);
+                sums.push((D::take_gradient(gradients, tensor)?, part, factor));
+            }
+        }
+    }
+    let sums = parallel::map(sums.into_iter(), |(mut sum, part, factor)| {
+        part.add_to(&mut sum, factor);
+        sum
+    });
+    let mut sums = tensors.into_iter().zip(sums);
+    sums.try_for_each(|(tensor, sum)| D::put_gradient(gradients, tensor, sum))
+}
