@@ -7,7 +7,7 @@ use dfdx::prelude::*;
 
 use crate::backend::{from_host, to_host};
 use crate::blocks::{Blocks, Partition, Split, Tangents, Whole};
-use crate::gradients::{accumulate, HostPart, Part};
+use crate::gradients::{HostPart, Part, Pulled};
 use crate::kernel::Kernel;
 use crate::space::TensorSpace;
 use crate::{parallel, simd};
@@ -258,17 +258,15 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         self.parameters().iter().chain(&self.inputs)
     }
 
-    /// Adds pulled-back gradients, each job's times its factor, to those of the tape.
-    pub fn accumulate(
-        &self,
-        gradients: &mut Gradients<E, D>,
-        jobs: impl IntoIterator<Item = (f64, Vec<Part<E, D>>)>,
-    ) -> Result<()> {
-        let parts = jobs.into_iter().flat_map(|(factor, parts)| {
+    /// What jobs have pulled back, each part with the tensor whose gradient it is and with its factor.
+    pub fn parts<'p>(
+        &'p self,
+        pulled: impl IntoIterator<Item = Pulled<E, D>> + 'p,
+    ) -> impl Iterator<Item = (&'p Matrix<E, D>, Part<E, D>, f64)> + 'p {
+        pulled.into_iter().flat_map(|(factor, parts)| {
             let parts = self.tensors().zip(parts);
             parts.map(move |(tensor, part)| (tensor, part, factor))
-        });
-        accumulate(gradients, parts)
+        })
     }
 
     /// Makes every gradient of this layer NaN: a failed backward pass must not look like a zero gradient.

@@ -16,6 +16,9 @@ pub(crate) enum Part<E: Scalar, D: Backend<E>> {
     Device(Matrix<E, D>),
 }
 
+/// What one job has pulled back to parameters and inputs, and the factor it counts with.
+pub(crate) type Pulled<E, D> = (f64, Vec<Part<E, D>>);
+
 /// A gradient as the kernels of a batch leave it.
 pub(crate) enum HostPart<E> {
     Parameter(ParameterGradient<E>),

@@ -5,7 +5,7 @@ use dfdx::prelude::*;
 use super::Equilibrium;
 use crate::blocks::{Partition, Tangents};
 use crate::bound::{Bound, Purpose, Run};
-use crate::gradients::Part;
+use crate::gradients::{accumulate, Part, Pulled};
 use crate::layer::AnyTape;
 use crate::seed::mix;
 use crate::{from_host, Backend, DifferentiableSpace, ImplicitLayer, Matrix, Result, Scalar, Slot};
@@ -37,7 +37,7 @@ impl<L> Equilibrium<L> {
                 let rest = bound.run(Purpose::Differentiate, Vec::new(), tangents, &flush);
                 let all = rest.and_then(|rest| {
                     let rest = std::iter::once((1.0, rest.gradients));
-                    bound.accumulate(gradients, rest.chain(penalty.gradients(&factors)))
+                    accumulate(gradients, bound.parts(rest.chain(penalty.pulled(&factors))))
                 });
                 if all.is_err() {
                     bound.poison(gradients);
@@ -124,10 +124,7 @@ impl<E: Scalar, D: Backend<E>> Penalty<E, D> {
     }
 
     /// What the regularizers have pulled back, each with its factor.
-    pub fn gradients(self, factors: &[f64]) -> impl Iterator<Item = (f64, Vec<Part<E, D>>)> + '_
-    where
-        D: 'static,
-    {
+    pub fn pulled(self, factors: &[f64]) -> impl Iterator<Item = Pulled<E, D>> + '_ {
         let parts = self.terms.into_iter().map(|(_, parts)| parts);
         factors.iter().copied().zip(parts)
     }

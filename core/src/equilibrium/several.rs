@@ -8,6 +8,7 @@ use super::penalty::{penalize, Penalty};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
 use crate::blocks::{Partition, Tangents};
 use crate::bound::{Bound, Outcome, Purpose, Run};
+use crate::gradients::{accumulate, Pulled};
 use crate::layer::AnyTape;
 use crate::{
     solve_with_inverse, Backend, BackwardStrategy, Coef, DifferentiableSpace, ImplicitLayer,
@@ -191,8 +192,23 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         job,
     });
     let outcomes = Bound::run_each(Purpose::Differentiate, runs.collect());
-    for ((pending, outcome), factors) in all.into_iter().zip(outcomes).zip(factors) {
-        pending.accumulate(outcome, &factors, gradients);
+    let judged = all.iter_mut().zip(outcomes).zip(&factors);
+    let judged = judged.map(|((pending, outcome), factors)| pending.judge(outcome, factors));
+    let (mut reports, mut found) = (Vec::new(), Vec::new());
+    for judged in judged {
+        let (report, pulled) = judged.map_or_else(|e| (Err(e), Vec::new()), |(r, p)| (Ok(r), p));
+        reports.push(report);
+        found.push(pulled);
+    }
+    let parts = all.iter().zip(found);
+    let parts = parts.flat_map(|(pending, pulled)| pending.bound.parts(pulled));
+    let mut failure = accumulate(gradients, parts).err();
+    let failed = failure.is_some();
+    for (pending, report) in all.into_iter().zip(reports) {
+        if failed || report.is_err() {
+            pending.bound.poison(gradients);
+        }
+        pending.adjoint.set(failure.take().map_or(report, Err));
     }
     Ok(())
 }
@@ -216,27 +232,21 @@ fn differentiate(
 }
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
-    /// Judges the adjoint solve and adds what it has found to the gradients, with those of the penalty.
-    fn accumulate(
-        self,
+    /// Judges the adjoint solve. Returns its report and what was pulled back, by the penalty as well, with its factor.
+    fn judge(
+        &mut self,
         outcome: Result<Outcome<E, D, Report>>,
         factors: &[f64],
-        gradients: &mut Gradients<E, D>,
-    ) {
-        let report = outcome.and_then(|outcome| {
-            let report: Report = outcome.results.into_iter().collect();
-            let (name, backward) = (prefix(&self.name), &*self.backward);
-            report.log(|| format!("{name}adjoint solve by {}", method(backward)));
-            backward.judge(&report)?;
-            let penalties = self.penalty.into_iter();
-            let penalties = penalties.flat_map(|penalty| penalty.gradients(factors));
-            let all = std::iter::once((1.0, outcome.gradients)).chain(penalties);
-            self.bound.accumulate(gradients, all)?;
-            Ok(report)
-        });
-        if report.is_err() {
-            self.bound.poison(gradients);
+    ) -> Result<(Report, Vec<Pulled<E, D>>)> {
+        let outcome = outcome?;
+        let report: Report = outcome.results.into_iter().collect();
+        let (name, backward) = (prefix(&self.name), &*self.backward);
+        report.log(|| format!("{name}adjoint solve by {}", method(backward)));
+        backward.judge(&report)?;
+        let mut pulled = vec![(1.0, outcome.gradients)];
+        if let Some(penalty) = self.penalty.take() {
+            pulled.extend(penalty.pulled(factors));
         }
-        self.adjoint.set(report);
+        Ok((report, pulled))
     }
 }
