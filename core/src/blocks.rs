@@ -151,6 +151,8 @@ impl<E: Scalar> Blocks<E> {
                     held: Vec::new(),
                 }
             });
+            let differentiated = split.partition != Partition::Threads;
+            (block.space).keep_evaluations(purpose == Purpose::Solve && differentiated);
             block.space.collect_in(gradients);
             let result = block.run(purpose, parts, tangents, job)?;
             Ok((result, block.space.collected()))

@@ -21,7 +21,7 @@ pub trait KernelBlock<E: Scalar>: Send {
     /// `out = f(z)`.
     fn apply(&mut self, z: &[E], out: &mut [E]);
 
-    /// `out = f(z)`, and remembers what derivatives need at `z`.
+    /// `out = f(z)`, to the last bit what [`apply`](Self::apply) gives, and remembers what derivatives need at `z`.
     fn linearize(&mut self, z: &[E], out: &mut [E]);
 
     /// `out = (∂f/∂z) v` at the linearization point; false, with `out` unspecified, if the kernel has no such product.
@@ -49,10 +49,10 @@ pub trait KernelBlock<E: Scalar>: Send {
         false
     }
 
-    /// Lets [`apply`](Self::apply) and [`vjp`](Self::vjp) round the factors of products to 8 binary digits in the rows from
-    /// `from` on, until told otherwise; at first, and from the number of rows on, in none. Returns whether the kernel makes
-    /// use of it, for these shapes on this processor. What a row gives must not depend on the others, rounded or not.
-    /// Default: it makes no use of it.
+    /// Lets [`apply`](Self::apply), [`linearize`](Self::linearize) and [`vjp`](Self::vjp) round the factors of products to 8
+    /// binary digits in the rows from `from` on, until told otherwise; at first, and from the number of rows on, in none.
+    /// Returns whether the kernel makes use of it, for these shapes on this processor. What a row gives must not depend on the
+    /// others, rounded or not. Default: it makes no use of it.
     fn allow_rounding(&mut self, _from: usize) -> bool {
         false
     }

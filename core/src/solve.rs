@@ -72,6 +72,9 @@ pub fn solve_with_inverse(
     }
     swaps.reverse();
     space.permute(&swaps, batch)?;
+    if books.all_kept() && !space.linearized {
+        space.keep(z);
+    }
     Ok((books.into_report(), inverse))
 }
 
@@ -98,8 +101,11 @@ fn run(
     space.combine(best, &[(Coef::Same(1.0), z)])?;
     loop {
         space.allow_rounding(books.exact);
-        space.apply(point, fz)?;
-        books.record(space, (point, fz), residual, next)?;
+        let kept = match books.near {
+            true => space.apply_keeping(point, fz)?,
+            false => space.apply(point, fz).map(|()| false)?,
+        };
+        books.record(space, (point, fz), residual, next, kept)?;
         let all_improved = books.improved.len() == space.batch();
         if all_improved {
             // Nearly always: the slots change places, and nothing is copied.

@@ -64,6 +64,16 @@ pub trait StateSpace {
     /// `out = f(z)`.
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()>;
 
+    /// [`apply`](Self::apply) at what may be the last point of some samples: where the solution is to be linearized, keeps what
+    /// that will take. Returns whether it did. Default: it does not.
+    fn apply_keeping(&mut self, z: Slot, out: Slot) -> Result<bool> {
+        self.apply(z, out)?;
+        Ok(false)
+    }
+
+    /// Tells that `z` holds the points at which every sample was [kept](Self::apply_keeping) last, exactly. Default: of no use.
+    fn keep(&mut self, _z: Slot) {}
+
     /// Lets evaluations of the rows from `from` on, counted among the active ones, be rounded to 8 binary digits, until told
     /// otherwise; at first none are. Returns whether any would differ. Products with the Jacobian are exact in any case,
     /// and so are gradients. Default: all evaluations are exact.

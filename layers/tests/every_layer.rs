@@ -61,6 +61,31 @@ fn every_kernel_agrees_with_its_step() {
     }
 }
 
+/// In f32, where factors may be rounded, from the third row on.
+#[test]
+fn a_linearization_leaves_the_value_to_the_last_bit() {
+    let device = Cpu::default();
+    for config in configurations() {
+        for width in [WIDTH, 108, 128, 256] {
+            let layer = layer::<f32>(&config, width);
+            let z = random_matrix(&device, (7, width), 3).expect("a state");
+            let x = [random_matrix(&device, (7, width), 4).expect("inputs")];
+            let Some(kernel) = layer.kernel(&x) else {
+                continue;
+            };
+            let (mut block, z) = (kernel.block(0..7), to_host(&z));
+            for from in [usize::MAX, 2] {
+                block.allow_rounding(from);
+                let [mut value, mut linearized] = [(); 2].map(|()| vec![f32::NAN; z.len()]);
+                block.apply(&z, &mut value);
+                block.linearize(&z, &mut linearized);
+                let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&value), bits(&linearized), "{config}, width {width}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_kernel_knows_the_gradients_of_its_jacobian_products() {
     let device = Cpu::default();

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::testing::{perturb, random_matrix, relative_difference};
-use equilibria_core::{to_host, AnyLayer, Equilibrium};
+use equilibria_core::{to_host, AnyLayer, Equilibrium, StepOnly};
+use equilibria_layers::plugins::affine_tanh::AffineTanhConfig;
 use equilibria_layers::plugins::residual_block::ResidualBlockConfig;
+use equilibria_layers::solvers::backward::dense::Dense;
 use equilibria_layers::solvers::backward::implicit::Implicit;
 use equilibria_layers::solvers::regularizers::fixed_point_correction::FixedPointCorrection;
 use equilibria_layers::solvers::regularizers::jacobian::Jacobian;
@@ -18,7 +20,7 @@ const WIDTH: usize = 32;
 const BATCH: usize = 45;
 const SEED: u64 = 4;
 
-type Solvable = Equilibrium<AnyLayer<f64, Cpu>>;
+type Solvable<L = AnyLayer<f64, Cpu>> = Equilibrium<L>;
 
 /// An equilibrium whose penalties wait at z*, wait twice, and go elsewhere.
 fn equilibrium() -> Solvable {
@@ -60,8 +62,8 @@ fn equilibrium() -> Solvable {
 }
 
 /// The gradients of ⟨c, z*⟩ + 0.7 penalty by parameters and inputs.
-fn gradients(
-    equilibrium: &Solvable,
+fn gradients<L: ImplicitLayer<f64, Cpu>>(
+    equilibrium: &Solvable<L>,
     x: &[Matrix<f64, Cpu>],
     (z, penalty): (&Matrix<f64, Cpu>, Matrix<f64, Cpu>),
     tape: OwnedTape<f64, Cpu>,
@@ -144,4 +146,106 @@ fn equilibria_that_share_parameters_add_their_gradients() {
     // That of the first input does not know of the second.
     let difference = relative_difference(input, &alone[0][parameters.len()]);
     assert!(difference < 1e-12, "{difference:e}");
+}
+
+/// A linearization that the solve has kept is the one at its best iterates, whichever samples are solved: all, some, or none.
+#[test]
+fn what_a_solve_keeps_is_the_linearization_at_its_solution() {
+    let mut kernels = equilibrium();
+    // Their gradients are differences where there are no kernels.
+    kernels.regularizers.clear();
+    let x = [random_matrix(&Cpu::default(), (BATCH, WIDTH), 8).expect("inputs")];
+    let mut solved = Vec::new();
+    for max_steps in [3, 8, 9, 300] {
+        kernels.stop = Stop {
+            max_steps,
+            on_unconverged: OnUnconverged::Accept,
+            ..Stop::at(Tolerance::relative(1e-7))
+        };
+        let steps = kernels.with_layer(StepOnly(kernels.layer.clone()));
+        let with = states_and_gradients(&kernels, &x);
+        let without = states_and_gradients(&steps, &x);
+        let done = |s: &&equilibria_core::SampleReport| s.status == Status::Converged;
+        solved.push(with.0.samples.iter().filter(done).count());
+        for (index, (got, expected)) in with.1.iter().zip(&without.1).enumerate() {
+            // An adjoint equation solved to 1e-13, whose solution is up to a hundred times that off.
+            let difference = relative_difference(got, expected);
+            assert!(
+                difference < 1e-6,
+                "{max_steps}, array {index}: {difference:e}"
+            );
+        }
+    }
+    assert_eq!((solved[0], solved[3]), (0, BATCH), "{solved:?}");
+    assert!(
+        solved[1..3].iter().any(|count| (1..BATCH).contains(count)),
+        "{solved:?}"
+    );
+}
+
+fn states_and_gradients<L: ImplicitLayer<f64, Cpu>>(
+    equilibrium: &Solvable<L>,
+    x: &[Matrix<f64, Cpu>],
+) -> (Report, Vec<Vec<f64>>) {
+    let start = equilibrium.zero_start(x).expect("memory");
+    let all = std::slice::from_ref(equilibrium);
+    let tape = OwnedTape::default();
+    let joined = Equilibrium::forward_each(all, vec![start], &[x], tape, Some(&[SEED]));
+    let mut joined = joined.expect("solvable");
+    let solved = joined.solved.swap_remove(0);
+    let penalty = joined.penalties.swap_remove(0);
+    let all = gradients(equilibrium, x, (&solved.z, penalty), joined.tape);
+    (solved.report, all)
+}
+
+/// f(z) = tanh(w z + x) at z* = 1/2 with ∂f/∂z = −1.05: Picard iteration, nearly solved, leads away. The best iterate is the
+/// start, where the second evaluation has kept another point.
+#[test]
+fn an_evaluation_that_is_kept_need_not_be_the_best() {
+    let device = Cpu::default();
+    let request = LayerRequest {
+        state: 1,
+        inputs: &[1],
+        init: &mut Initializer::new(&device, 1),
+    };
+    let built = Build::build::<f64, Cpu>(&AffineTanhConfig::default(), request);
+    let mut layer = built.expect("it builds");
+    let values = [-1.4, 0.0, 1.0];
+    let mut parameters = values
+        .map(|value| device.tensor_from_vec(vec![value], (1, 1)))
+        .into_iter();
+    layer.visit_mut("", &mut |_, tensor| {
+        *tensor = parameters.next().expect("w, b and u")
+    });
+    let x = [device.tensor_from_vec(vec![0.5_f64.atanh() + 0.7], (1, 1))];
+    let start: Matrix<f64, Cpu> = device.tensor_from_vec(vec![0.5 + 5e-4], (1, 1));
+
+    let solver = equilibria_layers::solvers::solver("picard").expect("registered");
+    let backward: Arc<dyn BackwardStrategy> = Arc::new(Dense::default());
+    let mut kernels = Equilibrium::new(layer, solver, backward);
+    kernels.stop = Stop {
+        max_steps: 2,
+        on_unconverged: OnUnconverged::Accept,
+        ..Stop::at(Tolerance::relative(1e-4))
+    };
+    let gradient = |tape: OwnedTape<f64, Cpu>, z: &Matrix<f64, Cpu>| {
+        let loss = z.clone().put_tape(tape).sum::<Rank0, _>();
+        to_host(&loss.backward().get(&x[0]))[0]
+    };
+    let tape = OwnedTape::default();
+    let solved = kernels
+        .forward_from(start.clone(), &x, tape)
+        .expect("accepted");
+    let (z, tape) = solved.z.split_tape();
+    assert_eq!(to_host(&z), to_host(&start));
+    let got = gradient(tape, &z);
+    let steps = kernels.with_layer(StepOnly(kernels.layer.clone()));
+    let tape = OwnedTape::default();
+    let (z, tape) = steps
+        .forward_from(start, &x, tape)
+        .expect("accepted")
+        .z
+        .split_tape();
+    let expected = gradient(tape, &z);
+    assert!((got - expected).abs() < 1e-14, "{got} {expected}");
 }

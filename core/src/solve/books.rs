@@ -15,6 +15,10 @@ const ROUNDED_RESIDUAL: f64 = 1e-2;
 /// And once an evaluation does not shrink its smallest residual below this factor: then rounding may be what is in the way.
 const ROUNDED_PROGRESS: f64 = 0.9;
 
+/// No evaluation shrinks a residual further than by this factor, or hardly any: a sample may be done with its next one if its
+/// residual is below the tolerance times this.
+const NEAR: f64 = 30.0;
+
 /// The accounts of all samples, ordered like the rows of the space.
 pub(super) struct Books<'a> {
     pub stop: &'a Stop,
@@ -28,6 +32,8 @@ pub(super) struct Books<'a> {
     active: usize,
     /// Active rows whose next evaluation is exact; those that may be rounded come after them.
     pub exact: usize,
+    /// Whether the next evaluation may be the last of a sample.
+    pub near: bool,
     /// Whether no other stage comes after the present one.
     last: bool,
     /// ‖f(z) − z‖₂ and ‖f(z)‖₂ of the active rows.
@@ -53,6 +59,8 @@ struct Account {
     rounded: bool,
     /// Whether `best` and the report are those of a rounded evaluation, not to be compared with exact ones.
     best_rounded: bool,
+    /// Whether the space has kept what a linearization at the best iterate takes.
+    kept: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,6 +93,7 @@ impl<'a> Books<'a> {
             milestone_step: 0,
             rounded: true,
             best_rounded: false,
+            kept: false,
         };
         Self {
             stop,
@@ -94,6 +103,7 @@ impl<'a> Books<'a> {
             rows: (0..batch).map(account).collect(),
             active: batch,
             exact: batch,
+            near: false,
             last: true,
             residuals: vec![0.0; batch],
             norms: vec![0.0; batch],
@@ -121,13 +131,14 @@ impl<'a> Books<'a> {
     }
 
     /// Writes the residuals of an evaluation and measures them: which samples improved, which are done and why.
-    /// `scratch` is overwritten.
+    /// `scratch` is overwritten; `kept` tells whether the space has kept the evaluation.
     pub fn record(
         &mut self,
         space: &mut Counted<'_>,
         (point, fz): (Slot, Slot),
         residual: Slot,
         scratch: Slot,
+        kept: bool,
     ) -> Result<()> {
         let active = self.active;
         let (residuals, lengths) = (&mut self.residuals[..active], &mut self.norms[..active]);
@@ -137,6 +148,7 @@ impl<'a> Books<'a> {
         norms(space, fz, scratch, lengths, scaled)?;
         self.improved.clear();
         self.ended.clear();
+        self.near = false;
         for (row, account) in self.rows[..active].iter_mut().enumerate() {
             let (residual, norm) = (self.residuals[row], self.norms[row]);
             account.step += 1;
@@ -144,9 +156,16 @@ impl<'a> Books<'a> {
             account.report.evaluations = space.spent[row];
             account.report.rounded += usize::from(account.rounded);
             let before = account.best;
-            if account.improve(residual, norm, self.stop) {
+            let improved = account.improve(residual, norm, self.stop);
+            if improved {
                 self.improved.push(row);
             }
+            account.kept = match kept {
+                true => improved && !account.rounded,
+                false => account.kept && !improved,
+            };
+            let bound = self.stop.tolerance.bound(norm);
+            self.near |= residual <= NEAR * bound;
             if self.trace {
                 account.report.trace.push(TracePoint {
                     evaluations: account.report.evaluations,
@@ -163,8 +182,7 @@ impl<'a> Books<'a> {
                 };
             }
             if account.rounded {
-                let small =
-                    residual <= self.stop.tolerance.bound(norm).max(ROUNDED_RESIDUAL * norm);
+                let small = residual <= bound.max(ROUNDED_RESIDUAL * norm);
                 let slow = account.best > ROUNDED_PROGRESS * before;
                 account.rounded = !small && !slow && account.may_round(self.stop);
             }
@@ -212,6 +230,11 @@ impl<'a> Books<'a> {
             }
         }
         found
+    }
+
+    /// Whether the space has kept what linearizations at the best iterates of all samples take.
+    pub fn all_kept(&self) -> bool {
+        self.rows.iter().all(|account| account.kept)
     }
 
     pub fn into_report(mut self) -> Report {

@@ -7,12 +7,18 @@ pub(super) struct Counted<'s> {
     inner: &'s mut dyn StateSpace,
     /// Evaluations and products so far, ordered like the rows.
     pub spent: Vec<usize>,
+    /// Whether somebody else has linearized.
+    pub linearized: bool,
 }
 
 impl<'s> Counted<'s> {
     pub fn new(inner: &'s mut dyn StateSpace) -> Self {
         let spent = vec![0; inner.batch()];
-        Self { inner, spent }
+        Self {
+            inner,
+            spent,
+            linearized: false,
+        }
     }
 
     fn count(&mut self) {
@@ -36,12 +42,22 @@ impl StateSpace for Counted<'_> {
         fill_normal,
         write,
         read,
-        linearize
+        keep
     );
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
         self.count();
         self.inner.apply(z, out)
+    }
+
+    fn apply_keeping(&mut self, z: Slot, out: Slot) -> Result<bool> {
+        self.count();
+        self.inner.apply_keeping(z, out)
+    }
+
+    fn linearize(&mut self, z: Slot) -> Result<()> {
+        self.linearized = true;
+        self.inner.linearize(z)
     }
 
     fn jvp(&mut self, v: Slot, out: Slot) -> Result<bool> {

@@ -34,6 +34,16 @@ macro_rules! delegate_to_inner {
             self.inner.apply(z, out)
         }
     };
+    (@ apply_keeping) => {
+        fn apply_keeping(&mut self, z: Slot, out: Slot) -> Result<bool> {
+            self.inner.apply_keeping(z, out)
+        }
+    };
+    (@ keep) => {
+        fn keep(&mut self, z: Slot) {
+            self.inner.keep(z);
+        }
+    };
     (@ allow_rounding) => {
         fn allow_rounding(&mut self, from: usize) -> bool {
             self.inner.allow_rounding(from)

@@ -26,6 +26,8 @@ pub struct SliceSpace<E: Scalar> {
     point: Option<Slot>,
     /// How many times the map was linearized: tells one point from another.
     linearizations: u64,
+    /// Whether the solution of the next solve is to be linearized.
+    keeps: bool,
     deferral: Deferral<E>,
 }
 
@@ -49,6 +51,7 @@ impl<E: Scalar> SliceSpace<E> {
             zero: true,
             point: None,
             linearizations: 0,
+            keeps: false,
             deferral: Deferral::default(),
         }
     }
@@ -82,6 +85,11 @@ impl<E: Scalar> SliceSpace<E> {
     /// What was pulled back since then, and whether nothing was.
     pub(crate) fn collected(&mut self) -> (KernelGradients<E>, bool) {
         (std::mem::take(&mut self.gradients), self.zero)
+    }
+
+    /// Whether evaluations that may be the last keep what a linearization takes, which makes them dearer.
+    pub(crate) fn keep_evaluations(&mut self, keeps: bool) {
+        self.keeps = keeps;
     }
 
     /// Lets gradients of products with the Jacobian wait from now on, under this number, for
@@ -181,6 +189,23 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
             space.kernel.apply(&space.slots[z.0][..out.len()], out);
         });
         Ok(())
+    }
+
+    fn apply_keeping(&mut self, z: Slot, out: Slot) -> Result<bool> {
+        if !self.keeps {
+            self.apply(z, out)?;
+            return Ok(false);
+        }
+        self.fill(out, |space, out| {
+            (space.kernel).linearize(&space.slots[z.0][..out.len()], out);
+        });
+        self.linearizations += 1;
+        self.point = None;
+        Ok(true)
+    }
+
+    fn keep(&mut self, z: Slot) {
+        self.point = Some(z);
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {

@@ -397,9 +397,13 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<E> {
             *argument = k.modalities * z + sum;
         }
         let (gate, purified) = (&mut at.gate[..len], &mut at.purified[..len]);
-        let (fixed, room) = ((&self.sum[..], &self.constant[..]), &mut self.room);
-        purify(k, fixed, z, gate, purified, usize::MAX, room);
-        k.fuse.product(purified, out);
+        let (fixed, exact, room) = (
+            (&self.sum[..], &self.constant[..]),
+            self.exact,
+            &mut self.room,
+        );
+        purify(k, fixed, z, gate, purified, exact, room);
+        k.fuse.product_rounded(purified, out, exact, room);
         add(out, &self.injected);
         relu(out);
         at.rectified[..len].copy_from_slice(out);

@@ -307,11 +307,11 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
         self.make_room();
         let (k, at, len) = (&*self.kernel, &mut self.at, z.len());
         at.z[..len].copy_from_slice(z);
-        let hat = &mut at.hat[..len];
-        k.hat.product(z, hat);
+        let (hat, exact, room) = (&mut at.hat[..len], self.exact, &mut self.room);
+        k.hat.product_rounded(z, hat, exact, room);
         k.gn1
             .forward_recorded(hat, k.hat.bias(), Rectify::After, &mut at.norm1);
-        k.tilde.product(hat, out);
+        k.tilde.product_rounded(hat, out, exact, room);
         let rectify = if k.skip {
             Rectify::Never
         } else {
