@@ -1,5 +1,6 @@
 //! Splits a batch into blocks of rows and runs jobs on each, one thread per block.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::bound::{Job, Purpose};
@@ -40,20 +41,17 @@ pub(crate) enum Partition {
 }
 
 impl Partition {
-    /// Rows in every block but the last one of a batch of states of `dim` numbers.
-    fn rows(self, batch: usize, dim: usize) -> usize {
+    /// The number of blocks of a batch of states of `dim` numbers.
+    fn blocks(self, batch: usize, dim: usize) -> usize {
         let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
         let largest = tiles(BLOCK_NUMBERS / dim).max(WIDE_TILES);
         let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim));
-        let blocks = match self {
-            Self::Threads => {
-                let threads = rayon::current_num_threads();
-                batch.div_ceil(largest * TILE).next_multiple_of(threads)
-            }
-            Self::Sizes { together } => BLOCKS.div_ceil(together).max(2),
+        let needed = batch.div_ceil(largest * TILE);
+        let wanted = match self {
+            Self::Threads => needed.next_multiple_of(rayon::current_num_threads()),
+            Self::Sizes { together } => needed.max(BLOCKS.div_ceil(together)).max(2),
         };
-        let wanted = tiles(batch.div_ceil(blocks));
-        wanted.min(largest).max(smallest) * TILE
+        wanted.min(batch.div_ceil(smallest * TILE))
     }
 }
 
@@ -92,9 +90,6 @@ pub(crate) struct Whole<E, R> {
 pub(crate) struct Blocks<E: Scalar> {
     kernel: Arc<dyn Kernel<E>>,
     split: Split,
-    /// Rows in every block but the last one.
-    rows: usize,
-    /// None before the first job.
     blocks: Vec<Option<Block<E>>>,
 }
 
@@ -108,12 +103,10 @@ struct Block<E: Scalar> {
 
 impl<E: Scalar> Blocks<E> {
     pub fn new(kernel: Arc<dyn Kernel<E>>, split: Split) -> Self {
-        let rows = split.partition.rows(split.batch, split.dim);
-        let count = split.batch.div_ceil(rows);
+        let count = split.partition.blocks(split.batch, split.dim);
         Self {
             kernel,
             split,
-            rows,
             blocks: (0..count).map(|_| None).collect(),
         }
     }
@@ -129,22 +122,27 @@ impl<E: Scalar> Blocks<E> {
         let Self {
             kernel,
             split,
-            rows,
             blocks,
         } = self;
+        let count = blocks.len();
         let mut parts: Vec<Vec<&mut [E]>> = blocks.iter().map(|_| Vec::new()).collect();
         for state in &mut states {
-            let own = parts.iter_mut().zip(state.chunks_mut(*rows * split.dim));
-            own.for_each(|(parts, part)| parts.push(part));
+            let mut rest = &mut state[..];
+            for (index, parts) in parts.iter_mut().enumerate() {
+                let len = split.rows(index, count).len() * split.dim;
+                let (own, next) = std::mem::take(&mut rest).split_at_mut(len);
+                parts.push(own);
+                rest = next;
+            }
         }
         let blocks = blocks.iter_mut().zip(parts).enumerate();
-        let outcomes = parallel::map(blocks, |(block, (space, parts))| {
-            let rows = block * *rows..((block + 1) * *rows).min(split.batch);
+        let outcomes = parallel::map(blocks, |(index, (block, parts))| {
+            let rows = split.rows(index, count);
             let gradients = match purpose {
                 Purpose::Solve => KernelGradients::default(),
                 Purpose::Differentiate => split.zeros(rows.len()),
             };
-            let block = space.get_or_insert_with(|| {
+            let block = block.get_or_insert_with(|| {
                 let block = kernel.clone().block(rows.clone());
                 Block {
                     space: SliceSpace::new(block, split.dim, rows, KernelGradients::default()),
@@ -185,6 +183,13 @@ impl<E: Scalar> Blocks<E> {
 }
 
 impl Split {
+    /// Those of one of `count` blocks, which are as large as tiles let them be.
+    fn rows(&self, index: usize, count: usize) -> Range<usize> {
+        let tiles = self.batch.div_ceil(TILE);
+        let edge = |index: usize| (index * tiles / count * TILE).min(self.batch);
+        edge(index)..edge(index + 1)
+    }
+
     /// Zero gradients, for inputs of this many rows.
     fn zeros<E: Scalar>(&self, rows: usize) -> KernelGradients<E> {
         let (parameters, inputs) = (self.parameters.iter(), self.inputs.iter());

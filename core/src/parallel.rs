@@ -1,6 +1,18 @@
 //! Shares work among threads, of which the calling one is one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a thread that has helped stays awake for more. A training step is a chain of shared jobs with short work between
+/// them; to wake up for each takes longer than that work.
+const LINGER: Duration = Duration::from_micros(100);
+
+/// Calls of [`map`] that are under way.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+/// Threads that wait for the next one.
+static LINGERING: AtomicUsize = AtomicUsize::new(0);
 
 /// `job` of every item, in their order.
 ///
@@ -23,15 +35,34 @@ pub(crate) fn map<T: Send, R: Send>(
             lock(&results).push((index, result));
         }
     };
+    CALLS.fetch_add(1, Ordering::Relaxed);
     rayon::in_place_scope(|scope| {
         for _ in 0..helpers {
             scope.spawn(|_| work());
         }
         work();
     });
+    if CALLS.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let more = helpers.saturating_sub(LINGERING.load(Ordering::Relaxed));
+        for _ in 0..more {
+            rayon::spawn(linger);
+        }
+    }
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_unstable_by_key(|&(index, _)| index);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Waits for the next call, without going to sleep, but for other work of rayon's.
+fn linger() {
+    LINGERING.fetch_add(1, Ordering::Relaxed);
+    let start = Instant::now();
+    while CALLS.load(Ordering::Relaxed) == 0 && start.elapsed() < LINGER {
+        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            std::hint::spin_loop();
+        }
+    }
+    LINGERING.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Takes the lock for no longer than this.

@@ -201,11 +201,17 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             let seeds = numbers.map(|number| mix(seed, number as u64));
             seeds.collect::<Vec<_>>()
         });
-        let (solved, penalties) = self.lend(|tape| {
-            let seeds = seeds.as_deref();
-            let all = Equilibrium::forward_each(&equilibria, starts, x, tape, seeds)?;
-            Ok(((all.solved, all.penalties), all.tape))
-        })?;
+        let (solved, penalties) = if self.recording {
+            self.lend(|tape| {
+                let seeds = seeds.as_deref();
+                let all = Equilibrium::forward_each(&equilibria, starts, x, tape, seeds)?;
+                Ok(((all.solved, all.penalties), all.tape))
+            })?
+        } else {
+            // Without a tape nothing is prepared for gradients.
+            let all = Equilibrium::forward_each(&equilibria, starts, x, NoneTape, None)?;
+            (all.solved, all.penalties)
+        };
         for penalty in penalties {
             let penalty = self.run(&penalty, |penalty| penalty * E::of(share));
             self.losses.push(penalty);

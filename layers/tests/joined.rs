@@ -15,8 +15,8 @@ use equilibria_layers::solvers::regularizers::jacobian::Jacobian;
 use equilibria_layers::solvers::regularizers::spectral_radius::SpectralRadius;
 use equilibria_layers::{Initializer, LayerRequest};
 
-const WIDTH: usize = 32;
-/// Several blocks.
+const WIDTH: usize = 64;
+/// Two blocks.
 const BATCH: usize = 45;
 const SEED: u64 = 4;
 
