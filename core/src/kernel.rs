@@ -136,8 +136,13 @@ impl<E: Scalar> ParameterGradient<E> {
             self.factors.push(Default::default());
         }
         if let [[lefts, rights], ..] = &mut self.factors[..] {
-            lefts.extend_from_slice(left);
-            rights.extend_from_slice(right);
+            for (rows, part) in [(lefts, left), (rights, right)] {
+                if rows.is_empty() {
+                    // A penalty adds as many rows again.
+                    rows.reserve(2 * part.len());
+                }
+                rows.extend_from_slice(part);
+            }
         }
     }
 

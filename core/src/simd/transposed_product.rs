@@ -7,7 +7,7 @@ use super::{run, Lanes};
 use crate::parallel;
 
 /// Rows of the result that one thread works on at a time.
-const STRIP: usize = 16 * ROWS;
+const STRIP: usize = 8 * ROWS;
 
 /// `out = out + Σ_i a_iᵀ b_i` with `[a_i, b_i]` `[inner_i, rows]` and `[inner_i, columns]`, `out` `[rows, columns]`, all
 /// row-major. Shares the rows of the result among the threads.
