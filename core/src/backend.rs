@@ -78,12 +78,7 @@ pub trait Backend<E: Scalar>: Device<E> {
         tensor: &Matrix<E, Self>,
         delta: &[E],
         factor: E,
-    ) -> Result<()> {
-        let mut sum = Self::take_gradient(gradients, tensor)?;
-        sum.resize(delta.len(), E::zero());
-        simd::add_scaled(&mut sum, factor, delta);
-        Self::put_gradient(gradients, tensor, sum)
-    }
+    ) -> Result<()>;
 
     /// Shows the gradient of `tensor`, 0 if there is none, as row-major host values.
     fn with_gradient<R>(
@@ -142,6 +137,18 @@ macro_rules! cpu_backend {
                 delta: &Matrix<$dtype, Self>,
             ) -> Result<()> {
                 Self::accumulate_host(gradients, tensor, &to_host(delta), 1.0)
+            }
+
+            fn accumulate_host(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                delta: &[$dtype],
+                factor: $dtype,
+            ) -> Result<()> {
+                let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                gradient.resize(delta.len(), 0.0);
+                simd::add_scaled(gradient, factor, delta);
+                Ok(())
             }
 
             fn take_gradient(
@@ -230,10 +237,24 @@ macro_rules! cuda_backend {
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
             ) -> Result<Vec<$dtype>> {
-                gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                let gradient = gradients.get(tensor);
-                Self::accumulate(gradients, tensor, &-gradient.clone())?;
-                Ok(to_host(&gradient))
+                let old = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
+                let (mut scratch, probe) = (
+                    Gradients::leaky(),
+                    tensor.device().zeros_like(tensor.shape()),
+                );
+                let taken = scratch.get_or_alloc_mut(&probe).map_err(Error::device)?;
+                std::mem::swap(taken, old);
+                Ok(to_host(&scratch.get(&probe)))
+            }
+
+            fn accumulate_host(
+                gradients: &mut Gradients<$dtype, Self>,
+                tensor: &Matrix<$dtype, Self>,
+                delta: &[$dtype],
+                factor: $dtype,
+            ) -> Result<()> {
+                let delta = delta.iter().map(|d| factor * d).collect();
+                Self::put_gradient(gradients, tensor, delta)
             }
 
             fn put_gradient(

@@ -41,6 +41,11 @@ pub(crate) enum Partition {
 }
 
 impl Partition {
+    /// Whether jobs that pull gradients back are to follow.
+    fn differentiates(self) -> bool {
+        self != Self::Threads
+    }
+
     /// The number of blocks of a batch of states of `dim` numbers.
     fn blocks(self, batch: usize, dim: usize) -> usize {
         let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
@@ -51,7 +56,7 @@ impl Partition {
             Self::Threads => needed.next_multiple_of(rayon::current_num_threads()),
             Self::Sizes { together } => needed.max(BLOCKS.div_ceil(together)).max(2),
         };
-        wanted.min(batch.div_ceil(smallest * TILE))
+        wanted.min((batch.div_ceil(TILE) / smallest).max(1))
     }
 }
 
@@ -149,8 +154,8 @@ impl<E: Scalar> Blocks<E> {
                     held: Vec::new(),
                 }
             });
-            let differentiated = split.partition != Partition::Threads;
-            (block.space).keep_evaluations(purpose == Purpose::Solve && differentiated);
+            let linearized_next = purpose == Purpose::Solve && split.partition.differentiates();
+            block.space.keep_evaluations(linearized_next);
             block.space.collect_in(gradients);
             let result = block.run(purpose, parts, tangents, job)?;
             Ok((result, block.space.collected()))
@@ -221,6 +226,8 @@ impl<E: Scalar> Block<E> {
             (purpose, parts.into_iter().next(), held.first())
         {
             part.copy_from_slice(space.state(slot));
+            // It may be long until gradients are wanted.
+            space.shrink();
         }
         if let Tangents::Join(_) = tangents {
             space.flush_deferred();

@@ -22,6 +22,8 @@ pub trait KernelBlock<E: Scalar>: Send {
     fn apply(&mut self, z: &[E], out: &mut [E]);
 
     /// `out = f(z)`, to the last bit what [`apply`](Self::apply) gives, and remembers what derivatives need at `z`.
+    /// What is remembered of later rows stays as it is: solves linearize those that are left, again and again, while those that
+    /// are done wait for their gradients.
     fn linearize(&mut self, z: &[E], out: &mut [E]);
 
     /// `out = (∂f/∂z) v` at the linearization point; false, with `out` unspecified, if the kernel has no such product.

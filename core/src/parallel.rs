@@ -1,5 +1,6 @@
 //! Shares work among threads, of which the calling one is one.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,11 @@ static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 /// Threads that wait for the next one.
 static LINGERING: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Whether this thread is one of them.
+    static WAITING: Cell<bool> = const { Cell::new(false) };
+}
 
 /// `job` of every item, in their order.
 ///
@@ -35,17 +41,19 @@ pub(crate) fn map<T: Send, R: Send>(
             lock(&results).push((index, result));
         }
     };
-    CALLS.fetch_add(1, Ordering::Relaxed);
+    let call = Entered::new(&CALLS);
     rayon::in_place_scope(|scope| {
         for _ in 0..helpers {
             scope.spawn(|_| work());
         }
         work();
     });
-    if CALLS.fetch_sub(1, Ordering::Relaxed) == 1 {
+    drop(call);
+    if CALLS.load(Ordering::Relaxed) == 0 {
+        let caller = rayon::current_thread_index();
         let more = helpers.saturating_sub(LINGERING.load(Ordering::Relaxed));
         for _ in 0..more {
-            rayon::spawn(linger);
+            rayon::spawn(move || linger(caller));
         }
     }
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -53,16 +61,38 @@ pub(crate) fn map<T: Send, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Waits for the next call, without going to sleep, but for other work of rayon's.
-fn linger() {
-    LINGERING.fetch_add(1, Ordering::Relaxed);
+/// Waits for the next call without going to sleep, and does other work of rayon's meanwhile. Not on the thread that is to make
+/// this call, nor on one that waits already.
+fn linger(caller: Option<usize>) {
+    let calls = caller.is_some() && caller == rayon::current_thread_index();
+    if calls || WAITING.replace(true) {
+        return;
+    }
+    let lingering = Entered::new(&LINGERING);
     let start = Instant::now();
     while CALLS.load(Ordering::Relaxed) == 0 && start.elapsed() < LINGER {
         if rayon::yield_now() != Some(rayon::Yield::Executed) {
             std::hint::spin_loop();
         }
     }
-    LINGERING.fetch_sub(1, Ordering::Relaxed);
+    drop(lingering);
+    WAITING.set(false);
+}
+
+/// Counts one more until it is dropped, by a panic as well.
+struct Entered(&'static AtomicUsize);
+
+impl Entered {
+    fn new(count: &'static AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Takes the lock for no longer than this.

@@ -73,7 +73,7 @@ pub fn solve_with_inverse(
     swaps.reverse();
     space.permute(&swaps, batch)?;
     if books.all_kept() && !space.linearized {
-        space.keep(z);
+        space.keep_linearization(z);
     }
     Ok((books.into_report(), inverse))
 }
@@ -101,7 +101,8 @@ fn run(
     space.combine(best, &[(Coef::Same(1.0), z)])?;
     loop {
         space.allow_rounding(books.exact);
-        let kept = match books.near {
+        // Not where the solver has fixed a point itself.
+        let kept = match books.near && !space.linearized {
             true => space.apply_keeping(point, fz)?,
             false => space.apply(point, fz).map(|()| false)?,
         };

@@ -71,12 +71,13 @@ pub trait StateSpace {
         Ok(false)
     }
 
-    /// Tells that `z` holds the points at which every sample was [kept](Self::apply_keeping) last, exactly. Default: of no use.
-    fn keep(&mut self, _z: Slot) {}
+    /// Tells that `z` holds the points at which every sample was [kept](Self::apply_keeping) last, exactly: the space is
+    /// linearized there. Default: of no use.
+    fn keep_linearization(&mut self, _z: Slot) {}
 
     /// Lets evaluations of the rows from `from` on, counted among the active ones, be rounded to 8 binary digits, until told
-    /// otherwise; at first none are. Returns whether any would differ. Products with the Jacobian are exact in any case,
-    /// and so are gradients. Default: all evaluations are exact.
+    /// otherwise; at first none are. Returns whether any would differ. Products with the Jacobian and gradients
+    /// are exact, unless the space was linearized meanwhile. Default: all evaluations are exact.
     fn allow_rounding(&mut self, _from: usize) -> bool {
         false
     }

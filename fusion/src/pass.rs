@@ -195,13 +195,13 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let starts = problems
             .map(|((equilibrium, x), start)| start.map_or_else(|| equilibrium.zero_start(x), Ok))
             .collect::<Result<Vec<_>>>()?;
-        let regularized = equilibria.iter().any(|e| !e.regularizers.is_empty());
-        let seeds = self.seed.filter(|_| regularized).map(|seed| {
-            let numbers = (self.solves.len()..).take(equilibria.len());
-            let seeds = numbers.map(|number| mix(seed, number as u64));
-            seeds.collect::<Vec<_>>()
-        });
         let (solved, penalties) = if self.recording {
+            let regularized = equilibria.iter().any(|e| !e.regularizers.is_empty());
+            let seeds = self.seed.filter(|_| regularized).map(|seed| {
+                let numbers = (self.solves.len()..).take(equilibria.len());
+                let seeds = numbers.map(|number| mix(seed, number as u64));
+                seeds.collect::<Vec<_>>()
+            });
             self.lend(|tape| {
                 let seeds = seeds.as_deref();
                 let all = Equilibrium::forward_each(&equilibria, starts, x, tape, seeds)?;
@@ -210,7 +210,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         } else {
             // Without a tape nothing is prepared for gradients.
             let all = Equilibrium::forward_each(&equilibria, starts, x, NoneTape, None)?;
-            (all.solved, all.penalties)
+            (all.solved, Vec::new())
         };
         for penalty in penalties {
             let penalty = self.run(&penalty, |penalty| penalty * E::of(share));

@@ -215,6 +215,17 @@ fn shine_starts_at_the_solution_if_the_inverse_is_exact() {
     let steps: Vec<usize> = report.samples.iter().map(|s| s.steps).collect();
     assert_eq!(steps, [1; BATCH], "{report:?}");
 
+    // A solve that starts at the solution has nothing to learn: M = I.
+    let solved = equilibrium(map(0.0), shine.clone());
+    let z = solved.forward(&x, NoneTape).expect("solvable").z;
+    let (z, tape) = solved
+        .forward_from(z, &x, OwnedTape::default())
+        .map(|solved| solved.z.split_tape())
+        .expect("solvable");
+    let loss = (z.put_tape(tape) * v.clone()).sum::<Rank0, _>();
+    let got = loss.backward().get(&x[0]).as_vec();
+    assert!(got.iter().all(|g| g.is_finite()), "{got:?}");
+
     let mut ignorant = equilibrium(map(0.0), shine);
     ignorant.solver = Arc::new(Anderson::default());
     let error = gradients(&ignorant, &x, &v).expect_err("no inverse");

@@ -11,7 +11,7 @@ use crate::bound::{Bound, Outcome, Purpose, Run};
 use crate::gradients::{accumulate, Pulled};
 use crate::layer::AnyTape;
 use crate::{
-    solve_with_inverse, Backend, BackwardStrategy, Coef, DifferentiableSpace, ImplicitLayer,
+    solve_with_inverse, Backend, BackwardStrategy, Coef, DifferentiableSpace, Error, ImplicitLayer,
     LowRank, Matrix, Report, Result, Scalar, Slot, Solution,
 };
 
@@ -202,13 +202,15 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     }
     let parts = all.iter().zip(found);
     let parts = parts.flat_map(|(pending, pulled)| pending.bound.parts(pulled));
-    let mut failure = accumulate(gradients, parts).err();
-    let failed = failure.is_some();
-    for (pending, report) in all.into_iter().zip(reports) {
-        if failed || report.is_err() {
+    let failure = accumulate(gradients, parts).err();
+    for (pending, mut report) in all.into_iter().zip(reports) {
+        if let (Some(failure), Ok(_)) = (&failure, &report) {
+            report = Err(Error::device(failure));
+        }
+        if report.is_err() {
             pending.bound.poison(gradients);
         }
-        pending.adjoint.set(failure.take().map_or(report, Err));
+        pending.adjoint.set(report);
     }
     Ok(())
 }

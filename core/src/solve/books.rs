@@ -15,8 +15,8 @@ const ROUNDED_RESIDUAL: f64 = 1e-2;
 /// And once an evaluation does not shrink its smallest residual below this factor: then rounding may be what is in the way.
 const ROUNDED_PROGRESS: f64 = 0.9;
 
-/// No evaluation shrinks a residual further than by this factor, or hardly any: a sample may be done with its next one if its
-/// residual is below the tolerance times this.
+/// Few evaluations shrink a residual by more than this factor: a sample may be done with the next one if its residual is below
+/// the tolerance times this.
 const NEAR: f64 = 30.0;
 
 /// The accounts of all samples, ordered like the rows of the space.
@@ -120,7 +120,7 @@ impl<'a> Books<'a> {
         rounded: bool,
         swaps: &mut Vec<(usize, usize)>,
     ) {
-        self.last = last;
+        (self.last, self.near) = (last, false);
         for account in &mut self.rows[..self.active] {
             account.report.stage = stage;
             (account.step, account.milestone_step) = (0, 0);
@@ -164,15 +164,16 @@ impl<'a> Books<'a> {
                 true => improved && !account.rounded,
                 false => account.kept && !improved,
             };
-            let bound = self.stop.tolerance.bound(norm);
-            self.near |= residual <= NEAR * bound;
             if self.trace {
                 account.report.trace.push(TracePoint {
                     evaluations: account.report.evaluations,
                     residual,
                 });
             }
-            if let Some(status) = account.end(residual, norm, self.stop) {
+            let bound = self.stop.tolerance.bound(norm);
+            let end = account.end(residual, norm, self.stop);
+            self.near |= end.is_none() && residual <= NEAR * bound;
+            if let Some(status) = end {
                 account.report.status = status;
                 self.ended.push(row);
                 let solved = [Status::Converged, Status::MaxSteps].contains(&status);

@@ -42,7 +42,7 @@ impl StateSpace for Counted<'_> {
         fill_normal,
         write,
         read,
-        keep
+        keep_linearization
     );
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {

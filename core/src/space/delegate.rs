@@ -39,9 +39,9 @@ macro_rules! delegate_to_inner {
             self.inner.apply_keeping(z, out)
         }
     };
-    (@ keep) => {
-        fn keep(&mut self, z: Slot) {
-            self.inner.keep(z);
+    (@ keep_linearization) => {
+        fn keep_linearization(&mut self, z: Slot) {
+            self.inner.keep_linearization(z);
         }
     };
     (@ allow_rounding) => {

@@ -24,6 +24,8 @@ pub struct SliceSpace<E: Scalar> {
     zero: bool,
     /// The slot that holds the linearization point, if one still does: a second linearization there has nothing to do.
     point: Option<Slot>,
+    /// Whether all rows are linearized at points of one batch.
+    linearized: bool,
     /// How many times the map was linearized: tells one point from another.
     linearizations: u64,
     /// Whether the solution of the next solve is to be linearized.
@@ -50,6 +52,7 @@ impl<E: Scalar> SliceSpace<E> {
             gradients,
             zero: true,
             point: None,
+            linearized: false,
             linearizations: 0,
             keeps: false,
             deferral: Deferral::default(),
@@ -92,6 +95,13 @@ impl<E: Scalar> SliceSpace<E> {
         self.keeps = keeps;
     }
 
+    /// Gives the memory of slots back that nobody holds.
+    pub(crate) fn shrink(&mut self) {
+        for slot in &self.free {
+            self.slots[slot.0] = Vec::new();
+        }
+    }
+
     /// Lets gradients of products with the Jacobian wait from now on, under this number, for
     /// [`join_deferred`](Self::join_deferred).
     pub(crate) fn defer(&mut self, number: usize) {
@@ -114,7 +124,7 @@ impl<E: Scalar> SliceSpace<E> {
             let value = &mut self.scratch[..point.len()];
             self.kernel.linearize(point, value);
             self.linearizations += 1;
-            self.point = None;
+            (self.point, self.linearized) = (None, true);
         }
         let u = &mut self.scratch[..self.deferral.point.len()];
         u.fill(E::zero());
@@ -126,9 +136,9 @@ impl<E: Scalar> SliceSpace<E> {
     }
 
     fn require_linearization(&self) -> Result<()> {
-        match self.linearizations {
-            0 => Err(Error::not_linearized()),
-            _ => Ok(()),
+        match self.linearized {
+            true => Ok(()),
+            false => Err(Error::not_linearized()),
         }
     }
 
@@ -170,13 +180,15 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
     }
 
     fn alloc(&mut self) -> Result<Slot> {
-        if let Some(slot) = self.free.pop() {
-            // What a failed sample has left behind may be NaN.
-            self.slots[slot.0].fill(E::zero());
-            return Ok(slot);
-        }
-        self.slots.push(vec![E::zero(); self.scratch.len()]);
-        Ok(Slot(self.slots.len() - 1))
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Vec::new());
+            Slot(self.slots.len() - 1)
+        });
+        // What a failed sample has left behind may be NaN.
+        let values = &mut self.slots[slot.0];
+        values.clear();
+        values.resize(self.scratch.len(), E::zero());
+        Ok(slot)
     }
 
     fn release(&mut self, slot: Slot) {
@@ -200,12 +212,13 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
             (space.kernel).linearize(&space.slots[z.0][..out.len()], out);
         });
         self.linearizations += 1;
-        self.point = None;
+        (self.point, self.linearized) = (None, false);
         Ok(true)
     }
 
-    fn keep(&mut self, z: Slot) {
-        self.point = Some(z);
+    fn keep_linearization(&mut self, z: Slot) {
+        self.linearized = true;
+        self.point = (self.batch == self.samples.len()).then_some(z);
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {
@@ -314,6 +327,7 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
         let len = self.len();
         let value = &mut self.scratch[..len];
         self.kernel.linearize(&self.slots[z.0][..len], value);
+        self.linearized = true;
         self.linearizations += 1;
         // Of samples that are done there is no linearization.
         self.point = (self.batch == self.samples.len()).then_some(z);

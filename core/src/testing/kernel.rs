@@ -20,7 +20,8 @@ use crate::{
 /// ⟨u, Jv⟩ = ⟨Jᵀu, v⟩ in every row, relative to the largest ‖u‖‖Jv‖.
 ///
 /// Compared on the whole batch, on the second half of it alone, with exchanged rows, with fewer active rows than the
-/// block has, and with gradients of two cotangents added up. Take a batch of at least 4, and perturbed parameters.
+/// block has, with some rows linearized again, and with gradients of two cotangents added up. Infinite if
+/// [`linearize`](crate::KernelBlock::linearize) does not leave the value of [`apply`](crate::KernelBlock::apply), to the last bit. Take a batch of at least 4, and perturbed parameters.
 ///
 /// # Shapes
 /// `z`: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
@@ -35,7 +36,33 @@ pub fn check_kernel<L: ImplicitLayer<f64, Cpu>>(
     let batch = z.shape().0;
     let whole = compare(layer, &kernel, z, x, 0..batch)?;
     let half = compare(layer, &kernel, z, x, batch / 2..batch)?;
-    Ok(Some(worse(whole, half)))
+    let kept = keeps(&kernel, &to_host(z), batch);
+    Ok(Some(worse(worse(whole, half), kept)))
+}
+
+/// Whether a block that linearizes all rows at z and the first half of them at 2 z again has the linearization of the one rows
+/// and of the others, by its products; infinite unless values are those of `apply`, to the last bit.
+fn keeps(kernel: &Arc<dyn Kernel<f64>>, z: &[f64], batch: usize) -> f64 {
+    let (half, u) = (z.len() / batch * (batch / 2), random_values(z.len(), 3));
+    let mut mixed = z.to_vec();
+    mixed[..half].iter_mut().for_each(|z| *z *= 2.0);
+    let product = |points: &[&[f64]]| {
+        let mut block = kernel.clone().block(0..batch);
+        let (mut value, mut product) = (vec![0.0; z.len()], vec![0.0; z.len()]);
+        for point in points {
+            block.linearize(point, &mut value[..point.len()]);
+        }
+        block.vjp(&u, &mut product);
+        let mut applied = vec![0.0; z.len()];
+        block.apply(&mixed, &mut applied);
+        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        (bits(&applied) == bits(&value)).then_some(product)
+    };
+    let (twice, once) = (product(&[z, &mixed[..half]]), product(&[&mixed]));
+    match (twice, once) {
+        (Some(twice), Some(once)) => relative_difference(&twice, &once),
+        _ => f64::INFINITY,
+    }
 }
 
 fn compare<L: ImplicitLayer<f64, Cpu>>(

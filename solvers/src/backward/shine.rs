@@ -20,7 +20,7 @@ plugin! {
     /// product at all. Memory: the terms of M, kept until the backward pass.
     ///
     /// Needs a forward solver that learns an inverse, `solver = { type = "broyden" }`; any other is refused in the backward
-    /// pass, and so is a solve that was over before anything could be learned.
+    /// pass.
     ///
     /// Reference: Z. Ramzi et al., SHINE: SHaring the INverse Estimate from the forward pass for bi-level optimization and
     /// implicit models, ICLR 2022.

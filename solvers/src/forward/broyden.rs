@@ -51,8 +51,9 @@ impl FixedPointSolver for Broyden {
         let (s, y, a, b) = (slots()?, slots()?, slots()?, slots()?);
         Ok(Box::new(QuasiNewton {
             config: self.clone(),
-            left: Vec::new(),
-            right: Vec::new(),
+            // One pair of zeros, H = I: a solve may be over before there is anything to learn.
+            left: vec![slots()?],
+            right: vec![slots()?],
             updates: 0,
             begun: false,
             before,
