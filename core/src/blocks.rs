@@ -95,6 +95,7 @@ pub(crate) struct Whole<E, R> {
 pub(crate) struct Blocks<E: Scalar> {
     kernel: Arc<dyn Kernel<E>>,
     split: Split,
+    /// None before the first job.
     blocks: Vec<Option<Block<E>>>,
 }
 

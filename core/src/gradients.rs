@@ -38,11 +38,10 @@ impl<E: Scalar> HostPart<E> {
             Self::Parameter(gradient) => gradient.add_to(values, factor),
             Self::Input(blocks) => {
                 values.resize(blocks.iter().map(Vec::len).sum(), E::zero());
-                let mut rest = &mut values[..];
+                let mut first = 0;
                 for block in blocks {
-                    let (own, next) = std::mem::take(&mut rest).split_at_mut(block.len());
-                    add_scaled(own, factor, &block);
-                    rest = next;
+                    add_scaled(&mut values[first..], factor, &block);
+                    first += block.len();
                 }
             }
         }

@@ -193,13 +193,14 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     });
     let outcomes = Bound::run_each(Purpose::Differentiate, runs.collect());
     let judged = all.iter_mut().zip(outcomes).zip(&factors);
-    let judged = judged.map(|((pending, outcome), factors)| pending.judge(outcome, factors));
-    let (mut reports, mut found) = (Vec::new(), Vec::new());
-    for judged in judged {
-        let (report, pulled) = judged.map_or_else(|e| (Err(e), Vec::new()), |(r, p)| (Ok(r), p));
-        reports.push(report);
-        found.push(pulled);
-    }
+    let judged =
+        judged.map(
+            |((pending, outcome), factors)| match pending.judge(outcome, factors) {
+                Ok((report, pulled)) => (Ok(report), pulled),
+                Err(error) => (Err(error), Vec::new()),
+            },
+        );
+    let (reports, found): (Vec<_>, Vec<_>) = judged.unzip();
     let parts = all.iter().zip(found);
     let parts = parts.flat_map(|(pending, pulled)| pending.bound.parts(pulled));
     let failure = accumulate(gradients, parts).err();

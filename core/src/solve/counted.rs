@@ -7,7 +7,7 @@ pub(super) struct Counted<'s> {
     inner: &'s mut dyn StateSpace,
     /// Evaluations and products so far, ordered like the rows.
     pub spent: Vec<usize>,
-    /// Whether somebody else has linearized.
+    /// Whether the solver has linearized.
     pub linearized: bool,
 }
 

@@ -218,6 +218,7 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
 
     fn keep_linearization(&mut self, z: Slot) {
         self.linearized = true;
+        // Of samples that are done there is no linearization.
         self.point = (self.batch == self.samples.len()).then_some(z);
     }
 
@@ -327,10 +328,8 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
         let len = self.len();
         let value = &mut self.scratch[..len];
         self.kernel.linearize(&self.slots[z.0][..len], value);
-        self.linearized = true;
         self.linearizations += 1;
-        // Of samples that are done there is no linearization.
-        self.point = (self.batch == self.samples.len()).then_some(z);
+        self.keep_linearization(z);
         Ok(())
     }
 

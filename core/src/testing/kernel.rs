@@ -21,7 +21,8 @@ use crate::{
 ///
 /// Compared on the whole batch, on the second half of it alone, with exchanged rows, with fewer active rows than the
 /// block has, with some rows linearized again, and with gradients of two cotangents added up. Infinite if
-/// [`linearize`](crate::KernelBlock::linearize) does not leave the value of [`apply`](crate::KernelBlock::apply), to the last bit. Take a batch of at least 4, and perturbed parameters.
+/// [`linearize`](crate::KernelBlock::linearize) does not leave the value of [`apply`](crate::KernelBlock::apply), to the last
+/// bit. Take a batch of at least 4, and perturbed parameters.
 ///
 /// # Shapes
 /// `z`: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
@@ -40,8 +41,8 @@ pub fn check_kernel<L: ImplicitLayer<f64, Cpu>>(
     Ok(Some(worse(worse(whole, half), kept)))
 }
 
-/// Whether a block that linearizes all rows at z and the first half of them at 2 z again has the linearization of the one rows
-/// and of the others, by its products; infinite unless values are those of `apply`, to the last bit.
+/// How far products of a block that linearizes all rows at z, and then the first half of them at 2 z, are from those of one
+/// that linearizes them all at these points at once; infinite unless values are those of `apply`, to the last bit.
 fn keeps(kernel: &Arc<dyn Kernel<f64>>, z: &[f64], batch: usize) -> f64 {
     let (half, u) = (z.len() / batch * (batch / 2), random_values(z.len(), 3));
     let mut mixed = z.to_vec();
