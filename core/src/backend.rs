@@ -94,11 +94,17 @@ pub trait Backend<E: Scalar>: Device<E> {
 
 /// Copies a tensor to the host, row-major.
 pub fn to_host<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>) -> Vec<E> {
+    let mut values = Vec::new();
+    copy_to_host(tensor, &mut values);
+    values
+}
+
+/// [`to_host`] in a vector that is there already, whatever it holds.
+pub fn copy_to_host<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>, values: &mut Vec<E>) {
     let tensor = tensor.clone().contiguous();
     let (rows, columns) = *tensor.shape();
-    let mut values = vec![E::default(); rows * columns];
-    tensor.copy_into(&mut values);
-    values
+    values.resize(rows * columns, E::default());
+    tensor.copy_into(values);
 }
 
 /// Makes a matrix from row-major host values.

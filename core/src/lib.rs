@@ -20,7 +20,7 @@ pub mod equilibrium;
 pub mod error;
 pub mod kernel;
 pub mod layer;
-mod parallel;
+pub mod parallel;
 pub mod parameters;
 pub mod registry;
 pub mod regularizer;
@@ -32,7 +32,7 @@ pub mod solver;
 pub mod space;
 pub mod testing;
 
-pub use backend::{from_host, to_host, Backend, Matrix, Scalar};
+pub use backend::{copy_to_host, from_host, to_host, Backend, Matrix, Scalar};
 pub use backward::{AdjointSpace, BackwardStrategy, Solution};
 pub use build::{Build, BuildAny, Family};
 pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};

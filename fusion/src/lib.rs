@@ -5,8 +5,6 @@
 pub use equilibria_layers as layers;
 pub use equilibria_layers::{core, solvers};
 
-mod average;
-
 pub mod checkpoint;
 pub mod data;
 pub mod deq;

@@ -7,7 +7,7 @@ use equilibria_core::{
 };
 
 use crate::layers::dropout_mask;
-use crate::layers::modules::linear_combination;
+use crate::layers::modules::{linear_combination, times_data};
 
 /// Use of a seed that keeps masks apart from probes.
 const MASKS: u64 = 0x6D61_736B;
@@ -123,6 +123,15 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         y
     }
 
+    /// [`run`](Self::run) of operations that can fail.
+    pub fn try_run(
+        &mut self,
+        x: &Matrix<E, D>,
+        operations: impl FnOnce(Traced<E, D>) -> Result<Traced<E, D>>,
+    ) -> Result<Matrix<E, D>> {
+        self.lend(|tape| Ok(operations(x.clone().put_tape(tape))?.split_tape()))
+    }
+
     /// Combines matrices one after the other, e.g. to their product.
     ///
     /// # Errors
@@ -230,7 +239,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// `site` tells the masks of one pass apart.
     pub fn dropout(&mut self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Matrix<E, D>> {
         match self.mask(x, p, site)? {
-            Some(mask) => Ok(self.run(x, |x| x * mask)),
+            Some(mask) => self.try_run(x, |x| times_data(x, &mask)),
             None => Ok(x.clone()),
         }
     }

@@ -2,10 +2,9 @@
 
 use equilibria_core::{Backend, Parameters, Result, Scalar};
 
-use crate::average::Average;
 use crate::checkpoint::{self, Array, Checkpoint, CheckpointError, Metadata};
 use crate::experiment::Training;
-use crate::layers::optimizer::Optimizer;
+use crate::layers::optimizer::{Average, Optimizer};
 use crate::model::Model;
 use crate::train::Epoch;
 

@@ -59,8 +59,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     ) -> Result<usize, Failure> {
         for epoch in progress.history.len() + 1..=self.training.epochs {
             let mut record = self.epoch(epoch, rows, progress)?;
-            progress.exchange_average(self.model);
             if let Some(validation) = validation {
+                progress.exchange_average(self.model);
                 let Evaluation { scores, loss, .. } =
                     evaluate(self.model, self.device, validation)?;
                 let tracked = scores.iter().filter(|score| score.metric.tracked);
@@ -81,8 +81,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
                         values: named.iter().map(|(_, t)| t.as_vec()).collect(),
                     });
                 }
+                progress.exchange_average(self.model);
             }
-            progress.exchange_average(self.model);
             progress.history.push(record);
             observe(self.model, progress)?;
         }
@@ -128,11 +128,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             }
             let clip = self.training.clip;
             let clip = clip.map_or(1.0, |limit| clip_norm(norm, limit));
-            let optimizer = &mut progress.optimizer;
-            optimizer.step(self.model, &mut gradients, rate_factor, clip)?;
-            if let Some(average) = &mut progress.average {
-                average.update(self.model);
-            }
+            let (optimizer, average) = (&mut progress.optimizer, progress.average.as_mut());
+            optimizer.averaged_step(self.model, &mut gradients, rate_factor, clip, average)?;
         }
         Ok(Epoch {
             epoch,

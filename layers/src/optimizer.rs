@@ -1,12 +1,15 @@
-//! Optimizers, learning-rate decay and gradient clipping.
+//! Optimizers, learning-rate decay, gradient clipping and averages of parameters.
 
 mod adam;
+mod average;
 mod clip;
 mod schedule;
 mod sgd;
+mod share;
 mod update;
 
 pub use adam::Adam;
+pub use average::Average;
 pub use clip::{clip_norm, gradient_norm};
 pub use schedule::StepDecay;
 pub use sgd::Sgd;

@@ -1,10 +1,14 @@
 //! Matrix products with one factor packed beforehand.
 
 use super::{run, Lanes};
+use crate::parallel;
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 
 /// Rows of the left factor that one tile covers.
 pub(super) const ROWS: usize = 6;
+
+/// Multiplications that keep one thread busy for longer than it takes to hand them over.
+const SHARED: usize = 1 << 18;
 
 /// Bytes of a cache line, where panels begin.
 const LINE: usize = 64;
@@ -56,35 +60,41 @@ impl<E: Lanes> Packed<E> {
 
     /// Packs the matrix that has these rows.
     pub(super) fn of_rows<'b>(
-        rows: impl Iterator<Item = &'b [E]> + Clone,
+        rows: impl Iterator<Item = &'b [E]> + Clone + Sync,
         inner: usize,
         columns: usize,
     ) -> Self {
-        let mut packed = Self::zeros(inner, columns);
-        for panel in packed.panels() {
-            let (width, start) = (panel.registers * packed.lanes, packed.offset + panel.start);
-            let target = &mut packed.values[start..][..inner * width];
+        Self::filled(inner, columns, |panel, width, target| {
             for (target, row) in target.chunks_exact_mut(width).zip(rows.clone()) {
                 target[..panel.columns]
                     .copy_from_slice(&row[panel.first_column..][..panel.columns]);
             }
-        }
-        packed
+        })
     }
 
     /// Packs the transpose of the row-major matrix `b`, `[columns, inner]`.
     pub fn transposed(b: &[E], inner: usize, columns: usize) -> Self {
         assert_eq!(b.len(), inner * columns, "the matrix to be packed");
-        let mut packed = Self::zeros(inner, columns);
-        for panel in packed.panels() {
-            let (width, start) = (panel.registers * packed.lanes, packed.offset + panel.start);
-            let target = &mut packed.values[start..][..inner * width];
+        Self::filled(inner, columns, |panel, width, target| {
+            let b = &b[panel.first_column * inner..][..panel.columns * inner];
             for (row, target) in target.chunks_exact_mut(width).enumerate() {
-                for (column, target) in target[..panel.columns].iter_mut().enumerate() {
-                    *target = b[(panel.first_column + column) * inner + row];
+                for (target, b) in target.iter_mut().zip(b.chunks_exact(inner)) {
+                    *target = b[row];
                 }
             }
-        }
+        })
+    }
+
+    /// A matrix whose panels, `[inner, width]`, are filled by `fill`, all threads taking part.
+    fn filled(inner: usize, columns: usize, fill: impl Fn(&Panel, usize, &mut [E]) + Sync) -> Self {
+        let mut packed = Self::zeros(inner, columns);
+        let (lanes, panels) = (packed.lanes, packed.panels());
+        let size = inner * lanes * packed.registers;
+        let targets = packed.values[packed.offset..].chunks_mut(size.max(1));
+        parallel::map(panels.zip(targets), |(panel, target)| {
+            let width = panel.registers * lanes;
+            fill(&panel, width, &mut target[..inner * width]);
+        });
         packed
     }
 
@@ -129,7 +139,7 @@ impl<E: Lanes> Packed<E> {
         packed
     }
 
-    pub(super) fn panels(&self) -> impl Iterator<Item = Panel> + use<E> {
+    pub(super) fn panels(&self) -> impl ExactSizeIterator<Item = Panel> + use<E> {
         let (lanes, registers) = (self.lanes, self.registers);
         let (inner, columns, width) = (self.inner, self.columns, lanes * registers);
         (0..columns.div_ceil(width)).map(move |index| {
@@ -177,6 +187,19 @@ impl<E: Lanes> Packed<E> {
     /// `y = y + x B`; see [`multiply`](Self::multiply).
     pub fn multiply_add(&self, x: &[E], y: &mut [E]) {
         self.product(x, y, true);
+    }
+
+    /// [`multiply`](Self::multiply) with its rows shared among the threads, if there is work for more than one.
+    pub fn multiply_shared(&self, x: &[E], y: &mut [E]) {
+        let rows = x.len().checked_div(self.inner).unwrap_or(0);
+        let threads = parallel::threads().min(x.len() * self.columns / SHARED);
+        let block = rows.div_ceil(threads.max(1)).next_multiple_of(ROWS);
+        if block >= rows {
+            return self.multiply(x, y);
+        }
+        let x = x.chunks(block * self.inner);
+        let blocks = x.zip(y.chunks_mut(block * self.columns));
+        parallel::map(blocks, |(x, y)| self.multiply(x, y));
     }
 
     fn product(&self, x: &[E], y: &mut [E], add: bool) {

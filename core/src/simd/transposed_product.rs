@@ -11,10 +11,18 @@ const STRIP: usize = 8 * ROWS;
 
 /// `out = out + Σ_i a_iᵀ b_i` with `[a_i, b_i]` `[inner_i, rows]` and `[inner_i, columns]`, `out` `[rows, columns]`, all
 /// row-major. Shares the rows of the result among the threads.
-pub fn add_transposed_product<E: Lanes>(factors: &[[Vec<E>; 2]], out: &mut [E], columns: usize) {
+pub fn add_transposed_product<E: Lanes>(
+    factors: &[[impl AsRef<[E]> + Sync; 2]],
+    out: &mut [E],
+    columns: usize,
+) {
     let rows = out.len() / columns;
-    let left = || factors.iter().flat_map(|[a, _]| a.chunks_exact(rows));
-    let right = || factors.iter().flat_map(|[_, b]| b.chunks_exact(columns));
+    let left = || {
+        factors
+            .iter()
+            .flat_map(|[a, _]| a.as_ref().chunks_exact(rows))
+    };
+    let right = || (factors.iter()).flat_map(|[_, b]| b.as_ref().chunks_exact(columns));
     let inner = right().count();
     assert_eq!(inner, left().count(), "rows of the two factors");
     let b = &Packed::of_rows(right(), inner, columns);

@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
 use crate::data::TargetKind;
-use crate::layers::modules::Linear;
+use crate::layers::modules::{scale_rows, sigmoid, times_data, Linear};
 use crate::loss::{cross_entropy, true_class_probability};
 use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
 use crate::pass::Pass;
@@ -109,20 +109,18 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for MmDynamics<E, D> {
     ) -> Result<Vec<Matrix<E, D>>> {
         let mut features = Vec::with_capacity(x.len());
         for (index, (modality, x)) in self.modality.iter().zip(x).enumerate() {
-            let gate = pass.run(x, |x| modality.gate.forward(x).sigmoid());
-            let h = pass.run(&gate, |s| modality.encoder.forward(s * x.clone()).relu());
+            let gate = pass.lend(|tape| {
+                let scores = modality.gate.forward_data(x, tape);
+                Ok(sigmoid(scores)?.split_tape())
+            })?;
+            let gated = pass.try_run(&gate, |s| times_data(s, x))?;
+            let h = pass.run(&gated, |x| modality.encoder.forward(x).relu());
             let h = pass.dropout(&h, self.dropout, index as u64)?;
             let confidence = pass.run(&h, |h| modality.confidence.forward(h));
             if let Some(one_hot) = targets {
                 modality.auxiliary_losses(&gate, &h, &confidence, one_hot, pass);
             }
-            let shape = *h.shape();
-            features.push(pass.run(&confidence, |c| {
-                let c = c
-                    .reshape_like(&(shape.0,))
-                    .broadcast_like::<_, Axis<1>>(&shape);
-                c * h
-            }));
+            features.push(pass.try_run(&h, |h| scale_rows(&confidence, h))?);
         }
         Ok(features)
     }

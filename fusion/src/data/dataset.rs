@@ -34,7 +34,9 @@ impl Table {
 
     /// The given samples, in the given order; as [`Split::select`].
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
-        let values = rows.iter().flat_map(|&i| self.row(i)).copied().collect();
+        let mut values = Vec::with_capacity(rows.len() * self.columns);
+        rows.iter()
+            .for_each(|&i| values.extend_from_slice(self.row(i)));
         Self {
             name: self.name.clone(),
             columns: self.columns,

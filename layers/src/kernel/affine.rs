@@ -1,6 +1,6 @@
 //! Affine map with its weights packed for products.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use equilibria_core::simd::{Packed, RoundedPacked};
 use equilibria_core::{to_host, vectorized, Backend, Matrix, ParameterGradient, Scalar};
@@ -52,6 +52,12 @@ impl<E: Scalar> Affine<E> {
         add_to_rows(y, &self.bias);
     }
 
+    /// [`forward`](Self::forward) by all threads.
+    pub fn forward_shared(&self, x: &[E], y: &mut [E]) {
+        self.forward.multiply_shared(x, y);
+        add_to_rows(y, &self.bias);
+    }
+
     /// `y = x Wᵀ`, without bias. Rows that are all the same, as where a solve starts, are multiplied once.
     pub fn product(&self, x: &[E], y: &mut [E]) {
         let shape = (self.forward.inner(), self.forward.columns());
@@ -81,6 +87,11 @@ impl<E: Scalar> Affine<E> {
     /// `x̄ = u W`: the cotangent of `x` due to the cotangent `u` of `y`.
     pub fn backward(&self, u: &[E], x_bar: &mut [E]) {
         self.weight().multiply(u, x_bar);
+    }
+
+    /// [`backward`](Self::backward) by all threads.
+    pub fn backward_shared(&self, u: &[E], x_bar: &mut [E]) {
+        self.weight().multiply_shared(u, x_bar);
     }
 
     /// [`backward`](Self::backward) with rounded factors, as in [`product_rounded`](Self::product_rounded).
@@ -166,28 +177,40 @@ struct Packing<E: Scalar, D: Backend<E>> {
     affine: Arc<Affine<E>>,
 }
 
+impl<E: Scalar, D: Backend<E>> Packing<E, D> {
+    fn is_of(&self, weight: &Matrix<E, D>, bias: &Matrix<E, D>) -> bool {
+        D::same_storage(&self.weight, weight) && D::same_storage(&self.bias, bias)
+    }
+}
+
 impl<E: Scalar, D: Backend<E>> AffineCache<E, D> {
+    /// Whether it keeps the affine map of `weight` and `bias`.
+    pub fn holds(&self, weight: &Matrix<E, D>, bias: &Matrix<E, D>) -> bool {
+        (self.lock().as_ref()).is_some_and(|kept| kept.is_of(weight, bias))
+    }
+
     /// The affine map of `weight`, `[outputs, inputs]`, and `bias`, `[1, outputs]`.
     pub fn get(&self, weight: &Matrix<E, D>, bias: &Matrix<E, D>) -> Arc<Affine<E>> {
-        // A thread that panicked has left either nothing or a whole entry.
-        let mut entry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*entry {
-            Some(packing)
-                if D::same_storage(&packing.weight, weight)
-                    && D::same_storage(&packing.bias, bias) =>
-            {
-                packing.affine.clone()
-            }
-            _ => {
-                let affine = Arc::new(Affine::new(weight, bias));
-                *entry = Some(Packing {
-                    weight: weight.clone(),
-                    bias: bias.clone(),
-                    affine: affine.clone(),
-                });
-                affine
-            }
-        }
+        let kept = self
+            .lock()
+            .as_ref()
+            .filter(|kept| kept.is_of(weight, bias))
+            .map(|kept| kept.affine.clone());
+        kept.unwrap_or_else(|| {
+            // Unlocked: a thread that waits for the others to pack may meet with this cache in what it does meanwhile.
+            let affine = Arc::new(Affine::new(weight, bias));
+            *self.lock() = Some(Packing {
+                weight: weight.clone(),
+                bias: bias.clone(),
+                affine: affine.clone(),
+            });
+            affine
+        })
+    }
+
+    /// A thread that panicked has left either nothing or a whole entry.
+    fn lock(&self) -> MutexGuard<'_, Option<Packing<E, D>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

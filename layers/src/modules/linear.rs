@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use dfdx::prelude::*;
-use equilibria_core::{parameters, AnyTape, Backend, Matrix, Result, Scalar};
+use equilibria_core::simd::{self, Packed};
+use equilibria_core::{parallel, parameters, to_host, AnyTape, Backend, Matrix, Result, Scalar};
 
-use crate::kernel::{Affine, AffineCache};
+use crate::kernel::{add_rows, Affine, AffineCache};
 use crate::Initializer;
+
+use super::recorded;
 
 /// `y = x Wᵀ + b`.
 #[derive(Clone)]
@@ -63,10 +66,137 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     }
 
     /// `x Wᵀ + b`. Shapes: `x` `[batch, inputs]`, result `[batch, outputs]`.
+    ///
+    /// On the CPU all threads multiply.
     pub fn forward<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
+        if !D::HAS_KERNELS {
+            return self.in_tensor_operations(x);
+        }
+        let (x, tape) = x.split_tape();
+        self.on_host(&x, tape, Sends::Gradient)
+    }
+
+    /// [`forward`](Self::forward) of data: nobody asks for its gradient, which is left out.
+    pub fn forward_data<T: AnyTape<E, D>>(&self, x: &Matrix<E, D>, tape: T) -> Matrix<E, D, T> {
+        if !D::HAS_KERNELS {
+            return self.in_tensor_operations(x.clone().put_tape(tape));
+        }
+        self.on_host(x, tape, Sends::Nothing)
+    }
+
+    fn on_host<T: AnyTape<E, D>>(
+        &self,
+        x: &Matrix<E, D>,
+        tape: T,
+        sends: Sends,
+    ) -> Matrix<E, D, T> {
+        let (inputs, shape) = (self.inputs(), (x.shape().0, self.outputs()));
+        assert_eq!(x.shape().1, inputs, "the width of x and of the weight");
+        let map = if self.is_packed() || !(FEW..shape.1).contains(&shape.0) {
+            Map::Packed(self.affine())
+        } else {
+            Map::Rows(to_host(&self.weight), to_host(&self.bias))
+        };
+        let values = to_host(x);
+        let y = x.device().tensor_from_vec(map.forward(&values), shape);
+        let (x, weight, bias) = (x.clone(), self.weight.clone(), self.bias.clone());
+        recorded(y, tape, move |gradients, cotangent| {
+            if let Sends::Gradient = sends {
+                D::put_gradient(gradients, &x, map.backward(cotangent, inputs))?;
+            }
+            let mut bias_bar = vec![E::zero(); shape.1];
+            add_rows(&mut bias_bar, cotangent);
+            D::put_gradient(gradients, &bias, bias_bar)?;
+            let mut weight_bar = D::take_gradient(gradients, &weight)?;
+            weight_bar.resize(shape.1 * inputs, E::zero());
+            simd::add_transposed_product(&[[cotangent, &values]], &mut weight_bar, inputs);
+            D::put_gradient(gradients, &weight, weight_bar)
+        })
+    }
+
+    fn is_packed(&self) -> bool {
+        self.cache.holds(&self.weight, &self.bias)
+    }
+
+    fn in_tensor_operations<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         let shape = (x.shape().0, self.outputs());
         let weight = self.weight.retaped::<T>().permute::<_, Axes2<1, 0>>();
         let bias = self.bias.retaped::<T>().reshape_like(&(shape.1,));
         x.matmul(weight) + bias.broadcast_like::<_, Axis<0>>(&shape)
     }
+}
+
+/// Rows of x that are too few to be the packed factor.
+const FEW: usize = 16;
+
+/// Rows of y that one thread writes at a time: a cache line of the other matrix.
+const TURNED: usize = 16;
+
+/// The map on the host. A weight that changes from step to step is not worth packing: where x is smaller, x is packed instead.
+/// Both give the same numbers.
+enum Map<E> {
+    Packed(Arc<Affine<E>>),
+    /// W and b.
+    Rows(Vec<E>, Vec<E>),
+}
+
+impl<E: Scalar> Map<E> {
+    /// `y = x Wᵀ + b`.
+    fn forward(&self, x: &[E]) -> Vec<E> {
+        match self {
+            Self::Packed(affine) => {
+                let mut y = vec![E::zero(); x.len() / affine.inputs() * affine.bias().len()];
+                affine.forward_shared(x, &mut y);
+                y
+            }
+            Self::Rows(weight, bias) => {
+                let inputs = weight.len() / bias.len();
+                let rows = x.len() / inputs;
+                let mut turned = vec![E::zero(); bias.len() * rows];
+                Packed::transposed(x, inputs, rows).multiply_shared(weight, &mut turned);
+                turned_sum(&turned, bias)
+            }
+        }
+    }
+
+    /// `x̄ = ȳ W`.
+    fn backward(&self, cotangent: &[E], inputs: usize) -> Vec<E> {
+        match self {
+            Self::Packed(affine) => {
+                let mut x_bar = vec![E::zero(); cotangent.len() / affine.bias().len() * inputs];
+                affine.backward_shared(cotangent, &mut x_bar);
+                x_bar
+            }
+            Self::Rows(weight, bias) => {
+                let mut x_bar = vec![E::zero(); cotangent.len() / bias.len() * inputs];
+                let weight = Packed::new(weight, bias.len(), inputs);
+                weight.multiply_shared(cotangent, &mut x_bar);
+                x_bar
+            }
+        }
+    }
+}
+
+/// `y = tᵀ + b`: t is `[outputs, batch]`, y `[batch, outputs]`.
+fn turned_sum<E: Scalar>(turned: &[E], bias: &[E]) -> Vec<E> {
+    let (rows, width) = (turned.len() / bias.len(), bias.len());
+    let mut y = vec![E::zero(); turned.len()];
+    let blocks = y.chunks_mut(TURNED * width).enumerate();
+    parallel::map(blocks, |(block, y)| {
+        for (column, (turned, &bias)) in turned.chunks_exact(rows).zip(bias).enumerate() {
+            let turned = &turned[block * TURNED..];
+            let places = y[column..].iter_mut().step_by(width);
+            for (y, &turned) in places.zip(turned) {
+                *y = turned + bias;
+            }
+        }
+    });
+    y
+}
+
+/// What the way back sends to the input of a map.
+#[derive(Clone, Copy)]
+enum Sends {
+    Gradient,
+    Nothing,
 }

@@ -1,5 +1,6 @@
 //! Linear combinations of matrices.
 
+use super::recorded;
 use dfdx::prelude::*;
 use equilibria_core::{from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar};
 
@@ -30,17 +31,11 @@ pub fn linear_combination<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         simd::add_scaled(&mut sum, weight, &to_host(x));
     }
     let sum = from_host(x[0].device(), sum, shape)?;
-    let mut tape = tape;
-    if T::OWNS_TAPE {
-        let (x, w, y) = (x.to_vec(), w.cloned(), sum.clone());
-        tape.add_backward_op(move |gradients| {
-            gradients.try_alloc_for(&y)?;
-            // Only running out of memory can stop this, and dfdx reports that by itself.
-            let _ = pull_back(gradients, &y, &x, w.as_ref(), &weights);
-            Ok(())
-        });
-    }
-    Ok((sum, tape))
+    let (x, w) = (x.to_vec(), w.cloned());
+    let sum = recorded(sum, tape, move |gradients, cotangent| {
+        pull_back(gradients, cotangent, &x, w.as_ref(), &weights)
+    });
+    Ok(sum.split_tape())
 }
 
 fn check<E: Scalar, D: Backend<E>>(
@@ -68,17 +63,16 @@ fn check<E: Scalar, D: Backend<E>>(
 /// `x̄_i = w_i ȳ` and `w̄_i = ⟨x_i, ȳ⟩`.
 fn pull_back<E: Scalar, D: Backend<E>>(
     gradients: &mut Gradients<E, D>,
-    y: &Matrix<E, D>,
+    cotangent: &[E],
     x: &[Matrix<E, D>],
     w: Option<&Matrix<E, D>>,
     weights: &[E],
 ) -> Result<()> {
-    let cotangent = D::with_gradient(gradients, y, |cotangent| cotangent.to_vec())?;
     for (x, &weight) in x.iter().zip(weights) {
-        D::accumulate_host(gradients, x, &cotangent, weight)?;
+        D::accumulate_host(gradients, x, cotangent, weight)?;
     }
     let Some(w) = w else { return Ok(()) };
-    let products = x.iter().map(|x| E::of(simd::dot(&to_host(x), &cotangent)));
+    let products = x.iter().map(|x| E::of(simd::dot(&to_host(x), cotangent)));
     D::accumulate_host(gradients, w, &products.collect::<Vec<_>>(), E::one())
 }
 

@@ -1,9 +1,9 @@
 //! Adam and AdamW.
 
-use equilibria_core::{Error, Result, Scalar};
+use equilibria_core::{vectorized, Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use super::update::{Factors, Moments};
+use super::share::{Factors, Share};
 
 /// Adam: `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`, `w ← w − η m̂ / (√v̂ + ε)` with bias-corrected means.
 ///
@@ -54,34 +54,64 @@ impl Adam {
         Error::require_not_negative("optimizer", "weight_decay", self.weight_decay)
     }
 
-    /// `steps` counts this one.
     pub(super) fn update<E: Scalar>(
         &self,
-        values: &mut [E],
-        gradient: &[E],
-        moments: &mut Moments<E>,
+        share: &mut Share<'_, E>,
         factors: Factors,
-        steps: i32,
         decay: Decay,
     ) {
-        moments.first.resize(values.len(), E::zero());
-        moments.second.resize(values.len(), E::zero());
-        let (rate, scale) = (self.rate * factors.rate, E::of(factors.gradient));
+        let rate = self.rate * factors.rate;
         let (penalty, keep) = match decay {
             Decay::Penalty => (self.weight_decay, 1.0),
             Decay::Decoupled => (0.0, 1.0 - rate * self.weight_decay),
         };
-        let rate = E::of(rate / (1.0 - self.beta1.powi(steps)));
-        let correction = E::of(1.0 / (1.0 - self.beta2.powi(steps)).sqrt());
-        let (epsilon, penalty, keep) = (E::of(self.epsilon), E::of(penalty), E::of(keep));
-        let (keep1, keep2) = (E::of(self.beta1), E::of(self.beta2));
-        let (take1, take2) = (E::of(1.0 - self.beta1), E::of(1.0 - self.beta2));
-        let means = moments.first.iter_mut().zip(&mut moments.second);
-        for ((w, &g), (first, second)) in values.iter_mut().zip(gradient).zip(means) {
-            let g = scale * g + penalty * *w;
-            *first = keep1 * *first + take1 * g;
-            *second = keep2 * *second + take2 * g * g;
-            *w = keep * *w - rate * *first / (second.sqrt() * correction + epsilon);
+        let rule = Rule {
+            rate: E::of(rate / (1.0 - self.beta1.powi(factors.steps))),
+            correction: E::of(1.0 / (1.0 - self.beta2.powi(factors.steps)).sqrt()),
+            epsilon: E::of(self.epsilon),
+            scale: E::of(factors.gradient),
+            penalty: E::of(penalty),
+            keep: E::of(keep),
+            keeps: [self.beta1, self.beta2].map(E::of),
+            takes: [1.0 - self.beta1, 1.0 - self.beta2].map(E::of),
+        };
+        descend(share.old, share.new, share.first, share.second, &rule);
+    }
+}
+
+/// The factors of one step.
+struct Rule<E> {
+    /// η over 1 − β₁ᵗ.
+    rate: E,
+    /// 1 over the root of 1 − β₂ᵗ.
+    correction: E,
+    epsilon: E,
+    /// Of gradients.
+    scale: E,
+    penalty: E,
+    keep: E,
+    /// β₁ and β₂.
+    keeps: [E; 2],
+    /// 1 − β₁ and 1 − β₂.
+    takes: [E; 2],
+}
+
+vectorized! {
+    fn descend<'a, E, S>(
+        _simd: S,
+        old: &'a [E],
+        new: &'a mut [E],
+        first: &'a mut [E],
+        second: &'a mut [E],
+        rule: &'a Rule<E>,
+    ) {
+        let Rule { rate, correction, epsilon, scale, penalty, keep, keeps, takes } = *rule;
+        let means = first.iter_mut().zip(second);
+        for ((new, &w), (first, second)) in new.iter_mut().zip(old).zip(means) {
+            let g = scale * *new + penalty * w;
+            *first = keeps[0] * *first + takes[0] * g;
+            *second = keeps[1] * *second + takes[1] * g * g;
+            *new = keep * w - rate * *first / (second.sqrt() * correction + epsilon);
         }
     }
 }

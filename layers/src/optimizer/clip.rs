@@ -1,7 +1,10 @@
 //! Gradient-norm clipping.
 
 use dfdx::prelude::Gradients;
-use equilibria_core::{simd, Backend, Parameters, Result, Scalar};
+use equilibria_core::{parallel, simd, Backend, Parameters, Result, Scalar};
+
+/// Numbers that one thread takes at a time.
+const SHARE: usize = 1 << 15;
 
 /// ‖g‖₂ over all parameters together, in f64.
 pub fn gradient_norm<E: Scalar, D: Backend<E>>(
@@ -10,7 +13,10 @@ pub fn gradient_norm<E: Scalar, D: Backend<E>>(
 ) -> Result<f64> {
     let mut square = 0.0;
     for (_, tensor) in parameters.named() {
-        square += D::with_gradient(gradients, &tensor, |g| simd::dot(g, g))?;
+        square += D::with_gradient(gradients, &tensor, |g| {
+            let squares = parallel::map(g.chunks(SHARE), |g| simd::dot(g, g));
+            squares.into_iter().sum::<f64>()
+        })?;
     }
     Ok(square.sqrt())
 }

@@ -1,9 +1,9 @@
 //! Stochastic gradient descent.
 
-use equilibria_core::{Error, Result, Scalar};
+use equilibria_core::{vectorized, Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use super::update::{Factors, Moments};
+use super::share::{Factors, Share};
 
 /// Stochastic gradient descent with momentum: `v ← μ v + g + λ w`, `w ← w − η v`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,19 +34,34 @@ impl Sgd {
         Error::require_not_negative("optimizer", "weight_decay", self.weight_decay)
     }
 
-    pub(super) fn update<E: Scalar>(
-        &self,
-        values: &mut [E],
-        gradient: &[E],
-        moments: &mut Moments<E>,
-        factors: Factors,
+    pub(super) fn update<E: Scalar>(&self, share: &mut Share<'_, E>, factors: Factors) {
+        descend(
+            share.old,
+            share.new,
+            share.first,
+            E::of(self.rate * factors.rate),
+            E::of(self.momentum),
+            E::of(self.weight_decay),
+            E::of(factors.gradient),
+        );
+    }
+}
+
+vectorized! {
+    /// `v ← μ v + g + λ w`, `w ← w − η v`.
+    fn descend<'a, E, S>(
+        _simd: S,
+        old: &'a [E],
+        new: &'a mut [E],
+        first: &'a mut [E],
+        rate: E,
+        momentum: E,
+        decay: E,
+        scale: E,
     ) {
-        moments.first.resize(values.len(), E::zero());
-        let (rate, momentum) = (E::of(self.rate * factors.rate), E::of(self.momentum));
-        let (decay, scale) = (E::of(self.weight_decay), E::of(factors.gradient));
-        for ((w, &g), v) in values.iter_mut().zip(gradient).zip(&mut moments.first) {
-            *v = momentum * *v + scale * g + decay * *w;
-            *w -= rate * *v;
+        for ((new, &w), v) in new.iter_mut().zip(old).zip(first) {
+            *v = momentum * *v + scale * *new + decay * w;
+            *new = w - rate * *v;
         }
     }
 }

@@ -1,11 +1,13 @@
 //! One optimizer step over all parameters.
 
-use dfdx::prelude::Gradients;
-use equilibria_core::{to_host, Backend, Parameters, Result, Scalar};
+use dfdx::prelude::{Gradients, HasShape};
+use equilibria_core::{copy_to_host, from_host, parallel, Backend, Parameters, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Adam, Decay};
+use super::average::{follow, Average};
 use super::sgd::Sgd;
+use super::share::{Factors, Share};
 
 /// An update rule with its hyperparameters, by name: `{ type = "adam", rate = 1e-3 }`. Defaults are those of PyTorch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,34 +37,22 @@ impl OptimizerConfig {
         }
     }
 
-    /// Updates one parameter; `steps` counts this one.
-    fn update<E: Scalar>(
-        &self,
-        values: &mut [E],
-        gradient: &[E],
-        moments: &mut Moments<E>,
-        factors: Factors,
-        steps: i32,
-    ) {
+    /// Whether the rule keeps a first and a second running mean.
+    fn keeps(&self) -> [bool; 2] {
         match self {
-            Self::Sgd(sgd) => sgd.update(values, gradient, moments, factors),
-            Self::Adam(adam) => {
-                adam.update(values, gradient, moments, factors, steps, Decay::Penalty);
-            }
-            Self::AdamW(adam) => {
-                adam.update(values, gradient, moments, factors, steps, Decay::Decoupled);
-            }
+            Self::Sgd(_) => [true, false],
+            Self::Adam(_) | Self::AdamW(_) => [true, true],
         }
     }
-}
 
-/// What one step multiplies by, for all parameters.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Factors {
-    /// The learning rate: the schedule.
-    pub rate: f64,
-    /// Gradients: clipping.
-    pub gradient: f64,
+    /// Updates some numbers of a parameter.
+    fn update<E: Scalar>(&self, share: &mut Share<'_, E>, factors: Factors) {
+        match self {
+            Self::Sgd(sgd) => sgd.update(share, factors),
+            Self::Adam(adam) => adam.update(share, factors, Decay::Penalty),
+            Self::AdamW(adam) => adam.update(share, factors, Decay::Decoupled),
+        }
+    }
 }
 
 /// An update rule at work: remembers its running means, one pair of vectors per parameter.
@@ -72,13 +62,29 @@ pub struct Optimizer<E> {
     config: OptimizerConfig,
     steps: i32,
     moments: Vec<Moments<E>>,
+    /// Work space: the parameters before a step.
+    old: Vec<Vec<E>>,
 }
 
 /// Running means of one parameter; empty until they are needed.
 #[derive(Default)]
-pub(super) struct Moments<E> {
+struct Moments<E> {
     pub first: Vec<E>,
     pub second: Vec<E>,
+}
+
+impl<E: Scalar> Moments<E> {
+    /// The means that are kept, `length` numbers each, 0 at first.
+    fn room(&mut self, keeps: [bool; 2], length: usize) -> [&mut [E]; 2] {
+        let mut kept = [(&mut self.first, keeps[0]), (&mut self.second, keeps[1])].into_iter();
+        std::array::from_fn(|_| match kept.next() {
+            Some((mean, true)) => {
+                mean.resize(length, E::zero());
+                &mut mean[..]
+            }
+            _ => &mut [],
+        })
+    }
 }
 
 impl<E: Scalar> Optimizer<E> {
@@ -92,6 +98,7 @@ impl<E: Scalar> Optimizer<E> {
             config,
             steps: 0,
             moments: Vec::new(),
+            old: Vec::new(),
         })
     }
 
@@ -124,8 +131,11 @@ impl<E: Scalar> Optimizer<E> {
         })
     }
 
-    /// Updates every parameter. The learning rate is multiplied by `rate_factor` (schedule), the gradients by
+    /// Updates every parameter, by all threads. The learning rate is multiplied by `rate_factor` (schedule), the gradients by
     /// `gradient_factor` (clipping). A parameter without a gradient counts as having a zero one.
+    ///
+    /// The gradients are used up, their memory becomes that of the new parameters, which are tensors of their own: what was
+    /// cloned from a parameter before keeps the old numbers.
     pub fn step<D: Backend<E>>(
         &mut self,
         parameters: &mut (impl Parameters<E, D> + ?Sized),
@@ -133,29 +143,85 @@ impl<E: Scalar> Optimizer<E> {
         rate_factor: f64,
         gradient_factor: f64,
     ) -> Result<()> {
+        self.averaged_step(parameters, gradients, rate_factor, gradient_factor, None)
+    }
+
+    /// [`step`](Self::step), and `average`, if there is one, follows.
+    pub fn averaged_step<D: Backend<E>>(
+        &mut self,
+        parameters: &mut (impl Parameters<E, D> + ?Sized),
+        gradients: &mut Gradients<E, D>,
+        rate_factor: f64,
+        gradient_factor: f64,
+        mut average: Option<&mut Average<E>>,
+    ) -> Result<()> {
         self.steps += 1;
         let factors = Factors {
             rate: rate_factor,
             gradient: gradient_factor,
+            steps: self.steps,
         };
-        let mut index = 0;
-        let mut outcome = Ok(());
+        let (mut gradients, mut outcome) = (self.take(parameters, gradients)?, Ok(()));
+
+        self.moments.resize_with(gradients.len(), Moments::default);
+        let decay = average.as_mut().map_or(0.0, |average| average.advance());
+        let averages = average.map(|average| average.of(self.old.iter().map(Vec::len)));
+        let mut averages = averages.into_iter().flatten();
+        let parts = self.old.iter().zip(&mut gradients).zip(&mut self.moments);
+        let shares: Vec<_> = parts
+            .flat_map(|((old, new), moments)| {
+                let [first, second] = moments.room(self.config.keeps(), old.len());
+                let average = averages.next();
+                let average = average.map_or(&mut [][..], |average| &mut average[..]);
+                let whole = Share {
+                    old,
+                    new,
+                    first,
+                    second,
+                    average,
+                };
+                whole.split()
+            })
+            .collect();
+        let config = &self.config;
+        parallel::map(shares.into_iter(), |mut share| {
+            config.update(&mut share, factors);
+            follow(share.average, share.new, decay);
+        });
+
+        let mut new = gradients.into_iter();
         parameters.visit_mut("", &mut |_, tensor| {
-            if outcome.is_err() {
-                return;
+            let Some(new) = new.next() else { return };
+            match from_host(tensor.device(), new, *tensor.shape()) {
+                Ok(new) => *tensor = new,
+                Err(error) => outcome = Err(error),
             }
-            let mut values = to_host(tensor);
-            if self.moments.len() == index {
-                self.moments.push(Moments::default());
-            }
-            let (config, moments) = (&self.config, &mut self.moments[index]);
-            outcome = D::with_gradient(gradients, tensor, |gradient| {
-                config.update(&mut values, gradient, moments, factors, self.steps);
-            });
-            tensor.copy_from(&values);
-            index += 1;
         });
         outcome
+    }
+
+    /// Notes all parameters, and takes the gradients.
+    fn take<D: Backend<E>>(
+        &mut self,
+        parameters: &(impl Parameters<E, D> + ?Sized),
+        gradients: &mut Gradients<E, D>,
+    ) -> Result<Vec<Vec<E>>> {
+        let (mut taken, mut outcome) = (Vec::new(), Ok(()));
+        parameters.visit("", &mut |_, tensor| {
+            if self.old.len() == taken.len() {
+                self.old.push(Vec::new());
+            }
+            let old = &mut self.old[taken.len()];
+            copy_to_host(tensor, old);
+            match D::take_gradient(gradients, tensor) {
+                Ok(mut gradient) => {
+                    gradient.resize(old.len(), E::zero());
+                    taken.push(gradient);
+                }
+                Err(error) => outcome = Err(error),
+            };
+        });
+        outcome.map(|()| taken)
     }
 }
 
@@ -163,17 +229,22 @@ impl<E: Scalar> Optimizer<E> {
 mod tests {
     use super::*;
     use approx::assert_relative_eq;
+    use dfdx::prelude::{Cpu, TensorFromVec};
+    use equilibria_core::testing::{random_matrix, random_values};
+    use equilibria_core::{to_host, Matrix};
+
+    use crate::optimizer::share::SHARE;
 
     fn run(config: OptimizerConfig, gradients: &[f64]) -> f64 {
-        let (mut w, mut moments) = ([1.0], Moments::default());
-        for (step, &g) in gradients.iter().enumerate() {
-            let factors = Factors {
-                rate: 1.0,
-                gradient: 1.0,
-            };
-            config.update(&mut w, &[g], &mut moments, factors, step as i32 + 1);
+        let mut w: Matrix<f64, Cpu> = Cpu::default().tensor_from_vec(vec![1.0], (1, 1));
+        let mut optimizer = Optimizer::new(config).expect("in range");
+        for &g in gradients {
+            let mut gradient = Gradients::leaky();
+            Cpu::put_gradient(&mut gradient, &w, vec![g]).expect("memory");
+            let step = optimizer.step(&mut w, &mut gradient, 1.0, 1.0);
+            step.expect("memory");
         }
-        w[0]
+        w.as_vec()[0]
     }
 
     fn adam(weight_decay: f64) -> Adam {
@@ -209,6 +280,47 @@ mod tests {
     fn adamw_decays_apart_from_the_gradient() {
         let config = OptimizerConfig::AdamW(adam(0.5));
         assert_relative_eq!(run(config, &[3.0]), 0.95 - 0.1, epsilon = 1e-8);
+    }
+
+    /// Parameters of several shares and of less than one: every number goes its own way, w − η g for plain descent, and the
+    /// average is that of each. Step 1 of a young average: β = 2 / 11.
+    #[test]
+    fn every_number_is_updated_and_averaged() {
+        let (device, sizes) = (Cpu::default(), [(3, SHARE), (1, 5)]);
+        let new = |seed, shape| random_matrix(&device, shape, seed).expect("memory");
+        let mut w: Vec<Matrix<f64, Cpu>> = vec![new(1, sizes[0]), new(2, sizes[1])];
+        let mut expected: Vec<Vec<f64>> = w.iter().map(to_host).collect();
+        let mut means = Vec::new();
+        let config = OptimizerConfig::Sgd(Sgd {
+            rate: 0.5,
+            momentum: 0.0,
+            weight_decay: 0.0,
+        });
+        let mut optimizer = Optimizer::new(config).expect("in range");
+        let mut average = Average::new(0.9);
+        for step in 0..2 {
+            let mut gradients = Gradients::leaky();
+            for (w, expected) in w.iter().zip(&mut expected) {
+                let g = random_values(expected.len(), 3 + step);
+                Cpu::put_gradient(&mut gradients, w, g.clone()).expect("memory");
+                expected.iter_mut().zip(g).for_each(|(w, g)| *w -= 0.5 * g);
+            }
+            let taken =
+                optimizer.averaged_step(&mut w, &mut gradients, 1.0, 1.0, Some(&mut average));
+            taken.expect("memory");
+            if step == 0 {
+                means = expected.clone();
+            }
+        }
+        let numbers = |w: &[Matrix<f64, Cpu>]| w.iter().flat_map(to_host).collect::<Vec<_>>();
+        let trained = numbers(&w);
+        assert_eq!(trained, expected.concat());
+        average.exchange(&mut w);
+        for ((mean, first), last) in numbers(&w).iter().zip(means.concat()).zip(&trained) {
+            assert_relative_eq!(*mean, (2.0 * first + 9.0 * last) / 11.0, epsilon = 1e-14);
+        }
+        average.exchange(&mut w);
+        assert_eq!(numbers(&w), trained);
     }
 
     #[test]

@@ -1,0 +1,204 @@
+//! Operations on every entry for itself.
+//!
+//! dfdx has all of them; for the CPU these are written by hand, since around small equilibria they take as long as the
+//! products do.
+
+use dfdx::prelude::*;
+use equilibria_core::{
+    from_host, parallel, to_host, vectorized, AnyTape, Backend, Error, Matrix, Result, Scalar,
+};
+
+use super::recorded;
+
+/// Entries one thread takes at a time.
+const SHARE: usize = 1 << 12;
+
+/// `σ(x) = 1 / (1 + exp(−x))`, on the CPU by all threads.
+///
+/// # Errors
+/// [`Error::Device`] if memory runs out.
+pub fn sigmoid<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    x: Matrix<E, D, T>,
+) -> Result<Matrix<E, D, T>> {
+    if !D::HAS_KERNELS {
+        return x.try_sigmoid().map_err(Error::device);
+    }
+    let (x, tape) = x.split_tape();
+    let mut values = to_host(&x);
+    parallel::map(values.chunks_mut(SHARE), |share| {
+        for value in share {
+            *value = E::one() / (E::one() + (-*value).exp());
+        }
+    });
+    let kept = if T::OWNS_TAPE {
+        values.clone()
+    } else {
+        Vec::new()
+    };
+    let y = from_host(x.device(), values, *x.shape())?;
+    Ok(recorded(y, tape, move |gradients, cotangent| {
+        let mut x_bar = kept;
+        through_sigmoid(&mut x_bar, cotangent);
+        D::put_gradient(gradients, &x, x_bar)
+    }))
+}
+
+/// `x ⊙ m` where m is data, as a mask is: nobody asks for its gradient, which is left out.
+///
+/// # Errors
+/// [`Error::Shape`] if x and m are not of the same shape, [`Error::Device`] if memory runs out.
+pub fn times_data<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    x: Matrix<E, D, T>,
+    m: &Matrix<E, D>,
+) -> Result<Matrix<E, D, T>> {
+    if x.shape() != m.shape() {
+        return Err(Error::Shape {
+            what: "the factor of a product by entries".to_owned(),
+            expected: format!("{:?}, as the other has", x.shape()),
+            got: format!("{:?}", m.shape()),
+        });
+    }
+    if !D::HAS_KERNELS {
+        return x.try_mul(m.clone()).map_err(Error::device);
+    }
+    let (x, tape) = x.split_tape();
+    let factor = to_host(m);
+    let mut values = to_host(&x);
+    multiply(&mut values, &factor);
+    let y = from_host(x.device(), values, *x.shape())?;
+    Ok(recorded(y, tape, move |gradients, cotangent| {
+        let mut x_bar = factor;
+        multiply(&mut x_bar, cotangent);
+        D::put_gradient(gradients, &x, x_bar)
+    }))
+}
+
+/// Row s of x times c_s.
+///
+/// # Shapes
+/// `c`: `[batch, 1]`; `x` and the result: `[batch, width]`.
+///
+/// # Errors
+/// [`Error::Shape`] if the shapes do not fit, [`Error::Device`] if memory runs out.
+pub fn scale_rows<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    c: &Matrix<E, D>,
+    x: Matrix<E, D, T>,
+) -> Result<Matrix<E, D, T>> {
+    let shape = *x.shape();
+    if *c.shape() != (shape.0, 1) {
+        return Err(Error::Shape {
+            what: "the factors of rows".to_owned(),
+            expected: format!("{:?}", (shape.0, 1)),
+            got: format!("{:?}", c.shape()),
+        });
+    }
+    if !D::HAS_KERNELS {
+        let c = c.retaped::<T>().reshape_like(&(shape.0,));
+        let c = c.try_broadcast_like::<_, Axis<1>>(&shape);
+        return c.and_then(|c| x.try_mul(c)).map_err(Error::device);
+    }
+    let (x, tape) = x.split_tape();
+    let (factors, values) = (to_host(c), to_host(&x));
+    let mut scaled = values.clone();
+    scale(&mut scaled, &factors);
+    let (c, y) = (c.clone(), from_host(x.device(), scaled, shape)?);
+    Ok(recorded(y, tape, move |gradients, cotangent| {
+        let mut products = values;
+        multiply(&mut products, cotangent);
+        let rows = products.chunks_exact(shape.1.max(1));
+        let c_bar = rows.map(|row| row.iter().copied().sum()).collect();
+        D::put_gradient(gradients, &c, c_bar)?;
+        let mut x_bar = cotangent.to_vec();
+        scale(&mut x_bar, &factors);
+        D::put_gradient(gradients, &x, x_bar)
+    }))
+}
+
+vectorized! {
+    /// `x ← y (1 − y) ȳ` where y = x comes in.
+    fn through_sigmoid<'a, E, S>(_simd: S, x: &'a mut [E], cotangent: &'a [E]) {
+        for (x, &cotangent) in x.iter_mut().zip(cotangent) {
+            *x = *x * (E::one() - *x) * cotangent;
+        }
+    }
+
+    /// `x ← x ⊙ m`.
+    fn multiply<'a, E, S>(_simd: S, x: &'a mut [E], m: &'a [E]) {
+        for (x, &m) in x.iter_mut().zip(m) {
+            *x *= m;
+        }
+    }
+
+    /// Row s of x times c_s.
+    fn scale<'a, E, S>(_simd: S, x: &'a mut [E], c: &'a [E]) {
+        let width = x.len().checked_div(c.len()).unwrap_or(0).max(1);
+        for (row, &c) in x.chunks_exact_mut(width).zip(c) {
+            for x in row {
+                *x *= c;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use equilibria_core::testing::{random_matrix, relative_difference};
+
+    type Matrix64 = Matrix<f64, Cpu>;
+    type Traced64 = Matrix<f64, Cpu, OwnedTape<f64, Cpu>>;
+
+    /// Value of y and gradients of `of`, where the loss is Σ y² + Σ x²: what other uses have left of a gradient must stay.
+    fn everything(
+        x: &Matrix64,
+        of: &[&Matrix64],
+        operation: impl FnOnce(Traced64) -> Traced64,
+    ) -> Vec<f64> {
+        let tape = OwnedTape::default();
+        let (square, tape) = x.clone().put_tape(tape).square().split_tape();
+        let (y, tape) = operation(x.clone().put_tape(tape)).split_tape();
+        let loss = y.clone().put_tape(tape).square().sum::<Rank0, _>() + square.sum::<Rank0, _>();
+        let gradients = loss.backward();
+        let gradients = of.iter().flat_map(|tensor| gradients.get(*tensor).as_vec());
+        y.as_vec().into_iter().chain(gradients).collect()
+    }
+
+    /// Each against dfdx's own operations, more entries than one thread takes.
+    #[test]
+    fn values_and_gradients_are_those_of_dfdx() {
+        let device = Cpu::default();
+        let matrix = |shape, seed| random_matrix::<f64, _>(&device, shape, seed).expect("memory");
+        let shape = (70, 90);
+        let (x, m, c) = (matrix(shape, 1), matrix(shape, 2), matrix((70, 1), 3));
+        let ours = [
+            everything(&x, &[&x], |x| sigmoid(x).expect("memory")),
+            everything(&x, &[&x], |x| times_data(x, &m).expect("they fit")),
+            everything(&x, &[&x, &c], |x| scale_rows(&c, x).expect("they fit")),
+        ];
+        let theirs = [
+            everything(&x, &[&x], |x| x.sigmoid()),
+            everything(&x, &[&x], |x| x * m.clone()),
+            everything(&x, &[&x, &c], |x| {
+                let c = c.retaped::<OwnedTape<f64, Cpu>>().reshape_like(&(70,));
+                x * c.broadcast_like::<_, Axis<1>>(&shape)
+            }),
+        ];
+        // Sums of at most 90 products, ε = 2e-16 each.
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert!(relative_difference(ours, theirs) < 1e-13);
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let matrix = |shape: (usize, usize)| -> Matrix64 { Cpu::default().zeros_like(&shape) };
+        let x = || matrix((2, 3));
+        let errors = [
+            times_data(x(), &matrix((3, 2))).err(),
+            scale_rows(&matrix((1, 2)), x()).err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, Some(Error::Shape { .. })), "{error:?}");
+        }
+    }
+}

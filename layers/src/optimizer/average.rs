@@ -1,0 +1,60 @@
+//! Moving averages of parameters.
+
+use equilibria_core::{to_host, vectorized, Backend, Parameters, Scalar};
+
+/// `a ← β a + (1 − β) w` after every step of an [`Optimizer`](super::Optimizer), which takes the average along.
+///
+/// In the first steps β is at most (1 + t) / (10 + t), so that the start, which means nothing, is forgotten.
+pub struct Average<E> {
+    decay: f64,
+    /// Steps taken into account.
+    pub steps: usize,
+    /// The averages, in the order of the parameters; none before the first step.
+    pub values: Vec<Vec<E>>,
+}
+
+impl<E: Scalar> Average<E> {
+    /// Averages with the decay β, in (0, 1), of no steps so far.
+    pub fn new(decay: f64) -> Self {
+        Self {
+            decay,
+            steps: 0,
+            values: Vec::new(),
+        }
+    }
+
+    /// The decay of one more step; nothing is left of what was before the first one.
+    pub(super) fn advance(&mut self) -> f64 {
+        let step = self.steps as f64;
+        self.steps += 1;
+        match self.steps {
+            1 => 0.0,
+            _ => self.decay.min((1.0 + step) / (10.0 + step)),
+        }
+    }
+
+    /// The averages of parameters of these lengths.
+    pub(super) fn of(&mut self, lengths: impl Iterator<Item = usize>) -> &mut [Vec<E>] {
+        if self.values.is_empty() {
+            self.values = lengths.map(|length| vec![E::zero(); length]).collect();
+        }
+        &mut self.values
+    }
+
+    /// Exchanges the parameters for their averages; again, and they are back.
+    pub fn exchange<D: Backend<E>>(&mut self, parameters: &mut impl Parameters<E, D>) {
+        let named = parameters.named();
+        let values = named.iter().map(|(_, tensor)| to_host(tensor)).collect();
+        parameters.assign(std::mem::replace(&mut self.values, values));
+    }
+}
+
+vectorized! {
+    /// `a ← β a + (1 − β) w`.
+    pub(super) fn follow<'a, E, S>(_simd: S, average: &'a mut [E], values: &'a [E], decay: f64) {
+        let (keep, take) = (E::of(decay), E::one() - E::of(decay));
+        for (average, &new) in average.iter_mut().zip(values) {
+            *average = keep * *average + take * new;
+        }
+    }
+}

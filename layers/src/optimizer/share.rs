@@ -1,0 +1,55 @@
+//! What an update works on.
+
+/// What is the same for all parameters in one step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Factors {
+    /// Of the learning rate: the schedule.
+    pub rate: f64,
+    /// Of gradients: clipping.
+    pub gradient: f64,
+    /// Number of the step, from 1.
+    pub steps: i32,
+}
+
+/// Numbers of a parameter in one share.
+pub(super) const SHARE: usize = 1 << 14;
+
+/// Some numbers of a parameter and what belongs to them: what one thread updates at a time.
+pub(super) struct Share<'a, E> {
+    /// The parameter before the step.
+    pub old: &'a [E],
+    /// The gradient, in whose place the rule leaves the parameter after the step.
+    pub new: &'a mut [E],
+    /// Running means; empty where the rule keeps none.
+    pub first: &'a mut [E],
+    pub second: &'a mut [E],
+    /// Empty if no average is taken.
+    pub average: &'a mut [E],
+}
+
+impl<'a, E> Share<'a, E> {
+    /// All numbers in shares.
+    pub fn split(mut self) -> impl Iterator<Item = Self> {
+        std::iter::from_fn(move || (!self.old.is_empty()).then(|| self.split_off(SHARE)))
+    }
+
+    /// Takes the first numbers off, at most `count`.
+    fn split_off(&mut self, count: usize) -> Self {
+        let (old, rest) = self.old.split_at(count.min(self.old.len()));
+        self.old = rest;
+        Self {
+            old,
+            new: take_first(&mut self.new, count),
+            first: take_first(&mut self.first, count),
+            second: take_first(&mut self.second, count),
+            average: take_first(&mut self.average, count),
+        }
+    }
+}
+
+fn take_first<'a, E>(numbers: &mut &'a mut [E], count: usize) -> &'a mut [E] {
+    let all = std::mem::take(numbers);
+    let (first, rest) = all.split_at_mut(count.min(all.len()));
+    *numbers = rest;
+    first
+}
