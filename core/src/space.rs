@@ -6,6 +6,7 @@
 mod combine;
 mod deferral;
 mod delegate;
+mod normal;
 mod slice;
 mod tangent;
 mod tensor;

@@ -14,6 +14,7 @@ use equilibria_fusion::checkpoint::decode;
 use equilibria_fusion::deq::DeqFusion;
 use equilibria_fusion::fusions::deq::Schedule;
 use equilibria_fusion::fusions::weighted_sum::WeightedSum;
+use equilibria_fusion::layers::modules::mean;
 use equilibria_fusion::solvers::backward::implicit::Implicit;
 use equilibria_fusion::solvers::forward::anderson::Anderson;
 use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
@@ -149,10 +150,7 @@ impl Workload {
         let x_fuse = self.weighted(fusion, &mut pass)?;
         let mut states = fusion.states(&self.parts.x, x_fuse, &mut pass)?;
         let z = states.swap_remove(self.parts.sizes.modalities);
-        let loss = pass.run(&z, |z| {
-            let difference = z - self.target.clone();
-            difference.square().mean::<Rank0, _>().reshape_like(&(1, 1))
-        });
+        let loss = pass.try_run(&z, |z| mean((z - self.target.clone()).square()))?;
         Ok(pass.backward(&loss)?.loss)
     }
 

@@ -70,10 +70,9 @@ pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
     let rows = modalities.first().map_or(0, Table::rows);
     for start in (0..rows).step_by(ROWS) {
         let range = start..rows.min(start + ROWS);
-        let some: Vec<usize> = range.clone().collect();
-        let some: Vec<Table> = modalities.iter().map(|t| t.select(&some)).collect();
         let mut pass = new_pass();
-        let outputs = model.outputs(&tensors(device, &some)?, None, &mut pass)?;
+        let x = tensors(device, modalities, range.clone())?;
+        let outputs = model.outputs(&x, None, &mut pass)?;
         for (index, solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {
             let (name, mut report) = (solve.name, solve.report);
             match solves.get_mut(index) {
@@ -89,15 +88,19 @@ pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
     Ok(solves)
 }
 
-/// Modalities as tensors, `[rows, features]` each.
+/// Rows of modalities as tensors, `[rows, features]` each.
 pub(crate) fn tensors<E: Scalar, D: Backend<E>>(
     device: &D,
     modalities: &[Table],
+    rows: impl ExactSizeIterator<Item = usize> + Clone,
 ) -> Result<Vec<Matrix<E, D>>> {
     (modalities.iter())
         .map(|table| {
-            let values = table.values.iter().map(|&value| E::of(value)).collect();
-            from_host(device, values, (table.rows(), table.columns))
+            let mut values = Vec::with_capacity(rows.len() * table.columns);
+            for row in rows.clone() {
+                values.extend(table.row(row).iter().map(|&value| E::of(value)));
+            }
+            from_host(device, values, (rows.len(), table.columns))
         })
         .collect()
 }

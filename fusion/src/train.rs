@@ -10,7 +10,7 @@ use equilibria_core::{Backend, Error, Matrix, Parameters, Result, Scalar};
 pub use self::epoch::Epoch;
 pub use self::evaluation::{evaluate, inspect, Evaluation};
 use self::tally::Tally;
-use crate::data::{batches, Split};
+use crate::data::{batches, Split, Table};
 use crate::experiment::Training;
 use crate::head::Score;
 use crate::layers::optimizer::{clip_norm, gradient_norm};
@@ -21,7 +21,8 @@ use crate::progress::{Best, Progress};
 
 /// The rows of a split as tensors, one per modality.
 pub fn tensors<E: Scalar, D: Backend<E>>(device: &D, split: &Split) -> Result<Vec<Matrix<E, D>>> {
-    predict::tensors(device, &split.modalities)
+    let rows = split.modalities.first().map_or(0, Table::rows);
+    predict::tensors(device, &split.modalities, 0..rows)
 }
 
 /// Sees model and progress after every epoch; an error ends the run.
@@ -101,9 +102,9 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
         let plan = batches(rows.len(), self.training.batch, self.seed, epoch as u64);
         for (step, batch) in plan.iter().enumerate() {
-            let part = rows.select(batch);
-            let targets = part.targets.matrix(self.device, self.model.width())?;
-            let x = tensors(self.device, &part)?;
+            let targets = rows.targets.select(batch);
+            let targets = targets.matrix(self.device, self.model.width())?;
+            let x = predict::tensors(self.device, &rows.modalities, batch.iter().copied())?;
             let mut pass = Pass::training(mix(mix(self.seed, epoch as u64), step as u64));
             pass.samples = Some(batch.clone());
             let outputs = self.model.outputs(&x, Some(&targets), &mut pass)?;

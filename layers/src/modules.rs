@@ -12,5 +12,5 @@ pub use columns::columns;
 pub use group_norm::GroupNorm;
 pub use linear::Linear;
 pub use linear_combination::linear_combination;
-pub use pointwise::{scale_rows, sigmoid, times_data};
+pub use pointwise::{mean, scale_rows, sigmoid, times_data};
 use recorded::recorded;

@@ -1,11 +1,9 @@
 //! The state space over contiguous CPU slices: one block of rows, one kernel, one thread.
 
-use rand::{Rng, SeedableRng};
-use rand_distr::StandardNormal;
-use rand_xoshiro::Xoshiro256PlusPlus;
-
 use super::deferral::{Deferral, Product};
+use super::normal::fill_row;
 use crate::kernel::{swap_rows, KernelBlock, KernelGradients};
+use crate::seed::mix;
 use crate::{simd, vectorized};
 use crate::{Coef, DifferentiableSpace, Error, Result, Scalar, Slot, StateSpace};
 
@@ -464,10 +462,5 @@ vectorized! {
 
 /// Standard normal numbers that depend on seed and sample alone.
 pub(super) fn normal_row<E: Scalar>(seed: u64, sample: usize, row: &mut [E]) {
-    // An odd multiplier (2⁶⁴ / golden ratio) keeps the streams of neighboring samples apart.
-    let stream = seed ^ (sample as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream);
-    for value in row {
-        *value = E::of(rng.sample(StandardNormal));
-    }
+    fill_row(row, mix(seed, sample as u64));
 }

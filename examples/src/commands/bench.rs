@@ -155,8 +155,14 @@ fn time(workload: &Workload, args: &Args, peak: f64) -> Result<()> {
     Ok(())
 }
 
-/// Rows one thread applies the map to at a time.
-const BLOCK: usize = 30;
+/// Rows one thread applies the map to at a time, at most: few stay in cache; many share the reading of weights that do not.
+const ROWS: [usize; 2] = [30, 174];
+
+/// Rows that a product takes at once.
+const TILE: usize = 6;
+
+/// Bytes of the second-level cache.
+const CACHE: usize = 1 << 20;
 
 /// Some rows of the map, its argument and its result.
 type Rows<'a> = (Box<dyn KernelBlock<f32>>, &'a [f32], &'a mut [f32]);
@@ -168,9 +174,13 @@ fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
         return Ok(f64::NAN);
     };
     let (batch, dim) = (workload.parts.sizes.batch, workload.parts.sizes.joint_dim());
-    let rows = |block: usize| block * BLOCK..((block + 1) * BLOCK).min(batch);
+    let weight = workload.parts.sizes.width.pow(2) * size_of::<f32>();
+    let most = ROWS[usize::from(weight > CACHE)];
+    let blocks = (batch.div_ceil(most)).next_multiple_of(rayon::current_num_threads());
+    let block = batch.div_ceil(blocks).next_multiple_of(TILE);
+    let rows = |index: usize| index * block..((index + 1) * block).min(batch);
     let mut out = vec![0.0; z.len()];
-    let mut blocks: Vec<Rows<'_>> = (z.chunks(BLOCK * dim).zip(out.chunks_mut(BLOCK * dim)))
+    let mut blocks: Vec<Rows<'_>> = (z.chunks(block * dim).zip(out.chunks_mut(block * dim)))
         .enumerate()
         .map(|(index, (z, out))| (kernel.clone().block(rows(index)), z, out))
         .collect();

@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
 use crate::data::TargetKind;
-use crate::layers::modules::{scale_rows, sigmoid, times_data, Linear};
+use crate::layers::modules::{mean, scale_rows, sigmoid, times_data, Linear};
 use crate::loss::{cross_entropy, true_class_probability};
 use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
 use crate::pass::Pass;
@@ -118,7 +118,7 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for MmDynamics<E, D> {
             let h = pass.dropout(&h, self.dropout, index as u64)?;
             let confidence = pass.run(&h, |h| modality.confidence.forward(h));
             if let Some(one_hot) = targets {
-                modality.auxiliary_losses(&gate, &h, &confidence, one_hot, pass);
+                modality.auxiliary_losses(&gate, &h, &confidence, one_hot, pass)?;
             }
             features.push(pass.try_run(&h, |h| scale_rows(&confidence, h))?);
         }
@@ -134,19 +134,13 @@ impl<E: Scalar, D: Backend<E>> Modality<E, D> {
         confidence: &Matrix<E, D>,
         one_hot: &Matrix<E, D>,
         pass: &mut Pass<E, D>,
-    ) {
+    ) -> Result<()> {
         let scores = pass.run(h, |h| self.classifier.forward(h));
-        let sparsity = pass.run(gate, |s| {
-            s.mean::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1))
-        });
+        let sparsity = pass.try_run(gate, mean)?;
         let truth = pass.run(&scores, |scores| true_class_probability(scores, one_hot));
-        let regression = pass.run(confidence, |c| {
-            (c - truth)
-                .square()
-                .mean::<Rank0, Axes2<0, 1>>()
-                .reshape_like(&(1, 1))
-        });
+        let regression = pass.try_run(confidence, |c| mean((c - truth).square()))?;
         let classification = pass.run(&scores, |scores| cross_entropy(scores, one_hot));
         pass.losses.extend([sparsity, regression, classification]);
+        Ok(())
     }
 }

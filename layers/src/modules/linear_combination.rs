@@ -2,7 +2,9 @@
 
 use super::recorded;
 use dfdx::prelude::*;
-use equilibria_core::{from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar};
+use equilibria_core::{
+    copy_to_host, from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar,
+};
 
 /// `Σ_i w_i x_i`, or `Σ_i x_i` without weights, and the tape it was recorded on.
 ///
@@ -27,8 +29,10 @@ pub fn linear_combination<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         None => vec![E::one(); x.len()],
     };
     let mut sum = vec![E::zero(); shape.0 * shape.1];
+    let mut values = Vec::new();
     for (x, &weight) in x.iter().zip(&weights) {
-        simd::add_scaled(&mut sum, weight, &to_host(x));
+        copy_to_host(x, &mut values);
+        simd::add_scaled(&mut sum, weight, &values);
     }
     let sum = from_host(x[0].device(), sum, shape)?;
     let (x, w) = (x.to_vec(), w.cloned());
@@ -72,7 +76,11 @@ fn pull_back<E: Scalar, D: Backend<E>>(
         D::accumulate_host(gradients, x, cotangent, weight)?;
     }
     let Some(w) = w else { return Ok(()) };
-    let products = x.iter().map(|x| E::of(simd::dot(&to_host(x), cotangent)));
+    let mut values = Vec::new();
+    let products = x.iter().map(|x| {
+        copy_to_host(x, &mut values);
+        E::of(simd::dot(&values, cotangent))
+    });
     D::accumulate_host(gradients, w, &products.collect::<Vec<_>>(), E::one())
 }
 

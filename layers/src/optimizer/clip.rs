@@ -11,14 +11,18 @@ pub fn gradient_norm<E: Scalar, D: Backend<E>>(
     parameters: &impl Parameters<E, D>,
     gradients: &mut Gradients<E, D>,
 ) -> Result<f64> {
-    let mut square = 0.0;
-    for (_, tensor) in parameters.named() {
-        square += D::with_gradient(gradients, &tensor, |g| {
+    let (mut square, mut outcome) = (0.0, Ok(()));
+    parameters.visit("", &mut |_, tensor| {
+        let squares = D::with_gradient(gradients, tensor, |g| {
             let squares = parallel::map(g.chunks(SHARE), |g| simd::dot(g, g));
             squares.into_iter().sum::<f64>()
-        })?;
-    }
-    Ok(square.sqrt())
+        });
+        match squares {
+            Ok(squares) => square += squares,
+            Err(error) => outcome = Err(error),
+        }
+    });
+    outcome.map(|()| square.sqrt())
 }
 
 /// The factor that brings a gradient of norm `norm` down to at most `limit`: `min(1, limit / norm)`.
