@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// The two halves of a row are made together; the number in the middle of an odd one stands alone.
+    /// The two halves of a row are made together; the last number of an odd one stands alone.
     #[test]
     fn every_length_is_filled() {
         for length in 0..20 {

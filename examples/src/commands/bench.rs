@@ -176,14 +176,21 @@ fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
     let (batch, dim) = (workload.parts.sizes.batch, workload.parts.sizes.joint_dim());
     let weight = workload.parts.sizes.width.pow(2) * size_of::<f32>();
     let most = ROWS[usize::from(weight > CACHE)];
-    let blocks = (batch.div_ceil(most)).next_multiple_of(rayon::current_num_threads());
-    let block = batch.div_ceil(blocks).next_multiple_of(TILE);
-    let rows = |index: usize| index * block..((index + 1) * block).min(batch);
+    let tiles = batch.div_ceil(TILE);
+    let count = batch
+        .div_ceil(most)
+        .next_multiple_of(rayon::current_num_threads());
+    let count = count.min(tiles);
+    let edge = |index: usize| (index * tiles / count * TILE).min(batch);
     let mut out = vec![0.0; z.len()];
-    let mut blocks: Vec<Rows<'_>> = (z.chunks(block * dim).zip(out.chunks_mut(block * dim)))
-        .enumerate()
-        .map(|(index, (z, out))| (kernel.clone().block(rows(index)), z, out))
-        .collect();
+    let (mut blocks, mut rest): (Vec<Rows<'_>>, _) = (Vec::new(), &mut out[..]);
+    for index in 0..count {
+        let rows = edge(index)..edge(index + 1);
+        let (out, next) = std::mem::take(&mut rest).split_at_mut(rows.len() * dim);
+        let z = &z[rows.start * dim..rows.end * dim];
+        blocks.push((kernel.clone().block(rows), z, out));
+        rest = next;
+    }
     best(seconds, || {
         match &mut blocks[..] {
             [(block, z, out)] => block.apply(z, out),

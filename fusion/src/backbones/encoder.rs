@@ -1,5 +1,6 @@
 //! The plain encoder backbone.
 
+use dfdx::prelude::SplitTape;
 use equilibria_core::prelude::*;
 
 use crate::layers::modules::Linear;
@@ -63,7 +64,7 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Encoder<E, D> {
     ) -> Result<Vec<Matrix<E, D>>> {
         let mut features = Vec::with_capacity(x.len());
         for (index, (encoder, x)) in self.encoder.iter().zip(x).enumerate() {
-            let h = pass.run(x, |x| encoder.forward(x).relu());
+            let h = pass.lend(|tape| Ok(encoder.forward_data(x, tape).relu().split_tape()))?;
             features.push(pass.dropout(&h, self.dropout, index as u64)?);
         }
         Ok(features)

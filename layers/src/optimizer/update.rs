@@ -221,6 +221,7 @@ impl<E: Scalar> Optimizer<E> {
                 Err(error) => outcome = Err(error),
             };
         });
+        self.old.truncate(taken.len());
         outcome.map(|()| taken)
     }
 }
