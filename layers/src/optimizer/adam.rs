@@ -75,7 +75,13 @@ impl Adam {
             keeps: [self.beta1, self.beta2].map(E::of),
             takes: [1.0 - self.beta1, 1.0 - self.beta2].map(E::of),
         };
-        descend(share.old, share.new, share.first, share.second, &rule);
+        descend(
+            share.values,
+            share.gradient,
+            share.first,
+            share.second,
+            &rule,
+        );
     }
 }
 
@@ -99,19 +105,19 @@ struct Rule<E> {
 vectorized! {
     fn descend<'a, E, S>(
         _simd: S,
-        old: &'a [E],
-        new: &'a mut [E],
+        values: &'a mut [E],
+        gradient: &'a [E],
         first: &'a mut [E],
         second: &'a mut [E],
         rule: &'a Rule<E>,
     ) {
         let Rule { rate, correction, epsilon, scale, penalty, keep, keeps, takes } = *rule;
         let means = first.iter_mut().zip(second);
-        for ((new, &w), (first, second)) in new.iter_mut().zip(old).zip(means) {
-            let g = scale * *new + penalty * w;
+        for ((w, &g), (first, second)) in values.iter_mut().zip(gradient).zip(means) {
+            let g = scale * g + penalty * *w;
             *first = keeps[0] * *first + takes[0] * g;
             *second = keeps[1] * *second + takes[1] * g * g;
-            *new = keep * w - rate * *first / (second.sqrt() * correction + epsilon);
+            *w = keep * *w - rate * *first / (second.sqrt() * correction + epsilon);
         }
     }
 }

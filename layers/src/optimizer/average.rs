@@ -33,12 +33,12 @@ impl<E: Scalar> Average<E> {
         }
     }
 
-    /// The averages of parameters of these lengths.
-    pub(super) fn of(&mut self, lengths: impl Iterator<Item = usize>) -> &mut [Vec<E>] {
-        if self.values.is_empty() {
-            self.values = lengths.map(|length| vec![E::zero(); length]).collect();
+    /// The average of the parameter of this number, `length` numbers.
+    pub(super) fn of(&mut self, parameter: usize, length: usize) -> &mut [E] {
+        if self.values.len() == parameter {
+            self.values.push(vec![E::zero(); length]);
         }
-        &mut self.values
+        &mut self.values[parameter]
     }
 
     /// Exchanges the parameters for their averages; again, and they are back.

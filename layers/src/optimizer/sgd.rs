@@ -36,8 +36,8 @@ impl Sgd {
 
     pub(super) fn update<E: Scalar>(&self, share: &mut Share<'_, E>, factors: Factors) {
         descend(
-            share.old,
-            share.new,
+            share.values,
+            share.gradient,
             share.first,
             E::of(self.rate * factors.rate),
             E::of(self.momentum),
@@ -51,17 +51,17 @@ vectorized! {
     /// `v ← μ v + g + λ w`, `w ← w − η v`.
     fn descend<'a, E, S>(
         _simd: S,
-        old: &'a [E],
-        new: &'a mut [E],
+        values: &'a mut [E],
+        gradient: &'a [E],
         first: &'a mut [E],
         rate: E,
         momentum: E,
         decay: E,
         scale: E,
     ) {
-        for ((new, &w), v) in new.iter_mut().zip(old).zip(first) {
-            *v = momentum * *v + scale * *new + decay * w;
-            *new = w - rate * *v;
+        for ((w, &g), v) in values.iter_mut().zip(gradient).zip(first) {
+            *v = momentum * *v + scale * g + decay * *w;
+            *w -= rate * *v;
         }
     }
 }

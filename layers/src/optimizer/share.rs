@@ -16,10 +16,8 @@ pub(super) const SHARE: usize = 1 << 14;
 
 /// Some numbers of a parameter and what belongs to them: what one thread updates at a time.
 pub(super) struct Share<'a, E> {
-    /// The parameter before the step.
-    pub old: &'a [E],
-    /// The gradient, in whose place the rule leaves the parameter after the step.
-    pub new: &'a mut [E],
+    pub values: &'a mut [E],
+    pub gradient: &'a [E],
     /// Running means; empty where the rule keeps none.
     pub first: &'a mut [E],
     pub second: &'a mut [E],
@@ -30,16 +28,16 @@ pub(super) struct Share<'a, E> {
 impl<'a, E> Share<'a, E> {
     /// All numbers in shares.
     pub fn split(mut self) -> impl Iterator<Item = Self> {
-        std::iter::from_fn(move || (!self.old.is_empty()).then(|| self.split_off(SHARE)))
+        std::iter::from_fn(move || (!self.values.is_empty()).then(|| self.split_off(SHARE)))
     }
 
     /// Takes the first numbers off, at most `count`.
     fn split_off(&mut self, count: usize) -> Self {
-        let (old, rest) = self.old.split_at(count.min(self.old.len()));
-        self.old = rest;
+        let (gradient, rest) = self.gradient.split_at(count.min(self.gradient.len()));
+        self.gradient = rest;
         Self {
-            old,
-            new: take_first(&mut self.new, count),
+            gradient,
+            values: take_first(&mut self.values, count),
             first: take_first(&mut self.first, count),
             second: take_first(&mut self.second, count),
             average: take_first(&mut self.average, count),

@@ -1,7 +1,7 @@
 //! One optimizer step over all parameters.
 
-use dfdx::prelude::{Gradients, HasShape};
-use equilibria_core::{copy_to_host, from_host, parallel, Backend, Parameters, Result, Scalar};
+use dfdx::prelude::Gradients;
+use equilibria_core::{copy_to_host, parallel, Backend, Parameters, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Adam, Decay};
@@ -62,8 +62,8 @@ pub struct Optimizer<E> {
     config: OptimizerConfig,
     steps: i32,
     moments: Vec<Moments<E>>,
-    /// Work space: the parameters before a step.
-    old: Vec<Vec<E>>,
+    /// Work space: one parameter.
+    values: Vec<E>,
 }
 
 /// Running means of one parameter; empty until they are needed.
@@ -76,15 +76,19 @@ struct Moments<E> {
 impl<E: Scalar> Moments<E> {
     /// The means that are kept, `length` numbers each, 0 at first.
     fn room(&mut self, keeps: [bool; 2], length: usize) -> [&mut [E]; 2] {
-        let mut kept = [(&mut self.first, keeps[0]), (&mut self.second, keeps[1])].into_iter();
-        std::array::from_fn(|_| match kept.next() {
-            Some((mean, true)) => {
-                mean.resize(length, E::zero());
-                &mut mean[..]
-            }
-            _ => &mut [],
-        })
+        [
+            room(&mut self.first, keeps[0], length),
+            room(&mut self.second, keeps[1], length),
+        ]
     }
+}
+
+fn room<E: Scalar>(mean: &mut Vec<E>, kept: bool, length: usize) -> &mut [E] {
+    if !kept {
+        return &mut [];
+    }
+    mean.resize(length, E::zero());
+    mean
 }
 
 impl<E: Scalar> Optimizer<E> {
@@ -98,7 +102,7 @@ impl<E: Scalar> Optimizer<E> {
             config,
             steps: 0,
             moments: Vec::new(),
-            old: Vec::new(),
+            values: Vec::new(),
         })
     }
 
@@ -133,9 +137,6 @@ impl<E: Scalar> Optimizer<E> {
 
     /// Updates every parameter, by all threads. The learning rate is multiplied by `rate_factor` (schedule), the gradients by
     /// `gradient_factor` (clipping). A parameter without a gradient counts as having a zero one.
-    ///
-    /// The gradients are used up, their memory becomes that of the new parameters, which are tensors of their own: what was
-    /// cloned from a parameter before keeps the old numbers.
     pub fn step<D: Backend<E>>(
         &mut self,
         parameters: &mut (impl Parameters<E, D> + ?Sized),
@@ -161,68 +162,38 @@ impl<E: Scalar> Optimizer<E> {
             gradient: gradient_factor,
             steps: self.steps,
         };
-        let (mut gradients, mut outcome) = (self.take(parameters, gradients)?, Ok(()));
-
-        self.moments.resize_with(gradients.len(), Moments::default);
         let decay = average.as_mut().map_or(0.0, |average| average.advance());
-        let averages = average.map(|average| average.of(self.old.iter().map(Vec::len)));
-        let mut averages = averages.into_iter().flatten();
-        let parts = self.old.iter().zip(&mut gradients).zip(&mut self.moments);
-        let shares: Vec<_> = parts
-            .flat_map(|((old, new), moments)| {
-                let [first, second] = moments.room(self.config.keeps(), old.len());
-                let average = averages.next();
-                let average = average.map_or(&mut [][..], |average| &mut average[..]);
+        let (config, values) = (&self.config, &mut self.values);
+        let (mut index, mut outcome) = (0, Ok(()));
+        parameters.visit_mut("", &mut |_, tensor| {
+            if outcome.is_err() {
+                return;
+            }
+            copy_to_host(tensor, values);
+            if self.moments.len() == index {
+                self.moments.push(Moments::default());
+            }
+            let [first, second] = self.moments[index].room(config.keeps(), values.len());
+            let average = average.as_mut();
+            let average = average.map_or(&mut [][..], |all| all.of(index, values.len()));
+            outcome = D::with_gradient(gradients, tensor, |gradient| {
                 let whole = Share {
-                    old,
-                    new,
+                    values,
+                    gradient,
                     first,
                     second,
                     average,
                 };
-                whole.split()
-            })
-            .collect();
-        let config = &self.config;
-        parallel::map(shares.into_iter(), |mut share| {
-            config.update(&mut share, factors);
-            follow(share.average, share.new, decay);
-        });
-
-        let mut new = gradients.into_iter();
-        parameters.visit_mut("", &mut |_, tensor| {
-            let Some(new) = new.next() else { return };
-            match from_host(tensor.device(), new, *tensor.shape()) {
-                Ok(new) => *tensor = new,
-                Err(error) => outcome = Err(error),
-            }
+                let shares: Vec<_> = whole.split().collect();
+                parallel::map(shares.into_iter(), |mut share| {
+                    config.update(&mut share, factors);
+                    follow(share.average, share.values, decay);
+                });
+            });
+            tensor.copy_from(values);
+            index += 1;
         });
         outcome
-    }
-
-    /// Notes all parameters, and takes the gradients.
-    fn take<D: Backend<E>>(
-        &mut self,
-        parameters: &(impl Parameters<E, D> + ?Sized),
-        gradients: &mut Gradients<E, D>,
-    ) -> Result<Vec<Vec<E>>> {
-        let (mut taken, mut outcome) = (Vec::new(), Ok(()));
-        parameters.visit("", &mut |_, tensor| {
-            if self.old.len() == taken.len() {
-                self.old.push(Vec::new());
-            }
-            let old = &mut self.old[taken.len()];
-            copy_to_host(tensor, old);
-            match D::take_gradient(gradients, tensor) {
-                Ok(mut gradient) => {
-                    gradient.resize(old.len(), E::zero());
-                    taken.push(gradient);
-                }
-                Err(error) => outcome = Err(error),
-            };
-        });
-        self.old.truncate(taken.len());
-        outcome.map(|()| taken)
     }
 }
 
@@ -322,6 +293,24 @@ mod tests {
         }
         average.exchange(&mut w);
         assert_eq!(numbers(&w), trained);
+    }
+
+    /// A parameter that is named twice is updated by the same gradient under both names, in every step.
+    #[test]
+    fn clones_of_a_parameter_stay_equal() {
+        let w: Matrix<f64, Cpu> = random_matrix(&Cpu::default(), (2, 3), 1).expect("memory");
+        let mut both = vec![w.clone(), w.clone()];
+        let mut optimizer = Optimizer::new(OptimizerConfig::Adam(adam(0.1))).expect("in range");
+        for step in 0..3 {
+            let before = to_host(&both[0]);
+            let mut gradients = Gradients::leaky();
+            let g = random_values(6, 2 + step);
+            Cpu::put_gradient(&mut gradients, &both[0], g).expect("memory");
+            let taken = optimizer.step(&mut both, &mut gradients, 1.0, 1.0);
+            taken.expect("memory");
+            assert_ne!(to_host(&both[0]), before);
+            assert_eq!(to_host(&both[0]), to_host(&both[1]));
+        }
     }
 
     #[test]
