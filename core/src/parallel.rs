@@ -20,11 +20,6 @@ thread_local! {
     static WAITING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Threads that share work.
-pub fn threads() -> usize {
-    rayon::current_num_threads()
-}
-
 /// `job` of every item, in their order.
 ///
 /// The calling thread takes part: handing everything to rayon's threads would let it sleep and wake up, which costs more
@@ -34,7 +29,7 @@ pub fn map<T: Send, R: Send>(
     job: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
     let count = items.len();
-    let helpers = count.min(threads()).saturating_sub(1);
+    let helpers = count.min(rayon::current_num_threads()).saturating_sub(1);
     if helpers == 0 {
         return items.map(job).collect();
     }

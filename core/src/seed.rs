@@ -4,12 +4,18 @@
 ///
 /// Reference: G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (SplitMix64).
 pub fn mix(seed: u64, index: u64) -> u64 {
-    let stir = |value: u64| {
-        let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        value ^ (value >> 31)
-    };
-    stir(stir(seed.wrapping_add(0x9E37_79B9_7F4A_7C15)) ^ index.wrapping_add(1))
+    stir(stir(seed.wrapping_add(GAMMA)) ^ index.wrapping_add(1))
+}
+
+/// From one number of a SplitMix64 sequence, before it is stirred, to the next: 2⁶⁴ over the golden ratio, odd.
+pub(crate) const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The output function of SplitMix64, one to one.
+#[inline(always)]
+pub(crate) fn stir(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
 }
 
 #[cfg(test)]

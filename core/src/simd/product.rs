@@ -192,7 +192,7 @@ impl<E: Lanes> Packed<E> {
     /// [`multiply`](Self::multiply) with its rows shared among the threads, if there is work for more than one.
     pub fn multiply_shared(&self, x: &[E], y: &mut [E]) {
         let rows = x.len().checked_div(self.inner).unwrap_or(0);
-        let threads = parallel::threads().min(x.len() * self.columns / SHARED);
+        let threads = rayon::current_num_threads().min(x.len() * self.columns / SHARED);
         let block = rows.div_ceil(threads.max(1)).next_multiple_of(ROWS);
         if block >= rows {
             return self.multiply(x, y);

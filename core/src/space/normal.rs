@@ -2,7 +2,13 @@
 
 use std::f64::consts::{LN_2, PI, SQRT_2};
 
-use crate::vectorized;
+use crate::seed::{mix, stir, GAMMA};
+use crate::{vectorized, Scalar};
+
+/// Standard normal numbers that depend on seed and sample alone.
+pub(super) fn normal_row<E: Scalar>(seed: u64, sample: usize, row: &mut [E]) {
+    fill_row(row, mix(seed, sample as u64));
+}
 
 vectorized! {
     /// Fills `row` with standard normal numbers that depend on `stream` alone.
@@ -11,7 +17,7 @@ vectorized! {
     /// of it is arithmetic without branches or tables, so that pairs are computed side by side.
     ///
     /// Reference: G. E. P. Box, M. E. Muller, A Note on the Generation of Random Normal Deviates, Ann. Math. Stat. 29, 1958.
-    pub(super) fn fill_row<'a, E, S>(_simd: S, row: &'a mut [E], stream: u64) {
+    fn fill_row<'a, E, S>(_simd: S, row: &'a mut [E], stream: u64) {
         let half = row.len() / 2;
         let (first, rest) = row.split_at_mut(half);
         let (second, last) = rest.split_at_mut(half);
@@ -28,10 +34,7 @@ vectorized! {
 /// Number `index` of the sequence of SplitMix64 that begins at `stream`.
 #[inline(always)]
 fn random_bits(stream: u64, index: u64) -> u64 {
-    let value = stream.wrapping_add((index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
+    stir(stream.wrapping_add((index + 1).wrapping_mul(GAMMA)))
 }
 
 /// Two independent standard normal numbers.

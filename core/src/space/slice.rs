@@ -1,9 +1,8 @@
 //! The state space over contiguous CPU slices: one block of rows, one kernel, one thread.
 
 use super::deferral::{Deferral, Product};
-use super::normal::fill_row;
+use super::normal::normal_row;
 use crate::kernel::{swap_rows, KernelBlock, KernelGradients};
-use crate::seed::mix;
 use crate::{simd, vectorized};
 use crate::{Coef, DifferentiableSpace, Error, Result, Scalar, Slot, StateSpace};
 
@@ -458,9 +457,4 @@ vectorized! {
             }
         }
     }
-}
-
-/// Standard normal numbers that depend on seed and sample alone.
-pub(super) fn normal_row<E: Scalar>(seed: u64, sample: usize, row: &mut [E]) {
-    fill_row(row, mix(seed, sample as u64));
 }

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 
-use super::slice::normal_row;
+use super::normal::normal_row;
 use crate::backend::{from_host, to_host};
 use crate::{
     Backend, Coef, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot,
