@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a thread that has helped stays awake for more. A training step is a chain of shared jobs with short work between
-/// them; to wake up for each takes longer than that work.
+/// How long a thread stays awake: one that has helped, for more; the calling one, for those who help. A training step is a
+/// chain of shared jobs with short work between them; to wake up for each takes longer than that work.
 const LINGER: Duration = Duration::from_micros(100);
 
 /// Calls of [`map`] that are under way.
@@ -35,6 +35,7 @@ pub fn map<T: Send, R: Send>(
     }
     let queue = Mutex::new(items.enumerate());
     let results = Mutex::new(Vec::with_capacity(count));
+    let ready = AtomicUsize::new(0);
     let work = || {
         while let Some((index, item)) = next(&queue) {
             let result = job(item);
@@ -44,9 +45,13 @@ pub fn map<T: Send, R: Send>(
     let call = Entered::new(&CALLS);
     rayon::in_place_scope(|scope| {
         for _ in 0..helpers {
-            scope.spawn(|_| work());
+            scope.spawn(|_| {
+                work();
+                ready.fetch_add(1, Ordering::Relaxed);
+            });
         }
         work();
+        stay_awake(|| ready.load(Ordering::Relaxed) < helpers);
     });
     drop(call);
     if CALLS.load(Ordering::Relaxed) == 0 {
@@ -69,14 +74,19 @@ fn linger(caller: Option<usize>) {
         return;
     }
     let lingering = Entered::new(&LINGERING);
+    stay_awake(|| CALLS.load(Ordering::Relaxed) == 0);
+    drop(lingering);
+    WAITING.set(false);
+}
+
+/// Does other work of rayon's as long as there is something to wait for, but not for too long.
+fn stay_awake(wait: impl Fn() -> bool) {
     let start = Instant::now();
-    while CALLS.load(Ordering::Relaxed) == 0 && start.elapsed() < LINGER {
+    while wait() && start.elapsed() < LINGER {
         if rayon::yield_now() != Some(rayon::Yield::Executed) {
             std::hint::spin_loop();
         }
     }
-    drop(lingering);
-    WAITING.set(false);
 }
 
 /// Counts one more until it is dropped, by a panic as well.
