@@ -72,12 +72,11 @@ pub trait Backend<E: Scalar>: Device<E> {
         values: Vec<E>,
     ) -> Result<()>;
 
-    /// Adds `factor` times row-major host values to the gradient of `tensor`.
-    fn accumulate_host(
+    /// Lets `update` change the gradient of `tensor`, which must be contiguous, as row-major host values; 0 if there is none.
+    fn update_gradient(
         gradients: &mut Gradients<E, Self>,
         tensor: &Matrix<E, Self>,
-        delta: &[E],
-        factor: E,
+        update: impl FnOnce(&mut [E]),
     ) -> Result<()>;
 
     /// Shows the gradient of `tensor`, 0 if there is none, as row-major host values.
@@ -94,17 +93,18 @@ pub trait Backend<E: Scalar>: Device<E> {
 
 /// Copies a tensor to the host, row-major.
 pub fn to_host<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>) -> Vec<E> {
-    let mut values = Vec::new();
+    let (rows, columns) = *tensor.shape();
+    let mut values = vec![E::default(); rows * columns];
     copy_to_host(tensor, &mut values);
     values
 }
 
-/// [`to_host`] in a vector that is there already, whatever it holds.
-pub fn copy_to_host<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>, values: &mut Vec<E>) {
-    let tensor = tensor.clone().contiguous();
-    let (rows, columns) = *tensor.shape();
-    values.resize(rows * columns, E::default());
-    tensor.copy_into(values);
+/// [`to_host`] in a place that is there already.
+///
+/// # Panics
+/// If `values` is not as long as the tensor has numbers.
+pub fn copy_to_host<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>, values: &mut [E]) {
+    tensor.clone().contiguous().copy_into(values);
 }
 
 /// Makes a matrix from row-major host values.
@@ -142,18 +142,19 @@ macro_rules! cpu_backend {
                 tensor: &Matrix<$dtype, Self>,
                 delta: &Matrix<$dtype, Self>,
             ) -> Result<()> {
-                Self::accumulate_host(gradients, tensor, &to_host(delta), 1.0)
+                let delta = to_host(delta);
+                Self::update_gradient(gradients, tensor, |g| simd::add_scaled(g, 1.0, &delta))
             }
 
-            fn accumulate_host(
+            fn update_gradient(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
-                delta: &[$dtype],
-                factor: $dtype,
+                update: impl FnOnce(&mut [$dtype]),
             ) -> Result<()> {
+                let (rows, columns) = *tensor.shape();
                 let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                gradient.resize(delta.len(), 0.0);
-                simd::add_scaled(gradient, factor, delta);
+                gradient.resize(rows * columns, 0.0);
+                update(gradient);
                 Ok(())
             }
 
@@ -253,14 +254,14 @@ macro_rules! cuda_backend {
                 Ok(to_host(&scratch.get(&probe)))
             }
 
-            fn accumulate_host(
+            fn update_gradient(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
-                delta: &[$dtype],
-                factor: $dtype,
+                update: impl FnOnce(&mut [$dtype]),
             ) -> Result<()> {
-                let delta = delta.iter().map(|d| factor * d).collect();
-                Self::put_gradient(gradients, tensor, delta)
+                let mut gradient = Self::take_gradient(gradients, tensor)?;
+                update(&mut gradient);
+                Self::put_gradient(gradients, tensor, gradient)
             }
 
             fn put_gradient(

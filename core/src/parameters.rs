@@ -75,10 +75,9 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Option<
 
 /// The name of a part: `path.part`, or `part` alone at the top.
 pub fn join(path: &str, part: &str) -> String {
-    if path.is_empty() {
-        part.to_owned()
-    } else {
-        format!("{path}.{part}")
+    match path {
+        "" => part.to_owned(),
+        path => [path, ".", part].concat(),
     }
 }
 

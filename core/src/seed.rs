@@ -1,4 +1,4 @@
-//! Seeds from seeds.
+//! Seeds from seeds, and random bits from a seed.
 
 /// A seed for use number `index` of `seed`. Sums of small numbers would meet: use 1 of seed 0 is not use 0 of seed 1.
 ///
@@ -7,12 +7,19 @@ pub fn mix(seed: u64, index: u64) -> u64 {
     stir(stir(seed.wrapping_add(GAMMA)) ^ index.wrapping_add(1))
 }
 
+/// Number `index` of the SplitMix64 sequence that begins at `stream`: 64 random bits, without a state that would have to be
+/// carried from one to the next.
+#[inline(always)]
+pub fn random_bits(stream: u64, index: u64) -> u64 {
+    stir(stream.wrapping_add((index + 1).wrapping_mul(GAMMA)))
+}
+
 /// From one number of a SplitMix64 sequence, before it is stirred, to the next: 2⁶⁴ over the golden ratio, odd.
-pub(crate) const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The output function of SplitMix64, one to one.
 #[inline(always)]
-pub(crate) fn stir(value: u64) -> u64 {
+fn stir(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     value ^ (value >> 31)

@@ -6,8 +6,7 @@ use equilibria_core::{
     Adjoint, Backend, Equilibrium, Error, ImplicitLayer, Matrix, Report, Result, Scalar,
 };
 
-use crate::layers::dropout_mask;
-use crate::layers::modules::{linear_combination, times_data};
+use crate::layers::modules::{dropout, dropout_mask, linear_combination};
 
 /// Use of a seed that keeps masks apart from probes.
 const MASKS: u64 = 0x6D61_736B;
@@ -238,19 +237,22 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// Sets entries to zero with probability `p` and scales the others by `1 / (1 − p)`; does nothing in evaluation.
     /// `site` tells the masks of one pass apart.
     pub fn dropout(&mut self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Matrix<E, D>> {
-        match self.mask(x, p, site)? {
-            Some(mask) => self.try_run(x, |x| times_data(x, &mask)),
+        match self.mask_seed(p, site) {
+            Some(seed) => self.try_run(x, |x| dropout(x, p, seed)),
             None => Ok(x.clone()),
         }
     }
 
     /// The mask of [`dropout`](Self::dropout) for a matrix of the shape of `x`; `None` where it does nothing.
     pub fn mask(&self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Option<Matrix<E, D>>> {
-        let Some(seed) = self.seed.filter(|_| p > 0.0) else {
-            return Ok(None);
-        };
-        let seed = mix(mix(seed, MASKS), site);
-        dropout_mask(x.device(), *x.shape(), p, seed).map(Some)
+        let seed = self.mask_seed(p, site);
+        seed.map(|seed| dropout_mask(x.device(), *x.shape(), p, seed))
+            .transpose()
+    }
+
+    fn mask_seed(&self, p: f64, site: u64) -> Option<u64> {
+        let seed = self.seed.filter(|_| p > 0.0)?;
+        Some(mix(mix(seed, MASKS), site))
     }
 
     /// Adds all loss terms to `loss` and runs the tape.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use equilibria_core::{from_host, Backend, Matrix, Report, Result, Scalar};
+use equilibria_core::{from_host, parallel, Backend, Matrix, Report, Result, Scalar};
 
 use crate::data::Table;
 use crate::model::Model;
@@ -88,19 +88,20 @@ pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
     Ok(solves)
 }
 
-/// Rows of modalities as tensors, `[rows, features]` each.
+/// Rows of modalities as tensors, `[rows, features]` each; all threads read them.
 pub(crate) fn tensors<E: Scalar, D: Backend<E>>(
     device: &D,
     modalities: &[Table],
-    rows: impl ExactSizeIterator<Item = usize> + Clone,
+    rows: impl ExactSizeIterator<Item = usize> + Clone + Sync,
 ) -> Result<Vec<Matrix<E, D>>> {
-    (modalities.iter())
-        .map(|table| {
-            let mut values = Vec::with_capacity(rows.len() * table.columns);
-            for row in rows.clone() {
-                values.extend(table.row(row).iter().map(|&value| E::of(value)));
-            }
-            from_host(device, values, (rows.len(), table.columns))
-        })
-        .collect()
+    let values = parallel::map(modalities.iter(), |table| {
+        let mut values = Vec::with_capacity(rows.len() * table.columns);
+        for row in rows.clone() {
+            values.extend(table.row(row).iter().map(|&value| E::of(value)));
+        }
+        values
+    });
+    let matrix =
+        |(values, table): (_, &Table)| from_host(device, values, (rows.len(), table.columns));
+    values.into_iter().zip(modalities).map(matrix).collect()
 }

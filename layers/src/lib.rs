@@ -25,7 +25,7 @@ pub mod stabilizers {
 
 pub use config::{LayerConfig, LayerRequest, Layers};
 pub use initialize::Initializer;
-pub use masked::{dropout_mask, Masked};
+pub use masked::Masked;
 pub use stabilizer::{stabilize, Stabilizer, StabilizerConfig, Stabilizers};
 
 #[cfg(doctest)]

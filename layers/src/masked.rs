@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use equilibria_core::kernel::swap_rows;
 use equilibria_core::prelude::*;
-use equilibria_core::{from_host, to_host};
-use rand::{RngCore, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use equilibria_core::to_host;
 
-/// `f(z ⊙ m; x)` with the map f of another layer; the mask m, `[batch, state_dim]`, is the last injected input.
+/// `f(z ⊙ m; x)` with the map f of another layer; the mask m, `[batch, state_dim]`, is the last injected input,
+/// e.g. a [`dropout_mask`](crate::modules::dropout_mask).
 ///
 /// A mask drawn anew in every step would leave nothing to converge to. As an input it is the same in all steps of the
 /// solve, of its adjoint and of its penalties, so the equilibrium exists and its gradient is exact.
@@ -18,27 +17,6 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 /// NeurIPS 2016, §4.
 #[derive(Clone)]
 pub struct Masked<L>(pub L);
-
-/// A mask of inverted dropout: 0 with probability `p`, else 1 / (1 − `p`), so that its mean is 1. The same seed gives the
-/// same mask.
-///
-/// # Errors
-/// [`Error::Config`] unless `p` is in [0, 1).
-pub fn dropout_mask<E: Scalar, D: Backend<E>>(
-    device: &D,
-    shape: (usize, usize),
-    p: f64,
-    seed: u64,
-) -> Result<Matrix<E, D>> {
-    Error::require_fraction("dropout", "p", p)?;
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    // A choice by index: a branch would be predicted wrongly every other time.
-    let factors = [E::of(1.0 / (1.0 - p)), E::zero()];
-    // Of the 2⁵³ numbers that 53 random bits are, so many are below p.
-    let below = (p * (1u64 << 53) as f64).ceil() as u64;
-    let entry = |_| factors[usize::from(rng.next_u64() >> 11 < below)];
-    from_host(device, (0..shape.0 * shape.1).map(entry).collect(), shape)
-}
 
 parameters!(Masked<L>.0);
 

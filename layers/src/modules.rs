@@ -2,15 +2,18 @@
 //! the tape; on the CPU, those that take long are written by hand.
 
 mod columns;
+mod dropout;
 mod group_norm;
 mod linear;
 mod linear_combination;
 mod pointwise;
 mod recorded;
+mod room;
 
 pub use columns::columns;
+pub use dropout::{dropout, dropout_mask};
 pub use group_norm::GroupNorm;
 pub use linear::Linear;
 pub use linear_combination::linear_combination;
-pub use pointwise::{mean, scale_rows, sigmoid, times_data};
+pub use pointwise::{mean, relu, scale_rows, sigmoid, times_data};
 use recorded::recorded;

@@ -1,4 +1,4 @@
-//! One dropout mask for a whole solve: kernel, gradients and the mask itself.
+//! One dropout mask for a whole solve: kernel and gradients.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::testing::{check_equilibrium, check_kernel, perturb, random_matrix};
 use equilibria_core::{to_host, AnyLayer, Equilibrium};
-use equilibria_layers::masked::{dropout_mask, Masked};
+use equilibria_layers::masked::Masked;
+use equilibria_layers::modules::dropout_mask;
 use equilibria_layers::solvers::backward::implicit::Implicit;
 use equilibria_layers::solvers::solver;
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
@@ -95,23 +96,4 @@ fn the_equilibrium_is_that_of_the_masked_map() {
         // A relative residual of 1e-13 on states of order 1.
         assert!(gap.fold(0.0, f64::max) < 1e-12);
     }
-}
-
-#[test]
-fn a_mask_is_inverted_dropout() {
-    let device = Cpu::default();
-    let mask = |p, seed| dropout_mask::<f64, _>(&device, (100, 100), p, seed).map(|m| to_host(&m));
-    let quarter = mask(0.25, 1).expect("a mask");
-    let kept = quarter.iter().filter(|&&entry| entry > 0.0);
-    assert!(kept.clone().all(|entry| (entry - 4.0 / 3.0).abs() < 1e-15));
-    // 10⁴ independent entries kept with probability 3/4: six standard deviations are 0.026.
-    assert!((kept.count() as f64 / 1e4 - 0.75).abs() < 0.026);
-    assert_eq!(quarter, mask(0.25, 1).expect("a mask"));
-    assert_ne!(quarter, mask(0.25, 2).expect("a mask"));
-    assert!(mask(0.0, 1)
-        .expect("a mask")
-        .iter()
-        .all(|m| m.to_bits() == 1.0_f64.to_bits()));
-    let error = mask(1.0, 1).expect_err("nothing would be left").to_string();
-    assert_eq!(error, "`dropout`: `p` must be in [0, 1), got 1");
 }

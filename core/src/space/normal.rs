@@ -2,7 +2,7 @@
 
 use std::f64::consts::{LN_2, PI, SQRT_2};
 
-use crate::seed::{mix, stir, GAMMA};
+use crate::seed::{mix, random_bits};
 use crate::{vectorized, Scalar};
 
 /// Standard normal numbers that depend on seed and sample alone.
@@ -29,12 +29,6 @@ vectorized! {
             *last = E::of(pair(random_bits(stream, half as u64))[0]);
         }
     }
-}
-
-/// Number `index` of the sequence of SplitMix64 that begins at `stream`.
-#[inline(always)]
-fn random_bits(stream: u64, index: u64) -> u64 {
-    stir(stream.wrapping_add((index + 1).wrapping_mul(GAMMA)))
 }
 
 /// Two independent standard normal numbers.

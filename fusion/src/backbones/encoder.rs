@@ -3,7 +3,7 @@
 use dfdx::prelude::SplitTape;
 use equilibria_core::prelude::*;
 
-use crate::layers::modules::Linear;
+use crate::layers::modules::{relu, Linear};
 use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
 use crate::pass::Pass;
 
@@ -64,7 +64,7 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Encoder<E, D> {
     ) -> Result<Vec<Matrix<E, D>>> {
         let mut features = Vec::with_capacity(x.len());
         for (index, (encoder, x)) in self.encoder.iter().zip(x).enumerate() {
-            let h = pass.lend(|tape| Ok(encoder.forward_data(x, tape).relu().split_tape()))?;
+            let h = pass.lend(|tape| Ok(relu(encoder.forward_data(x, tape))?.split_tape()))?;
             features.push(pass.dropout(&h, self.dropout, index as u64)?);
         }
         Ok(features)

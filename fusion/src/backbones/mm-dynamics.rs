@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
 use crate::data::TargetKind;
-use crate::layers::modules::{mean, scale_rows, sigmoid, times_data, Linear};
+use crate::layers::modules::{mean, relu, scale_rows, sigmoid, times_data, Linear};
 use crate::loss::{cross_entropy, true_class_probability};
 use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
 use crate::pass::Pass;
@@ -114,7 +114,7 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for MmDynamics<E, D> {
                 Ok(sigmoid(scores)?.split_tape())
             })?;
             let gated = pass.try_run(&gate, |s| times_data(s, x))?;
-            let h = pass.run(&gated, |x| modality.encoder.forward(x).relu());
+            let h = pass.try_run(&gated, |x| relu(modality.encoder.forward(x)))?;
             let h = pass.dropout(&h, self.dropout, index as u64)?;
             let confidence = pass.run(&h, |h| modality.confidence.forward(h));
             if let Some(one_hot) = targets {

@@ -10,6 +10,7 @@ use crate::kernel::{add_rows, Affine, AffineCache};
 use crate::Initializer;
 
 use super::recorded;
+use super::room::{Copied, Room};
 
 /// `y = x Wᵀ + b`.
 #[derive(Clone)]
@@ -19,6 +20,7 @@ pub struct Linear<E: Scalar, D: Backend<E>> {
     /// b, `[1, outputs]`.
     pub bias: Matrix<E, D>,
     cache: AffineCache<E, D>,
+    room: Room<E>,
 }
 
 parameters!(Linear { weight, bias });
@@ -30,6 +32,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
             weight,
             bias,
             cache: AffineCache::default(),
+            room: Room::default(),
         }
     }
 
@@ -72,7 +75,8 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         if !D::HAS_KERNELS {
             return self.in_tensor_operations(x);
         }
-        let (x, tape) = x.split_tape();
+        // The gradient of a view would be in the order of what it is a view of.
+        let (x, tape) = x.contiguous().split_tape();
         self.on_host(&x, tape, Sends::Gradient)
     }
 
@@ -95,22 +99,24 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         let map = if self.is_packed() || !(FEW..shape.1).contains(&shape.0) {
             Map::Packed(self.affine())
         } else {
-            Map::Rows(to_host(&self.weight), to_host(&self.bias))
+            Map::Rows(self.room.copy(&self.weight), to_host(&self.bias))
         };
         let values = to_host(x);
         let y = x.device().tensor_from_vec(map.forward(&values), shape);
         let (x, weight, bias) = (x.clone(), self.weight.clone(), self.bias.clone());
+        // Where nothing is sent back, nobody waits for the weights.
+        let map = match sends {
+            Sends::Gradient => Some(map),
+            Sends::Nothing => None,
+        };
         recorded(y, tape, move |gradients, cotangent| {
-            if let Sends::Gradient = sends {
+            if let Some(map) = map {
                 D::put_gradient(gradients, &x, map.backward(cotangent, inputs))?;
             }
-            let mut bias_bar = vec![E::zero(); shape.1];
-            add_rows(&mut bias_bar, cotangent);
-            D::put_gradient(gradients, &bias, bias_bar)?;
-            let mut weight_bar = D::take_gradient(gradients, &weight)?;
-            weight_bar.resize(shape.1 * inputs, E::zero());
-            simd::add_transposed_product(&[[cotangent, &values]], &mut weight_bar, inputs);
-            D::put_gradient(gradients, &weight, weight_bar)
+            D::update_gradient(gradients, &bias, |bias_bar| add_rows(bias_bar, cotangent))?;
+            D::update_gradient(gradients, &weight, |weight_bar| {
+                simd::add_transposed_product(&[[cotangent, &values]], weight_bar, inputs);
+            })
         })
     }
 
@@ -137,7 +143,7 @@ const TURNED: usize = 16;
 enum Map<E> {
     Packed(Arc<Affine<E>>),
     /// W and b.
-    Rows(Vec<E>, Vec<E>),
+    Rows(Copied<E>, Vec<E>),
 }
 
 impl<E: Scalar> Map<E> {

@@ -29,7 +29,7 @@ pub fn linear_combination<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         None => vec![E::one(); x.len()],
     };
     let mut sum = vec![E::zero(); shape.0 * shape.1];
-    let mut values = Vec::new();
+    let mut values = sum.clone();
     for (x, &weight) in x.iter().zip(&weights) {
         copy_to_host(x, &mut values);
         simd::add_scaled(&mut sum, weight, &values);
@@ -73,15 +73,18 @@ fn pull_back<E: Scalar, D: Backend<E>>(
     weights: &[E],
 ) -> Result<()> {
     for (x, &weight) in x.iter().zip(weights) {
-        D::accumulate_host(gradients, x, cotangent, weight)?;
+        D::update_gradient(gradients, x, |x_bar| {
+            simd::add_scaled(x_bar, weight, cotangent)
+        })?;
     }
     let Some(w) = w else { return Ok(()) };
-    let mut values = Vec::new();
-    let products = x.iter().map(|x| {
-        copy_to_host(x, &mut values);
-        E::of(simd::dot(&values, cotangent))
-    });
-    D::accumulate_host(gradients, w, &products.collect::<Vec<_>>(), E::one())
+    let mut values = vec![E::zero(); cotangent.len()];
+    D::update_gradient(gradients, w, |w_bar| {
+        for (w_bar, x) in w_bar.iter_mut().zip(x) {
+            copy_to_host(x, &mut values);
+            *w_bar += E::of(simd::dot(&values, cotangent));
+        }
+    })
 }
 
 fn in_tensor_operations<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(

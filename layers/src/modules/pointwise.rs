@@ -23,24 +23,57 @@ pub fn sigmoid<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     if !D::HAS_KERNELS {
         return x.try_sigmoid().map_err(Error::device);
     }
-    let (x, tape) = x.split_tape();
+    let (x, tape) = contiguous(x)?.split_tape();
     let mut values = to_host(&x);
     parallel::map(values.chunks_mut(SHARE), |share| {
         for value in share {
             *value = E::one() / (E::one() + (-*value).exp());
         }
     });
-    let kept = if T::OWNS_TAPE {
-        values.clone()
-    } else {
-        Vec::new()
-    };
+    let kept = kept_on::<T, _, _>(&values);
     let y = from_host(x.device(), values, *x.shape())?;
     Ok(recorded(y, tape, move |gradients, cotangent| {
-        let mut x_bar = kept;
-        through_sigmoid(&mut x_bar, cotangent);
-        D::put_gradient(gradients, &x, x_bar)
+        D::update_gradient(gradients, &x, |x_bar| {
+            through_sigmoid(x_bar, &kept, cotangent);
+        })
     }))
+}
+
+/// `max(x, 0)`. On the CPU NaN stays NaN, where dfdx gives 0: what has gone wrong is to be seen.
+///
+/// # Errors
+/// [`Error::Device`] if memory runs out.
+pub fn relu<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    x: Matrix<E, D, T>,
+) -> Result<Matrix<E, D, T>> {
+    if !D::HAS_KERNELS {
+        return x.try_relu().map_err(Error::device);
+    }
+    let (x, tape) = contiguous(x)?.split_tape();
+    let mut values = to_host(&x);
+    rectify(&mut values);
+    let kept = kept_on::<T, _, _>(&values);
+    let y = from_host(x.device(), values, *x.shape())?;
+    Ok(recorded(y, tape, move |gradients, cotangent| {
+        D::update_gradient(gradients, &x, |x_bar| {
+            through_relu(x_bar, &kept, cotangent);
+        })
+    }))
+}
+
+/// Tensors whose rows are views of others share the gradients of these, in another order.
+fn contiguous<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    x: Matrix<E, D, T>,
+) -> Result<Matrix<E, D, T>> {
+    x.try_contiguous().map_err(Error::device)
+}
+
+/// A copy for the way back, if there is one.
+fn kept_on<T: AnyTape<E, D>, E: Scalar, D: Backend<E>>(values: &[E]) -> Vec<E> {
+    match T::OWNS_TAPE {
+        true => values.to_vec(),
+        false => Vec::new(),
+    }
 }
 
 /// `x ⊙ m` where m is data, as a mask is: nobody asks for its gradient, which is left out.
@@ -61,15 +94,20 @@ pub fn times_data<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     if !D::HAS_KERNELS {
         return x.try_mul(m.clone()).map_err(Error::device);
     }
-    let (x, tape) = x.split_tape();
-    let factor = to_host(m);
+    times_values(x, to_host(m))
+}
+
+/// [`times_data`] of host values, row-major.
+pub(super) fn times_values<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    x: Matrix<E, D, T>,
+    m: Vec<E>,
+) -> Result<Matrix<E, D, T>> {
+    let (x, tape) = contiguous(x)?.split_tape();
     let mut values = to_host(&x);
-    multiply(&mut values, &factor);
+    multiply(&mut values, &m);
     let y = from_host(x.device(), values, *x.shape())?;
     Ok(recorded(y, tape, move |gradients, cotangent| {
-        let mut x_bar = factor;
-        multiply(&mut x_bar, cotangent);
-        D::put_gradient(gradients, &x, x_bar)
+        D::update_gradient(gradients, &x, |x_bar| add_products(x_bar, &m, cotangent))
     }))
 }
 
@@ -84,13 +122,15 @@ pub fn mean<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         let mean = x.try_mean::<Rank0, Axes2<0, 1>>();
         return (mean.and_then(|mean| mean.try_reshape_like(&(1, 1)))).map_err(Error::device);
     }
-    let (x, tape) = x.split_tape();
+    let (x, tape) = contiguous(x)?.split_tape();
     let (rows, columns) = *x.shape();
     let share = E::of(1.0 / (rows * columns) as f64);
     let mean = share * total(&to_host(&x));
     let y = from_host(x.device(), vec![mean], (1, 1))?;
     Ok(recorded(y, tape, move |gradients, cotangent| {
-        D::put_gradient(gradients, &x, vec![share * cotangent[0]; rows * columns])
+        D::update_gradient(gradients, &x, |x_bar| {
+            add_to_all(x_bar, share * cotangent[0])
+        })
     }))
 }
 
@@ -118,34 +158,53 @@ pub fn scale_rows<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         let c = c.try_broadcast_like::<_, Axis<1>>(&shape);
         return c.and_then(|c| x.try_mul(c)).map_err(Error::device);
     }
-    let (x, tape) = x.split_tape();
+    let (x, tape) = contiguous(x)?.split_tape();
     let (factors, values) = (to_host(c), to_host(&x));
-    let mut scaled = values.clone();
-    scale(&mut scaled, &factors);
+    let mut scaled = vec![E::zero(); values.len()];
+    add_scaled_rows(&mut scaled, &factors, &values);
     let (c, y) = (c.clone(), from_host(x.device(), scaled, shape)?);
     Ok(recorded(y, tape, move |gradients, cotangent| {
-        let mut products = values;
-        multiply(&mut products, cotangent);
-        let rows = products.chunks_exact(shape.1.max(1));
-        let c_bar = rows.map(|row| row.iter().copied().sum()).collect();
-        D::put_gradient(gradients, &c, c_bar)?;
-        let mut x_bar = cotangent.to_vec();
-        scale(&mut x_bar, &factors);
-        D::put_gradient(gradients, &x, x_bar)
+        D::update_gradient(gradients, &c, |c_bar| {
+            add_row_products(c_bar, &values, cotangent)
+        })?;
+        D::update_gradient(gradients, &x, |x_bar| {
+            add_scaled_rows(x_bar, &factors, cotangent);
+        })
     }))
 }
 
 vectorized! {
-    /// `x ← y (1 − y) ȳ` where y = x comes in.
-    fn through_sigmoid<'a, E, S>(_simd: S, x: &'a mut [E], cotangent: &'a [E]) {
-        for (x, &cotangent) in x.iter_mut().zip(cotangent) {
-            *x = *x * (E::one() - *x) * cotangent;
+    /// `x̄ ← x̄ + y (1 − y) ȳ`.
+    fn through_sigmoid<'a, E, S>(_simd: S, x_bar: &'a mut [E], y: &'a [E], y_bar: &'a [E]) {
+        for ((x_bar, &y), &y_bar) in x_bar.iter_mut().zip(y).zip(y_bar) {
+            *x_bar += y * (E::one() - y) * y_bar;
+        }
+    }
+
+    /// `x ← max(x, 0)`.
+    fn rectify<'a, E, S>(_simd: S, x: &'a mut [E]) {
+        for x in x {
+            *x = if *x < E::zero() { E::zero() } else { *x };
+        }
+    }
+
+    /// `x̄ ← x̄ + ȳ` where y > 0.
+    fn through_relu<'a, E, S>(_simd: S, x_bar: &'a mut [E], y: &'a [E], y_bar: &'a [E]) {
+        for ((x_bar, &y), &y_bar) in x_bar.iter_mut().zip(y).zip(y_bar) {
+            *x_bar += if y > E::zero() { y_bar } else { E::zero() };
         }
     }
 
     /// `Σ_i x_i`.
     fn total<'a, E, S>(simd: S, x: &'a [E]) -> E {
         simd::sum(simd, x)
+    }
+
+    /// `x ← x + c`.
+    fn add_to_all<'a, E, S>(_simd: S, x: &'a mut [E], c: E) {
+        for x in x {
+            *x += c;
+        }
     }
 
     /// `x ← x ⊙ m`.
@@ -155,14 +214,31 @@ vectorized! {
         }
     }
 
-    /// Row s of x times c_s.
-    fn scale<'a, E, S>(_simd: S, x: &'a mut [E], c: &'a [E]) {
+    /// `x ← x + a ⊙ b`.
+    fn add_products<'a, E, S>(_simd: S, x: &'a mut [E], a: &'a [E], b: &'a [E]) {
+        for ((x, &a), &b) in x.iter_mut().zip(a).zip(b) {
+            *x += a * b;
+        }
+    }
+
+    /// Row s of x plus c_s times row s of a.
+    fn add_scaled_rows<'a, E, S>(_simd: S, x: &'a mut [E], c: &'a [E], a: &'a [E]) {
         let width = x.len().checked_div(c.len()).unwrap_or(0).max(1);
-        for (row, &c) in x.chunks_exact_mut(width).zip(c) {
-            for x in row {
-                *x *= c;
+        let rows = x.chunks_exact_mut(width).zip(a.chunks_exact(width));
+        for ((x, a), &c) in rows.zip(c) {
+            for (x, &a) in x.iter_mut().zip(a) {
+                *x += c * a;
             }
         }
+    }
+}
+
+/// `c_s ← c_s + ⟨a_s, b_s⟩` for every row.
+fn add_row_products<E: Scalar>(c: &mut [E], a: &[E], b: &[E]) {
+    let width = a.len().checked_div(c.len()).unwrap_or(0).max(1);
+    let rows = a.chunks_exact(width).zip(b.chunks_exact(width));
+    for (c, (a, b)) in c.iter_mut().zip(rows) {
+        *c += E::of(simd::dot(a, b));
     }
 }
 
@@ -198,12 +274,14 @@ mod tests {
         let (x, m, c) = (matrix(shape, 1), matrix(shape, 2), matrix((70, 1), 3));
         let ours = [
             everything(&x, &[&x], |x| sigmoid(x).expect("memory")),
+            everything(&x, &[&x], |x| relu(x).expect("memory")),
             everything(&x, &[&x], |x| times_data(x, &m).expect("they fit")),
             everything(&x, &[&x, &c], |x| scale_rows(&c, x).expect("they fit")),
             everything(&x, &[&x], |x| mean(x).expect("memory")),
         ];
         let theirs = [
             everything(&x, &[&x], |x| x.sigmoid()),
+            everything(&x, &[&x], |x| x.relu()),
             everything(&x, &[&x], |x| x * m.clone()),
             everything(&x, &[&x, &c], |x| {
                 let c = c.retaped::<OwnedTape<f64, Cpu>>().reshape_like(&(70,));
@@ -217,6 +295,24 @@ mod tests {
         for (ours, theirs) in ours.iter().zip(&theirs) {
             assert!(relative_difference(ours, theirs) < 1e-13);
         }
+    }
+
+    /// dfdx keeps the gradient of a permuted tensor in the order of the numbers it is a view of.
+    #[test]
+    fn views_have_gradients_in_their_own_order() {
+        let x = random_matrix::<f64, _>(&Cpu::default(), (3, 5), 1).expect("memory");
+        let turned = |x: Traced64| x.permute::<_, Axes2<1, 0>>();
+        let ours = everything(&x, &[&x], |x| relu(turned(x)).expect("memory"));
+        let theirs = everything(&x, &[&x], |x| turned(x).relu());
+        assert!(relative_difference(&ours, &theirs) < 1e-15);
+    }
+
+    #[test]
+    fn nan_is_not_hidden_by_relu() {
+        let x = from_host(&Cpu::default(), vec![f64::NAN, -1.0, 2.0], (1, 3));
+        let y = relu(x.expect("memory")).expect("memory").as_vec();
+        assert!(y[0].is_nan());
+        approx::assert_relative_eq!(y[1..], [0.0, 2.0]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) struct Factors {
 }
 
 /// Numbers of a parameter in one share.
-pub(super) const SHARE: usize = 1 << 14;
+pub(super) const SHARE: usize = 1 << 13;
 
 /// Some numbers of a parameter and what belongs to them: what one thread updates at a time.
 pub(super) struct Share<'a, E> {

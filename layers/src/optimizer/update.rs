@@ -1,6 +1,6 @@
 //! One optimizer step over all parameters.
 
-use dfdx::prelude::Gradients;
+use dfdx::prelude::{Gradients, HasShape};
 use equilibria_core::{copy_to_host, parallel, Backend, Parameters, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +62,7 @@ pub struct Optimizer<E> {
     config: OptimizerConfig,
     steps: i32,
     moments: Vec<Moments<E>>,
-    /// Work space: one parameter.
+    /// Work space: as many numbers as the largest parameter has.
     values: Vec<E>,
 }
 
@@ -169,6 +169,9 @@ impl<E: Scalar> Optimizer<E> {
             if outcome.is_err() {
                 return;
             }
+            let (rows, columns) = *tensor.shape();
+            values.resize(values.len().max(rows * columns), E::zero());
+            let values = &mut values[..rows * columns];
             copy_to_host(tensor, values);
             if self.moments.len() == index {
                 self.moments.push(Moments::default());
