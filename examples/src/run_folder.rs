@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use crate::error::{Error, Result};
 
@@ -22,6 +23,8 @@ pub struct RunFolder {
     partial: PathBuf,
     force: bool,
     keep: bool,
+    /// The thread that writes a file, if one does.
+    writer: Option<JoinHandle<Result<()>>>,
     /// Locked as long as this process works in the folder, and free again when it ends, however it ends.
     _lock: File,
 }
@@ -88,6 +91,7 @@ impl RunFolder {
             partial,
             force,
             keep: false,
+            writer: None,
             _lock: lock,
         })
     }
@@ -105,6 +109,35 @@ impl RunFolder {
     /// Writes one file, whole or not at all.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
         write_whole(&self.partial.join(name), contents)
+    }
+
+    /// [`write`](Self::write) by another thread, which makes the contents as well. If that fails, the error is that of the
+    /// next call, which writes all the same, or of [`wait`](Self::wait).
+    pub fn write_behind(
+        &mut self,
+        name: &str,
+        contents: impl FnOnce() -> Result<Vec<u8>> + Send + 'static,
+    ) -> Result<()> {
+        let earlier = self.wait();
+        let path = self.path(name);
+        let place = path.clone();
+        let writer = thread::Builder::new().spawn(move || write_whole(&path, contents()?));
+        self.writer = Some(writer.map_err(Error::io(&place))?);
+        earlier
+    }
+
+    /// Waits until everything is written.
+    pub fn wait(&mut self) -> Result<()> {
+        match self.writer.take().map(JoinHandle::join) {
+            Some(Ok(written)) => written,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the writer, however it ends.
+    fn settle(&mut self) {
+        let _ = self.writer.take().map(JoinHandle::join);
     }
 
     /// The path of a file of the folder.
@@ -126,6 +159,8 @@ impl RunFolder {
     /// error names.
     pub fn finish(mut self) -> Result<PathBuf> {
         self.keep();
+        // The model is here: a checkpoint that could not be written is not missed.
+        self.settle();
         self.replace()?;
         for name in [CHECKPOINT, LOCK] {
             // A file too many does no harm.
@@ -154,6 +189,7 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
+        self.settle();
         if !self.keep {
             // What cannot be removed is found and replaced by the next run.
             let _ = std::fs::remove_dir_all(&self.partial);
@@ -215,4 +251,41 @@ fn fresh(name: &str) -> PathBuf {
         .map(|k| PathBuf::from("runs").join(format!("{name}-{k}")))
         .find(|path| !path.exists() && !partial(path).exists())
         .unwrap_or_else(|| PathBuf::from("runs").join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_memory() -> Error {
+        Error::io(Path::new("memory"))(std::io::ErrorKind::Other.into())
+    }
+
+    /// What has failed is told once, by the next call, and costs neither the file that is there nor the one after it.
+    #[test]
+    fn a_file_that_could_not_be_written_behind_is_told_of() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = folder.path().join("run");
+        let mut run = RunFolder::prepare(Some(&target), "run", false).expect("a new folder");
+        run.keep();
+        let contents = |run: &RunFolder| std::fs::read(run.path(CHECKPOINT)).expect("a file");
+        run.write_behind(CHECKPOINT, || Ok(vec![1]))
+            .expect("a thread");
+        run.wait().expect("it is written");
+        run.write_behind(CHECKPOINT, || Err(in_memory()))
+            .expect("a thread");
+        assert!(run.write_behind(CHECKPOINT, || Ok(vec![2])).is_err());
+        run.wait().expect("it is written");
+        assert_eq!(contents(&run), [2]);
+        run.write_behind(CHECKPOINT, || Err(in_memory()))
+            .expect("a thread");
+        assert!(run.wait().is_err());
+        assert_eq!(contents(&run), [2]);
+        // A model does not miss its last checkpoint.
+        run.write(MODEL, [3]).expect("it is written");
+        run.write_behind(CHECKPOINT, || Err(in_memory()))
+            .expect("a thread");
+        let place = run.finish().expect("it is moved");
+        assert_eq!(std::fs::read(place.join(MODEL)).expect("a file"), [3]);
+    }
 }

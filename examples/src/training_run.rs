@@ -98,8 +98,8 @@ impl Run<'_> {
         let metadata = || saved_run::metadata(experiment, &columns, &data.classes, &scaling);
         let earlier = progress.seconds;
         if self.saved.is_none() {
-            let bytes = progress.to_bytes(&model, metadata())?;
-            self.folder.write(CHECKPOINT, bytes)?;
+            let snapshot = progress.snapshot(&model, metadata());
+            self.folder.write(CHECKPOINT, snapshot.into_bytes()?)?;
         }
 
         let epochs = Epochs::new(training.epochs, progress.history.len(), self.verbosity);
@@ -123,11 +123,12 @@ impl Run<'_> {
             let (epoch, stop) = (last.epoch, interrupt::asked());
             let due = training.checkpoint > 0 && epoch % training.checkpoint == 0;
             if (due || stop) && epoch < training.epochs {
-                let bytes = progress.to_bytes(model, metadata())?;
-                folder.write(CHECKPOINT, bytes)?;
+                let snapshot = progress.snapshot(model, metadata());
+                folder.write_behind(CHECKPOINT, || Ok(snapshot.into_bytes()?))?;
                 folder.keep();
             }
             if stop && epoch < training.epochs {
+                folder.wait()?;
                 return Err(Error::Interrupted {
                     epoch,
                     path: folder.target().to_owned(),

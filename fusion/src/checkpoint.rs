@@ -116,19 +116,24 @@ pub(crate) fn serialize(arrays: &[Array], metadata: Metadata) -> Result<Vec<u8>,
         let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
         views.push((array.name.as_str(), view.map_err(damaged)?));
     }
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
-    Ok(sorted(&bytes).unwrap_or(bytes))
+    let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    sort_header(&mut bytes);
+    Ok(bytes)
 }
 
-/// The file with its header in the order of the keys. The library writes metadata in that of a hash map, which is another
-/// one each time, and equal runs are to have equal files.
-fn sorted(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (size, rest) = bytes.split_first_chunk()?;
-    let (header, arrays) = rest.split_at_checked(u64::from_le_bytes(*size).try_into().ok()?)?;
+/// Puts the header of a file in the order of its keys. The library writes metadata in that of a hash map, which is another
+/// one each time, and equal runs are to have equal files. A header that cannot be put in order is as good as it was.
+fn sort_header(bytes: &mut [u8]) -> Option<()> {
+    let (size, rest) = bytes.split_first_chunk_mut()?;
+    let size = u64::from_le_bytes(*size).try_into().ok()?;
+    let header = rest.get_mut(..size)?;
     let keys: serde_json::Value = serde_json::from_slice(header).ok()?;
     let mut text = serde_json::to_vec(&keys).ok()?;
-    text.resize(header.len().max(text.len()), b' ');
-    (text.len() == header.len()).then(|| [&size[..], &text, arrays].concat())
+    text.resize(size.max(text.len()), b' ');
+    if text.len() == size {
+        header.copy_from_slice(&text);
+    }
+    Some(())
 }
 
 /// The bytes of a file with all parameters by name and the given metadata.
@@ -273,11 +278,17 @@ fn dtype<E>() -> Dtype {
 }
 
 fn encode<E: Scalar>(values: &[E]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(std::mem::size_of_val(values));
-    for value in values {
-        match dtype::<E>() {
-            Dtype::F32 => bytes.extend((value.wide() as f32).to_le_bytes()),
-            _ => bytes.extend(value.wide().to_le_bytes()),
+    let mut bytes = vec![0; std::mem::size_of_val(values)];
+    match dtype::<E>() {
+        Dtype::F32 => {
+            for (bytes, value) in bytes.chunks_exact_mut(4).zip(values) {
+                bytes.copy_from_slice(&(value.wide() as f32).to_le_bytes());
+            }
+        }
+        _ => {
+            for (bytes, value) in bytes.chunks_exact_mut(8).zip(values) {
+                bytes.copy_from_slice(&value.wide().to_le_bytes());
+            }
         }
     }
     bytes

@@ -28,6 +28,22 @@ pub(crate) struct Best<E> {
     pub values: Vec<Vec<E>>,
 }
 
+/// A training run between two epochs, apart from the model, which may go on: another thread can write it.
+pub struct Snapshot {
+    arrays: Vec<Array>,
+    metadata: Metadata,
+}
+
+impl Snapshot {
+    /// The bytes of a file for [`Checkpoint::read`].
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`] for metadata too long for a header.
+    pub fn into_bytes(self) -> Result<Vec<u8>, CheckpointError> {
+        checkpoint::serialize(&self.arrays, self.metadata)
+    }
+}
+
 impl<E: Scalar> Progress<E> {
     /// The start of a run.
     ///
@@ -50,15 +66,11 @@ impl<E: Scalar> Progress<E> {
         }
     }
 
-    /// The bytes of a file from which [`resume`](Self::resume) goes on.
+    /// Copies what [`resume`](Self::resume) needs to go on.
     ///
     /// Arrays `model.NAME`, `first.NAME`, `second.NAME` (running means of the optimizer), `average.NAME` and `best.NAME` for
     /// every parameter, `memory.NAME` for what the fusion remembers, `history`, one row per epoch, and `counts`.
-    pub fn to_bytes<D: Backend<E>>(
-        &self,
-        model: &Model<E, D>,
-        metadata: Metadata,
-    ) -> Result<Vec<u8>, CheckpointError> {
+    pub fn snapshot<D: Backend<E>>(&self, model: &Model<E, D>, metadata: Metadata) -> Snapshot {
         let named = model.named();
         let names = || named.iter().map(|(name, _)| name);
         let mut arrays = checkpoint::parameters("model.", model);
@@ -90,7 +102,7 @@ impl<E: Scalar> Progress<E> {
         let counts = [steps as f64, averaged as f64, self.seconds];
         let counts = [&counts[..], &best].concat();
         arrays.push(Array::row("counts".to_owned(), &counts));
-        checkpoint::serialize(&arrays, metadata)
+        Snapshot { arrays, metadata }
     }
 
     /// The progress a file holds; gives the model its parameters.

@@ -44,7 +44,7 @@ pub struct Trainer<'a, E: Scalar, D: Backend<E>> {
 impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// Trains on `rows`, from where `progress` stands; with `validation` rows the parameters of the best epoch on them are
     /// kept (best by the first metric of the head, then by lowest loss), without them those of the last epoch. `observe`
-    /// sees model and progress after every epoch, fit to be [saved](Progress::to_bytes), and may stop the run by returning
+    /// sees model and progress after every epoch, fit to be [saved](Progress::snapshot), and may stop the run by returning
     /// an error.
     ///
     /// All random numbers follow from the seed and the number of the epoch: a run that was stopped and goes on ends where
