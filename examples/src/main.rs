@@ -1,10 +1,14 @@
 //! The `equilibria` program.
 
+mod allocator;
+
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    // SAFETY: the first thing the program does, with one thread.
+    #[allow(unsafe_code)]
+    unsafe {
+        allocator::keep_memory();
+    }
     equilibria_examples::run()
 }
