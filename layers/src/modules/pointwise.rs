@@ -9,6 +9,7 @@ use equilibria_core::{
 };
 
 use super::recorded;
+use crate::kernel;
 
 /// Entries one thread takes at a time.
 const SHARE: usize = 1 << 12;
@@ -23,20 +24,14 @@ pub fn sigmoid<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     if !D::HAS_KERNELS {
         return x.try_sigmoid().map_err(Error::device);
     }
-    let (x, tape) = contiguous(x)?.split_tape();
-    let mut values = to_host(&x);
-    parallel::map(values.chunks_mut(SHARE), |share| {
-        for value in share {
-            *value = E::one() / (E::one() + (-*value).exp());
-        }
-    });
-    let kept = kept_on::<T, _, _>(&values);
-    let y = from_host(x.device(), values, *x.shape())?;
-    Ok(recorded(y, tape, move |gradients, cotangent| {
-        D::update_gradient(gradients, &x, |x_bar| {
-            through_sigmoid(x_bar, &kept, cotangent);
-        })
-    }))
+    let apply = |values: &mut [E]| {
+        parallel::map(values.chunks_mut(SHARE), |share| {
+            for value in share {
+                *value = E::one() / (E::one() + (-*value).exp());
+            }
+        });
+    };
+    entrywise(x, apply, |x_bar, y, y_bar| through_sigmoid(x_bar, y, y_bar))
 }
 
 /// `max(x, 0)`. On the CPU NaN stays NaN, where dfdx gives 0: what has gone wrong is to be seen.
@@ -49,15 +44,29 @@ pub fn relu<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     if !D::HAS_KERNELS {
         return x.try_relu().map_err(Error::device);
     }
+    entrywise(
+        x,
+        |values| kernel::relu(values),
+        |x_bar, y, y_bar| through_relu(x_bar, y, y_bar),
+    )
+}
+
+/// `y = f(x)` on the host, where `apply` turns x into y and `pull_back`, which is given x̄, y and ȳ, adds f′(x) ȳ to x̄.
+fn entrywise<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    x: Matrix<E, D, T>,
+    apply: impl FnOnce(&mut [E]),
+    pull_back: impl FnOnce(&mut [E], &[E], &[E]) + 'static,
+) -> Result<Matrix<E, D, T>> {
     let (x, tape) = contiguous(x)?.split_tape();
     let mut values = to_host(&x);
-    rectify(&mut values);
-    let kept = kept_on::<T, _, _>(&values);
+    apply(&mut values);
+    let kept = match T::OWNS_TAPE {
+        true => values.clone(),
+        false => Vec::new(),
+    };
     let y = from_host(x.device(), values, *x.shape())?;
-    Ok(recorded(y, tape, move |gradients, cotangent| {
-        D::update_gradient(gradients, &x, |x_bar| {
-            through_relu(x_bar, &kept, cotangent);
-        })
+    Ok(recorded(y, tape, move |gradients, y_bar| {
+        D::update_gradient(gradients, &x, |x_bar| pull_back(x_bar, &kept, y_bar))
     }))
 }
 
@@ -66,14 +75,6 @@ fn contiguous<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: Matrix<E, D, T>,
 ) -> Result<Matrix<E, D, T>> {
     x.try_contiguous().map_err(Error::device)
-}
-
-/// A copy for the way back, if there is one.
-fn kept_on<T: AnyTape<E, D>, E: Scalar, D: Backend<E>>(values: &[E]) -> Vec<E> {
-    match T::OWNS_TAPE {
-        true => values.to_vec(),
-        false => Vec::new(),
-    }
 }
 
 /// `x ⊙ m` where m is data, as a mask is: nobody asks for its gradient, which is left out.
@@ -178,13 +179,6 @@ vectorized! {
     fn through_sigmoid<'a, E, S>(_simd: S, x_bar: &'a mut [E], y: &'a [E], y_bar: &'a [E]) {
         for ((x_bar, &y), &y_bar) in x_bar.iter_mut().zip(y).zip(y_bar) {
             *x_bar += y * (E::one() - y) * y_bar;
-        }
-    }
-
-    /// `x ← max(x, 0)`.
-    fn rectify<'a, E, S>(_simd: S, x: &'a mut [E]) {
-        for x in x {
-            *x = if *x < E::zero() { E::zero() } else { *x };
         }
     }
 
