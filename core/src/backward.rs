@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 
 use crate::solver::LowRank;
-use crate::{delegate_to_inner, Coef, DifferentiableSpace, Report, Result, Slot, StateSpace};
+use crate::{
+    delegate_to_inner, Coef, DifferentiableSpace, Error, Report, Result, Slot, StateSpace,
+};
 
 /// How gradients pass through an equilibrium.
 ///
@@ -26,6 +28,11 @@ pub trait BackwardStrategy: Debug + Send + Sync + dyn_clone::DynClone {
         v: Slot,
     ) -> Result<Report>;
 
+    /// Whether [`Solution::start`] is to be kept from the forward solve. Default: it is not.
+    fn needs_start(&self) -> bool {
+        false
+    }
+
     /// Whether [`Solution::inverse`] is to be kept from the forward solve. Default: it is not.
     fn needs_inverse(&self) -> bool {
         false
@@ -42,11 +49,25 @@ pub trait BackwardStrategy: Debug + Send + Sync + dyn_clone::DynClone {
 pub struct Solution {
     /// The equilibrium z*.
     pub z: Slot,
-    /// Where the solve started.
-    pub start: Slot,
+    /// Where the solve started; none unless [`BackwardStrategy::needs_start`] asks for it.
+    pub start: Option<Slot>,
     /// What the solver learned of `(I − J)⁻¹`; empty unless [`BackwardStrategy::needs_inverse`] asks for it and the solver
     /// learns anything.
     pub inverse: LowRank,
+}
+
+impl Solution {
+    /// [`start`](Self::start), for strategies that need it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if nobody has asked for it.
+    pub fn kept_start(&self) -> Result<Slot> {
+        self.start.ok_or_else(|| Error::Shape {
+            what: "the start of the forward solve".to_owned(),
+            expected: "a state; let `needs_start` return true".to_owned(),
+            got: "none".to_owned(),
+        })
+    }
 }
 
 dyn_clone::clone_trait_object!(BackwardStrategy);

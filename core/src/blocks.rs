@@ -78,8 +78,15 @@ pub(crate) enum Tangents<'f> {
     Now,
     /// They wait under this number for a job that lets them join.
     Wait(usize),
-    /// Those that wait join the cotangents of this job, multiplied by the factors of their numbers.
+    /// Those that wait join the cotangents of this job, the last one, multiplied by the factors of their numbers.
     Join(&'f [f64]),
+}
+
+impl Tangents<'_> {
+    /// Whether no job comes after this one.
+    fn last(self) -> bool {
+        matches!(self, Self::Join(_))
+    }
 }
 
 /// What a job leaves behind on the batch.
@@ -148,7 +155,7 @@ impl<E: Scalar> Blocks<E> {
                 Purpose::Solve => KernelGradients::default(),
                 Purpose::Differentiate => split.zeros(rows.len()),
             };
-            let block = block.get_or_insert_with(|| {
+            let mut own = block.take().unwrap_or_else(|| {
                 let block = kernel.clone().block(rows.clone());
                 Block {
                     space: SliceSpace::new(block, split.dim, rows, KernelGradients::default()),
@@ -156,10 +163,13 @@ impl<E: Scalar> Blocks<E> {
                 }
             });
             let linearized_next = purpose == Purpose::Solve && split.partition.differentiates();
-            block.space.keep_evaluations(linearized_next);
-            block.space.collect_in(gradients);
-            let result = block.run(purpose, parts, tangents, job)?;
-            Ok((result, block.space.collected()))
+            own.space.keep_evaluations(linearized_next);
+            own.space.collect_in(gradients);
+            let result = own.run(purpose, parts, tangents, job)?;
+            let collected = own.space.collected();
+            // No job comes after the last, and its memory is given back by all threads.
+            *block = Some(own).filter(|_| !tangents.last());
+            Ok((result, collected))
         });
         let (mut parameters, mut inputs) = (split.zeros(0).parameters, Vec::new());
         inputs.resize_with(split.inputs.len(), Vec::new);
@@ -230,7 +240,7 @@ impl<E: Scalar> Block<E> {
             // It may be long until gradients are wanted.
             space.shrink();
         }
-        if let Tangents::Join(_) = tangents {
+        if tangents.last() {
             space.flush_deferred();
         }
         Ok(result)

@@ -35,17 +35,26 @@ pub trait KernelBlock<E: Scalar>: Send {
     /// `out = (∂f/∂z)ᵀ u` at the linearization point.
     fn vjp(&mut self, u: &[E], out: &mut [E]);
 
+    /// [`vjp`](Self::vjp) that leaves in `kept` what [`pull_back_tangent`](Self::pull_back_tangent) with this u as p would compute
+    /// again: `[rows, n]`, with an n of the kernel's choice, and every row linear in that row of u. Default: nothing.
+    fn vjp_keeping(&mut self, u: &[E], out: &mut [E], kept: &mut Vec<E>) {
+        kept.clear();
+        self.vjp(u, out);
+    }
+
     /// Adds `(∂f/∂θ)ᵀ u` and `(∂f/∂x)ᵀ u` at the linearization point.
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>);
 
     /// Adds the gradients of `⟨u, f(z)⟩ + ⟨p, (∂f/∂z) v⟩` by θ and x at the linearization point, with u, p and v held
     /// constant; false, with nothing added, if the kernel cannot. That depends on the kind of the kernel alone: a call with
-    /// empty slices tells. Default: it cannot, and penalties on the Jacobian take a difference.
+    /// empty slices tells. `kept` is what [`vjp_keeping`](Self::vjp_keeping) has left of p at this point, or empty. Default: it
+    /// cannot, and penalties on the Jacobian take a difference.
     fn pull_back_tangent(
         &mut self,
         _u: &[E],
         _p: &[E],
         _v: &[E],
+        _kept: &[E],
         _gradients: &mut KernelGradients<E>,
     ) -> bool {
         false

@@ -142,10 +142,11 @@ pub trait DifferentiableSpace: StateSpace {
     /// All samples must be active and in their original order, as [`solve`](crate::solve()) leaves them.
     fn pull_back(&mut self, u: Slot) -> Result<()>;
 
-    /// Adds the gradients of `⟨p, J v⟩` by parameters and inputs, with p and v held constant, as
-    /// [`pull_back`](Self::pull_back) does those of `⟨u, f(z)⟩`, if this space has such derivatives; else returns false.
-    /// Default: it has none. A central difference of two pull-backs of `p` along `v` does the same, approximately.
-    fn pull_back_tangent(&mut self, _p: Slot, _v: Slot) -> Result<bool> {
+    /// Adds the gradients of `Σ_s c_s ⟨p_s, J_s v_s⟩` by parameters and inputs, with p and v held constant and `c` in
+    /// `factors`, as [`pull_back`](Self::pull_back) does those of `⟨u, f(z)⟩`, if this space has such derivatives; else returns
+    /// false. It may take less if the last [product](Self::vjp) was that with p. Default: it has none. A central difference of
+    /// two pull-backs of `p` along `v` does the same, approximately.
+    fn pull_back_tangent(&mut self, _p: Slot, _v: Slot, _factors: &[f64]) -> Result<bool> {
         Ok(false)
     }
 }

@@ -22,21 +22,19 @@ pub(crate) fn pull_back(
     factors: &[f64],
     step: f64,
 ) -> Result<()> {
-    let cotangent = space.alloc()?;
     let twice: Vec<f64> = factors.iter().map(|factor| 2.0 * factor).collect();
-    space.combine(cotangent, &[(Coef::PerSample(&twice), probe)])?;
-    if !space.pull_back_tangent(cotangent, product)? {
-        pull_back_difference(space, z, [cotangent, product], step)?;
+    match space.pull_back_tangent(probe, product, &twice)? {
+        true => Ok(()),
+        false => pull_back_difference(space, z, [probe, product], &twice, step),
     }
-    space.release(cotangent);
-    Ok(())
 }
 
-/// Adds the gradient of ⟨p, J w⟩, approximately, with J w = ‖w‖ / 2L · (f(z + L w/‖w‖) − f(z − L w/‖w‖)).
+/// Adds the gradient of Σ_s c_s ⟨p_s, J w_s⟩, approximately, with J w = ‖w‖ / 2L · (f(z + L w/‖w‖) − f(z − L w/‖w‖)).
 fn pull_back_difference(
     space: &mut dyn DifferentiableSpace,
     z: Slot,
     [p, w]: [Slot; 2],
+    factors: &[f64],
     step: f64,
 ) -> Result<()> {
     let length = step * (space.dim() as f64).sqrt();
@@ -54,8 +52,8 @@ fn pull_back_difference(
             point,
             &[(Coef::Same(1.0), z), (Coef::PerSample(&shifts), w)],
         )?;
-        let slope = |&norm: &f64| sign * norm / (2.0 * length);
-        let slopes: Vec<f64> = norms.iter().map(slope).collect();
+        let slope = |(&norm, &factor): (&f64, &f64)| sign * factor * norm / (2.0 * length);
+        let slopes: Vec<f64> = norms.iter().zip(factors).map(slope).collect();
         space.combine(cotangent, &[(Coef::PerSample(&slopes), p)])?;
         space.linearize(point)?;
         space.pull_back(cotangent)?;

@@ -98,17 +98,18 @@ impl<L> Equilibrium<L> {
         Ok(all)
     }
 
-    /// Solves a block. If `gradients` will be wanted, z*, the start, and what the solver has learned of the inverse are held
-    /// for them.
+    /// Solves a block. If `gradients` will be wanted, z* is held for them, and, if the backward strategy needs them, the start
+    /// and what the solver has learned of the inverse.
     fn job(
         &self,
         gradients: bool,
     ) -> impl Fn(&mut dyn DifferentiableSpace, &mut Vec<Slot>) -> Result<Report> + Sync + '_ {
         let (solver, stop) = (&*self.solver, &self.stop);
+        let starts = gradients && self.backward.needs_start();
         let learns = gradients && self.backward.needs_inverse();
         move |space, slots| {
             let z = slots[0];
-            if gradients {
+            if starts {
                 let start = space.alloc()?;
                 space.combine(start, &[(Coef::Same(1.0), z)])?;
                 slots.push(start);
@@ -216,17 +217,20 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     Ok(())
 }
 
-/// Pulls the cotangent of a block back; the slots are those of z*, the start, an approximate inverse, and the cotangent.
+/// Pulls the cotangent of a block back; the slots are those of z*, of the start and of an approximate inverse where the strategy
+/// needs them, and of the cotangent.
 fn differentiate(
     backward: &dyn BackwardStrategy,
     space: &mut dyn DifferentiableSpace,
     slots: &[Slot],
 ) -> Result<Report> {
     let (known, v) = slots.split_at(slots.len() - 1);
-    let pairs = known[2..].chunks_exact(2);
+    let (z, rest) = (known[0], &known[1..]);
+    let (start, inverse) = rest.split_at(usize::from(backward.needs_start()));
+    let pairs = inverse.chunks_exact(2);
     let solution = Solution {
-        z: known[0],
-        start: known[1],
+        z,
+        start: start.first().copied(),
         inverse: LowRank {
             terms: pairs.map(|pair| (pair[0], pair[1])).collect(),
         },

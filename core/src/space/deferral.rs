@@ -1,12 +1,29 @@
 //! Gradients of products with the Jacobian that wait for a cotangent.
 
-use crate::Scalar;
+use crate::{Scalar, Slot};
 
-/// `⟨p, J v⟩`, whose gradient is wanted.
+/// `Σ_s c_s ⟨p_s, J_s v_s⟩`, whose gradient is wanted.
 pub(super) struct Product<E> {
-    number: usize,
     pub p: Vec<E>,
     pub v: Vec<E>,
+    /// What the kernel has [kept](crate::KernelBlock::vjp_keeping) of p, or nothing.
+    pub kept: Vec<E>,
+    /// c.
+    pub factors: Vec<f64>,
+}
+
+impl<E: Scalar> Product<E> {
+    /// Multiplies p by c and by `factor`, and with it what was kept of it: the product is `⟨p, J v⟩` then.
+    pub fn scale(&mut self, factor: f64) {
+        let samples = self.factors.len().max(1);
+        for values in [&mut self.p, &mut self.kept] {
+            let width = (values.len() / samples).max(1);
+            for (row, c) in values.chunks_exact_mut(width).zip(&self.factors) {
+                let factor = E::of(c * factor);
+                row.iter_mut().for_each(|value| *value *= factor);
+            }
+        }
+    }
 }
 
 /// Products whose gradients wait, all at one point.
@@ -21,42 +38,82 @@ pub(super) struct Deferral<E> {
     /// The linearization at which all that wait were put, and its point.
     pub linearization: u64,
     pub point: Vec<E>,
-    pub waiting: Vec<Product<E>>,
+    /// With their numbers.
+    waiting: Vec<(usize, Product<E>)>,
+    /// What the kernel has kept of the last slot that Jᵀ was multiplied with, at which linearization.
+    kept: Vec<E>,
+    kept_of: Option<(Slot, u64)>,
 }
 
 impl<E: Scalar> Deferral<E> {
-    /// Keeps the product ⟨p, J v⟩ of a linearization for later; false if it may not wait, if others wait at another point, or
-    /// if the point is not known any more.
-    pub fn put(&mut self, (linearization, point): (u64, Option<&[E]>), [p, v]: [&[E]; 2]) -> bool {
+    /// Whether none wait.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Room for what the kernel keeps of a product Jᵀu, if `pull_back_tangent` may want it.
+    pub fn keep(&mut self, u: Slot, linearization: u64) -> Option<&mut Vec<E>> {
+        self.kept_of = self.number.map(|_| (u, linearization));
+        self.kept_of.map(|_| &mut self.kept)
+    }
+
+    /// What was kept of a slot whose contents are the same since; nothing at all if that is not known.
+    pub fn take_kept(&mut self, p: Slot, linearization: u64) -> Vec<E> {
+        match self.kept_of.take() == Some((p, linearization)) {
+            true => std::mem::take(&mut self.kept),
+            false => Vec::new(),
+        }
+    }
+
+    /// The contents of a slot change.
+    pub fn forget(&mut self, slot: Slot) {
+        self.kept_of.take_if(|(kept_of, _)| *kept_of == slot);
+    }
+
+    /// The rows of all slots change.
+    pub fn forget_all(&mut self) {
+        self.kept_of = None;
+    }
+
+    /// Keeps a product of a linearization for later; gives it back if it may not wait, if others wait at another point, or if
+    /// the point is not known any more.
+    pub fn put(
+        &mut self,
+        (linearization, point): (u64, Option<&[E]>),
+        product: Product<E>,
+    ) -> Option<Product<E>> {
         let (Some(number), Some(point)) = (self.number, point) else {
-            return false;
+            return Some(product);
         };
         if self.waiting.is_empty() {
             (self.linearization, self.point) = (linearization, point.to_vec());
         } else if self.linearization != linearization {
-            return false;
+            return Some(product);
         }
-        let [p, v] = [p, v].map(<[E]>::to_vec);
-        self.waiting.push(Product { number, p, v });
-        true
+        self.waiting.push((number, product));
+        None
     }
 
     /// One of the products that wait at this linearization, if those that have come may go.
     pub fn take(&mut self, linearization: u64) -> Option<Product<E>> {
         match self.number {
-            None if self.linearization == linearization => self.waiting.pop(),
+            None if self.linearization == linearization => self.pop(),
             _ => None,
         }
     }
 
-    /// Multiplies every product by the factor of its number, drops those of factor 0, and lets all go.
+    /// One of the products that wait.
+    pub fn pop(&mut self) -> Option<Product<E>> {
+        self.waiting.pop().map(|(_, product)| product)
+    }
+
+    /// Multiplies every product by its factors and that of its number, drops those of factor 0, and lets all go.
     pub fn join(&mut self, factors: &[f64]) {
         self.number = None;
-        let factor = |product: &Product<E>| factors.get(product.number).copied().unwrap_or(0.0);
-        self.waiting.retain(|product| factor(product) != 0.0);
-        for product in &mut self.waiting {
-            let factor = E::of(factor(product));
-            product.p.iter_mut().for_each(|p| *p *= factor);
+        let factor = |number: usize| factors.get(number).copied().unwrap_or(0.0);
+        self.waiting.retain(|&(number, _)| factor(number) != 0.0);
+        for (number, product) in &mut self.waiting {
+            product.scale(factor(*number));
         }
     }
 }

@@ -117,8 +117,8 @@ macro_rules! delegate_to_inner {
         }
     };
     (@ pull_back_tangent) => {
-        fn pull_back_tangent(&mut self, p: Slot, v: Slot) -> Result<bool> {
-            self.inner.pull_back_tangent(p, v)
+        fn pull_back_tangent(&mut self, p: Slot, v: Slot, factors: &[f64]) -> Result<bool> {
+            self.inner.pull_back_tangent(p, v, factors)
         }
     };
     ($($method:ident),* $(,)?) => { $($crate::delegate_to_inner!(@ $method);)* };

@@ -68,8 +68,14 @@ impl<E: Scalar> SliceSpace<E> {
 
     /// Whoever writes to a slot comes by here.
     fn writable(&mut self, slot: Slot) -> &mut Vec<E> {
-        self.point.take_if(|point| *point == slot);
+        self.forget(slot);
         &mut self.slots[slot.0]
+    }
+
+    /// What is known of the contents of a slot does not hold any more.
+    fn forget(&mut self, slot: Slot) {
+        self.point.take_if(|point| *point == slot);
+        self.deferral.forget(slot);
     }
 
     /// What was pulled back, in the order of the block's samples.
@@ -113,7 +119,7 @@ impl<E: Scalar> SliceSpace<E> {
 
     /// Pulls back what waits still.
     pub(crate) fn flush_deferred(&mut self) {
-        if self.deferral.waiting.is_empty() {
+        if self.deferral.is_empty() {
             return;
         }
         if self.deferral.linearization != self.linearizations {
@@ -126,9 +132,8 @@ impl<E: Scalar> SliceSpace<E> {
         let u = &mut self.scratch[..self.deferral.point.len()];
         u.fill(E::zero());
         self.zero = false;
-        for Product { p, v, .. } in self.deferral.waiting.drain(..) {
-            self.kernel
-                .pull_back_tangent(u, &p, &v, &mut self.gradients);
+        while let Some(product) = self.deferral.pop() {
+            pull_back_both(&mut *self.kernel, u, &product, &mut self.gradients);
         }
     }
 
@@ -189,7 +194,7 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
     }
 
     fn release(&mut self, slot: Slot) {
-        self.point.take_if(|point| *point == slot);
+        self.forget(slot);
         self.free.push(slot);
     }
 
@@ -291,6 +296,7 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
             self.kernel.swap_rows(a, b);
             self.samples.swap(a, b);
         }
+        self.deferral.forget_all();
         self.batch = batch;
         Ok(())
     }
@@ -349,8 +355,11 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
         self.require_linearization()?;
         let write = |space: &mut Self, out: &mut [E]| {
-            let u = &space.slots[u.0][..out.len()];
-            space.kernel.vjp(u, out);
+            let values = &space.slots[u.0][..out.len()];
+            match space.deferral.keep(u, space.linearizations) {
+                Some(kept) => space.kernel.vjp_keeping(values, out, kept),
+                None => space.kernel.vjp(values, out),
+            }
         };
         match u == out {
             true => self.refill(out, write),
@@ -364,32 +373,48 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
         self.zero = false;
         let u = &self.slots[u.0][..self.len()];
         match self.deferral.take(self.linearizations) {
-            Some(Product { p, v, .. }) => {
-                self.kernel
-                    .pull_back_tangent(u, &p, &v, &mut self.gradients);
+            Some(product) => {
+                pull_back_both(&mut *self.kernel, u, &product, &mut self.gradients);
             }
             None => self.kernel.pull_back(u, &mut self.gradients),
         }
         Ok(())
     }
 
-    fn pull_back_tangent(&mut self, p: Slot, v: Slot) -> Result<bool> {
+    fn pull_back_tangent(&mut self, p: Slot, v: Slot, factors: &[f64]) -> Result<bool> {
         self.require_linearization()?;
-        let len = self.len();
-        let [p, v] = [p, v].map(|slot| &self.slots[slot.0][..len]);
         let gradients = &mut self.gradients;
-        if !self.kernel.pull_back_tangent(&[], &[], &[], gradients) {
+        if !(self.kernel).pull_back_tangent(&[], &[], &[], &[], gradients) {
             return Ok(false);
         }
+        let len = self.len();
+        let [p_values, v] = [p, v].map(|slot| self.slots[slot.0][..len].to_vec());
+        let product = Product {
+            p: p_values,
+            v,
+            kept: self.deferral.take_kept(p, self.linearizations),
+            factors: factors.to_vec(),
+        };
         let point = self.point.map(|slot| &self.slots[slot.0][..]);
-        if !self.deferral.put((self.linearizations, point), [p, v]) {
+        if let Some(mut product) = self.deferral.put((self.linearizations, point), product) {
+            product.scale(1.0);
             self.zero = false;
             let u = &mut self.scratch[..len];
             u.fill(E::zero());
-            self.kernel.pull_back_tangent(u, p, v, gradients);
+            pull_back_both(&mut *self.kernel, u, &product, &mut self.gradients);
         }
         Ok(true)
     }
+}
+
+/// Adds the gradients of a cotangent and of a product at the same point.
+fn pull_back_both<E: Scalar>(
+    kernel: &mut dyn KernelBlock<E>,
+    u: &[E],
+    Product { p, v, kept, .. }: &Product<E>,
+    gradients: &mut KernelGradients<E>,
+) {
+    kernel.pull_back_tangent(u, p, v, kept, gradients);
 }
 
 vectorized! {

@@ -166,10 +166,12 @@ impl<E: Scalar> FuseRows<E> {
     }
 
     /// Adds the gradients of `⟨u, f(z)⟩ + ⟨p, ∂f v⟩` and leaves the cotangent of `Σ_i z_i` in `sum_bar`. Where that sum has
-    /// a tangent of its own, v has it as well; its place receives its cotangent.
+    /// a tangent of its own, v has it as well; its place receives its cotangent. `kept` is that of
+    /// [`KernelBlock::pull_back_tangent`].
     pub fn tangent_backward(
         &mut self,
         [u, p, v]: [&[E]; 3],
+        kept: &[E],
         sum_dot: Option<&mut [E]>,
         sum_bar: &mut [E],
         gradients: &mut KernelGradients<E>,
@@ -193,7 +195,10 @@ impl<E: Scalar> FuseRows<E> {
         if let [.., x_fuse] = &mut gradients.inputs[..] {
             add(x_fuse, u_bar);
         }
-        k.fuse.backward(p_bar, value);
+        match kept {
+            [] => k.fuse.backward(p_bar, value),
+            kept => value.copy_from_slice(kept),
+        }
         k.fuse.backward(u_bar, other);
         if k.gate {
             gate_tangent_backward(&at.z, v, value, other);
@@ -212,13 +217,14 @@ impl<E: Scalar> FuseRows<E> {
     }
 
     /// The cotangents of z, in `out`, and of `Σ_i z_i`; adds the gradients too, if they are wanted; without them rows may
-    /// be rounded.
+    /// be rounded. Keeps the cotangent of `Σ_i z'_i`, if that is wanted.
     pub fn backward(
         &mut self,
         u: &[E],
         out: &mut [E],
         sum_bar: &mut [E],
         mut gradients: Option<&mut KernelGradients<E>>,
+        kept: Option<&mut Vec<E>>,
     ) {
         let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let exact = gradients.as_ref().map_or(self.exact, |_| usize::MAX);
@@ -237,13 +243,17 @@ impl<E: Scalar> FuseRows<E> {
         if let Some([.., x_fuse]) = gradients.as_deref_mut().map(|g| &mut g.inputs[..]) {
             add(x_fuse, upper);
         }
+        let purified_bar = if k.gate { &mut *out } else { &mut *sum_bar };
+        k.fuse.backward_rounded(upper, purified_bar, exact, room);
+        if let Some(kept) = kept {
+            kept.clear();
+            kept.extend_from_slice(purified_bar);
+        }
         if !k.gate {
-            k.fuse.backward_rounded(upper, sum_bar, exact, room);
             out.fill(E::zero());
             return;
         }
         // p = gate ⊙ z: the cotangent of p goes to z directly and, through the gate, to z and to the sum.
-        k.fuse.backward_rounded(upper, out, exact, room);
         let gate_bar = upper;
         open_gate_backward(&at.z, &at.gate, gate_bar, out);
         k.alpha.backward_rounded(gate_bar, sum_bar, exact, room);
@@ -252,6 +262,14 @@ impl<E: Scalar> FuseRows<E> {
         if let [weight, bias, ..] = &mut gradients.parameters[..] {
             k.alpha_backward(gate_bar, &at.argument[..len], weight, bias);
         }
+    }
+
+    /// [`backward`](Self::backward) where nobody wants the cotangent of `Σ_i z_i`.
+    fn product(&mut self, u: &[E], out: &mut [E], kept: Option<&mut Vec<E>>) {
+        let mut sum_bar = std::mem::take(&mut self.sum_bar);
+        sum_bar.resize(u.len(), E::zero());
+        self.backward(u, out, &mut sum_bar, None, kept);
+        self.sum_bar = sum_bar;
     }
 }
 
@@ -416,10 +434,11 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<E> {
     }
 
     fn vjp(&mut self, u: &[E], out: &mut [E]) {
-        let mut sum_bar = std::mem::take(&mut self.sum_bar);
-        sum_bar.resize(u.len(), E::zero());
-        self.backward(u, out, &mut sum_bar, None);
-        self.sum_bar = sum_bar;
+        self.product(u, out, None);
+    }
+
+    fn vjp_keeping(&mut self, u: &[E], out: &mut [E], kept: &mut Vec<E>) {
+        self.product(u, out, Some(kept));
     }
 
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
@@ -428,7 +447,7 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<E> {
             room.resize(u.len(), E::zero());
             room
         });
-        self.backward(u, &mut z_bar, &mut sum_bar, Some(gradients));
+        self.backward(u, &mut z_bar, &mut sum_bar, Some(gradients), None);
         if let [sum, _] = &mut gradients.inputs[..] {
             add(sum, &sum_bar);
         }
@@ -440,11 +459,12 @@ impl<E: Scalar> KernelBlock<E> for FuseRows<E> {
         u: &[E],
         p: &[E],
         v: &[E],
+        kept: &[E],
         gradients: &mut KernelGradients<E>,
     ) -> bool {
         let mut sum_bar = std::mem::take(&mut self.sum_bar);
         sum_bar.resize(u.len(), E::zero());
-        self.tangent_backward([u, p, v], None, &mut sum_bar, gradients);
+        self.tangent_backward([u, p, v], kept, None, &mut sum_bar, gradients);
         if let [sum, _] = &mut gradients.inputs[..] {
             add(sum, &sum_bar);
         }

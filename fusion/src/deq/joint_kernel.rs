@@ -176,7 +176,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<E> {
         let (cotangent, result) = (&mut self.z[..len], &mut self.value[..len]);
         let sum_bar = &mut self.sum[..len];
         take(u, parts, dim, parts - 1, cotangent);
-        self.fuse.backward(cotangent, result, sum_bar, None);
+        self.fuse.backward(cotangent, result, sum_bar, None, None);
         put(out, parts, dim, parts - 1, result);
         for (part, theta) in self.theta.iter_mut().enumerate() {
             take(u, parts, dim, part, cotangent);
@@ -195,7 +195,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<E> {
         take(u, parts, dim, parts - 1, cotangent);
         let fuse_share = &mut shares[parts - 1];
         self.fuse
-            .backward(cotangent, unused, sum_bar, Some(fuse_share));
+            .backward(cotangent, unused, sum_bar, Some(fuse_share), None);
         for (part, (theta, share)) in self.theta.iter_mut().zip(&mut shares).enumerate() {
             take(u, parts, dim, part, cotangent);
             add(cotangent, sum_bar);
@@ -209,6 +209,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<E> {
         u: &[E],
         p: &[E],
         v: &[E],
+        _kept: &[E],
         gradients: &mut KernelGradients<E>,
     ) -> bool {
         let (count, dim) = (self.theta.len() + 1, self.dim);
@@ -221,7 +222,7 @@ impl<E: Scalar> KernelBlock<E> for JointRows<E> {
         for (part, (theta, share)) in self.theta.iter_mut().zip(&mut shares).enumerate() {
             take(v, count, dim, part, v_part);
             // All are asked first: gradients of one part could not be taken back if another part has none.
-            able &= theta.pull_back_tangent(&[], &[], &[], share) && theta.jvp(v_part, value);
+            able &= theta.pull_back_tangent(&[], &[], &[], &[], share) && theta.jvp(v_part, value);
             add(sum_dot, value);
         }
         if able {
@@ -230,14 +231,14 @@ impl<E: Scalar> KernelBlock<E> for JointRows<E> {
             }
             let (sum_bar, share) = (&mut self.sum[..len], &mut shares[count - 1]);
             self.fuse
-                .tangent_backward([z, p_part, v_part], Some(sum_dot), sum_bar, share);
+                .tangent_backward([z, p_part, v_part], &[], Some(sum_dot), sum_bar, share);
             for (part, (theta, share)) in self.theta.iter_mut().zip(&mut shares).enumerate() {
                 for (joint, rows) in [(u, &mut *z), (p, &mut *p_part), (v, &mut *v_part)] {
                     take(joint, count, dim, part, rows);
                 }
                 add(z, sum_bar);
                 add(p_part, sum_dot);
-                theta.pull_back_tangent(z, p_part, v_part, share);
+                theta.pull_back_tangent(z, p_part, v_part, &[], share);
             }
         }
         put_back(shares, gradients);

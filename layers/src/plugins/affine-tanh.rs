@@ -205,6 +205,7 @@ impl<E: Scalar> KernelBlock<E> for AffineTanhBlock<E> {
         u: &[E],
         p: &[E],
         v: &[E],
+        _kept: &[E],
         gradients: &mut KernelGradients<E>,
     ) -> bool {
         let (k, len) = (&*self.kernel, u.len());

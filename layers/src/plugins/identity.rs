@@ -131,6 +131,7 @@ impl<E: Scalar> KernelBlock<E> for IdentityRows<E> {
         u: &[E],
         _p: &[E],
         _v: &[E],
+        _kept: &[E],
         gradients: &mut KernelGradients<E>,
     ) -> bool {
         self.pull_back(u, gradients);

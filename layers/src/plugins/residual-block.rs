@@ -246,8 +246,13 @@ impl<E: Scalar> ResidualBlockRows<E> {
     }
 
     /// Takes the cotangent `u` of the value down to that of θ̂z + b̂, in `lower`, past the skip, in `skipped`; adds the
-    /// gradients on the way, if they are wanted; without them rows may be rounded.
-    fn backward(&mut self, u: &[E], mut gradients: Option<&mut KernelGradients<E>>) {
+    /// gradients on the way, if they are wanted; without them rows may be rounded. Keeps the cotangent of ẑ, if that is wanted.
+    fn backward(
+        &mut self,
+        u: &[E],
+        mut gradients: Option<&mut KernelGradients<E>>,
+        kept: Option<&mut Vec<E>>,
+    ) {
         let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let exact = gradients.as_ref().map_or(self.exact, |_| usize::MAX);
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
@@ -272,6 +277,10 @@ impl<E: Scalar> ResidualBlockRows<E> {
 
         k.tilde
             .backward_rounded(upper, lower, exact, &mut self.room);
+        if let Some(kept) = kept {
+            kept.clear();
+            kept.extend_from_slice(lower);
+        }
         if let Some([_, _, _, _, w1, b1, ..]) = &mut parameters {
             // These want the cotangent past the ReLU already, which `backward` passes without leaving it behind.
             relu_backward(&at.hat[..len], lower);
@@ -283,6 +292,17 @@ impl<E: Scalar> ResidualBlockRows<E> {
         }
         if let Some([x]) = gradients.map(|g| &mut g.inputs[..]) {
             add(x, upper);
+        }
+    }
+
+    /// Takes the cotangent of θ̂z + b̂, in `lower`, and that past the skip to z.
+    fn backward_hat(&mut self, out: &mut [E]) {
+        let (k, len) = (&*self.kernel, out.len());
+        let lower = &self.lower[..len];
+        k.hat
+            .backward_rounded(lower, out, self.exact, &mut self.room);
+        if k.skip {
+            add(out, &self.skipped);
         }
     }
 }
@@ -337,18 +357,17 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
     }
 
     fn vjp(&mut self, u: &[E], out: &mut [E]) {
-        self.backward(u, None);
-        let k = &*self.kernel;
-        let lower = &self.lower[..u.len()];
-        k.hat
-            .backward_rounded(lower, out, self.exact, &mut self.room);
-        if k.skip {
-            add(out, &self.skipped);
-        }
+        self.backward(u, None, None);
+        self.backward_hat(out);
+    }
+
+    fn vjp_keeping(&mut self, u: &[E], out: &mut [E], kept: &mut Vec<E>) {
+        self.backward(u, None, Some(kept));
+        self.backward_hat(out);
     }
 
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
-        self.backward(u, Some(gradients));
+        self.backward(u, Some(gradients), None);
     }
 
     fn pull_back_tangent(
@@ -356,6 +375,7 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
         u: &[E],
         p: &[E],
         v: &[E],
+        kept: &[E],
         gradients: &mut KernelGradients<E>,
     ) -> bool {
         let (k, at, len) = (&*self.kernel, &self.at, u.len());
@@ -383,7 +403,10 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
         if let [x] = &mut gradients.inputs[..] {
             add(x, u_bar);
         }
-        k.tilde.backward(p_bar, second);
+        match kept {
+            [] => k.tilde.backward(p_bar, second),
+            kept => second.copy_from_slice(kept),
+        }
         k.tilde.backward(u_bar, third);
         relu_backward(&at.hat[..len], second);
         relu_backward(&at.hat[..len], third);

@@ -45,7 +45,12 @@ impl BackwardStrategy for Unrolled {
         solution: &Solution,
         v: Slot,
     ) -> Result<Report> {
-        self.trajectory().pull_back(space, solution.start, v)?;
+        let start = solution.kept_start()?;
+        self.trajectory().pull_back(space, start, v)?;
         Ok(Report::default())
+    }
+
+    fn needs_start(&self) -> bool {
+        true
     }
 }
