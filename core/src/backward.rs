@@ -3,9 +3,7 @@
 use std::fmt::Debug;
 
 use crate::solver::LowRank;
-use crate::{
-    delegate_to_inner, Coef, DifferentiableSpace, Error, Report, Result, Slot, StateSpace,
-};
+use crate::{DifferentiableSpace, Error, Report, Result, Slot};
 
 /// How gradients pass through an equilibrium.
 ///
@@ -18,7 +16,7 @@ pub trait BackwardStrategy: Debug + Send + Sync + dyn_clone::DynClone {
         Ok(())
     }
 
-    /// Adds the gradients due to cotangent `v` at the equilibrium by calls of [`linearize`](StateSpace::linearize) and
+    /// Adds the gradients due to cotangent `v` at the equilibrium by calls of [`linearize`](crate::StateSpace::linearize) and
     /// [`pull_back`](DifferentiableSpace::pull_back). Returns the report of the adjoint solve, or an empty one if there is
     /// none to report on.
     fn backward(
@@ -77,48 +75,5 @@ impl crate::registry::Kind for dyn BackwardStrategy {
 
     fn check_ranges(&self) -> Result<()> {
         self.validate()
-    }
-}
-
-/// The adjoint equation `u = Jᵀu + v` as a fixed-point problem, so that every solver also solves adjoints.
-pub struct AdjointSpace<'s> {
-    inner: &'s mut dyn DifferentiableSpace,
-    v: Slot,
-}
-
-impl<'s> AdjointSpace<'s> {
-    /// The adjoint equation at the linearization point of `inner`, with right-hand side `v`.
-    pub fn new(inner: &'s mut dyn DifferentiableSpace, v: Slot) -> Self {
-        Self { inner, v }
-    }
-}
-
-impl StateSpace for AdjointSpace<'_> {
-    delegate_to_inner!(
-        batch,
-        dim,
-        epsilon,
-        alloc,
-        release,
-        allow_rounding,
-        dots,
-        difference,
-        combine,
-        copy_rows,
-        permute,
-        fill_normal,
-        write,
-        read
-    );
-
-    fn apply(&mut self, u: Slot, out: Slot) -> Result<()> {
-        self.inner.vjp(u, out)?;
-        self.inner
-            .combine(out, &[(Coef::Same(1.0), out), (Coef::Same(1.0), self.v)])
-    }
-
-    fn jvp(&mut self, u: Slot, out: Slot) -> Result<bool> {
-        self.inner.vjp(u, out)?;
-        Ok(true)
     }
 }

@@ -33,7 +33,7 @@ pub mod space;
 pub mod testing;
 
 pub use backend::{copy_to_host, from_host, to_host, Backend, Matrix, Scalar};
-pub use backward::{AdjointSpace, BackwardStrategy, Solution};
+pub use backward::{BackwardStrategy, Solution};
 pub use build::{Build, BuildAny, Family};
 pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};
 pub use error::{Error, Result};
@@ -44,7 +44,9 @@ pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status, Step, TracePoint};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
 pub use solver::{Evaluation, FixedPointSolver, Iteration, LowRank};
-pub use space::{combine_all, jacobian_product, Coef, DifferentiableSpace, Slot, StateSpace};
+pub use space::{
+    combine_all, jacobian_product, AdjointSpace, Coef, DifferentiableSpace, Slot, StateSpace,
+};
 
 #[doc(hidden)]
 pub use {dfdx, inventory, serde, serde_json, typetag};

@@ -100,7 +100,9 @@ fn run(
     space.combine(point, &[(Coef::Same(1.0), z)])?;
     space.combine(best, &[(Coef::Same(1.0), z)])?;
     loop {
-        space.allow_rounding(books.exact);
+        if books.rounds {
+            space.allow_rounding(books.exact);
+        }
         // Not where the solver has fixed a point itself.
         let kept = match books.near && !space.linearized {
             true => space.apply_keeping(point, fz)?,

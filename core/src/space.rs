@@ -3,6 +3,7 @@
 //! Solvers, backward strategies and regularizers see nothing but this table. Written once, they run on CPU and CUDA,
 //! in f32 and f64. SUNDIALS splits its solvers from its vectors in the same way (`N_Vector`).
 
+mod adjoint;
 mod combine;
 mod deferral;
 mod delegate;
@@ -11,6 +12,7 @@ mod slice;
 mod tangent;
 mod tensor;
 
+pub use adjoint::AdjointSpace;
 pub use combine::combine_all;
 pub use slice::SliceSpace;
 pub use tangent::jacobian_product;
@@ -78,10 +80,15 @@ pub trait StateSpace {
 
     /// Lets evaluations of the rows from `from` on, counted among the active ones, be rounded to 8 binary digits, until told
     /// otherwise; at first none are. Returns whether any would differ. Products with the Jacobian and gradients
-    /// are exact, unless the space was linearized meanwhile. Default: all evaluations are exact.
+    /// are exact, unless the space was linearized meanwhile. From the number of rows on, none are, but more may be asked for;
+    /// `usize::MAX` says that no more will be. Default: all evaluations are exact.
     fn allow_rounding(&mut self, _from: usize) -> bool {
         false
     }
+
+    /// Writes to `errors`, for every active row, a bound on ‖·‖₂ of what rounding has changed in the last evaluation, where it
+    /// is known. Default: nowhere.
+    fn rounding_errors(&mut self, _errors: &mut [f64]) {}
 
     /// `out[s · bs.len() + k] = ⟨a_s, bs[k]_s⟩`, per sample, accumulated in f64.
     fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()>;

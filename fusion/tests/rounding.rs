@@ -136,6 +136,77 @@ fn rounded_rows_are_close_and_the_others_are_exact() {
     }
 }
 
+/// What rounding changes in Jᵀu + v of every sample, relative to the bound that [`AdjointSpace`] gives: from 0, and from a
+/// point at which it was exact.
+fn shares_of_bound(layer: Layer, inputs: &[Matrix<f32, Cpu>]) -> Vec<f64> {
+    let anderson = solver("anderson").expect("registered");
+    let backward: Arc<dyn BackwardStrategy> = Arc::new(Implicit::default());
+    let equilibrium = Equilibrium::new(layer, anderson, backward);
+    let (rows, dim) = (inputs[0].shape().0, equilibrium.layer.state_dim());
+    let states = [7, 8, 9, 10].map(|seed| random(rows, dim, seed));
+    let shares = equilibrium.inspect(&states, inputs, |space, slots| {
+        let [z, point, other, v] = [slots[0], slots[1], slots[2], slots[3]];
+        let [rounded, exact, off] = [space.alloc()?, space.alloc()?, space.alloc()?];
+        let batch = space.batch();
+        let (mut errors, mut squares) = (vec![f64::NAN; batch], vec![f64::NAN; batch]);
+        let mut shares = Vec::new();
+        space.linearize(z)?;
+        for u in [point, other] {
+            let mut adjoint = AdjointSpace::new(space, v);
+            if u == other {
+                // A tenth of the way from the first point.
+                let terms = [(Coef::Same(0.9), point), (Coef::Same(0.1), other)];
+                adjoint.combine(other, &terms)?;
+                adjoint.allow_rounding(batch);
+                adjoint.apply(point, rounded)?;
+            }
+            adjoint.allow_rounding(0);
+            adjoint.apply(u, rounded)?;
+            adjoint.rounding_errors(&mut errors);
+            adjoint.allow_rounding(usize::MAX);
+            adjoint.apply(u, exact)?;
+            let terms = [(Coef::Same(1.0), rounded), (Coef::Same(-1.0), exact)];
+            adjoint.combine(off, &terms)?;
+            adjoint.dots(off, &[off], &mut squares)?;
+            shares.extend(
+                squares
+                    .iter()
+                    .zip(&errors)
+                    .map(|(off, bound)| off.sqrt() / bound),
+            );
+        }
+        Ok(shares)
+    });
+    shares.expect("it runs").concat()
+}
+
+#[test]
+fn rounding_changes_less_than_the_adjoint_equation_allows_for() {
+    if !RoundedPacked::<f32>::available() {
+        return;
+    }
+    let x = random(7, WIDTH, 5);
+    let inputs = [x.clone(), random(7, WIDTH, 8), random(7, WIDTH, 9)];
+    let mut layers = vec![("fuse", AnyLayer::new(fuse_block(true)), &inputs[1..])];
+    for deviation in [0.02, 0.05, 0.1] {
+        for skip in [false, true] {
+            layers.push((
+                "residual-block",
+                residual_block(deviation, skip),
+                &inputs[..1],
+            ));
+        }
+    }
+    for (name, layer, inputs) in layers {
+        let shares = shares_of_bound(layer, inputs);
+        assert_eq!(shares.len(), 14);
+        for share in shares {
+            // Sums of many roundings: nearly all of them a good deal smaller than the bound, none of them 0.
+            assert!(share > 0.01 && share < 1.0, "{name}: {share}");
+        }
+    }
+}
+
 /// z*, the gradient by x, and the reports of both solves, sample by sample.
 type Sample = (Vec<u32>, Vec<u32>, SampleReport, SampleReport);
 

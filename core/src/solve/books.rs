@@ -9,11 +9,15 @@ use crate::{Result, Slot, StateSpace};
 /// The smallest residual of a sample must shrink below this factor within `patience` steps.
 const PROGRESS: f64 = 0.99;
 
-/// A sample is evaluated exactly once its relative residual is below this: bf16 errs by up to 2e-3 per factor.
+/// Where it is not known what rounding changes, a sample is evaluated exactly once its relative residual is below this: bf16
+/// errs by up to 2e-3 per factor.
 const ROUNDED_RESIDUAL: f64 = 1e-2;
 
 /// And once an evaluation does not shrink its smallest residual below this factor: then rounding may be what is in the way.
 const ROUNDED_PROGRESS: f64 = 0.9;
+
+/// Where it is known, a sample is evaluated exactly next if this may be a larger share of its residual.
+const DOUBT: f64 = 0.2;
 
 /// Few evaluations shrink a residual by more than this factor: a sample may be done with the next one if its residual is below
 /// the tolerance times this.
@@ -30,6 +34,8 @@ pub(super) struct Books<'a> {
     pub ended: Vec<usize>,
     rows: Vec<Account>,
     active: usize,
+    /// Whether evaluations of the present stage may be rounded.
+    pub rounds: bool,
     /// Active rows whose next evaluation is exact; those that may be rounded come after them.
     pub exact: usize,
     /// Whether the next evaluation may be the last of a sample.
@@ -39,6 +45,8 @@ pub(super) struct Books<'a> {
     /// ‖f(z) − z‖₂ and ‖f(z)‖₂ of the active rows.
     pub residuals: Vec<f64>,
     pub norms: Vec<f64>,
+    /// What rounding may have changed in f(z) of the active rows, ‖·‖₂; infinite where it is not known.
+    errors: Vec<f64>,
     /// Work space.
     scaled: Vec<f64>,
 }
@@ -55,10 +63,10 @@ struct Account {
     first_residual: f64,
     milestone: f64,
     milestone_step: usize,
-    /// Whether evaluations may be rounded.
+    /// Whether the next evaluation may be rounded.
     rounded: bool,
-    /// Whether `best` and the report are those of a rounded evaluation, not to be compared with exact ones.
-    best_rounded: bool,
+    /// Whether `best` and the report are those of a doubtful evaluation, not to be compared with others.
+    best_doubtful: bool,
     /// Whether the space has kept what a linearization at the best iterate takes.
     kept: bool,
 }
@@ -92,7 +100,7 @@ impl<'a> Books<'a> {
             milestone: f64::INFINITY,
             milestone_step: 0,
             rounded: true,
-            best_rounded: false,
+            best_doubtful: false,
             kept: false,
         };
         Self {
@@ -102,16 +110,18 @@ impl<'a> Books<'a> {
             ended: Vec::with_capacity(batch),
             rows: (0..batch).map(account).collect(),
             active: batch,
+            rounds: false,
             exact: batch,
             near: false,
             last: true,
             residuals: vec![0.0; batch],
             norms: vec![0.0; batch],
+            errors: vec![0.0; batch],
             scaled: vec![0.0; batch],
         }
     }
 
-    /// Begins a stage with the active samples. Where `rounded`, the evaluations of those that have not been exact so far are
+    /// Begins a stage with the active samples. Where `rounded`, the evaluations of those that were not to be exact so far are
     /// rounded at first. Appends exchanges of rows to `swaps`.
     pub fn begin(
         &mut self,
@@ -120,7 +130,7 @@ impl<'a> Books<'a> {
         rounded: bool,
         swaps: &mut Vec<(usize, usize)>,
     ) {
-        (self.last, self.near) = (last, false);
+        (self.last, self.near, self.rounds) = (last, false, rounded);
         for account in &mut self.rows[..self.active] {
             account.report.stage = stage;
             (account.step, account.milestone_step) = (0, 0);
@@ -146,17 +156,28 @@ impl<'a> Books<'a> {
         let scaled = &mut self.scaled[..active];
         norms(space, residual, scratch, residuals, scaled)?;
         norms(space, fz, scratch, lengths, scaled)?;
+        let errors = &mut self.errors[..active];
+        errors.fill(f64::INFINITY);
+        if self.rounds {
+            space.rounding_errors(errors);
+        }
         self.improved.clear();
         self.ended.clear();
         self.near = false;
         for (row, account) in self.rows[..active].iter_mut().enumerate() {
             let (residual, norm) = (self.residuals[row], self.norms[row]);
+            let known = self.errors[row].is_finite();
+            let error = match account.rounded {
+                true => self.errors[row],
+                false => 0.0,
+            };
+            let doubtful = error > DOUBT * residual;
             account.step += 1;
             account.report.steps += 1;
             account.report.evaluations = space.spent[row];
             account.report.rounded += usize::from(account.rounded);
             let before = account.best;
-            let improved = account.improve(residual, norm, self.stop);
+            let improved = account.improve((residual, doubtful), norm, self.stop);
             if improved {
                 self.improved.push(row);
             }
@@ -171,7 +192,7 @@ impl<'a> Books<'a> {
                 });
             }
             let bound = self.stop.tolerance.bound(norm);
-            let end = account.end(residual, norm, self.stop);
+            let end = account.end((residual, error), norm, self.stop);
             self.near |= end.is_none() && residual <= NEAR * bound;
             if let Some(status) = end {
                 account.report.status = status;
@@ -182,11 +203,13 @@ impl<'a> Books<'a> {
                     false => State::Waiting,
                 };
             }
-            if account.rounded {
-                let small = residual <= bound.max(ROUNDED_RESIDUAL * norm);
-                let slow = account.best > ROUNDED_PROGRESS * before;
-                account.rounded = !small && !slow && account.may_round(self.stop);
-            }
+            let small = residual <= bound.max(ROUNDED_RESIDUAL * norm);
+            let slow = account.best > ROUNDED_PROGRESS * before;
+            let rounds = match known {
+                true => !doubtful,
+                false => account.rounded && !small && !slow,
+            };
+            account.rounded = rounds && account.may_round(self.stop);
         }
         Ok(())
     }
@@ -248,8 +271,8 @@ impl<'a> Books<'a> {
 }
 
 impl Account {
-    /// Whether this iterate is the best so far; NaN never is.
-    fn improve(&mut self, residual: f64, norm: f64, stop: &Stop) -> bool {
+    /// Whether this iterate is the best so far; NaN never is. Its residual is `doubtful` if rounding may have changed much of it.
+    fn improve(&mut self, (residual, doubtful): (f64, bool), norm: f64, stop: &Stop) -> bool {
         // In units of the tolerance; a bound of 0 is met by a residual of 0 alone.
         let measure = match stop.tolerance.is_zero() {
             true => residual,
@@ -257,16 +280,16 @@ impl Account {
             false => residual / stop.tolerance.bound(norm),
         };
         // The first finite point is better than none, however far from the tolerance it is.
-        // And the first exact one is better than a rounded one: of the exact map it is not known how far off that is.
-        let exact = self.best_rounded && !self.rounded;
-        let first = (self.report.residual.is_infinite() || exact) && residual.is_finite();
+        // And the first one beyond doubt is better than a doubtful one: of the exact map it is not known how far off that is.
+        let certain = self.best_doubtful && !doubtful;
+        let first = (self.report.residual.is_infinite() || certain) && residual.is_finite();
         let better = (measure < self.best || first) && norm.is_finite();
         if better {
-            if exact {
+            if certain {
                 // Progress counts anew as well: the last residual of a rounded map says little of this one.
                 self.milestone = f64::INFINITY;
             }
-            self.best_rounded = self.rounded;
+            self.best_doubtful = doubtful;
             self.best = measure;
             self.report.residual = residual;
             self.report.relative_residual = if residual > 0.0 { residual / norm } else { 0.0 };
@@ -279,12 +302,12 @@ impl Account {
         self.report.evaluations + 2 <= stop.max_steps
     }
 
-    /// Why the sample is done, if it is.
-    fn end(&mut self, residual: f64, norm: f64, stop: &Stop) -> Option<Status> {
+    /// Why the sample is done, if it is. Rounding may have changed its residual by `error`.
+    fn end(&mut self, (residual, error): (f64, f64), norm: f64, stop: &Stop) -> Option<Status> {
         if !residual.is_finite() || !norm.is_finite() {
             return Some(Status::NonFinite);
         }
-        if residual <= stop.tolerance.bound(norm) && !self.rounded {
+        if residual + error <= stop.tolerance.bound(norm) {
             return Some(Status::Converged);
         }
         if self.report.evaluations >= stop.max_steps {

@@ -35,6 +35,7 @@ impl StateSpace for Counted<'_> {
         alloc,
         release,
         allow_rounding,
+        rounding_errors,
         dots,
         difference,
         combine,

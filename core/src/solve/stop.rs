@@ -82,8 +82,10 @@ pub struct Stop {
     /// so that [`Report::log`] can tell them. Default: false.
     pub trace: bool,
     /// Evaluations may be rounded to 8 binary digits (bf16), where the processor is faster with them, while the relative
-    /// residual of a sample is above 1e-2; what counts as solved is always measured exactly. Pays where solves are long; one
-    /// of three or four evaluations takes twice as many. Default: false.
+    /// residual of a sample is above 1e-2; what counts as solved is measured exactly. Evaluations of the adjoint equation may be
+    /// rounded again afterwards, by differences, and a sample is solved once its residual and what rounding may have added to it
+    /// are below the tolerance together: see [`AdjointSpace`](crate::AdjointSpace). Pays where solves are long; one of three
+    /// or four evaluations takes twice as many. Default: false.
     pub rounded: bool,
 }
 

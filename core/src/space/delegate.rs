@@ -49,6 +49,11 @@ macro_rules! delegate_to_inner {
             self.inner.allow_rounding(from)
         }
     };
+    (@ rounding_errors) => {
+        fn rounding_errors(&mut self, errors: &mut [f64]) {
+            self.inner.rounding_errors(errors);
+        }
+    };
     (@ dots) => {
         fn dots(&mut self, a: Slot, bs: &[Slot], out: &mut [f64]) -> Result<()> {
             self.inner.dots(a, bs, out)

@@ -1,0 +1,163 @@
+//! The adjoint equation as a fixed-point problem.
+
+use crate::{delegate_to_inner, Coef, DifferentiableSpace, Result, Slot, StateSpace};
+
+/// What rounding the factors of its products to 8 binary digits changes in Jᵀd, relative to ‖d‖ or ‖Jᵀd‖, whichever is larger:
+/// a product of two factors is off by 2⁻⁸ at most.
+const ROUNDING: f64 = 1.0 / 256.0;
+
+/// The adjoint equation `u = Jᵀu + v` as a fixed-point problem, so that every solver also solves adjoints.
+///
+/// It is affine: Jᵀu + v = (Jᵀu₀ + v) + Jᵀ(u − u₀) for every u₀. So where products may be rounded, a sample is evaluated exactly
+/// at some u₀, and from then on by rounded products with u − u₀, which is small. What rounding changes is known, and shrinks with
+/// that distance, as in the iterative refinement of linear systems (J. H. Wilkinson, 1963).
+pub struct AdjointSpace<'s> {
+    inner: &'s mut dyn DifferentiableSpace,
+    v: Slot,
+    /// How many of the active rows are evaluated exactly while those behind are rounded; none where nothing is rounded.
+    exact: Option<usize>,
+    /// None before anything is rounded.
+    refinement: Option<Refinement>,
+}
+
+/// What evaluations by differences take.
+struct Refinement {
+    /// u₀, and Jᵀu₀ + v; 0 and v before a sample is evaluated exactly.
+    point: Slot,
+    value: Slot,
+    /// u − u₀.
+    difference: Slot,
+    /// Whether any u₀ is not 0.
+    begun: bool,
+    /// What rounding has changed in the last evaluation, ‖·‖₂ per row.
+    errors: Vec<f64>,
+    /// Work space: two numbers per row, and row numbers.
+    squares: [Vec<f64>; 2],
+    rows: Vec<usize>,
+}
+
+impl<'s> AdjointSpace<'s> {
+    /// The adjoint equation at the linearization point of `inner`, with right-hand side `v`.
+    pub fn new(inner: &'s mut dyn DifferentiableSpace, v: Slot) -> Self {
+        Self {
+            inner,
+            v,
+            exact: None,
+            refinement: None,
+        }
+    }
+
+    /// Room for evaluations by differences, from the first one on, when all samples that may be evaluated like this are active.
+    fn refinement(&mut self) -> Result<Refinement> {
+        if let Some(refinement) = self.refinement.take() {
+            return Ok(refinement);
+        }
+        let [point, value, difference] = [self.alloc()?, self.alloc()?, self.alloc()?];
+        self.combine(value, &[(Coef::Same(1.0), self.v)])?;
+        let zeros = || vec![0.0; self.batch()];
+        Ok(Refinement {
+            point,
+            value,
+            difference,
+            begun: false,
+            errors: zeros(),
+            squares: [zeros(), zeros()],
+            rows: Vec::with_capacity(self.batch()),
+        })
+    }
+
+    fn end_refinement(&mut self) {
+        if let Some(refinement) = self.refinement.take() {
+            for slot in [refinement.point, refinement.value, refinement.difference] {
+                self.inner.release(slot);
+            }
+        }
+    }
+}
+
+impl Refinement {
+    /// `out = Jᵀu + v`, exactly in the first `exact` rows.
+    fn apply(
+        &mut self,
+        space: &mut dyn DifferentiableSpace,
+        u: Slot,
+        exact: usize,
+        out: Slot,
+    ) -> Result<()> {
+        let batch = space.batch();
+        let (point, value) = (self.point, self.value);
+        let [distances, products] = self.squares.each_mut().map(|squares| &mut squares[..batch]);
+        self.rows.clear();
+        self.rows.extend(0..exact.min(batch));
+        // Exact products with the distance are as good as those with u.
+        let mut difference = u;
+        if self.begun {
+            difference = self.difference;
+            space.difference(u, point, difference, distances, products)?;
+        } else {
+            space.dots(u, &[u], distances)?;
+        }
+        space.vjp(difference, out)?;
+        space.dots(out, &[out], products)?;
+        space.combine(out, &[(Coef::Same(1.0), out), (Coef::Same(1.0), value)])?;
+        let errors = self.errors.iter_mut().zip(distances.iter().zip(&*products));
+        for (row, (error, (distance, product))) in errors.enumerate() {
+            let scale = if row < exact { 0.0 } else { ROUNDING };
+            *error = scale * distance.max(*product).sqrt();
+        }
+        space.copy_rows(u, point, &self.rows)?;
+        space.copy_rows(out, value, &self.rows)?;
+        self.begun |= !self.rows.is_empty();
+        Ok(())
+    }
+}
+
+impl StateSpace for AdjointSpace<'_> {
+    delegate_to_inner!(
+        batch,
+        dim,
+        epsilon,
+        alloc,
+        release,
+        dots,
+        difference,
+        combine,
+        copy_rows,
+        permute,
+        fill_normal,
+        write,
+        read
+    );
+
+    fn apply(&mut self, u: Slot, out: Slot) -> Result<()> {
+        let Some(exact) = self.exact else {
+            self.inner.vjp(u, out)?;
+            let terms = [(Coef::Same(1.0), out), (Coef::Same(1.0), self.v)];
+            return self.inner.combine(out, &terms);
+        };
+        let mut refinement = self.refinement()?;
+        let applied = refinement.apply(self.inner, u, exact, out);
+        self.refinement = Some(refinement);
+        applied
+    }
+
+    fn allow_rounding(&mut self, from: usize) -> bool {
+        let rounds = self.inner.allow_rounding(from);
+        self.exact = Some(from).filter(|&from| rounds && from < usize::MAX);
+        if self.exact.is_none() {
+            self.end_refinement();
+        }
+        rounds
+    }
+
+    fn rounding_errors(&mut self, errors: &mut [f64]) {
+        if let Some(refinement) = &self.refinement {
+            errors.copy_from_slice(&refinement.errors[..errors.len()]);
+        }
+    }
+
+    fn jvp(&mut self, u: Slot, out: Slot) -> Result<bool> {
+        self.inner.vjp(u, out)?;
+        Ok(true)
+    }
+}

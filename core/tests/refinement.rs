@@ -1,0 +1,175 @@
+//! Rounded evaluations of the adjoint equation: exact at some points, and rounded by their distance from there in between.
+
+mod damped;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use equilibria_core::kernel::swap_rows;
+use equilibria_core::prelude::*;
+use equilibria_core::space::SliceSpace;
+use equilibria_core::SampleReport;
+
+use damped::Damped;
+
+/// Jᵀu = a u, one a per sample; a rounded product is wrong by 1 in 512.
+struct Slopes {
+    slopes: Vec<f64>,
+    from: usize,
+    /// Products of one sample that were exact, and that were rounded.
+    products: Arc<[AtomicUsize; 2]>,
+}
+
+impl KernelBlock<f64> for Slopes {
+    fn apply(&mut self, _: &[f64], _: &mut [f64]) {}
+
+    fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
+
+    fn vjp(&mut self, u: &[f64], out: &mut [f64]) {
+        for (row, (&u, out)) in u.iter().zip(out).enumerate() {
+            let rounded = row >= self.from;
+            *out = self.slopes[row] * u * if rounded { 1.0 + 1.0 / 512.0 } else { 1.0 };
+            self.products[usize::from(rounded)].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
+
+    fn allow_rounding(&mut self, from: usize) -> bool {
+        self.from = from;
+        true
+    }
+
+    fn swap_rows(&mut self, a: usize, b: usize) {
+        swap_rows(&mut self.slopes, 1, a, b);
+    }
+}
+
+struct Outcome {
+    u: Vec<f64>,
+    samples: Vec<SampleReport>,
+    /// Exact and rounded.
+    products: [usize; 2],
+}
+
+/// Solves u = a u + v from u = v, twice with the same equation.
+fn solve_adjoint(slopes: &[f64], v: &[f64], stop: &Stop) -> Outcome {
+    let products = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let block = Slopes {
+        slopes: slopes.to_vec(),
+        from: usize::MAX,
+        products: products.clone(),
+    };
+    let rows = 0..slopes.len();
+    let mut space = SliceSpace::new(Box::new(block), 1, rows, KernelGradients::default());
+    let [z, right, u] = [(); 3].map(|()| space.alloc().expect("memory"));
+    space.linearize(z).expect("nothing can fail here");
+    space.write(right, v).expect("memory");
+    let mut adjoint = AdjointSpace::new(&mut space, right);
+    let mut solve = || {
+        adjoint.write(u, v).expect("memory");
+        let report = solve(&Damped::default(), &mut adjoint, u, stop);
+        let samples = report.expect("nothing can fail here").samples;
+        (adjoint.read(u).expect("host"), samples)
+    };
+    let (first, samples) = solve();
+    let products = (*products)
+        .each_ref()
+        .map(|count| count.load(Ordering::Relaxed));
+    let (second, again) = solve();
+    assert_eq!((&first, &samples), (&second, &again));
+    Outcome {
+        u: first,
+        samples,
+        products,
+    }
+}
+
+const SLOPES: [f64; 7] = [0.5, 0.9, -0.95, 3.0, 0.0, 0.25, -0.7];
+const V: [f64; 7] = [1.0, -3.0, 0.5, 1.0, 2.0, 1e-3, 1e3];
+
+fn stop(tolerance: f64) -> Stop {
+    Stop {
+        max_steps: 1000,
+        divergence: 1e4,
+        trace: true,
+        rounded: true,
+        ..Stop::at(Tolerance::relative(tolerance))
+    }
+}
+
+#[test]
+fn what_counts_as_solved_is_solved() {
+    for power in 0..60 {
+        let tolerance = 1e-3 * 0.8_f64.powi(power);
+        let Outcome { u, samples, .. } = solve_adjoint(&SLOPES, &V, &stop(tolerance));
+        let exact = Stop {
+            rounded: false,
+            ..stop(tolerance)
+        };
+        let exact = solve_adjoint(&SLOPES, &V, &exact);
+        assert_eq!(exact.products[1], 0);
+        for (index, slope) in SLOPES.into_iter().enumerate() {
+            let (sample, reference) = (&samples[index], &exact.samples[index]);
+            assert_eq!(sample.status, reference.status, "{slope}");
+            if sample.status == Status::Converged {
+                let value = slope * u[index] + V[index];
+                let residual = (value - u[index]).abs();
+                assert!(
+                    residual <= tolerance * value.abs() * 1.001,
+                    "{slope}: {residual:e}"
+                );
+                let off = (residual - sample.residual).abs();
+                assert!(
+                    off <= 0.2 * residual + 1e-15,
+                    "{slope}: {off:e} of {residual:e}"
+                );
+                // Some more where rounding changes values: a residual must be below the tolerance with it.
+                let most = reference.steps + reference.steps / 10 + 4;
+                assert!(sample.steps <= most, "{slope}: {} of {most}", sample.steps);
+            }
+        }
+    }
+}
+
+#[test]
+fn few_evaluations_are_exact() {
+    for slope in [0.5, 0.9, -0.7_f64] {
+        for tolerance in [1e-4, 1e-9_f64] {
+            // From where one is exact to the solution it is residual / (1 − a) at most, so that 2⁻⁸ of the distance is a fifth
+            // of the residual when that has shrunk by this factor.
+            let shrinks = 5.0 / 256.0 / (1.0 - slope.abs());
+            let most = 2 + (tolerance.ln() / shrinks.ln()).ceil() as usize;
+            let Outcome {
+                products: [exact, rounded],
+                samples,
+                ..
+            } = solve_adjoint(&[slope], &[1.0], &stop(tolerance));
+            assert_eq!(samples[0].rounded, rounded, "{slope}");
+            assert_eq!(samples[0].evaluations, rounded + exact, "{slope}");
+            assert!(
+                (1..=most).contains(&exact) && rounded > 2 * exact,
+                "{slope}, {tolerance}: {exact} of {}",
+                exact + rounded
+            );
+        }
+    }
+}
+
+#[test]
+fn a_sample_does_not_know_its_batch_mates() {
+    let batch = solve_adjoint(&SLOPES, &V, &stop(1e-7));
+    let mut products = [0, 0];
+    for (index, slope) in SLOPES.into_iter().enumerate() {
+        let alone = solve_adjoint(&[slope], &V[index..=index], &stop(1e-7));
+        assert_eq!(alone.u[0].to_bits(), batch.u[index].to_bits(), "{slope}");
+        assert_eq!(
+            format!("{:?}", alone.samples[0]),
+            format!("{:?}", batch.samples[index]),
+            "{slope}"
+        );
+        products[0] += alone.products[0];
+        products[1] += alone.products[1];
+    }
+    assert_eq!(batch.products, products);
+}
