@@ -36,7 +36,8 @@ pub trait KernelBlock<E: Scalar>: Send {
     fn vjp(&mut self, u: &[E], out: &mut [E]);
 
     /// [`vjp`](Self::vjp) that leaves in `kept` what [`pull_back_tangent`](Self::pull_back_tangent) with this u as p would compute
-    /// again: `[rows, n]`, with an n of the kernel's choice, and every row linear in that row of u. Default: nothing.
+    /// again: `[rows, n]`, with an n of the kernel's choice, and every row linear in that row of u. It is not rounded, whatever is
+    /// [allowed](Self::allow_rounding). Default: nothing.
     fn vjp_keeping(&mut self, u: &[E], out: &mut [E], kept: &mut Vec<E>) {
         kept.clear();
         self.vjp(u, out);
@@ -63,7 +64,8 @@ pub trait KernelBlock<E: Scalar>: Send {
     /// Lets [`apply`](Self::apply), [`linearize`](Self::linearize) and [`vjp`](Self::vjp) round the factors of products to 8
     /// binary digits in the rows from `from` on, until told otherwise; at first, and from the number of rows on, in none.
     /// Returns whether the kernel makes use of it, for these shapes on this processor. What a row gives must not depend on the
-    /// others, rounded or not. Default: it makes no use of it.
+    /// others, rounded or not. [`AdjointSpace`](crate::AdjointSpace) takes rounded products Jᵀu to be off by 2⁻⁸ of the larger of
+    /// ‖u‖ and ‖Jᵀu‖ at most. Default: it makes no use of it.
     fn allow_rounding(&mut self, _from: usize) -> bool {
         false
     }

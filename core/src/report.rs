@@ -70,7 +70,8 @@ pub struct SampleReport {
     pub rounded: usize,
     /// Number of the solver that had the sample last, from 0; above 0 in a chain of solvers only.
     pub stage: usize,
-    /// ‖f(z) − z‖₂, in units of z; infinite if `f` was never finite.
+    /// ‖f(z) − z‖₂, in units of z; infinite if `f` was never finite. Where the evaluation was rounded and it is known what that
+    /// changes, as in adjoint equations, this is added.
     pub residual: f64,
     /// ‖f(z) − z‖₂ / ‖f(z)‖₂, dimensionless; 0 for an exact fixed point.
     pub relative_residual: f64,

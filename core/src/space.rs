@@ -86,8 +86,8 @@ pub trait StateSpace {
         false
     }
 
-    /// Writes to `errors`, for every active row, a bound on ‖·‖₂ of what rounding has changed in the last evaluation, where it
-    /// is known. Default: nowhere.
+    /// Writes to `errors`, for every active row, an estimate of what rounding has changed in the last evaluation, ‖·‖₂; 0 where that
+    /// was exact. Rows of which it is not known keep what is there. Asked for before rows change places. Default: none is known.
     fn rounding_errors(&mut self, _errors: &mut [f64]) {}
 
     /// `out[s · bs.len() + k] = ⟨a_s, bs[k]_s⟩`, per sample, accumulated in f64.
@@ -151,7 +151,7 @@ pub trait DifferentiableSpace: StateSpace {
 
     /// Adds the gradients of `Σ_s c_s ⟨p_s, J_s v_s⟩` by parameters and inputs, with p and v held constant and `c` in
     /// `factors`, as [`pull_back`](Self::pull_back) does those of `⟨u, f(z)⟩`, if this space has such derivatives; else returns
-    /// false. It may take less if the last [product](Self::vjp) was that with p. Default: it has none. A central difference of
+    /// false. It may cost less if the last [product](Self::vjp) was that with p. Default: it has none. A central difference of
     /// two pull-backs of `p` along `v` does the same, approximately.
     fn pull_back_tangent(&mut self, _p: Slot, _v: Slot, _factors: &[f64]) -> Result<bool> {
         Ok(false)

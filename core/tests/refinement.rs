@@ -12,7 +12,7 @@ use equilibria_core::SampleReport;
 
 use damped::Damped;
 
-/// Jᵀu = a u, one a per sample; a rounded product is wrong by 1 in 512.
+/// Jᵀu = a u, one a per sample; a rounded product is wrong by up to 1 in 256, by how much depends on u.
 struct Slopes {
     slopes: Vec<f64>,
     from: usize,
@@ -28,7 +28,12 @@ impl KernelBlock<f64> for Slopes {
     fn vjp(&mut self, u: &[f64], out: &mut [f64]) {
         for (row, (&u, out)) in u.iter().zip(out).enumerate() {
             let rounded = row >= self.from;
-            *out = self.slopes[row] * u * if rounded { 1.0 + 1.0 / 512.0 } else { 1.0 };
+            let error = match rounded {
+                // Some digits of u that are as good as random: from −1 to 1.
+                true => (u.to_bits() >> 20) as u8 as f64 / 127.5 - 1.0,
+                false => 0.0,
+            };
+            *out = self.slopes[row] * u * (1.0 + error / 256.0);
             self.products[usize::from(rounded)].fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -115,15 +120,10 @@ fn what_counts_as_solved_is_solved() {
             if sample.status == Status::Converged {
                 let value = slope * u[index] + V[index];
                 let residual = (value - u[index]).abs();
-                assert!(
-                    residual <= tolerance * value.abs() * 1.001,
-                    "{slope}: {residual:e}"
-                );
-                let off = (residual - sample.residual).abs();
-                assert!(
-                    off <= 0.2 * residual + 1e-15,
-                    "{slope}: {off:e} of {residual:e}"
-                );
+                // Roundings in f64, and the norm of a value that was rounded, aside.
+                assert!(residual <= sample.residual + 1e-14 * value.abs(), "{slope}");
+                let bound = tolerance * value.abs() * (1.0 + 1.0 / 256.0);
+                assert!(sample.residual <= bound, "{slope}: {residual:e}");
                 // Some more where rounding changes values: a residual must be below the tolerance with it.
                 let most = reference.steps + reference.steps / 10 + 4;
                 assert!(sample.steps <= most, "{slope}: {} of {most}", sample.steps);

@@ -187,7 +187,14 @@ fn rounding_changes_less_than_the_adjoint_equation_allows_for() {
     }
     let x = random(7, WIDTH, 5);
     let inputs = [x.clone(), random(7, WIDTH, 8), random(7, WIDTH, 9)];
-    let mut layers = vec![("fuse", AnyLayer::new(fuse_block(true)), &inputs[1..])];
+    let joint = JointLayer {
+        theta: vec![residual_block(0.05, false)],
+        fuse: fuse_block(true),
+    };
+    let mut layers = vec![
+        ("fuse", AnyLayer::new(fuse_block(true)), &inputs[1..]),
+        ("joint", AnyLayer::new(joint), &inputs[..2]),
+    ];
     for deviation in [0.02, 0.05, 0.1] {
         for skip in [false, true] {
             layers.push((

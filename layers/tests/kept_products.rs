@@ -25,7 +25,7 @@ enum Between {
     Multiplied,
     /// A linearization at 2 z.
     Linearized,
-    /// Two rows change places.
+    /// Two rows, exchanged before, go back to their places.
     Exchanged,
 }
 
@@ -48,10 +48,13 @@ impl Regularizer for Bilinear {
         space.fill_normal(p, seed)?;
         space.fill_normal(v, seed + 1)?;
         space.linearize(z)?;
+        let swaps = [(0, BATCH - 1)];
+        if let Between::Exchanged = self.between {
+            space.permute(&swaps, BATCH)?;
+        }
         if self.multiplies {
             space.vjp(p, out)?;
         }
-        let swaps = [(0, BATCH - 1)];
         match self.between {
             Between::Nothing => {}
             Between::Written => space.combine(p, &[(Coef::Same(-2.0), p)])?,
@@ -69,9 +72,6 @@ impl Regularizer for Bilinear {
         }
         let factors: Vec<f64> = (0..BATCH).map(|sample| sample as f64 - 1.5).collect();
         assert!(space.pull_back_tangent(p, v, &factors)?);
-        if let Between::Exchanged = self.between {
-            space.permute(&swaps, BATCH)?;
-        }
         for slot in [p, v, out] {
             space.release(slot);
         }

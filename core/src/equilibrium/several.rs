@@ -160,7 +160,7 @@ fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>, L: ImplicitLayer<E, D>>
 struct Pending<E: Scalar, D: Backend<E>, L> {
     name: String,
     backward: Arc<dyn BackwardStrategy>,
-    /// Holds z*, the start, and the terms of an approximate inverse.
+    /// Holds z*, and the start and the terms of an approximate inverse where the strategy needs them.
     bound: Bound<E, D, L>,
     z: Matrix<E, D>,
     adjoint: Adjoint,

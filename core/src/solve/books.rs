@@ -65,8 +65,10 @@ struct Account {
     milestone_step: usize,
     /// Whether the next evaluation may be rounded.
     rounded: bool,
-    /// Whether `best` and the report are those of a doubtful evaluation, not to be compared with others.
-    best_doubtful: bool,
+    /// Whether the residual of the present evaluation is one of f: of a rounded f it is not known how far off that is.
+    comparable: bool,
+    /// Whether `best` and the report are those of an evaluation that is not.
+    best_incomparable: bool,
     /// Whether the space has kept what a linearization at the best iterate takes.
     kept: bool,
 }
@@ -100,7 +102,8 @@ impl<'a> Books<'a> {
             milestone: f64::INFINITY,
             milestone_step: 0,
             rounded: true,
-            best_doubtful: false,
+            comparable: true,
+            best_incomparable: false,
             kept: false,
         };
         Self {
@@ -167,17 +170,17 @@ impl<'a> Books<'a> {
         for (row, account) in self.rows[..active].iter_mut().enumerate() {
             let (residual, norm) = (self.residuals[row], self.norms[row]);
             let known = self.errors[row].is_finite();
-            let error = match account.rounded {
-                true => self.errors[row],
-                false => 0.0,
-            };
+            let error = if known { self.errors[row] } else { 0.0 };
             let doubtful = error > DOUBT * residual;
+            // What rounding may hide of it counts.
+            let residual = residual + error;
+            account.comparable = known || !account.rounded;
             account.step += 1;
             account.report.steps += 1;
             account.report.evaluations = space.spent[row];
             account.report.rounded += usize::from(account.rounded);
             let before = account.best;
-            let improved = account.improve((residual, doubtful), norm, self.stop);
+            let improved = account.improve(residual, norm, self.stop);
             if improved {
                 self.improved.push(row);
             }
@@ -192,7 +195,7 @@ impl<'a> Books<'a> {
                 });
             }
             let bound = self.stop.tolerance.bound(norm);
-            let end = account.end((residual, error), norm, self.stop);
+            let end = account.end(residual, norm, self.stop);
             self.near |= end.is_none() && residual <= NEAR * bound;
             if let Some(status) = end {
                 account.report.status = status;
@@ -271,8 +274,8 @@ impl<'a> Books<'a> {
 }
 
 impl Account {
-    /// Whether this iterate is the best so far; NaN never is. Its residual is `doubtful` if rounding may have changed much of it.
-    fn improve(&mut self, (residual, doubtful): (f64, bool), norm: f64, stop: &Stop) -> bool {
+    /// Whether this iterate is the best so far; NaN never is.
+    fn improve(&mut self, residual: f64, norm: f64, stop: &Stop) -> bool {
         // In units of the tolerance; a bound of 0 is met by a residual of 0 alone.
         let measure = match stop.tolerance.is_zero() {
             true => residual,
@@ -280,16 +283,16 @@ impl Account {
             false => residual / stop.tolerance.bound(norm),
         };
         // The first finite point is better than none, however far from the tolerance it is.
-        // And the first one beyond doubt is better than a doubtful one: of the exact map it is not known how far off that is.
-        let certain = self.best_doubtful && !doubtful;
-        let first = (self.report.residual.is_infinite() || certain) && residual.is_finite();
+        // And the first comparable one is better than one that is not.
+        let exact = self.best_incomparable && self.comparable;
+        let first = (self.report.residual.is_infinite() || exact) && residual.is_finite();
         let better = (measure < self.best || first) && norm.is_finite();
         if better {
-            if certain {
+            if exact {
                 // Progress counts anew as well: the last residual of a rounded map says little of this one.
                 self.milestone = f64::INFINITY;
             }
-            self.best_doubtful = doubtful;
+            self.best_incomparable = !self.comparable;
             self.best = measure;
             self.report.residual = residual;
             self.report.relative_residual = if residual > 0.0 { residual / norm } else { 0.0 };
@@ -302,12 +305,12 @@ impl Account {
         self.report.evaluations + 2 <= stop.max_steps
     }
 
-    /// Why the sample is done, if it is. Rounding may have changed its residual by `error`.
-    fn end(&mut self, (residual, error): (f64, f64), norm: f64, stop: &Stop) -> Option<Status> {
+    /// Why the sample is done, if it is.
+    fn end(&mut self, residual: f64, norm: f64, stop: &Stop) -> Option<Status> {
         if !residual.is_finite() || !norm.is_finite() {
             return Some(Status::NonFinite);
         }
-        if residual + error <= stop.tolerance.bound(norm) {
+        if residual <= stop.tolerance.bound(norm) && self.comparable {
             return Some(Status::Converged);
         }
         if self.report.evaluations >= stop.max_steps {

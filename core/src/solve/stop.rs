@@ -81,11 +81,10 @@ pub struct Stop {
     /// Keep every residual of every sample in the report. They are kept as well where the level of the `log` crate is trace,
     /// so that [`Report::log`] can tell them. Default: false.
     pub trace: bool,
-    /// Evaluations may be rounded to 8 binary digits (bf16), where the processor is faster with them, while the relative
-    /// residual of a sample is above 1e-2; what counts as solved is measured exactly. Evaluations of the adjoint equation may be
-    /// rounded again afterwards, by differences, and a sample is solved once its residual and what rounding may have added to it
-    /// are below the tolerance together: see [`AdjointSpace`](crate::AdjointSpace). Pays where solves are long; one of three
-    /// or four evaluations takes twice as many. Default: false.
+    /// Evaluations may be rounded to 8 binary digits (bf16), where the processor is faster with them. In a forward solve while
+    /// the relative residual of a sample is above 1e-2; what counts as solved is measured exactly. In an adjoint solve while
+    /// rounding changes less than a fifth of a residual; what it changes is [estimated](crate::AdjointSpace) and counts in what is
+    /// solved. Pays where solves are long; one of three or four evaluations takes twice as many. Default: false.
     pub rounded: bool,
 }
 

@@ -2,15 +2,17 @@
 
 use crate::{delegate_to_inner, Coef, DifferentiableSpace, Result, Slot, StateSpace};
 
-/// What rounding the factors of its products to 8 binary digits changes in Jᵀd, relative to ‖d‖ or ‖Jᵀd‖, whichever is larger:
-/// a product of two factors is off by 2⁻⁸ at most.
+/// What rounding the factors of its products to 8 binary digits changes in Jᵀd, relative to ‖d‖ or ‖Jᵀd‖, whichever is larger.
+/// An estimate: a term of a product is off by 2⁻⁸ at most and by a third of that in the root mean square, two or three products
+/// follow each other, and their terms cancel no more than those of random vectors do.
 const ROUNDING: f64 = 1.0 / 256.0;
 
 /// The adjoint equation `u = Jᵀu + v` as a fixed-point problem, so that every solver also solves adjoints.
 ///
 /// It is affine: Jᵀu + v = (Jᵀu₀ + v) + Jᵀ(u − u₀) for every u₀. So where products may be rounded, a sample is evaluated exactly
-/// at some u₀, and from then on by rounded products with u − u₀, which is small. What rounding changes is known, and shrinks with
-/// that distance, as in the iterative refinement of linear systems (J. H. Wilkinson, 1963).
+/// at some u₀, and from then on by rounded products with u − u₀, which is small. What rounding changes shrinks with that distance,
+/// as in the iterative refinement of linear systems (J. H. Wilkinson, 1963). It is estimated as 2⁻⁸ of the larger of ‖u − u₀‖ and
+/// ‖Jᵀ(u − u₀)‖.
 pub struct AdjointSpace<'s> {
     inner: &'s mut dyn DifferentiableSpace,
     v: Slot,
@@ -37,7 +39,8 @@ struct Refinement {
 }
 
 impl<'s> AdjointSpace<'s> {
-    /// The adjoint equation at the linearization point of `inner`, with right-hand side `v`.
+    /// The adjoint equation at the linearization point of `inner`, with right-hand side `v`. Whoever allows rounding ends it as well,
+    /// as solves do: what it takes is given back then.
     pub fn new(inner: &'s mut dyn DifferentiableSpace, v: Slot) -> Self {
         Self {
             inner,
@@ -157,7 +160,13 @@ impl StateSpace for AdjointSpace<'_> {
     }
 
     fn jvp(&mut self, u: Slot, out: Slot) -> Result<bool> {
+        if self.exact.is_some() {
+            self.inner.allow_rounding(usize::MAX);
+        }
         self.inner.vjp(u, out)?;
+        if let Some(exact) = self.exact {
+            self.inner.allow_rounding(exact);
+        }
         Ok(true)
     }
 }

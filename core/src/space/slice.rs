@@ -387,6 +387,13 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
         if !(self.kernel).pull_back_tangent(&[], &[], &[], &[], gradients) {
             return Ok(false);
         }
+        if factors.len() != self.batch {
+            return Err(Error::Shape {
+                what: "the factors of products".to_owned(),
+                expected: format!("{}, one per active sample", self.batch),
+                got: factors.len().to_string(),
+            });
+        }
         let len = self.len();
         let [p_values, v] = [p, v].map(|slot| self.slots[slot.0][..len].to_vec());
         let product = Product {

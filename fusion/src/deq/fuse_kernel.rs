@@ -216,8 +216,8 @@ impl<E: Scalar> FuseRows<E> {
         }
     }
 
-    /// The cotangents of z, in `out`, and of `Σ_i z_i`; adds the gradients too, if they are wanted; without them rows may
-    /// be rounded. Keeps the cotangent of `Σ_i z'_i`, if that is wanted.
+    /// The cotangents of z, in `out`, and of `Σ_i z_i`; adds the gradients too, if they are wanted, and keeps the cotangent of
+    /// `Σ_i z'_i`, if that is; with neither, rows may be rounded.
     pub fn backward(
         &mut self,
         u: &[E],
@@ -227,7 +227,8 @@ impl<E: Scalar> FuseRows<E> {
         kept: Option<&mut Vec<E>>,
     ) {
         let (k, at, len) = (&*self.kernel, &self.at, u.len());
-        let exact = gradients.as_ref().map_or(self.exact, |_| usize::MAX);
+        let rounds = gradients.is_none() && kept.is_none();
+        let exact = if rounds { self.exact } else { usize::MAX };
         let room = &mut self.room;
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
         let upper = &mut self.scratch[..len];

@@ -246,7 +246,7 @@ impl<E: Scalar> ResidualBlockRows<E> {
     }
 
     /// Takes the cotangent `u` of the value down to that of θ̂z + b̂, in `lower`, past the skip, in `skipped`; adds the
-    /// gradients on the way, if they are wanted; without them rows may be rounded. Keeps the cotangent of ẑ, if that is wanted.
+    /// gradients on the way, if they are wanted, and keeps the cotangent of ẑ, if that is; with neither, rows may be rounded.
     fn backward(
         &mut self,
         u: &[E],
@@ -254,7 +254,8 @@ impl<E: Scalar> ResidualBlockRows<E> {
         kept: Option<&mut Vec<E>>,
     ) {
         let (k, at, len) = (&*self.kernel, &self.at, u.len());
-        let exact = gradients.as_ref().map_or(self.exact, |_| usize::MAX);
+        let rounds = gradients.is_none() && kept.is_none();
+        let exact = if rounds { self.exact } else { usize::MAX };
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
         let (upper, lower) = (&mut self.upper[..len], &mut self.lower[..len]);
         upper.copy_from_slice(u);
