@@ -13,7 +13,7 @@ const PROGRESS: f64 = 0.99;
 /// errs by up to 2e-3 per factor.
 const ROUNDED_RESIDUAL: f64 = 1e-2;
 
-/// And once an evaluation does not shrink its smallest residual below this factor: then rounding may be what is in the way.
+/// Likewise once an evaluation does not shrink its smallest residual below this factor: then rounding may be what is in the way.
 const ROUNDED_PROGRESS: f64 = 0.9;
 
 /// Where it is known, a sample is evaluated exactly next if this may be a larger share of its residual.
@@ -67,7 +67,7 @@ struct Account {
     rounded: bool,
     /// Whether the residual of the present evaluation is one of f: of a rounded f it is not known how far off that is.
     comparable: bool,
-    /// Whether `best` and the report are those of an evaluation that is not.
+    /// Whether `best` and the report are those of a rounded f of which that is not known.
     best_incomparable: bool,
     /// Whether the space has kept what a linearization at the best iterate takes.
     kept: bool,
