@@ -3,6 +3,7 @@
 use dfdx::prelude::*;
 
 use crate::build::{BuildAny, Family};
+use crate::layout::Layout;
 use crate::simd::{self, Lanes};
 use crate::{Error, Result};
 
@@ -51,6 +52,13 @@ pub trait Backend<E: Scalar>: Device<E> {
     /// Per-row inner products `⟨a_s, b_s⟩` in f64.
     fn row_dots(a: &Matrix<E, Self>, b: &Matrix<E, Self>) -> Vec<f64>;
 
+    /// Gives `tensor` new values, row-major. Its identity stays, by which gradients are found; where it is a view on CUDA it
+    /// becomes a tensor of its own.
+    ///
+    /// # Panics
+    /// If there are not as many values as entries.
+    fn overwrite(tensor: &mut Matrix<E, Self>, values: &[E]) -> Result<()>;
+
     /// Adds `delta` to the gradient of `tensor`.
     fn accumulate(
         gradients: &mut Gradients<E, Self>,
@@ -58,8 +66,8 @@ pub trait Backend<E: Scalar>: Device<E> {
         delta: &Matrix<E, Self>,
     ) -> Result<()>;
 
-    /// Takes the gradient of `tensor` out, row-major; what stays behind is 0, which no values at all stand for as well.
-    /// [`put_gradient`](Self::put_gradient) must follow before the tape goes on.
+    /// Takes the gradient of `tensor` out, row-major; 0, which no values at all stand for as well, stays behind, or nothing is
+    /// taken of a view. [`put_gradient`](Self::put_gradient) must follow before the tape goes on.
     fn take_gradient(
         gradients: &mut Gradients<E, Self>,
         tensor: &Matrix<E, Self>,
@@ -72,11 +80,12 @@ pub trait Backend<E: Scalar>: Device<E> {
         values: Vec<E>,
     ) -> Result<()>;
 
-    /// Lets `update` change the gradient of `tensor`, which must be contiguous, as row-major host values; 0 if there is none.
-    fn update_gradient(
+    /// Lets `add` add to the gradient of `tensor` as row-major host values: to the gradient itself, or to zeros that are added
+    /// to that of a view.
+    fn add_to_gradient(
         gradients: &mut Gradients<E, Self>,
         tensor: &Matrix<E, Self>,
-        update: impl FnOnce(&mut [E]),
+        add: impl FnOnce(&mut [E]),
     ) -> Result<()>;
 
     /// Shows the gradient of `tensor`, 0 if there is none, as row-major host values.
@@ -137,24 +146,43 @@ macro_rules! cpu_backend {
                 rows.map(|(a, b)| simd::dot(a, b)).collect()
             }
 
+            fn overwrite(tensor: &mut Matrix<$dtype, Self>, values: &[$dtype]) -> Result<()> {
+                if Layout::of(tensor).is_row_major() {
+                    tensor.copy_from(values);
+                    return Ok(());
+                }
+                let columns = tensor.shape().1;
+                for (index, &value) in values.iter().enumerate() {
+                    tensor[[index / columns, index % columns]] = value;
+                }
+                Ok(())
+            }
+
             fn accumulate(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
                 delta: &Matrix<$dtype, Self>,
             ) -> Result<()> {
                 let delta = to_host(delta);
-                Self::update_gradient(gradients, tensor, |g| simd::add_scaled(g, 1.0, &delta))
+                Self::add_to_gradient(gradients, tensor, |g| simd::add_scaled(g, 1.0, &delta))
             }
 
-            fn update_gradient(
+            fn add_to_gradient(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
-                update: impl FnOnce(&mut [$dtype]),
+                add: impl FnOnce(&mut [$dtype]),
             ) -> Result<()> {
                 let (rows, columns) = *tensor.shape();
+                let layout = Layout::of(tensor);
                 let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                gradient.resize(rows * columns, 0.0);
-                update(gradient);
+                if layout.is_row_major() {
+                    gradient.resize(rows * columns, 0.0);
+                    add(gradient);
+                } else {
+                    let mut values = vec![0.0; rows * columns];
+                    add(&mut values);
+                    layout.scatter(gradient, &values);
+                }
                 Ok(())
             }
 
@@ -162,6 +190,9 @@ macro_rules! cpu_backend {
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
             ) -> Result<Vec<$dtype>> {
+                if !Layout::of(tensor).is_row_major() {
+                    return Ok(Vec::new());
+                }
                 let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
                 Ok(std::mem::take(&mut **gradient))
             }
@@ -171,8 +202,11 @@ macro_rules! cpu_backend {
                 tensor: &Matrix<$dtype, Self>,
                 values: Vec<$dtype>,
             ) -> Result<()> {
+                let layout = Layout::of(tensor);
                 let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                if gradient.is_empty() {
+                if !layout.is_row_major() {
+                    layout.scatter(gradient, &values);
+                } else if gradient.is_empty() {
                     **gradient = values;
                 } else {
                     simd::add_scaled(gradient, 1.0, &values);
@@ -185,8 +219,12 @@ macro_rules! cpu_backend {
                 tensor: &Matrix<$dtype, Self>,
                 look: impl FnOnce(&[$dtype]) -> R,
             ) -> Result<R> {
+                let layout = Layout::of(tensor);
                 let gradient = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                Ok(look(gradient))
+                Ok(match layout.is_row_major() {
+                    true => look(gradient),
+                    false => look(&layout.gather(gradient)),
+                })
             }
 
             fn same_storage(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> bool {
@@ -204,6 +242,13 @@ macro_rules! cpu_backend {
 
 cpu_backend!(f32, cpu_f32);
 cpu_backend!(f64, cpu_f64);
+
+/// How many entries of `tensor` share the place of each: more than 1 where it is broadcast.
+#[cfg(feature = "cuda")]
+fn sharers<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>) -> Matrix<E, D> {
+    let gradients = tensor.leaky_trace().sum::<Rank0, _>().backward();
+    gradients.get(tensor)
+}
 
 #[cfg(feature = "cuda")]
 macro_rules! cuda_backend {
@@ -223,18 +268,34 @@ macro_rules! cuda_backend {
                 (a * b).sum::<(usize,), Axis<1>>().as_vec()
             }
 
-            /// dfdx shares no device memory with other crates, so the sum is computed as the gradient of a
-            /// throw-away graph and exchanged for the old one.
+            fn overwrite(tensor: &mut Matrix<$dtype, Self>, values: &[$dtype]) -> Result<()> {
+                // A copy has no gradient of its own where the tensor is contiguous: it is the tensor itself.
+                let mut marked = Gradients::leaky();
+                let copy = tensor.clone().contiguous();
+                let one = tensor.device().try_ones_like(tensor.shape());
+                Self::accumulate(&mut marked, tensor, &one.map_err(Error::device)?)?;
+                let own = Self::with_gradient(&mut marked, &copy, |g| g.contains(&1.0))?;
+                if own {
+                    tensor.copy_from(values);
+                } else {
+                    *tensor = from_host(tensor.device(), values.to_vec(), *tensor.shape())?;
+                }
+                Ok(())
+            }
+
+            /// dfdx shares no device memory with other crates, so the sum is computed as the gradient of a throw-away graph
+            /// and exchanged for the old one. The graph is one of the tensor, so that the sum lies in memory as its
+            /// gradient does; where several entries share a place, each holds the whole gradient of that place.
             fn accumulate(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
                 delta: &Matrix<$dtype, Self>,
             ) -> Result<()> {
                 gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                let sum: Matrix<$dtype, Self> = gradients.get(tensor) + delta.clone();
-                let probe = tensor.device().zeros_like(tensor.shape());
-                let mut scratch = (probe.leaky_trace() * sum).sum::<Rank0, _>().backward();
-                let new = scratch.get_or_alloc_mut(&probe).map_err(Error::device)?;
+                let sum: Matrix<$dtype, Self> =
+                    gradients.get(tensor) / sharers(tensor) + delta.clone();
+                let mut scratch = (tensor.leaky_trace() * sum).sum::<Rank0, _>().backward();
+                let new = scratch.get_or_alloc_mut(tensor).map_err(Error::device)?;
                 let old = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
                 std::mem::swap(new, old);
                 Ok(())
@@ -245,23 +306,21 @@ macro_rules! cuda_backend {
                 tensor: &Matrix<$dtype, Self>,
             ) -> Result<Vec<$dtype>> {
                 let old = gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
-                let (mut scratch, probe) = (
-                    Gradients::leaky(),
-                    tensor.device().zeros_like(tensor.shape()),
-                );
-                let taken = scratch.get_or_alloc_mut(&probe).map_err(Error::device)?;
+                let mut scratch = Gradients::leaky();
+                let taken = scratch.get_or_alloc_mut(tensor).map_err(Error::device)?;
                 std::mem::swap(taken, old);
-                Ok(to_host(&scratch.get(&probe)))
+                Ok(to_host(&(scratch.get(tensor) / sharers(tensor))))
             }
 
-            fn update_gradient(
+            fn add_to_gradient(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
-                update: impl FnOnce(&mut [$dtype]),
+                add: impl FnOnce(&mut [$dtype]),
             ) -> Result<()> {
-                let mut gradient = Self::take_gradient(gradients, tensor)?;
-                update(&mut gradient);
-                Self::put_gradient(gradients, tensor, gradient)
+                let (rows, columns) = *tensor.shape();
+                let mut values = vec![0.0; rows * columns];
+                add(&mut values);
+                Self::put_gradient(gradients, tensor, values)
             }
 
             fn put_gradient(

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::solver::LowRank;
-use crate::{DifferentiableSpace, Error, Report, Result, Slot};
+use crate::{DifferentiableSpace, Error, FixedPointSolver, Report, Result, Slot};
 
 /// How gradients pass through an equilibrium.
 ///
@@ -36,6 +36,11 @@ pub trait BackwardStrategy: Debug + Send + Sync + dyn_clone::DynClone {
         false
     }
 
+    /// The solver of its adjoint equation, if it has one, for logs. Default: none.
+    fn solver(&self) -> Option<&dyn FixedPointSolver> {
+        None
+    }
+
     /// Applies the strategy's own policy to the report of the whole batch. Default: whatever happened is accepted.
     fn judge(&self, _report: &Report) -> Result<()> {
         Ok(())
@@ -58,12 +63,11 @@ impl Solution {
     /// [`start`](Self::start), for strategies that need it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if nobody has asked for it.
+    /// [`Error::Missing`] if nobody has asked for it.
     pub fn kept_start(&self) -> Result<Slot> {
-        self.start.ok_or_else(|| Error::Shape {
+        self.start.ok_or_else(|| Error::Missing {
             what: "the start of the forward solve".to_owned(),
-            expected: "a state; let `needs_start` return true".to_owned(),
-            got: "none".to_owned(),
+            remedy: "let `needs_start` return true",
         })
     }
 }

@@ -98,7 +98,7 @@ impl<L> Equilibrium<L> {
     ///
     /// # Errors
     /// [`Error::Config`] for a plugin's field out of range, [`Error::Shape`], [`Error::NonFinite`] for bad inputs,
-    /// [`Error::Unconverged`] if [`Stop::on_unconverged`] says so.
+    /// [`Error::Unconverged`] if [`Stop::on_unconverged`] says so; within [`Error::Equilibrium`] where this one has a name.
     pub fn forward<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         &self,
         x: &[Matrix<E, D>],
@@ -114,7 +114,7 @@ impl<L> Equilibrium<L> {
     /// The start at 0, `[batch, state_dim]`, for inputs `x`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are no inputs, which tell the batch size.
+    /// [`Error::Missing`] if there are no inputs, which tell the batch size.
     pub fn zero_start<E: Scalar, D: Backend<E>>(&self, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>>
     where
         L: ImplicitLayer<E, D>,
@@ -185,17 +185,15 @@ fn prefix(name: &str) -> String {
 /// A backward strategy by name, with its solver if its configuration has one.
 fn method(backward: &dyn BackwardStrategy) -> String {
     let name = backward.typetag_name();
-    let config = serde_json::to_value(backward).unwrap_or_default();
-    match config["solver"]["type"].as_str() {
-        Some(solver) => format!("{name} with {solver}"),
+    match backward.solver() {
+        Some(solver) => format!("{name} with {}", solver.typetag_name()),
         None => name.to_owned(),
     }
 }
 
 fn no_inputs() -> Error {
-    Error::Shape {
-        what: "the injected inputs".to_owned(),
-        expected: "at least one matrix, to tell the batch size".to_owned(),
-        got: "none".to_owned(),
+    Error::Missing {
+        what: "an injected input".to_owned(),
+        remedy: "give at least one matrix, to tell the batch size",
     }
 }

@@ -100,21 +100,31 @@ pub enum Error {
         got: String,
     },
 
+    /// Something that must be there before the call is not.
+    #[error("{what} is missing; {remedy}")]
+    Missing {
+        /// What.
+        what: String,
+        /// What to do, in the imperative.
+        remedy: &'static str,
+    },
+
     /// NaN or infinity where only numbers make sense.
-    #[error("{what} holds a non-finite value at row {row}, column {column} (from 0)")]
+    #[error("{what} holds a non-finite value at row {}, column {}", .row + 1, .column + 1)]
     NonFinite {
         /// The tensor.
         what: String,
-        /// Row, from 0.
+        /// Row, from 0; messages count from 1.
         row: usize,
-        /// Column, from 0.
+        /// Column, from 0; messages count from 1.
         column: usize,
     },
 
     /// A solve left samples unsolved and `on_unconverged = "error"` was asked for.
     #[error(
-        "{solve} solve: {unconverged} of {batch} samples unsolved (sample {sample}: {status} at relative \
+        "{solve} solve: {unconverged} of {batch} samples unsolved (sample {}: {status} at relative \
          residual {residual:.2e}); {}, loosen `tolerance`, or relax `on_unconverged`",
+        .sample + 1,
         .status.remedy()
     )]
     Unconverged {
@@ -124,12 +134,21 @@ pub enum Error {
         unconverged: usize,
         /// Samples in the batch.
         batch: usize,
-        /// The sample with the largest relative residual.
+        /// The sample with the largest relative residual, from 0; messages count from 1.
         sample: usize,
         /// Its status.
         status: Status,
         /// Its relative residual.
         residual: f64,
+    },
+
+    /// What went wrong in one of several equilibria.
+    #[error("{name}: {source}")]
+    Equilibrium {
+        /// [Name](crate::Equilibrium::name) of the equilibrium.
+        name: String,
+        /// What went wrong.
+        source: Box<Error>,
     },
 
     /// A file that cannot be read or written.
@@ -159,10 +178,20 @@ impl Error {
 
     /// A derivative was asked for before a point to take it at.
     pub(crate) fn not_linearized() -> Self {
-        Self::Shape {
-            what: "linearization point".to_owned(),
-            expected: "a state; call `linearize` first".to_owned(),
-            got: "none".to_owned(),
+        Self::Missing {
+            what: "the point of linearization".to_owned(),
+            remedy: "call `linearize` first",
+        }
+    }
+
+    /// The same error, with the name of the equilibrium it comes from, if that has one.
+    pub(crate) fn of_equilibrium(self, name: &str) -> Self {
+        match name {
+            "" => self,
+            name => Self::Equilibrium {
+                name: name.to_owned(),
+                source: Box::new(self),
+            },
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::{NoneTape, OwnedTape};
 
-use crate::{parameters, Backend, Kernel, Matrix, Parameters, Result, Scalar};
+use crate::{parameters, Backend, Input, Kernel, Matrix, Parameters, Result, Scalar};
 
 /// A layer defined by an equation, `z* = f_θ(z*; x)`.
 ///
@@ -23,14 +23,15 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>: Parameters<E, D> + Clone + 's
 
     /// One application of `f_θ(z; x)`, written in dfdx operations, traced or not.
     ///
-    /// A parameter `w` takes part as `w.retaped::<T>()`, so that operations on it alone are traced as well.
+    /// An input takes part as `x[i].value()`, a parameter `w` as `w.retaped::<T>()`, so that operations on it alone are traced
+    /// as well.
     ///
     /// # Shapes
     /// `z` and the result: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>>;
 
     /// A hand-written CPU implementation of the same map with the inputs bound. Default: none.
@@ -47,7 +48,7 @@ pub trait AnyTape<E: Scalar, D: Backend<E>>:
     fn step(
         layer: &dyn DynLayer<E, D>,
         z: Matrix<E, D, Self>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, Self>],
     ) -> Result<Matrix<E, D, Self>>;
 }
 
@@ -55,7 +56,7 @@ impl<E: Scalar, D: Backend<E>> AnyTape<E, D> for NoneTape {
     fn step(
         layer: &dyn DynLayer<E, D>,
         z: Matrix<E, D>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, Self>],
     ) -> Result<Matrix<E, D>> {
         layer.step_plain(z, x)
     }
@@ -65,7 +66,7 @@ impl<E: Scalar, D: Backend<E>> AnyTape<E, D> for OwnedTape<E, D> {
     fn step(
         layer: &dyn DynLayer<E, D>,
         z: Matrix<E, D, Self>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, Self>],
     ) -> Result<Matrix<E, D, Self>> {
         layer.step_traced(z, x)
     }
@@ -78,12 +79,16 @@ pub trait DynLayer<E: Scalar, D: Backend<E>>: Parameters<E, D> {
     /// See [`ImplicitLayer::input_dims`].
     fn dyn_input_dims(&self) -> Vec<usize>;
     /// [`ImplicitLayer::step`] without a tape.
-    fn step_plain(&self, z: Matrix<E, D>, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>>;
+    fn step_plain(
+        &self,
+        z: Matrix<E, D>,
+        x: &[Input<E, D, NoneTape>],
+    ) -> Result<Matrix<E, D>>;
     /// [`ImplicitLayer::step`] on a tape.
     fn step_traced(
         &self,
         z: Matrix<E, D, OwnedTape<E, D>>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, OwnedTape<E, D>>],
     ) -> Result<Matrix<E, D, OwnedTape<E, D>>>;
     /// See [`ImplicitLayer::kernel`].
     fn dyn_kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>>;
@@ -100,14 +105,18 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> DynLayer<E, D> for L {
         self.input_dims()
     }
 
-    fn step_plain(&self, z: Matrix<E, D>, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>> {
+    fn step_plain(
+        &self,
+        z: Matrix<E, D>,
+        x: &[Input<E, D, NoneTape>],
+    ) -> Result<Matrix<E, D>> {
         self.step(z, x)
     }
 
     fn step_traced(
         &self,
         z: Matrix<E, D, OwnedTape<E, D>>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, OwnedTape<E, D>>],
     ) -> Result<Matrix<E, D, OwnedTape<E, D>>> {
         self.step(z, x)
     }
@@ -159,7 +168,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
         T::step(&*self.0, z, x)
     }
@@ -187,7 +196,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> ImplicitLayer<E, D> for S
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
         self.0.step(z, x)
     }

@@ -12,12 +12,14 @@
 mod blocks;
 mod bound;
 mod gradients;
+mod layout;
 
 pub mod backend;
 pub mod backward;
 pub mod build;
 pub mod equilibrium;
 pub mod error;
+pub mod input;
 pub mod kernel;
 pub mod layer;
 pub mod parallel;
@@ -37,6 +39,7 @@ pub use backward::{BackwardStrategy, Solution};
 pub use build::{Build, BuildAny, Family};
 pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};
 pub use error::{Error, Result};
+pub use input::{separate, Input};
 pub use kernel::{Kernel, KernelBlock, KernelGradients, ParameterGradient};
 pub use layer::{AnyLayer, AnyTape, DynLayer, ImplicitLayer, StepOnly};
 pub use parameters::Parameters;
@@ -57,7 +60,7 @@ pub mod prelude {
     pub use crate::{
         combine_all, delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace,
         AnyTape, Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
-        FixedPointSolver, ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
+        FixedPointSolver, ImplicitLayer, Input, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
         Matrix, OnUnconverged, ParameterGradient, Parameters, Regularizer, Report, Result, Scalar,
         Slot, Solution, StateSpace, Status, Stop, Tolerance,
     };

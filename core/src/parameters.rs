@@ -1,6 +1,8 @@
 //! Named parameters: how optimizers, checkpoints and gradients reach the weights of a layer.
 
-use crate::{Backend, Matrix, Scalar};
+use dfdx::prelude::HasShape;
+
+use crate::{Backend, Error, Matrix, Result, Scalar};
 
 /// Something with trainable parameters, each a matrix with a name such as `theta.1.hat.weight`.
 ///
@@ -23,13 +25,26 @@ pub trait Parameters<E: Scalar, D: Backend<E>> {
     }
 
     /// Gives every parameter new values, row-major, in the order of [`named`](Self::named).
-    fn assign(&mut self, values: Vec<Vec<E>>) {
-        let mut values = values.into_iter();
-        self.visit_mut("", &mut |_, tensor| {
-            if let Some(value) = values.next() {
-                tensor.copy_from(&value);
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are as many values as each parameter has; those before it are new then.
+    fn assign(&mut self, values: Vec<Vec<E>>) -> Result<()> {
+        let (mut values, mut outcome) = (values.into_iter(), Ok(()));
+        self.visit_mut("", &mut |name, tensor| {
+            let shape @ (rows, columns) = *tensor.shape();
+            let new = values.next().unwrap_or_default();
+            if outcome.is_ok() {
+                outcome = match new.len() == rows * columns {
+                    true => D::overwrite(tensor, &new),
+                    false => Err(Error::Shape {
+                        what: format!("the new values of `{name}`"),
+                        expected: format!("{shape:?}, row-major"),
+                        got: format!("{} values", new.len()),
+                    }),
+                };
             }
         });
+        outcome
     }
 }
 

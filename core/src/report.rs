@@ -43,10 +43,10 @@ impl Status {
             Self::Converged => "change nothing",
             Self::MaxSteps => "raise `max_steps`, choose another solver",
             Self::Stalled | Self::Diverged => {
-                "choose another solver, e.g. `chain`, make the map contract more (`jacobian` regularizer, stabilizers)"
+                "choose another solver, make the map contract more (regularizers, stabilizers)"
             }
             Self::NonFinite => "start elsewhere, make the map defined there",
-            Self::Singular => "solve with `implicit` instead",
+            Self::Singular => "solve the adjoint equation by iterations instead",
         }
     }
 }

@@ -246,7 +246,7 @@ fn the_error_names_an_unsolved_sample() {
         .expect_err("one failed")
         .to_string();
     assert!(
-        text.contains("1 of 2 samples unsolved (sample 1: stalled"),
+        text.contains("1 of 2 samples unsolved (sample 2: stalled"),
         "{text}"
     );
 }

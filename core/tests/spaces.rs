@@ -197,9 +197,9 @@ fn a_tensor_used_twice_has_one_gradient() {
         fn step<T: AnyTape<f64, Cpu>>(
             &self,
             z: Matrix<f64, Cpu, T>,
-            x: &[Matrix<f64, Cpu>],
+            x: &[Input<f64, Cpu, T>],
         ) -> Result<Matrix<f64, Cpu, T>> {
-            Ok(z * 0.5 + x[0].clone() + x[1].clone())
+            Ok(z * 0.5 + x[0].value() + x[1].value())
         }
     }
 

@@ -88,7 +88,7 @@ where
             let (rows, columns) = *tensor.shape();
             values.push(get(&format!("param.{name}"), rows * columns)?);
         }
-        parts.assign(values);
+        parts.assign(values)?;
         Ok(parts)
     }
 

@@ -199,7 +199,7 @@ impl Workload {
         let joint = joint(states, &self.parts.sizes);
         let value = to_host(&self.wide.joint().step(
             from_host(&Cpu::default(), joint.clone(), self.shape())?,
-            &self.wide.joint_inputs()?,
+            &Input::all(&self.wide.joint_inputs()?),
         )?);
         let samples = residuals(&value, &joint, self.parts.sizes.joint_dim());
         Ok(samples.into_iter().fold(0.0, worse))

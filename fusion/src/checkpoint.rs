@@ -36,6 +36,9 @@ pub enum CheckpointError {
         /// The parameter.
         name: String,
     },
+    /// The device cannot hold the parameters.
+    #[error(transparent)]
+    Parameters(#[from] equilibria_core::Error),
     /// A parameter has another size or element type.
     #[error("{path}: parameter `{name}` is {got}, the model needs {expected}; does the data fit the model?")]
     Mismatch {
@@ -193,7 +196,7 @@ impl Checkpoint {
             let (rows, columns) = *tensor.shape();
             values.push(self.array::<E>(&format!("{prefix}{name}"), Some(&[rows, columns]))?);
         }
-        parameters.assign(values);
+        parameters.assign(values)?;
         Ok(())
     }
 

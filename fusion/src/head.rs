@@ -88,7 +88,7 @@ impl Family for Losses {
 }
 
 /// From outputs and targets, both `[batch, outputs]`, to the loss, `[1, 1]`; see [`loss`](crate::loss).
-pub type Loss<E, D> = Box<dyn Fn(Traced<E, D>, &Matrix<E, D>) -> Traced<E, D>>;
+pub type Loss<E, D> = Box<dyn Fn(Traced<E, D>, &Matrix<E, D>) -> Result<Traced<E, D>>>;
 
 /// A number that tells how good predictions are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

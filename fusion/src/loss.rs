@@ -1,20 +1,23 @@
 //! Losses of the outputs of a model, each the mean over a batch, `[1, 1]`.
 //!
 //! Outputs and targets are `[batch, outputs]`, the latter as [`Targets::matrix`](crate::data::Targets::matrix) makes them.
+//! A loss fails if memory runs out.
 
 use dfdx::prelude::*;
-use equilibria_core::{Backend, Matrix, Scalar};
+use equilibria_core::{Backend, Matrix, Result, Scalar};
 
+use crate::layers::modules::mean;
 use crate::pass::Traced;
 
 /// Softmax cross-entropy, −(1/B) Σ_s Σ_c y_sc log softmax(x_s)_c; targets are 1 at the class and 0 elsewhere.
 pub fn cross_entropy<E: Scalar, D: Backend<E>>(
     logits: Traced<E, D>,
     one_hot: &Matrix<E, D>,
-) -> Traced<E, D> {
-    let scale = E::of(-1.0 / one_hot.shape().0 as f64);
-    let log = logits.log_softmax::<Axis<1>>() * one_hot.clone();
-    log.sum::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1)) * scale
+) -> Result<Traced<E, D>> {
+    let classes = one_hot.shape().1 as f64;
+    // dfdx's gradient of a softmax is that of a contiguous tensor alone.
+    let log = logits.contiguous().log_softmax::<Axis<1>>() * one_hot.clone();
+    Ok(mean(log)? * E::of(-classes))
 }
 
 /// The probability each row gives to its own class, softmax(x_s)_{y_s}: `[batch, 1]`.
@@ -23,7 +26,7 @@ pub fn true_class_probability<E: Scalar, D: Backend<E>>(
     one_hot: &Matrix<E, D>,
 ) -> Traced<E, D> {
     let rows = one_hot.shape().0;
-    let own = logits.softmax::<Axis<1>>() * one_hot.clone();
+    let own = logits.contiguous().softmax::<Axis<1>>() * one_hot.clone();
     own.sum::<(usize,), Axis<1>>().reshape_like(&(rows, 1))
 }
 
@@ -32,7 +35,7 @@ pub fn true_class_probability<E: Scalar, D: Backend<E>>(
 pub fn binary_cross_entropy<E: Scalar, D: Backend<E>>(
     logits: Traced<E, D>,
     labels: &Matrix<E, D>,
-) -> Traced<E, D> {
+) -> Result<Traced<E, D>> {
     mean(logits.bce_with_logits(labels.clone()))
 }
 
@@ -40,7 +43,7 @@ pub fn binary_cross_entropy<E: Scalar, D: Backend<E>>(
 pub fn absolute_error<E: Scalar, D: Backend<E>>(
     outputs: Traced<E, D>,
     targets: &Matrix<E, D>,
-) -> Traced<E, D> {
+) -> Result<Traced<E, D>> {
     mean((outputs - targets.clone()).abs())
 }
 
@@ -48,10 +51,6 @@ pub fn absolute_error<E: Scalar, D: Backend<E>>(
 pub fn squared_error<E: Scalar, D: Backend<E>>(
     outputs: Traced<E, D>,
     targets: &Matrix<E, D>,
-) -> Traced<E, D> {
+) -> Result<Traced<E, D>> {
     mean((outputs - targets.clone()).square())
-}
-
-fn mean<E: Scalar, D: Backend<E>>(x: Traced<E, D>) -> Traced<E, D> {
-    x.mean::<Rank0, Axes2<0, 1>>().reshape_like(&(1, 1))
 }

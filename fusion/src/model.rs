@@ -185,7 +185,7 @@ impl<E: Scalar, D: Backend<E>> Model<E, D> {
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
         let loss = <D as Backend<E>>::build::<Losses>(&*self.head, ())?;
-        Ok(pass.run(outputs, |outputs| loss(outputs, targets)))
+        pass.try_run(outputs, |outputs| loss(outputs, targets))
     }
 }
 

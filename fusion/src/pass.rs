@@ -3,16 +3,15 @@
 use dfdx::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::{
-    Adjoint, Backend, Equilibrium, Error, ImplicitLayer, Matrix, Report, Result, Scalar,
+    separate, Adjoint, Backend, Equilibrium, Error, ImplicitLayer, Matrix, Report, Result, Scalar,
 };
 
-use crate::layers::modules::{dropout, dropout_mask, linear_combination};
+use crate::layers::modules::{concatenate, dropout, dropout_mask, linear_combination};
 
 /// Use of a seed that keeps masks apart from probes.
 const MASKS: u64 = 0x6D61_736B;
 
-/// A matrix on a tape.
-pub type Traced<E, D> = Matrix<E, D, OwnedTape<E, D>>;
+pub use crate::layers::stabilizer::Traced;
 
 /// An equilibrium solved in this pass.
 #[derive(Debug)]
@@ -61,6 +60,8 @@ pub struct Pass<E: Scalar, D: Backend<E>> {
     pub gates: Vec<Gate>,
     /// Terms to be added to the loss, each `[1, 1]`.
     pub losses: Vec<Matrix<E, D>>,
+    /// Number of the first of every group of equilibria that were solved together.
+    together: Vec<usize>,
     tape: OwnedTape<E, D>,
     recording: bool,
 }
@@ -97,6 +98,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             seed: None,
             samples: None,
             solves: Vec::new(),
+            together: Vec::new(),
             inspect: false,
             gates: Vec::new(),
             losses: Vec::new(),
@@ -131,22 +133,30 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         self.lend(|tape| Ok(operations(x.clone().put_tape(tape))?.split_tape()))
     }
 
-    /// Combines matrices one after the other, e.g. to their product.
+    /// The matrices side by side, `[x_1 | … | x_N]`; they have the same number of rows.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are none.
+    /// [`Error::Shape`] if there are none, or if they differ in their number of rows.
+    pub fn concatenate(&mut self, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>> {
+        self.lend(|tape| concatenate(x, tape))
+    }
+
+    /// Combines matrices one after the other, e.g. to their product. The same one may come several times.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there are none.
     pub fn fold(
         &mut self,
         x: impl IntoIterator<Item = Matrix<E, D>>,
         combine: impl Fn(Traced<E, D>, Matrix<E, D>) -> Traced<E, D>,
     ) -> Result<Matrix<E, D>> {
-        let folded = x
-            .into_iter()
-            .reduce(|folded, next| self.run(&folded, |folded| combine(folded, next)));
-        folded.ok_or_else(|| Error::Shape {
-            what: "the features to fuse".to_owned(),
-            expected: "at least one".to_owned(),
-            got: "none".to_owned(),
+        let folded = x.into_iter().reduce(|folded, next| {
+            let next = self.run(&next, separate);
+            self.run(&folded, |folded| combine(folded, next))
+        });
+        folded.ok_or_else(|| Error::Missing {
+            what: "a feature to fuse".to_owned(),
+            remedy: "give at least one",
         })
     }
 
@@ -226,6 +236,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         }
         let states = solved.iter().map(|solved| solved.z.clone()).collect();
         let solves = equilibria.into_iter().zip(solved);
+        self.together.push(self.solves.len());
         (self.solves).extend(solves.map(|(equilibrium, solved)| Solve {
             name: equilibrium.name,
             report: solved.report,
@@ -267,11 +278,19 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let value = total.as_vec()[0].wide();
         let total = total.sum::<Rank0, Axes2<0, 1>>();
         let gradients = total.try_backward().map_err(Error::device)?;
+        // The group that was solved last has been differentiated first: what fails in it spoils the cotangents of those
+        // before it, which then fail as well.
         let report = |solve: Solve| Ok((solve.name, solve.report, solve.adjoint.take()?));
+        let (mut solves, mut reports) = (self.solves, Vec::new());
+        for first in self.together.into_iter().rev() {
+            let group = solves.split_off(first.min(solves.len())).into_iter();
+            let group: Vec<_> = group.map(report).collect::<Result<_>>()?;
+            reports.splice(..0, group);
+        }
         Ok(Differentiated {
             gradients,
             loss: value,
-            reports: self.solves.into_iter().map(report).collect::<Result<_>>()?,
+            reports,
         })
     }
 }

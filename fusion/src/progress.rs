@@ -60,9 +60,13 @@ impl<E: Scalar> Progress<E> {
     }
 
     /// Exchanges the parameters for their averages, if averages are taken; again, and they are back.
-    pub(crate) fn exchange_average<D: Backend<E>>(&mut self, model: &mut Model<E, D>) {
-        if let Some(average) = &mut self.average {
-            average.exchange(model);
+    pub(crate) fn exchange_average<D: Backend<E>>(
+        &mut self,
+        model: &mut Model<E, D>,
+    ) -> Result<()> {
+        match &mut self.average {
+            Some(average) => average.exchange(model),
+            None => Ok(()),
         }
     }
 

@@ -61,7 +61,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         for epoch in progress.history.len() + 1..=self.training.epochs {
             let mut record = self.epoch(epoch, rows, progress)?;
             if let Some(validation) = validation {
-                progress.exchange_average(self.model);
+                progress.exchange_average(self.model)?;
                 let Evaluation { scores, loss, .. } =
                     evaluate(self.model, self.device, validation)?;
                 let tracked = scores.iter().filter(|score| score.metric.tracked);
@@ -82,16 +82,16 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
                         values: named.iter().map(|(_, t)| t.as_vec()).collect(),
                     });
                 }
-                progress.exchange_average(self.model);
+                progress.exchange_average(self.model)?;
             }
             progress.history.push(record);
             observe(self.model, progress)?;
         }
         let Some(best) = &progress.best else {
-            progress.exchange_average(self.model);
+            progress.exchange_average(self.model)?;
             return Ok(self.training.epochs);
         };
-        self.model.assign(best.values.clone());
+        self.model.assign(best.values.clone())?;
         Ok(best.epoch)
     }
 

@@ -12,7 +12,9 @@ use equilibria_core::serde_json::{self, json, Value};
 use equilibria_core::testing::{
     misplaced, random_matrix, random_values, relative_difference, worse,
 };
-use equilibria_core::{from_host, to_host, Backend, Error, OnUnconverged, Result, Stop, Tolerance};
+use equilibria_core::{
+    from_host, to_host, Backend, Error, OnUnconverged, Result, Status, Stop, Tolerance,
+};
 use equilibria_fusion::{FusionConfig, Pass};
 
 /// Four groups of three: what normalizes by default has four groups, and the values of a group of two are ±1 whatever
@@ -208,6 +210,40 @@ fn a_sample_is_fused_alone_as_in_a_batch() -> Result<()> {
             // Solves are good to 1e-13 times ‖(I − J)⁻¹‖.
             let difference = relative_difference(&alone, expected);
             assert!(difference < 1e-11, "{name}, row {row}: {difference:e}");
+        }
+    }
+    Ok(())
+}
+
+/// Whatever parameter is not a number, the result is not, or a solve says so.
+#[test]
+fn nan_inside_a_fusion_is_not_hidden() -> Result<()> {
+    let mut configs = fusions();
+    let joint = json!({ "type": "deq", "schedule": "joint" });
+    configs.push(("joint deq".to_owned(), registry::make(&joint)?));
+    for (name, config) in configs {
+        let case = Case {
+            config: &*config,
+            modalities: 2,
+            width: WIDTH,
+        };
+        let x = case.features(BATCH)?;
+        let names = case.build()?.named();
+        for (index, (parameter, _)) in names.iter().enumerate() {
+            let mut parameters = case.parameters()?;
+            let mut values = to_host(&parameters[index]);
+            values[0] = f64::NAN;
+            parameters[index].copy_from(&values);
+            let mut pass = Pass::evaluation();
+            let solved = case.with(&parameters)?.fuse(&x, &mut pass);
+            let seen = match solved {
+                Ok(y) => to_host(&y).iter().any(|value| value.is_nan()),
+                Err(error) => matches!(error, Error::NonFinite { .. } | Error::Unconverged { .. } | Error::Equilibrium { .. }),
+            };
+            let solves = pass.solves.iter();
+            let failed = solves.flat_map(|solve| &solve.report.samples);
+            let failed = failed.filter(|sample| sample.status == Status::NonFinite).count();
+            assert!(seen || failed > 0, "{name}: {parameter}");
         }
     }
     Ok(())

@@ -80,7 +80,7 @@ fn loss(head: &dyn Head, outputs: &[f64], targets: &Targets) -> (f64, Vec<f64>) 
     let targets = targets.matrix(&device, columns).expect("they fit");
     let loss = <Cpu as Backend<f64>>::build::<Losses>(head, ()).expect("it builds");
     let mut pass = Pass::noiseless();
-    let value = pass.run(&x, |x| loss(x, &targets));
+    let value = (pass.try_run(&x, |x| loss(x, &targets))).expect("memory");
     let outcome = pass.backward(&value).expect("gradients");
     (outcome.loss, outcome.gradients.get(&x).as_vec())
 }

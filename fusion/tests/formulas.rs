@@ -27,7 +27,8 @@ fn fused(config: &dyn FusionConfig, parameters: &[(&str, &[f64])]) -> Result<f64
     let names: Vec<_> = fusion.named().into_iter().map(|(name, _)| name).collect();
     let given: Vec<_> = parameters.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, given);
-    fusion.assign(parameters.iter().map(|(_, v)| v.to_vec()).collect());
+    let values = parameters.iter().map(|(_, v)| v.to_vec()).collect();
+    fusion.assign(values).expect("they fit");
     let feature = |value| from_host(&Cpu::default(), vec![value], (1, 1));
     let x = [feature(2.0)?, feature(3.0)?];
     Ok(to_host(&fusion.fuse(&x, &mut Pass::evaluation())?)[0])

@@ -34,14 +34,13 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> ImplicitLayer<E, D> for M
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
-        let (mask, x) = x.split_last().ok_or_else(|| Error::Shape {
-            what: "the injected inputs".to_owned(),
-            expected: "those of the layer, then the mask".to_owned(),
-            got: "none".to_owned(),
+        let (mask, x) = x.split_last().ok_or_else(|| Error::Missing {
+            what: "the mask".to_owned(),
+            remedy: "give the injected inputs of the layer, then the mask",
         })?;
-        self.0.step(z * mask.clone(), x)
+        self.0.step(z * mask.value(), x)
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {

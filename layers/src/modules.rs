@@ -2,6 +2,7 @@
 //! the tape; on the CPU, those that take long are written by hand.
 
 mod columns;
+mod concatenate;
 mod dropout;
 mod group_norm;
 mod linear;
@@ -11,6 +12,7 @@ mod recorded;
 mod room;
 
 pub use columns::columns;
+pub use concatenate::concatenate;
 pub use dropout::{dropout, dropout_mask};
 pub use group_norm::GroupNorm;
 pub use linear::Linear;

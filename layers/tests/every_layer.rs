@@ -9,8 +9,8 @@ use equilibria_core::serde_json::{json, Value};
 use equilibria_core::testing::{
     check_kernel, check_tangent_gradients, perturb, random_matrix, relative_difference,
 };
-use equilibria_core::{to_host, AnyLayer};
-use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
+use equilibria_core::{to_host, AnyLayer, Equilibrium, StepOnly};
+use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers, Masked};
 
 /// State and input width; a multiple of the default number of groups, but not of the lanes of a vector register.
 const WIDTH: usize = 12;
@@ -143,7 +143,7 @@ fn the_kernel_check_sees_small_mistakes() {
         fn step<T: AnyTape<f64, Cpu>>(
             &self,
             z: Matrix<f64, Cpu, T>,
-            x: &[Matrix<f64, Cpu>],
+            x: &[Input<f64, Cpu, T>],
         ) -> Result<Matrix<f64, Cpu, T>> {
             self.0.step(z, x)
         }
@@ -169,10 +169,10 @@ fn single_precision_is_the_same_map() {
         let (double, single) = (layer::<f64>(&config, WIDTH), layer::<f32>(&config, WIDTH));
         let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
         let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
-        let exact = to_host(&double.step(z, &x).expect("a value"));
+        let exact = to_host(&double.step(z, &Input::all(&x)).expect("a value"));
         let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
         let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
-        let rounded = to_host(&single.step(z, &x).expect("a value"));
+        let rounded = to_host(&single.step(z, &Input::all(&x)).expect("a value"));
         let rounded: Vec<f64> = rounded.into_iter().map(Scalar::wide).collect();
         // ε = 1.2e-7, sums of 12 terms, three normalizations that divide by deviations of order 1.
         assert!(relative_difference(&rounded, &exact) < 1e-5, "{config}");
@@ -235,4 +235,64 @@ fn bad_requests_are_refused_by_name() {
         refusal(json!({ "type": "affine-tanh" }), 8, &[8, 8]),
         "`affine-tanh`: `inputs` must be one injected input, got 2 inputs"
     );
+}
+
+/// A parameter that is not a number makes f so: by kernels, by `step`, with masks, in both dtypes, also rounded.
+#[test]
+fn nan_inside_a_layer_is_never_a_converged_sample() {
+    fn check<E: Scalar>(config: &Value, width: usize)
+    where
+        Cpu: Backend<E>,
+    {
+        let whole = layer::<E>(config, width);
+        let x = random_matrix(&Cpu::default(), (5, width), 4).expect("inputs");
+        let ones: Matrix<E, Cpu> = Cpu::default().ones_like(&(5, width));
+        for (index, (name, _)) in whole.named().into_iter().enumerate() {
+            let (mut spoiled, mut number) = (whole.clone(), 0);
+            spoiled.visit_mut("", &mut |_, tensor| {
+                if number == index {
+                    let mut values = to_host(tensor);
+                    values[0] = E::nan();
+                    tensor.copy_from(&values);
+                }
+                number += 1;
+            });
+            let masked = [x.clone(), ones.clone()];
+            for rounded in [false, true] {
+                let all = [
+                    statuses(spoiled.clone(), &masked[..1], rounded),
+                    statuses(StepOnly(spoiled.clone()), &masked[..1], rounded),
+                    statuses(Masked(spoiled.clone()), &masked, rounded),
+                    statuses(StepOnly(Masked(spoiled.clone())), &masked, rounded),
+                ];
+                for statuses in all {
+                    assert_eq!(statuses, [Status::NonFinite; 5], "{config}, {name}");
+                }
+            }
+        }
+    }
+    for config in configurations() {
+        for width in [WIDTH, 128] {
+            check::<f64>(&config, width);
+            check::<f32>(&config, width);
+        }
+    }
+}
+
+fn statuses<E: Scalar, L: ImplicitLayer<E, Cpu>>(
+    layer: L,
+    x: &[Matrix<E, Cpu>],
+    rounded: bool,
+) -> Vec<Status>
+where
+    Cpu: Backend<E>,
+{
+    let solver = equilibria_solvers::solver("anderson").expect("registered");
+    let backward = equilibria_solvers::backward("implicit").expect("registered");
+    let mut equilibrium = Equilibrium::new(layer, solver, backward);
+    equilibrium.stop.rounded = rounded;
+    equilibrium.stop.on_unconverged = OnUnconverged::Accept;
+    let solved = equilibrium.forward(x, NoneTape).expect("it runs");
+    let samples = solved.report.samples.iter();
+    samples.map(|sample| sample.status).collect()
 }

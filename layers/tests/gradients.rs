@@ -90,9 +90,9 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Half<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
-        Ok((z.matmul(self.w.retaped::<T>()) + x[0].clone()).tanh() * E::of(0.5))
+        Ok((z.matmul(self.w.retaped::<T>()) + x[0].value()).tanh() * E::of(0.5))
     }
 }
 
@@ -186,7 +186,7 @@ fn jacobian_free_is_the_gradient_of_one_step() {
                 .expect("solvable"),
         };
         let (z, tape) = solved.z.split_tape();
-        let one_step = layer.step(z.leaky_trace(), &input).expect("a value");
+        let one_step = layer.step(z.leaky_trace(), &Input::all(&input)).expect("a value");
         let expected = gradients(&layer, &x, one_step);
         for (got, expected) in gradients(&layer, &x, z.put_tape(tape))
             .iter()

@@ -95,7 +95,7 @@ fn unrolled_and_phantom_are_the_gradient_of_their_steps() {
             for _ in 0..steps {
                 let (kept, tape) = last.split_tape();
                 let value = layer
-                    .step(kept.clone().put_tape(tape), &x)
+                    .step(kept.clone().put_tape(tape), &Input::all(&x))
                     .expect("a value");
                 let kept = kept.retaped::<OwnedTape<f64, Cpu>>() * (1.0 - damping);
                 last = value * damping + kept;
@@ -133,9 +133,9 @@ impl ImplicitLayer<f64, Cpu> for Slopes {
     fn step<T: AnyTape<f64, Cpu>>(
         &self,
         z: Matrix<f64, Cpu, T>,
-        x: &[Matrix<f64, Cpu>],
+        x: &[Input<f64, Cpu, T>],
     ) -> Result<Matrix<f64, Cpu, T>> {
-        Ok(z * x[0].clone() + x[1].clone())
+        Ok(z * x[0].value() + x[1].value())
     }
 }
 

@@ -112,9 +112,9 @@ impl ImplicitLayer<f64, Cpu> for Slopes {
     fn step<T: AnyTape<f64, Cpu>>(
         &self,
         z: Matrix<f64, Cpu, T>,
-        x: &[Matrix<f64, Cpu>],
+        x: &[Input<f64, Cpu, T>],
     ) -> Result<Matrix<f64, Cpu, T>> {
-        Ok(z * x[0].clone())
+        Ok(z * x[0].value())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::parallel::lock;
 use crate::{Report, Result};
 
 /// The outcome of one backward pass; empty until the tape has run.
@@ -15,17 +16,10 @@ impl Adjoint {
     /// What stopped the backward pass. dfdx offers no way to return it from `backward()`; the gradients of this
     /// equilibrium are then NaN, so that it cannot go unnoticed.
     pub fn take(&self) -> Result<Option<Report>> {
-        let mut slot = self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        slot.take().transpose()
+        lock(&self.0).take().transpose()
     }
 
     pub(super) fn set(&self, outcome: Result<Report>) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
+        *lock(&self.0) = Some(outcome);
     }
 }

@@ -67,7 +67,9 @@ impl<L> Equilibrium<L> {
         });
         let outcomes = Bound::run_each(Purpose::Solve, runs.collect());
         let judged = equilibria.iter().zip(outcomes);
-        let judged = judged.map(|(equilibrium, outcome)| equilibrium.judged(outcome?));
+        let judged = judged.map(|(equilibrium, outcome)| {
+            equilibrium.judged(outcome.map_err(|error| error.of_equilibrium(&equilibrium.name))?)
+        });
         let judged: Vec<(Matrix<E, D>, Report)> = judged.collect::<Result<_>>()?;
         let mut penalties = Vec::new();
         if let Some(seeds) = seeds {
@@ -134,7 +136,7 @@ impl<L> Equilibrium<L> {
             let solver = self.solver.typetag_name();
             format!("{}forward solve by {solver}", prefix(&self.name))
         });
-        self.stop.judge(&report, "forward")?;
+        (self.stop.judge(&report, "forward")).map_err(|error| error.of_equilibrium(&self.name))?;
         let z = outcome.state.expect("a solve leaves its state");
         Ok((z, report))
     }
@@ -198,7 +200,7 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         judged.map(
             |((pending, outcome), factors)| match pending.judge(outcome, factors) {
                 Ok((report, pulled)) => (Ok(report), pulled),
-                Err(error) => (Err(error), Vec::new()),
+                Err(error) => (Err(error.of_equilibrium(&pending.name)), Vec::new()),
             },
         );
     let (reports, found): (Vec<_>, Vec<_>) = judged.unzip();

@@ -4,16 +4,18 @@ use dfdx::prelude::*;
 
 use super::normal::normal_row;
 use crate::backend::{from_host, to_host};
+use crate::input::separate;
 use crate::{
-    Backend, Coef, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot,
+    Backend, Coef, DifferentiableSpace, Error, ImplicitLayer, Input, Matrix, Result, Scalar, Slot,
     StateSpace,
 };
 
 /// The whole batch as dfdx tensors; `f` and its derivatives come from [`ImplicitLayer::step`] alone.
 ///
 /// A dfdx tape runs once, so every `Jᵀu` costs a fresh traced application of `f` and its backward pass.
-pub struct TensorSpace<'l, E: Scalar, D: Backend<E>, L> {
-    layer: &'l L,
+pub struct TensorSpace<E: Scalar, D: Backend<E>, L> {
+    /// The layer, with parameters that are no views: of a broadcast one, dfdx would give the gradients of all copies together.
+    layer: L,
     device: D,
     inputs: Vec<Rows<E, D>>,
     /// The sample each row belongs to.
@@ -69,9 +71,11 @@ impl<E: Scalar, D: Backend<E>> Rows<E, D> {
     }
 }
 
-impl<'l, E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> TensorSpace<'l, E, D, L> {
+impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> TensorSpace<E, D, L> {
     /// A space for the map of `layer` with the injected inputs `inputs`, each `[batch, width]`.
-    pub fn new(layer: &'l L, device: D, inputs: &[Matrix<E, D>], batch: usize) -> Self {
+    pub fn new(layer: &L, device: D, inputs: &[Matrix<E, D>], batch: usize) -> Self {
+        let mut layer = layer.clone();
+        layer.visit_mut("", &mut |_, parameter| *parameter = parameter.clone().contiguous());
         Self {
             gradients: TensorGradients {
                 parameters: vec![None; layer.named().len()],
@@ -127,13 +131,13 @@ impl<'l, E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> TensorSpace<'l, E, D,
         let point = self.point.as_ref().map(|rows| rows.active.clone());
         let point = point.ok_or_else(Error::not_linearized)?;
         let inputs = self.active_inputs();
-        let fz = self.layer.step(point.leaky_trace(), &inputs)?;
+        let fz = (self.layer).step(point.leaky_trace(), &Input::all(&inputs))?;
         let gradients = (fz * self.state(u)?).sum::<Rank0, _>().backward();
         Ok((gradients, point, inputs))
     }
 }
 
-impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpace<'_, E, D, L> {
+impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpace<E, D, L> {
     fn batch(&self) -> usize {
         self.batch
     }
@@ -168,7 +172,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
     }
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        let fz = self.layer.step(self.state(z)?, &self.active_inputs())?;
+        let fz = self.layer.step(self.state(z)?, &Input::all(&self.active_inputs()))?;
         if fz.shape() != &(self.batch, self.dim()) {
             return Err(Error::Shape {
                 what: "the result of `step`".to_owned(),
@@ -275,13 +279,17 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
     }
 
     fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.point = self.slots[z.0].clone();
+        // The state may be an injected input, as f(z; x) = x leaves it.
+        self.point = self.slots[z.0].as_ref().map(|rows| Rows {
+            active: separate(rows.active.clone()),
+            done: rows.done.clone(),
+        });
         Ok(())
     }
 }
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> DifferentiableSpace
-    for TensorSpace<'_, E, D, L>
+    for TensorSpace<E, D, L>
 {
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
         let (mut gradients, point, _) = self.backward(u)?;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::random_values;
 use crate::kernel::swap_rows;
 use crate::{
-    from_host, parameters, to_host, AnyTape, Backend, ImplicitLayer, Kernel, KernelBlock,
+    from_host, parameters, to_host, AnyTape, Backend, ImplicitLayer, Input, Kernel, KernelBlock,
     KernelGradients, Matrix, Result, Scalar,
 };
 use dfdx::prelude::*;
@@ -85,9 +85,9 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineMap<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
-        Ok(z.matmul(self.a.retaped::<T>()) + x[0].clone())
+        Ok(z.matmul(self.a.retaped::<T>()) + x[0].value())
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {

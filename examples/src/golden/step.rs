@@ -1,7 +1,7 @@
 //! One application of eqs. 8-12.
 
 use dfdx::prelude::*;
-use equilibria_core::{from_host, to_host, ImplicitLayer, Matrix};
+use equilibria_core::{from_host, to_host, ImplicitLayer, Input, Matrix};
 
 use super::file::Golden;
 use super::ledger::Ledger;
@@ -39,9 +39,9 @@ fn compare_step(
     let mut purified: Option<Matrix<f64, Cpu>> = None;
     for (index, (theta, x)) in subject.theta.iter().zip(&subject.x).enumerate() {
         let i = index + 1;
-        let hat = theta.hat(parts[index].clone());
-        let tilde = theta.tilde(hat.clone(), x);
-        let out = theta.step(parts[index].clone(), std::slice::from_ref(x))?;
+        let hat = theta.hat(parts[index].clone())?;
+        let tilde = theta.tilde(hat.clone(), x.clone());
+        let out = theta.step(parts[index].clone(), &[Input::new(x.clone())])?;
         let alpha = subject.fuse.alpha(z_fuse.clone(), &out);
         let own = alpha.clone() * z_fuse.clone();
         check(format!("hat.{i}"), &hat);
@@ -59,7 +59,7 @@ fn compare_step(
         check("fuse_hat".to_owned(), &hat);
         check(
             "out.fuse".to_owned(),
-            &subject.fuse.combine(purified, &subject.x_fuse()?),
+            &subject.fuse.combine(purified, subject.x_fuse()?)?,
         );
     }
 

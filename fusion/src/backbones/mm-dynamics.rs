@@ -139,7 +139,7 @@ impl<E: Scalar, D: Backend<E>> Modality<E, D> {
         let sparsity = pass.try_run(gate, mean)?;
         let truth = pass.run(&scores, |scores| true_class_probability(scores, one_hot));
         let regression = pass.try_run(confidence, |c| mean((c - truth).square()))?;
-        let classification = pass.run(&scores, |scores| cross_entropy(scores, one_hot));
+        let classification = pass.try_run(&scores, |scores| cross_entropy(scores, one_hot))?;
         pass.losses.extend([sparsity, regression, classification]);
         Ok(())
     }

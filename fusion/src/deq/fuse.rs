@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
 use super::fuse_kernel::FuseKernel;
-use crate::layers::modules::{GroupNorm, Linear};
+use crate::layers::modules::{relu, GroupNorm, Linear};
 use crate::layers::Initializer;
 
 /// Purify-then-combine, eqs. 9-11, with the modality states held fixed:
@@ -76,10 +76,10 @@ impl<E: Scalar, D: Backend<E>> FuseBlock<E, D> {
     pub fn combine<T: AnyTape<E, D>>(
         &self,
         purified: Matrix<E, D, T>,
-        x_fuse: &Matrix<E, D>,
-    ) -> Matrix<E, D, T> {
-        self.gn
-            .forward((self.fuse.forward(purified) + x_fuse.clone()).relu())
+        x_fuse: Matrix<E, D, T>,
+    ) -> Result<Matrix<E, D, T>> {
+        let sum = relu(self.fuse.forward(purified) + x_fuse)?;
+        Ok(self.gn.forward(sum))
     }
 }
 
@@ -95,9 +95,9 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for FuseBlock<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
-        Ok(self.combine(self.purified(z, x[0].retaped::<T>()), &x[1]))
+        self.combine(self.purified(z, x[0].value()), x[1].value())
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {

@@ -9,6 +9,7 @@ use super::convergence::solver_differences;
 use super::{FuseBlock, JointLayer, Starts};
 use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
+use crate::layers::modules::columns;
 use crate::layers::{stabilize, Masked, Stabilizer};
 use crate::model::Fusion;
 use crate::pass::{Gate, Pass};
@@ -171,8 +172,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         };
         let mut states = Vec::with_capacity(inputs.len());
         for (index, start) in starts.iter().enumerate() {
-            let columns = index * d..(index + 1) * d;
-            let state = pass.run(&z, |z| z.slice((.., columns)).realize());
+            let state = pass.try_run(&z, |z| columns(z, index * d..(index + 1) * d))?;
             self.starts.finish(index, start.as_ref(), &state, pass)?;
             states.push(state);
         }

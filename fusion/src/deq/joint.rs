@@ -8,6 +8,7 @@ use equilibria_core::AnyLayer;
 
 use super::joint_kernel::JointKernel;
 use super::FuseBlock;
+use crate::layers::modules::columns;
 use crate::layers::{LayerConfig, LayerRequest};
 use crate::model::FusionRequest;
 
@@ -60,13 +61,10 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
         let (n, d) = (self.theta.len(), self.fuse.state_dim());
-        let part = |index: usize| -> Matrix<E, D, T> {
-            let columns = index * d..(index + 1) * d;
-            z.with_empty_tape().slice((.., columns)).realize()
-        };
+        let part = |index: usize| columns(z.with_empty_tape(), index * d..(index + 1) * d);
         let mut sum: Option<Matrix<E, D, T>> = None;
         let mut joint: Option<Matrix<E, D, T>> = None;
         let append = |joint: Option<Matrix<E, D, T>>, next: Matrix<E, D, T>| match joint {
@@ -74,15 +72,17 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
             None => next,
         };
         for (index, theta) in self.theta.iter().enumerate() {
-            let u = theta.step(part(index), std::slice::from_ref(&x[index]))?;
+            let u = theta.step(part(index)?, std::slice::from_ref(&x[index]))?;
             sum = Some(match sum {
                 Some(sum) => sum + u.with_empty_tape(),
                 None => u.with_empty_tape(),
             });
             joint = Some(append(joint, u));
         }
-        let sum = sum.unwrap_or_else(|| part(n) * E::zero());
-        let fused = self.fuse.combine(self.fuse.purified(part(n), sum), &x[n]);
+        let z_fuse = part(n)?;
+        let sum = sum.unwrap_or_else(|| z_fuse.with_empty_tape() * E::zero());
+        let purified = self.fuse.purified(z_fuse, sum);
+        let fused = self.fuse.combine(purified, x[n].value())?;
         let (_, tape) = z.split_tape();
         let (joint, rest) = append(joint, fused).split_tape();
         Ok(joint.put_tape(tape.merge(rest)))

@@ -1,9 +1,10 @@
 //! Solves that start where the last one of the same sample ended.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use dfdx::prelude::*;
+use equilibria_core::parallel::lock;
 use equilibria_core::prelude::*;
 use equilibria_core::{from_host, to_host};
 
@@ -32,7 +33,7 @@ impl<E: Scalar> WarmStart<E> {
         };
         let shape = *x.shape();
         let mut start = vec![E::zero(); shape.0 * shape.1];
-        let known = self.lock();
+        let known = lock(&self.0);
         for (row, &sample) in start.chunks_exact_mut(shape.1).zip(samples) {
             if let Some(state) = known.get(&(part, sample)).filter(|z| z.len() == shape.1) {
                 row.copy_from_slice(state);
@@ -50,7 +51,7 @@ impl<E: Scalar> WarmStart<E> {
     ) -> Result<()> {
         let samples = samples_of(z, pass)?.unwrap_or_default();
         let values = to_host(z);
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         for (state, &sample) in values.chunks_exact(z.shape().1).zip(samples) {
             if state.iter().all(|value| value.is_finite()) {
                 known.insert((part, sample), state.to_vec());
@@ -61,7 +62,7 @@ impl<E: Scalar> WarmStart<E> {
 
     /// All states, by the names `PART.SAMPLE`, in order.
     pub(super) fn memory(&self) -> Vec<(String, Vec<E>)> {
-        let known = self.lock();
+        let known = lock(&self.0);
         let mut all: Vec<_> = known.iter().collect();
         all.sort_by_key(|(key, _)| **key);
         all.into_iter()
@@ -74,15 +75,8 @@ impl<E: Scalar> WarmStart<E> {
         let key = name.split_once('.');
         let key = key.and_then(|(part, sample)| Some((part.parse().ok()?, sample.parse().ok()?)));
         if let Some(key) = key {
-            self.lock().insert(key, state);
+            lock(&self.0).insert(key, state);
         }
-    }
-
-    /// A panic elsewhere leaves whole states behind, which are as good a start as any.
-    fn lock(&self) -> MutexGuard<'_, HashMap<(usize, usize), Vec<E>>> {
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -3,8 +3,7 @@
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
-use super::concat::concatenate;
-use crate::layers::modules::Linear;
+use crate::layers::modules::{columns, Linear};
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
 use crate::pass::Pass;
 
@@ -67,19 +66,19 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Attention<E, D> {
             })
         };
         let scores: Vec<_> = x.iter().map(score).collect();
-        let scores = concatenate(&scores, pass)?;
+        let scores = pass.concatenate(&scores)?;
         let weights = pass.run(&scores, |scores| scores.softmax::<Axis<1>>());
         let weighted = |(index, x): (usize, &Matrix<E, D>)| {
-            pass.run(&weights, |weights| {
+            pass.try_run(&weights, |weights| {
                 let shape = *x.shape();
-                let weight: Matrix<E, D, _> = weights.slice((.., index..index + 1)).realize();
-                let weight = weight
+                let weight = columns(weights, index..index + 1)?
                     .reshape_like(&(shape.0,))
                     .broadcast_like::<_, Axis<1>>(&shape);
-                weight * x.clone()
+                Ok(weight * x.clone())
             })
         };
-        let weighted: Vec<_> = x.iter().enumerate().map(weighted).collect();
+        let weighted = x.iter().enumerate().map(weighted);
+        let weighted = weighted.collect::<Result<Vec<_>>>()?;
         pass.sum(&weighted)
     }
 }

@@ -1,6 +1,5 @@
 //! Concatenation.
 
-use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
@@ -45,16 +44,6 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Concat {
     }
 
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
-        concatenate(x, pass)
+        pass.concatenate(x)
     }
-}
-
-/// `[x_1 | … | x_N]` of matrices with the same number of rows.
-pub(crate) fn concatenate<E: Scalar, D: Backend<E>>(
-    x: &[Matrix<E, D>],
-    pass: &mut Pass<E, D>,
-) -> Result<Matrix<E, D>> {
-    pass.fold(x.iter().cloned(), |joined, next| {
-        (joined, next).concat_along(Axis::<1>).realize()
-    })
 }

@@ -2,7 +2,6 @@
 
 use equilibria_core::prelude::*;
 
-use super::concat::concatenate;
 use crate::layers::modules::Linear;
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
 use crate::pass::Pass;
@@ -64,7 +63,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Gmu<E, D> {
     }
 
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
-        let all = concatenate(x, pass)?;
+        let all = pass.concatenate(x)?;
         let maps = self.hidden.iter().zip(&self.gate);
         let gated: Vec<_> = maps
             .zip(x)

@@ -3,7 +3,6 @@
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
-use super::concat::concatenate;
 use super::tensor::outer;
 use crate::layers::modules::Linear;
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
@@ -90,7 +89,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Multiplicative<E, D> {
     }
 
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
-        let all = concatenate(x, pass)?;
+        let all = pass.concatenate(x)?;
         let mut terms = vec![pass.run(&all, |all| self.linear.forward(all))];
         let maps = self.projection.iter().zip(x);
         let narrow: Vec<_> = maps

@@ -7,6 +7,7 @@ use equilibria_core::Equilibrium;
 
 use crate::deq::{solver_differences, JointLayer};
 use crate::fusions::weighted_sum::weighted_sum;
+use crate::layers::modules::columns;
 use crate::layers::plugins::residual_block::ResidualBlockConfig;
 use crate::layers::LayerConfig;
 use crate::model::{Fusion, FusionConfig, FusionRequest, Fusions};
@@ -106,18 +107,16 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightTied<E, D> {
             .device()
             .try_zeros_like(&(batch, self.layer.state_dim()));
         let mut z = zero.map_err(Error::device)?;
-        let inputs = [x, &[x_fuse]].concat();
+        let inputs = Input::all(&[x, &[x_fuse]].concat());
         for _ in 0..self.steps {
             z = pass.lend(|tape| Ok(self.layer.step(z.put_tape(tape), &inputs)?.split_tape()))?;
         }
-        let mut part = |index: usize| {
-            let columns = index * width..(index + 1) * width;
-            pass.run(&z, |z| z.slice((.., columns)).realize())
-        };
+        let mut part =
+            |index: usize| pass.try_run(&z, |z| columns(z, index * width..(index + 1) * width));
         if self.fuse {
-            return Ok(part(x.len()));
+            return part(x.len());
         }
-        let states: Vec<_> = (0..x.len()).map(&mut part).collect();
+        let states = (0..x.len()).map(&mut part).collect::<Result<Vec<_>>>()?;
         weighted_sum(&self.w, &states, pass)
     }
 

@@ -1,7 +1,8 @@
 //! Affine map with its weights packed for products.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use equilibria_core::parallel::lock;
 use equilibria_core::simd::{Packed, RoundedPacked};
 use equilibria_core::{to_host, vectorized, Backend, Matrix, ParameterGradient, Scalar};
 
@@ -186,31 +187,25 @@ impl<E: Scalar, D: Backend<E>> Packing<E, D> {
 impl<E: Scalar, D: Backend<E>> AffineCache<E, D> {
     /// Whether it keeps the affine map of `weight` and `bias`.
     pub fn holds(&self, weight: &Matrix<E, D>, bias: &Matrix<E, D>) -> bool {
-        (self.lock().as_ref()).is_some_and(|kept| kept.is_of(weight, bias))
+        (lock(&self.0).as_ref()).is_some_and(|kept| kept.is_of(weight, bias))
     }
 
     /// The affine map of `weight`, `[outputs, inputs]`, and `bias`, `[1, outputs]`.
     pub fn get(&self, weight: &Matrix<E, D>, bias: &Matrix<E, D>) -> Arc<Affine<E>> {
-        let kept = self
-            .lock()
+        let kept = lock(&self.0)
             .as_ref()
             .filter(|kept| kept.is_of(weight, bias))
             .map(|kept| kept.affine.clone());
         kept.unwrap_or_else(|| {
             // Unlocked: a thread that waits for the others to pack may meet with this cache in what it does meanwhile.
             let affine = Arc::new(Affine::new(weight, bias));
-            *self.lock() = Some(Packing {
+            *lock(&self.0) = Some(Packing {
                 weight: weight.clone(),
                 bias: bias.clone(),
                 affine: affine.clone(),
             });
             affine
         })
-    }
-
-    /// A thread that panicked has left either nothing or a whole entry.
-    fn lock(&self) -> MutexGuard<'_, Option<Packing<E, D>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

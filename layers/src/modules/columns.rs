@@ -3,23 +3,25 @@
 use std::ops::Range;
 
 use dfdx::prelude::*;
-use equilibria_core::{AnyTape, Backend, Error, Matrix, Result, Scalar};
+use equilibria_core::{from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar};
+
+use super::recorded;
 
 /// The columns `range` of `x`, e.g. one part of a joint state.
 ///
-/// In place of dfdx's `slice`: on the CPU its backward pass *sets* the gradient of the sliced tensor instead of adding to it,
-/// and so drops what other uses of the same tensor have left there. Here it sets the gradient of a copy.
+/// In place of dfdx's `slice`, whose backward pass *sets* the gradient of the sliced tensor instead of adding to it, and so
+/// drops what other uses of the same tensor have left there.
 ///
 /// # Shapes
 /// `x`: `[batch, width]`; the result: `[batch, range.len()]`.
 ///
 /// # Errors
-/// [`Error::Shape`] if the range is empty or leaves the matrix.
+/// [`Error::Shape`] if the range is empty or leaves the matrix, [`Error::Device`] if memory runs out.
 pub fn columns<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: Matrix<E, D, T>,
     range: Range<usize>,
 ) -> Result<Matrix<E, D, T>> {
-    let width = x.shape().1;
+    let (rows, width) = *x.shape();
     if range.is_empty() || range.end > width {
         return Err(Error::Shape {
             what: "a range of columns".to_owned(),
@@ -27,13 +29,29 @@ pub fn columns<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
             got: format!("{range:?}"),
         });
     }
-    Ok((x * E::one()).slice((.., range)).realize())
+    if !D::HAS_KERNELS {
+        // The gradient that is set is that of a copy, which nothing else uses.
+        return Ok((x.contiguous() * E::one()).slice((.., range)).realize());
+    }
+    let (x, tape) = x.split_tape();
+    let mut values = Vec::with_capacity(rows * range.len());
+    for row in to_host(&x).chunks_exact(width) {
+        values.extend_from_slice(&row[range.clone()]);
+    }
+    let y = from_host(x.device(), values, (rows, range.len()))?;
+    Ok(recorded(y, tape, move |gradients, cotangent| {
+        D::add_to_gradient(gradients, &x, |x_bar| {
+            let rows = x_bar.chunks_exact_mut(width);
+            for (x_bar, cotangent) in rows.zip(cotangent.chunks_exact(range.len())) {
+                simd::add_scaled(&mut x_bar[range.clone()], E::one(), cotangent);
+            }
+        })
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use equilibria_core::from_host;
 
     /// Σ x² + 3 Σ (columns 1 and 2) + 5 Σ (columns 0 and 1), whichever is computed first.
     #[test]

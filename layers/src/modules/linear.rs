@@ -113,8 +113,8 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
             if let Some(map) = map {
                 D::put_gradient(gradients, &x, map.backward(cotangent, inputs))?;
             }
-            D::update_gradient(gradients, &bias, |bias_bar| add_rows(bias_bar, cotangent))?;
-            D::update_gradient(gradients, &weight, |weight_bar| {
+            D::add_to_gradient(gradients, &bias, |bias_bar| add_rows(bias_bar, cotangent))?;
+            D::add_to_gradient(gradients, &weight, |weight_bar| {
                 simd::add_transposed_product(&[[cotangent, &values]], weight_bar, inputs);
             })
         })

@@ -14,7 +14,7 @@ use equilibria_core::{
 /// `w`: `[1, N]`; `x`: N matrices of the shape of the result.
 ///
 /// # Errors
-/// [`Error::Shape`] if there are no matrices, or if shapes do not fit.
+/// [`Error::Missing`] if there are no matrices, [`Error::Shape`] if shapes do not fit.
 pub fn linear_combination<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     w: Option<&Matrix<E, D>>,
     x: &[Matrix<E, D>],
@@ -46,6 +46,12 @@ fn check<E: Scalar, D: Backend<E>>(
     w: Option<&Matrix<E, D>>,
     x: &[Matrix<E, D>],
 ) -> Result<(usize, usize)> {
+    if x.is_empty() {
+        return Err(Error::Missing {
+            what: "a matrix to combine".to_owned(),
+            remedy: "give at least one",
+        });
+    }
     let shapes: Vec<(usize, usize)> = x.iter().map(|x| *x.shape()).collect();
     let weights = w.map(|w| *w.shape());
     match shapes.first() {
@@ -57,8 +63,7 @@ fn check<E: Scalar, D: Backend<E>>(
         }
         _ => Err(Error::Shape {
             what: "a linear combination".to_owned(),
-            expected: "at least one matrix, all of the same shape, and a weight for each"
-                .to_owned(),
+            expected: "matrices of the same shape, and a weight for each".to_owned(),
             got: format!("matrices {shapes:?}, weights {weights:?}"),
         }),
     }
@@ -73,13 +78,13 @@ fn pull_back<E: Scalar, D: Backend<E>>(
     weights: &[E],
 ) -> Result<()> {
     for (x, &weight) in x.iter().zip(weights) {
-        D::update_gradient(gradients, x, |x_bar| {
+        D::add_to_gradient(gradients, x, |x_bar| {
             simd::add_scaled(x_bar, weight, cotangent)
         })?;
     }
     let Some(w) = w else { return Ok(()) };
     let mut values = vec![E::zero(); cotangent.len()];
-    D::update_gradient(gradients, w, |w_bar| {
+    D::add_to_gradient(gradients, w, |w_bar| {
         for (w_bar, x) in w_bar.iter_mut().zip(x) {
             copy_to_host(x, &mut values);
             *w_bar += E::of(simd::dot(&values, cotangent));
@@ -166,7 +171,11 @@ mod tests {
         ];
         for (w, x) in bad {
             let error = linear_combination(w.as_ref(), x, NoneTape).err();
-            assert!(matches!(error, Some(Error::Shape { .. })), "{:?}", x.len());
+            let expected = match x.is_empty() {
+                true => matches!(error, Some(Error::Missing { .. })),
+                false => matches!(error, Some(Error::Shape { .. })),
+            };
+            assert!(expected, "{error:?}");
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::kernel;
 /// Entries one thread takes at a time.
 const SHARE: usize = 1 << 12;
 
+/// Numbers that are added up in the precision they have.
+const SHORT: usize = 1 << 8;
+
 /// `σ(x) = 1 / (1 + exp(−x))`, on the CPU by all threads.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ pub fn sigmoid<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     entrywise(x, apply, |x_bar, y, y_bar| through_sigmoid(x_bar, y, y_bar))
 }
 
-/// `max(x, 0)`. On the CPU NaN stays NaN, where dfdx gives 0: what has gone wrong is to be seen.
+/// `max(x, 0)`. NaN stays NaN, where dfdx's `relu` gives 0: what has gone wrong is to be seen.
 ///
 /// # Errors
 /// [`Error::Device`] if memory runs out.
@@ -42,7 +45,12 @@ pub fn relu<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: Matrix<E, D, T>,
 ) -> Result<Matrix<E, D, T>> {
     if !D::HAS_KERNELS {
-        return x.try_relu().map_err(Error::device);
+        // NaN is not below 0, and so is kept.
+        let negative = x.lt(E::zero());
+        let zeros: Matrix<E, D> =
+            (x.device().try_zeros_like(x.shape())).map_err(Error::device)?;
+        let chosen = negative.try_choose(zeros.retaped::<T>(), x);
+        return chosen.map_err(Error::device);
     }
     entrywise(
         x,
@@ -66,7 +74,7 @@ fn entrywise<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     };
     let y = from_host(x.device(), values, *x.shape())?;
     Ok(recorded(y, tape, move |gradients, y_bar| {
-        D::update_gradient(gradients, &x, |x_bar| pull_back(x_bar, &kept, y_bar))
+        D::add_to_gradient(gradients, &x, |x_bar| pull_back(x_bar, &kept, y_bar))
     }))
 }
 
@@ -108,7 +116,7 @@ pub(super) fn times_values<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     multiply(&mut values, &m);
     let y = from_host(x.device(), values, *x.shape())?;
     Ok(recorded(y, tape, move |gradients, cotangent| {
-        D::update_gradient(gradients, &x, |x_bar| add_products(x_bar, &m, cotangent))
+        D::add_to_gradient(gradients, &x, |x_bar| add_products(x_bar, &m, cotangent))
     }))
 }
 
@@ -125,11 +133,12 @@ pub fn mean<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     }
     let (x, tape) = contiguous(x)?.split_tape();
     let (rows, columns) = *x.shape();
-    let share = E::of(1.0 / (rows * columns) as f64);
-    let mean = share * total(&to_host(&x));
+    let share = 1.0 / (rows * columns) as f64;
+    let mean = E::of(share * total(&to_host(&x)));
+    let share = E::of(share);
     let y = from_host(x.device(), vec![mean], (1, 1))?;
     Ok(recorded(y, tape, move |gradients, cotangent| {
-        D::update_gradient(gradients, &x, |x_bar| {
+        D::add_to_gradient(gradients, &x, |x_bar| {
             add_to_all(x_bar, share * cotangent[0])
         })
     }))
@@ -165,10 +174,10 @@ pub fn scale_rows<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     add_scaled_rows(&mut scaled, &factors, &values);
     let (c, y) = (c.clone(), from_host(x.device(), scaled, shape)?);
     Ok(recorded(y, tape, move |gradients, cotangent| {
-        D::update_gradient(gradients, &c, |c_bar| {
+        D::add_to_gradient(gradients, &c, |c_bar| {
             add_row_products(c_bar, &values, cotangent)
         })?;
-        D::update_gradient(gradients, &x, |x_bar| {
+        D::add_to_gradient(gradients, &x, |x_bar| {
             add_scaled_rows(x_bar, &factors, cotangent);
         })
     }))
@@ -189,9 +198,9 @@ vectorized! {
         }
     }
 
-    /// `Σ_i x_i`.
-    fn total<'a, E, S>(simd: S, x: &'a [E]) -> E {
-        simd::sum(simd, x)
+    /// `Σ_i x_i`, of short sums that lose next to no digit; in f32, a long one would lose most of them.
+    fn total<'a, E, S>(simd: S, x: &'a [E]) -> f64 {
+        x.chunks(SHORT).map(|x| simd::sum(simd, x).wide()).sum()
     }
 
     /// `x ← x + c`.

@@ -1,9 +1,10 @@
 //! Memory that is used again.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use dfdx::prelude::HasShape;
+use equilibria_core::parallel::lock;
 use equilibria_core::{copy_to_host, Backend, Matrix, Scalar};
 
 /// Memory for a host copy that is made in every step of a training: to ask for it anew each time, and to clear it, would take
@@ -34,8 +35,7 @@ impl<E: Scalar> Room<E> {
 impl<E> Room<E> {
     /// Takes the memory that is here, if any is, and leaves another.
     fn exchange(&self, values: Vec<E>) -> Vec<E> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *kept, values)
+        std::mem::replace(&mut *lock(&self.0), values)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Moving averages of parameters.
 
-use equilibria_core::{to_host, vectorized, Backend, Parameters, Scalar};
+use equilibria_core::{to_host, vectorized, Backend, Parameters, Result, Scalar};
 
 /// `a ← β a + (1 − β) w` after every step of an [`Optimizer`](super::Optimizer), which takes the average along.
 ///
@@ -42,10 +42,16 @@ impl<E: Scalar> Average<E> {
     }
 
     /// Exchanges the parameters for their averages; again, and they are back.
-    pub fn exchange<D: Backend<E>>(&mut self, parameters: &mut impl Parameters<E, D>) {
+    ///
+    /// # Errors
+    /// Those of [`Parameters::assign`].
+    pub fn exchange<D: Backend<E>>(
+        &mut self,
+        parameters: &mut impl Parameters<E, D>,
+    ) -> Result<()> {
         let named = parameters.named();
         let values = named.iter().map(|(_, tensor)| to_host(tensor)).collect();
-        parameters.assign(std::mem::replace(&mut self.values, values));
+        parameters.assign(std::mem::replace(&mut self.values, values))
     }
 }
 

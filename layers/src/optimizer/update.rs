@@ -193,7 +193,8 @@ impl<E: Scalar> Optimizer<E> {
                     follow(share.average, share.values, decay);
                 });
             });
-            tensor.copy_from(values);
+            outcome = std::mem::replace(&mut outcome, Ok(()))
+                .and_then(|()| D::overwrite(tensor, values));
             index += 1;
         });
         outcome
@@ -290,11 +291,11 @@ mod tests {
         let numbers = |w: &[Matrix<f64, Cpu>]| w.iter().flat_map(to_host).collect::<Vec<_>>();
         let trained = numbers(&w);
         assert_eq!(trained, expected.concat());
-        average.exchange(&mut w);
+        average.exchange(&mut w).expect("memory");
         for ((mean, first), last) in numbers(&w).iter().zip(means.concat()).zip(&trained) {
             assert_relative_eq!(*mean, (2.0 * first + 9.0 * last) / 11.0, epsilon = 1e-14);
         }
-        average.exchange(&mut w);
+        average.exchange(&mut w).expect("memory");
         assert_eq!(numbers(&w), trained);
     }
 

@@ -79,10 +79,10 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineTanh<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
         let u = self.u.retaped::<T>().permute::<_, Axes2<1, 0>>();
-        let injected = x[0].retaped::<T>().matmul(u);
+        let injected = x[0].value().matmul(u);
         Ok((self.w.forward(z) + injected).tanh())
     }
 

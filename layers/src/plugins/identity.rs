@@ -67,10 +67,10 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Identity {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
-        let (_, tape) = z.split_tape();
-        Ok(x[0].clone().put_tape(tape))
+        let ((_, tape), (x, rest)) = (z.split_tape(), x[0].value().split_tape());
+        Ok(x.put_tape(tape.merge(rest)))
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {

@@ -11,7 +11,7 @@ use equilibria_core::{to_host, AnyLayer};
 use crate::kernel::{
     self, add, add_to_rows, parts, relu, relu_backward, Affine, Normalized, Rectify,
 };
-use crate::modules::{GroupNorm, Linear};
+use crate::modules::{self, GroupNorm, Linear};
 use crate::{LayerConfig, LayerRequest, Layers};
 
 plugin! {
@@ -96,17 +96,17 @@ parameters!(ResidualBlock {
 
 impl<E: Scalar, D: Backend<E>> ResidualBlock<E, D> {
     /// `ẑ = ReLU(GN₁(θ̂ z + b̂))`, the first line of eq. 8.
-    pub fn hat<T: AnyTape<E, D>>(&self, z: Matrix<E, D, T>) -> Matrix<E, D, T> {
-        self.gn1.forward(self.hat.forward(z)).relu()
+    pub fn hat<T: AnyTape<E, D>>(&self, z: Matrix<E, D, T>) -> Result<Matrix<E, D, T>> {
+        modules::relu(self.gn1.forward(self.hat.forward(z)))
     }
 
     /// `z̃ = GN₂(θ̃ ẑ + x + b̃)`, the second line of eq. 8.
     pub fn tilde<T: AnyTape<E, D>>(
         &self,
         hat: Matrix<E, D, T>,
-        x: &Matrix<E, D>,
+        x: Matrix<E, D, T>,
     ) -> Matrix<E, D, T> {
-        self.gn2.forward(self.tilde.forward(hat) + x.clone())
+        self.gn2.forward(self.tilde.forward(hat) + x)
     }
 }
 
@@ -122,15 +122,15 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ResidualBlock<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
         let skipped = self.skip.then(|| z.with_empty_tape());
-        let tilde = self.tilde(self.hat(z), &x[0]);
+        let tilde = self.tilde(self.hat(z)?, x[0].value());
         let sum = match skipped {
             Some(z) => tilde + z,
             None => tilde,
         };
-        Ok(self.gn3.forward(sum.relu()))
+        Ok(self.gn3.forward(modules::relu(sum)?))
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {

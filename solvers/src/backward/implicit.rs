@@ -51,6 +51,10 @@ impl BackwardStrategy for Implicit {
         Ok(report)
     }
 
+    fn solver(&self) -> Option<&dyn FixedPointSolver> {
+        Some(&*self.solver)
+    }
+
     fn judge(&self, report: &Report) -> Result<()> {
         self.stop.judge(report, "adjoint")
     }

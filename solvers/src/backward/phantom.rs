@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-use crate::trajectory::Trajectory;
+use crate::trajectory;
 
 plugin! {
     /// Phantom gradient: backpropagation through a few damped steps z ← (1 − β) z + β f(z) taken from z*.
@@ -25,19 +25,10 @@ plugin! {
     }
 }
 
-impl Phantom {
-    fn trajectory(&self) -> Trajectory {
-        Trajectory {
-            steps: self.steps,
-            damping: self.damping,
-        }
-    }
-}
-
 #[typetag::serde(name = "phantom")]
 impl BackwardStrategy for Phantom {
     fn validate(&self) -> Result<()> {
-        self.trajectory().validate("phantom")
+        trajectory::validate("phantom", self.steps, self.damping)
     }
 
     fn backward(
@@ -46,7 +37,7 @@ impl BackwardStrategy for Phantom {
         solution: &Solution,
         v: Slot,
     ) -> Result<Report> {
-        self.trajectory().pull_back(space, solution.z, v)?;
+        trajectory::pull_back(space, solution.z, v, (self.steps, self.damping))?;
         Ok(Report::default())
     }
 }

@@ -75,6 +75,10 @@ impl BackwardStrategy for Shine {
         true
     }
 
+    fn solver(&self) -> Option<&dyn FixedPointSolver> {
+        Some(&*self.solver)
+    }
+
     fn judge(&self, report: &Report) -> Result<()> {
         self.stop.judge(report, "adjoint")
     }

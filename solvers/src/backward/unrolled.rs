@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-use crate::trajectory::Trajectory;
+use crate::trajectory;
 
 plugin! {
     /// Unrolled gradient: backpropagation through damped Picard steps z ← (1 − β) z + β f(z) from the start of the solve.
@@ -24,19 +24,10 @@ plugin! {
     }
 }
 
-impl Unrolled {
-    fn trajectory(&self) -> Trajectory {
-        Trajectory {
-            steps: self.steps,
-            damping: self.damping,
-        }
-    }
-}
-
 #[typetag::serde(name = "unrolled")]
 impl BackwardStrategy for Unrolled {
     fn validate(&self) -> Result<()> {
-        self.trajectory().validate("unrolled")
+        trajectory::validate("unrolled", self.steps, self.damping)
     }
 
     fn backward(
@@ -46,7 +37,7 @@ impl BackwardStrategy for Unrolled {
         v: Slot,
     ) -> Result<Report> {
         let start = solution.kept_start()?;
-        self.trajectory().pull_back(space, start, v)?;
+        trajectory::pull_back(space, start, v, (self.steps, self.damping))?;
         Ok(Report::default())
     }
 

@@ -171,7 +171,8 @@ impl QuasiNewton {
         space.copy_rows(at.residual, self.best[1], &self.improved)
     }
 
-    /// Learns from the step that led here: a = (s − H y) / (sᵀH y), b = Hᵀs.
+    /// Learns from the step that led here: a = (s − H y) ‖s‖ / (sᵀH y), b = Hᵀs / ‖s‖. With that factor, to the next power of
+    /// two, both are of the size of H whatever the unit of z is: 1 / (sᵀH y) alone leaves the range of f32 where ‖s‖ is 1e-19.
     fn update(&mut self, space: &mut dyn StateSpace, at: Evaluation) -> Result<()> {
         let (a, b) = (self.a, self.b);
         let [z, g] = self.before;
@@ -199,8 +200,11 @@ impl QuasiNewton {
                 Some(Compat::Torchdeq) => (1.0 / denominator).is_finite(),
                 None => sound && (1.0 / denominator).is_finite() && !self.fresh[sample],
             };
-            scale[sample] = if usable { 1.0 / denominator } else { 0.0 };
+            let length = s[sample].sqrt();
+            let unit = if length.is_normal() { length.log2().round().exp2() } else { 1.0 };
+            scale[sample] = if usable { unit / denominator } else { 0.0 };
             minus[sample] = -scale[sample];
+            s[sample] = 1.0 / unit;
         }
         // The oldest update has taken part so far; now it makes room. Written in place, so that samples which have left keep
         // theirs.
@@ -216,7 +220,7 @@ impl QuasiNewton {
                 (Coef::PerSample(minus), a),
             ],
         )?;
-        space.combine(self.right[place], &[(Coef::Same(1.0), b)])?;
+        space.combine(self.right[place], &[(Coef::PerSample(s), b)])?;
         self.updates += 1;
         Ok(())
     }

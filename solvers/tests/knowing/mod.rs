@@ -52,9 +52,9 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
-        Ok((z.matmul(self.w.retaped::<T>()) + x[0].clone()).tanh())
+        Ok((z.matmul(self.w.retaped::<T>()) + x[0].value()).tanh())
     }
 }
 

@@ -9,7 +9,7 @@ use dfdx::prelude::*;
 use super::stage::{Function, Stage, EPSILON};
 use crate::kernel::swap_rows;
 use crate::{
-    from_host, to_host, AnyTape, Backend, ImplicitLayer, Kernel, KernelBlock, KernelGradients,
+    from_host, to_host, AnyTape, Backend, ImplicitLayer, Input, Kernel, KernelBlock, KernelGradients,
     Matrix, Parameters, Result, Scalar,
 };
 
@@ -58,9 +58,9 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ProblemLayer<E, D> {
     fn step<T: AnyTape<E, D>>(
         &self,
         z: Matrix<E, D, T>,
-        x: &[Matrix<E, D>],
+        x: &[Input<E, D, T>],
     ) -> Result<Matrix<E, D, T>> {
-        let (mut z, mut inputs) = (z, x.iter().cloned());
+        let (mut z, mut inputs) = (z, x.iter().map(Input::value));
         for (stage, matrix) in self.stages.iter().zip(&self.matrices) {
             let x = stage.takes_input().then(|| inputs.next()).flatten();
             z = match (stage, matrix, x) {
@@ -68,7 +68,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ProblemLayer<E, D> {
                 (Stage::Shift, _, Some(x)) => z + x,
                 (Stage::Scale, _, Some(x)) => z * x,
                 (Stage::Heron, _, Some(x)) => {
-                    let quotient = x.retaped::<T>() / z.with_empty_tape();
+                    let quotient = x / z.with_empty_tape();
                     (z + quotient) * E::of(0.5)
                 }
                 (Stage::Each(function), ..) => each(*function, z),
