@@ -12,6 +12,8 @@ use equilibria_solvers::forward::anderson::Anderson;
 const SPECTRUM: [f64; 5] = [0.6, -0.6, 0.2, 0.1, -0.3];
 const BATCH: usize = 4;
 
+type Solver = dyn FixedPointSolver + 'static;
+
 fn solvers() -> Vec<(String, Box<dyn FixedPointSolver>)> {
     let plugins = registry::of_kind("solver").expect("solvers are linked");
     let solver = |name: String| (registry::default(&name).expect("registered"), name);
@@ -29,7 +31,7 @@ fn stop(tolerance: f64) -> Stop {
 
 /// z* of an affine map and the gradient of Σ z* by x, where x and the sum have these units.
 fn solved<E: Scalar>(
-    (forward, adjoint): (&dyn FixedPointSolver, &dyn FixedPointSolver),
+    (forward, adjoint): (&Solver, &Solver),
     (unit, weight): (f64, f64),
     tolerance: f64,
 ) -> [Vec<f64>; 2]
