@@ -23,7 +23,7 @@ def torchdeq():
     import torch
     from torchdeq import get_deq, reset_deq
     from torchdeq.core import DEQSliced
-    from torchdeq.norm import apply_norm
+    from torchdeq.norm import apply_norm, remove_norm
     from torchdeq.solver import get_solver
 
     print("TorchDEQ", version("torchdeq"), "with torch", version("torch"))
@@ -119,9 +119,19 @@ def torchdeq():
         reset_deq(linear)
     say("after 30 more calls of reset_deq", float(torch.linalg.matrix_norm(linear.weight.detach(), 2)))
 
+    saved, restored = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)
+    apply_norm(saved), apply_norm(restored)
+    before = restored.weight.detach().clone()
+    restored.load_state_dict(saved.state_dict())
+    say("change of weight after load_state_dict", float((restored.weight.detach() - before).abs().max()))
+    remove_norm(restored)
+    say("parameters after remove_norm", *(name for name, _ in restored.named_parameters()),
+        "right", torch.allclose(restored.weight, saved.weight))
+
     # What is not said.
-    get_deq(f_tolerance=1e-8, iff=True)
-    say("get_deq(f_tolerance=1e-8, iff=True) is accepted", True)
+    args = {}
+    get_deq(args, ift=True, f_tolerance=1e-8)
+    say("get_deq({}, ift=True, f_tolerance=1e-8) is accepted, and leaves in its first argument", args)
 
 
 def jax_problem():
@@ -152,8 +162,9 @@ def jaxopt():
     z, state = peer.AndersonAcceleration(lambda z, c: 0.5 * z + c).run(jnp.zeros(1), jnp.array([100.0]))
     say("anderson of z / 2 + 100: z, error", float(z[0]), float(state.error))
 
-    def loss(weight):
-        return peer.FixedPointIteration(f, tol=1e-6).run(jnp.zeros((1, WIDTH)), weight, x).params.sum()
+    def loss(weight, solve=None):
+        solver = peer.FixedPointIteration(f, tol=1e-6, implicit_diff_solve=solve)
+        return solver.run(jnp.zeros((1, WIDTH)), weight, x).params.sum()
 
     def closed(weight):
         return peer.FixedPointIteration(lambda z: f(z, weight, x)).run(jnp.zeros((1, WIDTH))).params.sum()
@@ -164,8 +175,10 @@ def jaxopt():
             z = f(z, weight, x)
         return z.sum()
 
-    exact = jax.grad(unrolled)(weight)
-    say("gradient error, default", float(jnp.linalg.norm(jax.grad(loss)(weight) - exact) / jnp.linalg.norm(exact)))
+    gradient, exact = jax.grad(loss)(weight), jax.grad(unrolled)(weight)
+    say("gradient error, default", float(jnp.linalg.norm(gradient - exact) / jnp.linalg.norm(exact)))
+    normal = jax.grad(lambda weight: loss(weight, peer.linear_solve.solve_normal_cg))(weight)
+    say("the default adjoint solve is solve_normal_cg, to the last bit", bool((gradient == normal).all()))
     try:
         jax.grad(closed)(weight)
     except Exception as problem:
@@ -199,6 +212,12 @@ def optimistix():
     except equinox.EquinoxRuntimeError as problem:
         say("unsolved, by default", type(problem).__name__)
     weight, x, f = jax_problem()
+
+    def closed(weight):
+        solver = peer.FixedPointIteration(1e-6, 1e-6)
+        return peer.fixed_point(lambda z, _: f(z, weight, x), solver, jnp.zeros((1, WIDTH))).value.sum()
+
+    say("parameters in a closure: norm of the gradient", float(jnp.linalg.norm(jax.grad(closed)(weight))))
     for batch in (4, 16):
         for name, adjoint in (("default", peer.ImplicitAdjoint()),
                               ("GMRES", peer.ImplicitAdjoint(linear_solver=lineax.GMRES(1e-4, 1e-6)))):
