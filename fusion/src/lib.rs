@@ -69,3 +69,11 @@ struct Troubleshooting;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/reproducing.md")]
 struct Reproducing;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/training-loop.md")]
+struct TrainingLoop;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/coming-from.md")]
+struct ComingFrom;
