@@ -175,7 +175,7 @@ fn a_singular_sample_is_reported_and_leaves_the_others_alone() {
 
     let error = gradients(&dense(Slopes, OnUnconverged::Error), &x, &v).expect_err("refused");
     let start =
-        "adjoint solve: 1 of 3 samples unsolved (sample 1: singular at relative residual 4.47e-1)";
+        "adjoint solve: 1 of 3 samples unsolved (sample 2: singular at relative residual 4.47e-1)";
     assert!(error.to_string().starts_with(start), "{error}");
 }
 
