@@ -120,6 +120,26 @@ pub enum Error {
         column: usize,
     },
 
+    /// A training step whose gradients are not finite, or too large to have a norm.
+    #[error(
+        "epoch {epoch}, step {step}: the gradient of `{parameter}` is not finite ({affected} of {parameters} parameters, loss {loss:.3e}); \
+         lower the learning rate, or see `unconverged_fraction` and `residual` of the epochs before"
+    )]
+    NonFiniteGradient {
+        /// The first parameter with such a gradient.
+        parameter: String,
+        /// How many have one.
+        affected: usize,
+        /// How many there are.
+        parameters: usize,
+        /// The value of the loss, with all auxiliary terms.
+        loss: f64,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The step of the epoch, from 1.
+        step: usize,
+    },
+
     /// A solve left samples unsolved and `on_unconverged = "error"` was asked for.
     #[error(
         "{solve} solve: {unconverged} of {batch} samples unsolved (sample {}: {status} at relative \

@@ -1,5 +1,6 @@
 //! Reads the configuration of a run: a TOML file, overrides from the command line, and checks that name the key.
 
+mod numbers;
 mod plugins;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
 use serde_json::{json, Value};
 
+pub use self::numbers::require_finite;
 use crate::error::{Error, Result};
 
 /// The option that takes the place of the configured data.
@@ -60,6 +62,7 @@ pub fn read(path: &Path, overrides: &[String]) -> Result<Experiment> {
     let origin = path.display().to_string();
     let mut config: Value = toml::from_str(&text).map_err(|error| Error::at(&origin, "", error))?;
     override_values(&mut config, overrides)?;
+    require_finite(&config, &origin)?;
     parse(&config, &origin)
 }
 

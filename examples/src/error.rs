@@ -154,6 +154,37 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// A file of parameters without what tells the model they belong to.
+    #[error(
+        "{}: a whole file, but without the metadata `{key}`, which says what model the parameters belong to; for those of a PyTorch \
+         module see the page \"Weights of PyTorch modules\" of the book (docs/src/pytorch.md) and docs/pytorch_exchange.py, which \
+         writes it",
+        path.display()
+    )]
+    NoMetadata {
+        /// The file.
+        path: PathBuf,
+        /// The key that is missing.
+        key: &'static str,
+    },
+    /// Metadata of a file that does not parse.
+    #[error("{}: metadata `{key}`: {message}", path.display())]
+    BadMetadata {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// A run that was made from other rows.
+    #[error("{origin}: made from other data, which differs in {}; give it the same rows with --data, or begin another run", .differences.join(", "))]
+    OtherData {
+        /// The file of the run.
+        origin: String,
+        /// The tables that differ, as the files of a data folder are called.
+        differences: Vec<String>,
+    },
     /// A saved model and the data do not belong together.
     #[error("{what}: the model was trained on {expected}, the data has {got}")]
     DataMismatch {

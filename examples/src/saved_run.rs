@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use equilibria_core::{Backend, Scalar};
-use equilibria_fusion::checkpoint::{Checkpoint, CheckpointError, Metadata};
-use equilibria_fusion::data::{DataSet, MinMax, Table};
-use equilibria_fusion::{Experiment, Model};
-use serde_json::json;
+use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
+use equilibria_fusion::data::{DataSet, Digest, MinMax, Table};
+use equilibria_fusion::{Experiment, Head, Model, Standardization};
+use serde::de::DeserializeOwned;
+use serde_json::{json, Value};
 
 use crate::config;
 use crate::error::{Error, Result};
@@ -23,20 +24,30 @@ pub struct SavedRun {
     pub classes: Vec<String>,
     /// How features are scaled.
     pub scaling: MinMax,
+    /// On which scale numbers were learned; `None` for other heads, and for runs of versions that knew no scale.
+    pub standardization: Option<Standardization>,
+    /// By what the data is known again; `None` for runs of versions that kept none.
+    pub digest: Option<Digest>,
     origin: String,
 }
 
 impl SavedRun {
-    /// Reads a file that has the metadata of [`metadata`].
+    /// Reads a file that has the metadata of [`RunMetadata`].
     pub fn read(path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::read(path)?;
         let origin = path.display().to_string();
-        let config = entry::<serde_json::Value>(&checkpoint, "config", &origin)?;
+        let entries = Entries {
+            metadata: &checkpoint.metadata,
+            path,
+        };
+        let config = entries.required::<Value>("config")?;
         Ok(Self {
             experiment: config::parse(&config, &origin)?,
-            columns: entry(&checkpoint, "columns", &origin)?,
-            classes: entry(&checkpoint, "classes", &origin)?,
-            scaling: entry(&checkpoint, "scaling", &origin)?,
+            columns: entries.required("columns")?,
+            classes: entries.required("classes")?,
+            scaling: entries.required("scaling")?,
+            standardization: entries.optional("standardization")?,
+            digest: entries.optional("digest")?,
             checkpoint,
             origin,
         })
@@ -47,7 +58,32 @@ impl SavedRun {
         let classes = self.classes.len();
         let mut model = (self.experiment).model::<E, D>(device, &self.columns, classes)?;
         self.checkpoint.load(&mut model)?;
+        if let Some(scale) = self.standardization {
+            model.head.standardize(scale);
+        }
         Ok(model)
+    }
+
+    /// Checks that data is that of the run, row by row.
+    ///
+    /// # Errors
+    /// [`Error::OtherData`]. A run that kept no digest is believed, with a warning.
+    pub fn check_same(&self, data: &DataSet) -> Result<()> {
+        let Some(digest) = &self.digest else {
+            let origin = &self.origin;
+            log::warn!(
+                "{origin}: has no digest of its data; whether it is the same cannot be told"
+            );
+            return Ok(());
+        };
+        let differences = digest.differences(&data.digest());
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(Error::OtherData {
+                origin: self.origin.clone(),
+                differences,
+            }),
+        }
     }
 
     /// Checks that data has the features and classes the model was made for.
@@ -93,30 +129,61 @@ fn columns(modalities: &[Table]) -> Vec<usize> {
 }
 
 /// What is stored beside the parameters.
-pub fn metadata(
-    experiment: &Experiment,
-    columns: &[usize],
-    classes: &[String],
-    scaling: &MinMax,
-) -> Metadata {
-    let entries = [
-        ("config", json!(experiment)),
-        ("columns", json!(columns)),
-        ("classes", json!(classes)),
-        ("scaling", json!(scaling)),
-    ];
-    entries
-        .map(|(key, value)| (key.to_owned(), value.to_string()))
-        .into()
+pub struct RunMetadata<'a> {
+    /// The resolved configuration.
+    pub experiment: &'a Experiment,
+    /// Number of features of each modality.
+    pub columns: &'a [usize],
+    /// Class names.
+    pub classes: &'a [String],
+    /// How features are scaled.
+    pub scaling: &'a MinMax,
+    /// By what the data is known again.
+    pub digest: &'a Digest,
 }
 
-fn entry<T: serde::de::DeserializeOwned>(saved: &Checkpoint, key: &str, origin: &str) -> Result<T> {
-    let damaged = |message: String| CheckpointError::Damaged {
-        path: origin.to_owned(),
-        message,
-    };
-    let text = saved.metadata.get(key);
-    let text = text.ok_or_else(|| damaged(format!("no metadata `{key}`")))?;
-    let value = serde_json::from_str(text);
-    Ok(value.map_err(|error| damaged(format!("metadata `{key}`: {error}")))?)
+impl RunMetadata<'_> {
+    /// The text of a file, with the scale of the head, if it has one.
+    pub fn with(&self, head: &dyn Head) -> Metadata {
+        let mut entries = vec![
+            ("config", json!(self.experiment)),
+            ("columns", json!(self.columns)),
+            ("classes", json!(self.classes)),
+            ("scaling", json!(self.scaling)),
+            ("digest", json!(self.digest)),
+        ];
+        if let Some(scale) = head.standardization() {
+            entries.push(("standardization", json!(scale)));
+        }
+        let text = |(key, value): (&str, Value)| (key.to_owned(), value.to_string());
+        entries.into_iter().map(text).collect()
+    }
+}
+
+/// The metadata of a file.
+struct Entries<'a> {
+    metadata: &'a Metadata,
+    path: &'a Path,
+}
+
+impl Entries<'_> {
+    fn required<T: DeserializeOwned>(&self, key: &'static str) -> Result<T> {
+        let value = self.optional(key)?;
+        value.ok_or_else(|| Error::NoMetadata {
+            path: self.path.to_owned(),
+            key,
+        })
+    }
+
+    fn optional<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>> {
+        let value = self
+            .metadata
+            .get(key)
+            .map(|text| serde_json::from_str(text));
+        value.transpose().map_err(|error| Error::BadMetadata {
+            path: self.path.to_owned(),
+            key,
+            message: error.to_string(),
+        })
+    }
 }

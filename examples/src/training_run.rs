@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::report::RunReport;
 use crate::run_folder::{RunFolder, CHECKPOINT, MODEL};
-use crate::saved_run;
+use crate::saved_run::RunMetadata;
 use crate::terminal::{Epochs, Verbosity};
 
 /// What a run achieved: `metrics.json`.
@@ -72,6 +72,7 @@ impl Run<'_> {
     fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: DataSet) -> Result<Summary> {
         let started = Instant::now();
         let (experiment, training) = (self.experiment, &self.experiment.training);
+        let digest = data.digest();
         let (kept, held_out) = stratified_holdout(
             &data.train.targets.strata(),
             training.validation,
@@ -95,10 +96,17 @@ impl Run<'_> {
             Some(saved) => Progress::resume(saved, &mut model, training)?,
             None => Progress::new(training)?,
         };
-        let metadata = || saved_run::metadata(experiment, &columns, &data.classes, &scaling);
+        let run = RunMetadata {
+            experiment,
+            columns: &columns,
+            classes: &data.classes,
+            scaling: &scaling,
+            digest: &digest,
+        };
+        let metadata = |model: &Model<E, D>| run.with(&*model.head);
         let earlier = progress.seconds;
         if self.saved.is_none() {
-            let snapshot = progress.snapshot(&model, metadata());
+            let snapshot = progress.snapshot(&model, metadata(&model));
             self.folder.write(CHECKPOINT, snapshot.into_bytes()?)?;
         }
 
@@ -123,7 +131,7 @@ impl Run<'_> {
             let (epoch, stop) = (last.epoch, interrupt::asked());
             let due = training.checkpoint > 0 && epoch % training.checkpoint == 0;
             if (due || stop) && epoch < training.epochs {
-                let snapshot = progress.snapshot(model, metadata());
+                let snapshot = progress.snapshot(model, metadata(model));
                 folder.write_behind(CHECKPOINT, || Ok(snapshot.into_bytes()?))?;
                 folder.keep();
             }
@@ -145,7 +153,7 @@ impl Run<'_> {
         let history = &progress.history;
         folder.write("config.toml", &config)?;
         folder.write("history.csv", history_csv(&*experiment.head, history))?;
-        let bytes = checkpoint::to_bytes(&model, metadata())?;
+        let bytes = checkpoint::to_bytes(&model, metadata(&model))?;
         folder.write(MODEL, bytes)?;
 
         // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.

@@ -1,6 +1,7 @@
 //! Models made by PyTorch (`docs/pytorch_exchange.py`) give the outputs PyTorch gives, and parameters go back in its shapes.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use dfdx::prelude::*;
 use equilibria_core::{Backend, Matrix, Scalar};
@@ -101,4 +102,78 @@ fn parameters_are_written_as_pytorch_wrote_them() {
         assert_eq!(ours.shape(), theirs.shape(), "{name}");
         assert_eq!(ours.data(), theirs.data(), "{name}");
     }
+}
+
+/// Copies a run folder with other metadata, and predicts its rows; returns status and errors.
+fn predict(run: &str, change: impl FnOnce(&mut Metadata)) -> (Option<i32>, String) {
+    let place = tempfile::tempdir().expect("a folder");
+    let bytes = bytes(&folder(run).join("model.safetensors"));
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("whole");
+    let mut metadata = header.metadata().clone().expect("metadata");
+    change(&mut metadata);
+    let file = SafeTensors::deserialize(&bytes).expect("whole");
+    let views: Vec<_> = file.iter().collect();
+    let changed = safetensors::serialize(views, Some(metadata)).expect("serializable");
+    std::fs::write(place.path().join("model.safetensors"), changed).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria"));
+    command
+        .arg("predict")
+        .arg(place.path())
+        .arg("--data")
+        .arg(folder(run));
+    command.arg("--out").arg(place.path().join("out.csv"));
+    let output = command.output().expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), errors)
+}
+
+#[test]
+fn a_state_dict_without_metadata_is_not_called_incomplete() {
+    for key in ["config", "columns", "classes", "scaling"] {
+        let (status, message) = predict("f32", |metadata| {
+            metadata.remove(key).expect("the key");
+        });
+        assert_eq!(status, Some(2), "{message}");
+        let expected = format!("a whole file, but without the metadata `{key}`");
+        assert!(message.contains(&expected), "{message}");
+        assert!(message.contains("docs/src/pytorch.md"), "{message}");
+        let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        assert!(book.join("docs/src/pytorch.md").is_file());
+    }
+    let (status, message) = predict("f32", |metadata| {
+        metadata.insert("columns".to_owned(), "many".to_owned());
+    });
+    assert_eq!(status, Some(2), "{message}");
+    assert!(message.contains("metadata `columns`: "), "{message}");
+}
+
+#[test]
+fn weights_of_another_precision_are_used_and_the_log_says_so() {
+    let dtype = |from: &'static str, to: &'static str| {
+        move |metadata: &mut Metadata| {
+            let config = metadata.get_mut("config").expect("a config");
+            let changed = config.replace(from, to);
+            assert_ne!(changed, *config);
+            *config = changed;
+        }
+    };
+    let (status, message) = predict("f64", dtype("\"f64\"", "\"f32\""));
+    assert_eq!(status, Some(0), "{message}");
+    assert!(message.contains("warning: "), "{message}");
+    assert!(
+        message.contains("are F64 and are rounded to F32"),
+        "{message}"
+    );
+    let (status, message) = predict("f32", dtype("\"f32\"", "\"f64\""));
+    assert_eq!(status, Some(0), "{message}");
+    assert!(
+        message.contains("are F32 and are widened to F64"),
+        "{message}"
+    );
+    let (status, message) = predict("f32", |_| {});
+    assert_eq!(
+        (status, message.contains("arrays")),
+        (Some(0), false),
+        "{message}"
+    );
 }

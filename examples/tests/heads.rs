@@ -233,6 +233,47 @@ fn a_linear_target_is_learned() {
     assert!(!absolute.contains_key("acc_2"));
 }
 
+/// The same numbers times 1e3, around 1e6: every result is that much larger, and `check` finds the gradients right.
+#[test]
+fn numbers_near_a_million_are_learned_and_reported_in_their_units() {
+    let folder = data(TargetKind::Number);
+    for split in ["tr", "te"] {
+        let name = format!("targets_{split}.csv");
+        let number = |line: &str| 1e6 + 1e3 * line.parse::<f64>().expect("a number");
+        let text = read(&folder, &name);
+        let lines: Vec<String> = text.lines().map(|line| number(line).to_string()).collect();
+        std::fs::write(folder.path().join(name), lines.join("\n")).expect("written");
+    }
+    for loss in ["l1", "l2"] {
+        let head = format!("head={{type=\"regression\",loss=\"{loss}\"}}");
+        let metrics = train(&folder, &[&head]);
+        let metric = |key: &str| metrics[key].as_f64().expect(key);
+        assert!(metric("mae") < 100.0, "{metrics:?}");
+        assert!(metric("correlation") > 0.98, "{metrics:?}");
+        let typical = if loss == "l1" {
+            metric("loss")
+        } else {
+            metric("loss").sqrt()
+        };
+        assert!(
+            (0.99..3.0).contains(&(typical / metric("mae"))),
+            "{metrics:?}"
+        );
+        let history = read(&folder, "run/history.csv");
+        let (header, rows) = table(&history);
+        let column = header.iter().position(|name| *name == "validation_mae");
+        let last = rows[rows.len() - 1][column.expect("the column")].parse::<f64>();
+        assert!((1.0..100.0).contains(&last.expect("a number")), "{history}");
+        let text = predictions(&folder);
+        let (_, rows) = table(&text);
+        let near = |row: &Vec<&str>| (row[1].parse::<f64>().expect("a number") - 1e6).abs() < 5e3;
+        assert!(rows.iter().all(near), "{text}");
+        let check = ["check", "config.toml", "--data", ".", "--set", &head];
+        succeed(&folder, &check);
+        std::fs::remove_dir_all(folder.path().join("run")).expect("a run");
+    }
+}
+
 #[test]
 fn labels_that_half_spaces_separate_are_learned() {
     let folder = data(TargetKind::LabelSet);

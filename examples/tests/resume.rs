@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use safetensors::tensor::TensorView;
 use safetensors::SafeTensors;
 
 struct Bench {
@@ -35,8 +36,13 @@ impl Bench {
     }
 
     fn resume(&self, run: &str) -> Output {
+        self.resume_with(run, &[])
+    }
+
+    fn resume_with(&self, run: &str, more: &[&str]) -> Output {
         let mut command = self.program();
-        command.args(["--resume", run]).output().expect("it starts")
+        let command = command.args(["--resume", run]).args(more);
+        command.output().expect("it starts")
     }
 
     fn program(&self) -> Command {
@@ -196,4 +202,97 @@ fn an_interrupted_run_leaves_a_checkpoint() {
     let complete = bench.resume("run");
     let message = String::from_utf8_lossy(&complete.stdout).into_owned();
     assert!(message.contains("complete, nothing to resume"), "{message}");
+}
+
+/// A folder of data is copied, and one thing in it replaced.
+fn copy_with(bench: &Bench, name: &str, file: &str, from: &str, to: &str) -> String {
+    let place = bench.folder.path().join(name);
+    std::fs::create_dir(&place).expect("a folder");
+    for entry in std::fs::read_dir(bench.folder.path().join("data")).expect("a folder") {
+        let entry = entry.expect("an entry").path();
+        let copy = place.join(entry.file_name().expect("a name"));
+        std::fs::copy(entry, copy).expect("copied");
+    }
+    replace(&place.join(file), from, to);
+    name.to_owned()
+}
+
+fn replace(file: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(file).expect("a file");
+    let changed = text.replacen(from, to, 1);
+    assert_ne!(changed, text);
+    std::fs::write(file, changed).expect("written");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_rows_only() {
+    let bench = Bench::new();
+    let output = interrupt(bench.train_until_checkpoint("run"));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let refused = |resumed: Output, expected: &str| {
+        assert_eq!(resumed.status.code(), Some(2), "{}", text(&resumed));
+        let message = text(&resumed);
+        assert!(message.contains("other data"), "{message}");
+        assert!(
+            message.contains(&format!("differs in {expected};")),
+            "{message}"
+        );
+        assert!(bench
+            .partial("run")
+            .join("checkpoint.safetensors")
+            .is_file());
+    };
+    // As many rows and columns, and the same classes.
+    for (name, file, from, to, expected) in [
+        ("features", "2_tr.csv", "0.", "1.", "2_tr"),
+        ("labels", "labels_tr.csv", "0\n1\n", "1\n0\n", "labels_tr"),
+        ("test-rows", "1_te.csv", "0.", "0.0", "1_te"),
+        ("test-labels", "labels_te.csv", "0\n", "1\n", "labels_te"),
+    ] {
+        let other = copy_with(&bench, name, file, from, to);
+        refused(bench.resume_with("run", &["--data", &other]), expected);
+    }
+    // In place, too; and back again.
+    let file = bench.folder.path().join("data/1_tr.csv");
+    let before = std::fs::read_to_string(&file).expect("a file");
+    replace(&file, "0.", "1.");
+    refused(bench.resume("run"), "1_tr");
+    std::fs::write(&file, before).expect("written");
+
+    // The same rows in another place, written otherwise, are the same.
+    let moved = copy_with(&bench, "moved", "1_te.csv", "\n", "0\n");
+    let resumed = bench.resume_with("run", &["--data", &moved]);
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    assert!(!text(&resumed).contains("warning"), "{}", text(&resumed));
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    assert!(bench.result("run") == bench.result("whole"));
+}
+
+/// Versions before the digest kept neither it nor a scale of numbers.
+#[test]
+fn a_run_without_a_digest_goes_on_with_a_warning() {
+    let bench = Bench::new();
+    let output = interrupt(bench.train_until_checkpoint("run"));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let path = bench.partial("run").join("checkpoint.safetensors");
+    let bytes = std::fs::read(&path).expect("a checkpoint");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("whole");
+    let mut metadata = header.metadata().clone().expect("metadata");
+    assert!(metadata.remove("digest").is_some());
+    let file = SafeTensors::deserialize(&bytes).expect("whole");
+    let views: Vec<(&str, TensorView<'_>)> = file.iter().collect();
+    let old = safetensors::serialize(views, Some(metadata)).expect("serializable");
+    std::fs::write(&path, old).expect("written");
+
+    let resumed = bench.resume("run");
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    let message = text(&resumed);
+    assert!(
+        message.contains("warning: ") && message.contains("no digest"),
+        "{message}"
+    );
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    assert!(bench.result("run") == bench.result("whole"));
 }

@@ -86,6 +86,16 @@ fn a_study_is_made_once_and_compared() {
 
     let changed = refusal(&study(folder.path(), &["--set", "training.batch=8"]));
     assert!(changed.contains("another configuration"), "{changed}");
+
+    // Complete runs of rows that have changed since are not those of the study.
+    let file = folder.path().join("data/2_te.csv");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, text.replacen("0.", "1.", 1)).expect("written");
+    let other = refusal(&study(folder.path(), &[]));
+    assert!(
+        other.contains("other data, which differs in 2_te"),
+        "{other}"
+    );
 }
 
 #[test]

@@ -1,150 +1,43 @@
 //! Parameters in a `.safetensors` file, with text metadata: a state dict of PyTorch, as `safetensors.torch` has it.
 
-use std::collections::HashMap;
+mod array;
+mod error;
+mod names;
+mod reparametrization;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use dfdx::prelude::HasShape;
-use equilibria_core::{to_host, Backend, Matrix, Parameters, Scalar};
+use equilibria_core::{Backend, Parameters, Scalar};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
 
-/// Why a file of parameters cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// The file cannot be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: String,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The file is damaged or no safetensors file.
-    #[error("{path}: not a complete safetensors file ({message}); train again or restore a copy")]
-    Damaged {
-        /// The file.
-        path: String,
-        /// The parser's message.
-        message: String,
-    },
-    /// A parameter of the model is not in the file.
-    #[error("{path}: no parameter `{name}`; was it saved from another configuration?")]
-    Missing {
-        /// The file.
-        path: String,
-        /// The parameter.
-        name: String,
-    },
-    /// The device cannot hold the parameters.
-    #[error(transparent)]
-    Parameters(#[from] equilibria_core::Error),
-    /// A parameter has another size or element type.
-    #[error("{path}: parameter `{name}` is {got}, the model needs {expected}; does the data fit the model?")]
-    Mismatch {
-        /// The file.
-        path: String,
-        /// The parameter.
-        name: String,
-        /// Shape and type of the model's parameter.
-        expected: String,
-        /// Shape and type in the file.
-        got: String,
-    },
-}
+use self::array::dtype;
+pub(crate) use self::array::{parameters, serialize, Array};
+pub use self::error::CheckpointError;
+use self::names::{Kept, Names};
+use self::reparametrization::{spectral_norm, weight_norm};
+use crate::dtype::floats;
 
 /// Text beside the parameters, e.g. the configuration.
 pub type Metadata = HashMap<String, String>;
 
-/// One named array of a file.
-pub(crate) struct Array {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Array {
-    /// A vector.
-    pub fn row<E: Scalar>(name: String, values: &[E]) -> Self {
-        Self {
-            name,
-            dtype: dtype::<E>(),
-            shape: vec![values.len()],
-            bytes: encode(values),
-        }
-    }
-}
-
-/// All parameters, under their names with a prefix and in the shapes PyTorch gives them: a parameter of one row is a vector,
-/// except for the weight of a linear map with one output.
-pub(crate) fn parameters<E: Scalar, D: Backend<E>>(
-    prefix: &str,
-    parameters: &impl Parameters<E, D>,
-) -> Vec<Array> {
-    let named = parameters.named();
-    let shape_of = |name: &str| {
-        named
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, t)| *t.shape())
-    };
-    let array = |(name, tensor): &(String, Matrix<E, D>)| {
-        let (rows, columns) = *tensor.shape();
-        let is_vector = rows == 1
-            && name.strip_suffix("weight").is_none_or(|module| {
-                // A normalization has as many biases as weights, a linear map as many as outputs.
-                columns > 1 && shape_of(&format!("{module}bias")) == Some((1, columns))
-            });
-        let array = Array::row(format!("{prefix}{name}"), &to_host(tensor));
-        match is_vector {
-            true => array,
-            false => Array {
-                shape: vec![rows, columns],
-                ..array
-            },
-        }
-    };
-    named.iter().map(array).collect()
-}
-
-/// The bytes of a file with the given arrays and metadata.
-pub(crate) fn serialize(arrays: &[Array], metadata: Metadata) -> Result<Vec<u8>, CheckpointError> {
-    let damaged = |error: safetensors::SafeTensorError| CheckpointError::Damaged {
-        path: "model".to_owned(),
-        message: error.to_string(),
-    };
-    let mut views = Vec::with_capacity(arrays.len());
-    for array in arrays {
-        let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
-        views.push((array.name.as_str(), view.map_err(damaged)?));
-    }
-    let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
-    sort_header(&mut bytes);
-    Ok(bytes)
-}
-
-/// Puts the header of a file in the order of its keys. The library writes metadata in that of a hash map, which is another
-/// one each time, and equal runs are to have equal files. A header that cannot be put in order is as good as it was.
-fn sort_header(bytes: &mut [u8]) -> Option<()> {
-    let (size, rest) = bytes.split_first_chunk_mut()?;
-    let size = u64::from_le_bytes(*size).try_into().ok()?;
-    let header = rest.get_mut(..size)?;
-    let keys: serde_json::Value = serde_json::from_slice(header).ok()?;
-    let mut text = serde_json::to_vec(&keys).ok()?;
-    text.resize(size.max(text.len()), b' ');
-    if text.len() == size {
-        header.copy_from_slice(&text);
-    }
-    Some(())
-}
-
 /// The bytes of a file with all parameters by name and the given metadata.
+///
+/// # Errors
+/// [`CheckpointError::Unwritable`] if two parameters have the same name, or the metadata is too long.
 pub fn to_bytes<E: Scalar, D: Backend<E>>(
     model: &impl Parameters<E, D>,
     metadata: Metadata,
 ) -> Result<Vec<u8>, CheckpointError> {
     serialize(&parameters("", model), metadata)
+}
+
+/// The numbers in bytes of the element type `E`, as safetensors files hold them.
+pub fn decode<E: Scalar>(bytes: &[u8]) -> Vec<E> {
+    let numbers = floats(dtype::<E>(), bytes).unwrap_or_default();
+    numbers.into_iter().map(E::of).collect()
 }
 
 /// Reads a file of parameters; keeps the bytes for [`Checkpoint::load`].
@@ -158,14 +51,21 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads and checks the whole file.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        /// The first bytes of an archive, which `torch.save` makes.
+        const ARCHIVE: &[u8] = b"PK\x03\x04";
         let shown = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
             path: shown.clone(),
             source,
         })?;
-        let damaged = |error: safetensors::SafeTensorError| CheckpointError::Damaged {
-            path: shown.clone(),
-            message: error.to_string(),
+        let damaged = |error: safetensors::SafeTensorError| match bytes.starts_with(ARCHIVE) {
+            true => CheckpointError::Pickled {
+                path: shown.clone(),
+            },
+            false => CheckpointError::Damaged {
+                path: shown.clone(),
+                message: error.to_string(),
+            },
         };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
         SafeTensors::deserialize(&bytes).map_err(damaged)?;
@@ -177,7 +77,16 @@ impl Checkpoint {
         })
     }
 
-    /// Gives every parameter the value stored under its name. A parameter of one row may be stored as a vector or as a matrix.
+    /// Gives every parameter the value stored under its name. A parameter of one row may be stored as a vector or as a matrix;
+    /// F16, BF16, BOOL and F32 are widened, F64 is rounded to the element type of the model, which the log says.
+    ///
+    /// Names may have those of PyTorch's wrappers in them (`module.`, `_orig_mod.`), and a tensor of several names that
+    /// `save_model` of safetensors has written once is found under all of them. What `weight_norm` and `spectral_norm` of
+    /// `torch.nn.utils` make of a weight is put together to the weight the module works with in evaluation.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if a parameter is missing, of another shape or not finite, and if there are arrays that belong to no
+    /// parameter; the parameters are then left as they are.
     pub fn load<E: Scalar, D: Backend<E>>(
         &self,
         parameters: &mut impl Parameters<E, D>,
@@ -185,24 +94,40 @@ impl Checkpoint {
         self.load_from("", parameters)
     }
 
-    /// [`load`](Self::load) where the names have a prefix.
+    /// [`load`](Self::load) where the names have a prefix; what has none is not looked at.
     pub(crate) fn load_from<E: Scalar, D: Backend<E>>(
         &self,
         prefix: &str,
         parameters: &mut impl Parameters<E, D>,
     ) -> Result<(), CheckpointError> {
-        let mut values = Vec::new();
-        for (name, tensor) in parameters.named() {
-            let (rows, columns) = *tensor.shape();
-            values.push(self.array::<E>(&format!("{prefix}{name}"), Some(&[rows, columns]))?);
+        let file = self.file()?;
+        let arrays = file.names();
+        let names = Names::new(&arrays, &self.metadata, prefix);
+        let (mut values, mut taken) = (Vec::new(), BTreeSet::new());
+        let named = parameters.named();
+        let kept = named.iter().map(|(name, _)| names.find(name));
+        let kept: Vec<Option<Kept<'_>>> = kept.collect();
+        taken.extend(kept.iter().flatten().flat_map(Kept::arrays));
+        for ((name, tensor), kept) in named.iter().zip(kept) {
+            let kept = kept.ok_or_else(|| self.missing(name, &names, &taken))?;
+            values.push(self.parameter(&file, name, *tensor.shape(), &kept)?);
         }
+        let additional = names.additional(&taken);
+        if !additional.is_empty() {
+            return Err(CheckpointError::Additional {
+                path: self.path.clone(),
+                names: additional,
+            });
+        }
+        self.log_types::<E>(&file, &taken)?;
         parameters.assign(values)?;
         Ok(())
     }
 
     /// The numbers of an array of any shape.
     pub(crate) fn numbers<E: Scalar>(&self, name: &str) -> Result<Vec<E>, CheckpointError> {
-        self.array(name, None)
+        let (numbers, _) = self.read_array(&self.file()?, name)?;
+        Ok(numbers.into_iter().map(E::of).collect())
     }
 
     /// Whether there is an array of this name.
@@ -217,9 +142,9 @@ impl Checkpoint {
     ) -> Result<Vec<(String, Vec<E>)>, CheckpointError> {
         let file = self.file()?;
         let mut entries = Vec::new();
-        for (name, view) in file.iter() {
+        for name in file.names() {
             if let Some(rest) = name.strip_prefix(prefix) {
-                entries.push((rest.to_owned(), self.decode(name, &view, view.shape())?));
+                entries.push((rest.to_owned(), self.numbers(name)?));
             }
         }
         Ok(entries)
@@ -237,72 +162,135 @@ impl Checkpoint {
         SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))
     }
 
-    fn array<E: Scalar>(
+    fn array<'f>(
         &self,
+        file: &SafeTensors<'f>,
         name: &str,
-        shape: Option<&[usize]>,
-    ) -> Result<Vec<E>, CheckpointError> {
-        let file = self.file()?;
-        let view = file.tensor(name).map_err(|_| CheckpointError::Missing {
+    ) -> Result<TensorView<'f>, CheckpointError> {
+        file.tensor(name).map_err(|_| CheckpointError::Missing {
             path: self.path.clone(),
             name: name.to_owned(),
-        })?;
-        self.decode(name, &view, shape.unwrap_or(view.shape()))
+            nearest: None,
+        })
     }
 
-    fn decode<E: Scalar>(
+    /// Numbers and shape of an array.
+    fn read_array(
         &self,
+        file: &SafeTensors<'_>,
         name: &str,
-        view: &TensorView<'_>,
-        expected: &[usize],
+    ) -> Result<(Vec<f64>, Vec<usize>), CheckpointError> {
+        let view = self.array(file, name)?;
+        let numbers = floats(view.dtype(), view.data());
+        let numbers = numbers.ok_or_else(|| CheckpointError::ElementType {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            got: format!("{:?}", view.dtype()),
+        })?;
+        Ok((numbers, view.shape().to_vec()))
+    }
+
+    /// The values of a parameter of the model, however they are kept.
+    fn parameter<E: Scalar>(
+        &self,
+        file: &SafeTensors<'_>,
+        name: &str,
+        (rows, columns): (usize, usize),
+        kept: &Kept<'_>,
     ) -> Result<Vec<E>, CheckpointError> {
-        let fits = match (expected, view.shape()) {
-            ([1, columns], [length]) => length == columns,
-            (expected, shape) => shape == expected,
+        let needed = [rows, columns];
+        let fitting = |array: &str| -> Result<_, CheckpointError> {
+            let (numbers, shape) = self.read_array(file, array)?;
+            match fits(&shape, &needed) {
+                true => Ok((numbers, shape)),
+                false => Err(self.mismatch::<E>(file, array, format!("{needed:?}"))),
+            }
         };
-        if !fits || view.dtype() != dtype::<E>() {
-            return Err(CheckpointError::Mismatch {
+        let numbers = match *kept {
+            Kept::Plain(array) => fitting(array)?.0,
+            Kept::WeightNorm { g, v } => {
+                let (direction, shape) = fitting(v)?;
+                let (lengths, of) = self.read_array(file, g)?;
+                let expected = format!("[{rows}, 1], [1, {columns}] or []");
+                weight_norm((&lengths, &of), (&direction, &shape))
+                    .ok_or_else(|| self.mismatch::<E>(file, g, expected))?
+            }
+            Kept::SpectralNorm { weight, u, v } => {
+                let (matrix, shape) = fitting(weight)?;
+                let ((left, _), (right, _)) =
+                    (self.read_array(file, u)?, self.read_array(file, v)?);
+                let expected = format!("[{rows}], and of v [{columns}]");
+                spectral_norm((&matrix, &shape), &left, &right)
+                    .ok_or_else(|| self.mismatch::<E>(file, u, expected))?
+            }
+        };
+        let values: Vec<E> = numbers.into_iter().map(E::of).collect();
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(entry) => Err(CheckpointError::NonFinite {
                 path: self.path.clone(),
                 name: name.to_owned(),
-                expected: format!("{:?} {expected:?}", dtype::<E>()),
-                got: format!("{:?} {:?}", view.dtype(), view.shape()),
-            });
+                row: entry / columns + 1,
+                column: entry % columns + 1,
+                dtype: format!("{:?}", dtype::<E>()),
+            }),
         }
-        Ok(decode(view.data()))
     }
-}
 
-fn dtype<E>() -> Dtype {
-    if std::mem::size_of::<E>() == 4 {
-        Dtype::F32
-    } else {
-        Dtype::F64
+    fn missing(&self, name: &str, names: &Names<'_>, taken: &BTreeSet<&str>) -> CheckpointError {
+        let (path, name, stored) = (self.path.clone(), name.to_owned(), names.parts(name));
+        match stored.is_empty() {
+            true => CheckpointError::Missing {
+                nearest: names.nearest(&name, taken),
+                path,
+                name,
+            },
+            false => CheckpointError::Reparametrized { path, name, stored },
+        }
     }
-}
 
-fn encode<E: Scalar>(values: &[E]) -> Vec<u8> {
-    let mut bytes = vec![0; std::mem::size_of_val(values)];
-    match dtype::<E>() {
-        Dtype::F32 => {
-            for (bytes, value) in bytes.chunks_exact_mut(4).zip(values) {
-                bytes.copy_from_slice(&(value.wide() as f32).to_le_bytes());
+    fn mismatch<E: Scalar>(
+        &self,
+        file: &SafeTensors<'_>,
+        array: &str,
+        expected: String,
+    ) -> CheckpointError {
+        let got = file.tensor(array).ok();
+        let got = got.map(|view| format!("{:?} {:?}", view.dtype(), view.shape()));
+        CheckpointError::Mismatch {
+            path: self.path.clone(),
+            name: array.to_owned(),
+            expected: format!("{:?} {expected}", dtype::<E>()),
+            got: got.unwrap_or_default(),
+        }
+    }
+
+    /// Says which types had to be changed: rounding loses digits.
+    fn log_types<E: Scalar>(
+        &self,
+        file: &SafeTensors<'_>,
+        arrays: &BTreeSet<&str>,
+    ) -> Result<(), CheckpointError> {
+        let mut counts: BTreeMap<Dtype, usize> = BTreeMap::new();
+        for name in arrays {
+            *counts.entry(self.array(file, name)?.dtype()).or_default() += 1;
+        }
+        let (path, needed, all) = (&self.path, dtype::<E>(), arrays.len());
+        for (found, count) in counts.into_iter().filter(|(found, _)| *found != needed) {
+            match found > needed {
+                true => log::warn!("{path}: {count} of {all} arrays of parameters are {found:?} and are rounded to {needed:?}"),
+                false => log::info!("{path}: {count} of {all} arrays of parameters are {found:?} and are widened to {needed:?}"),
             }
         }
-        _ => {
-            for (bytes, value) in bytes.chunks_exact_mut(8).zip(values) {
-                bytes.copy_from_slice(&value.wide().to_le_bytes());
-            }
-        }
+        Ok(())
     }
-    bytes
 }
 
-/// The numbers in bytes of the element type `E`, as safetensors files hold them.
-pub fn decode<E: Scalar>(bytes: &[u8]) -> Vec<E> {
-    let single = |b: &[u8]| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    let double = |b: &[u8]| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
-    match dtype::<E>() {
-        Dtype::F32 => bytes.chunks_exact(4).map(|b| E::of(single(b))).collect(),
-        _ => bytes.chunks_exact(8).map(|b| E::of(double(b))).collect(),
+/// Whether an array has the shape of a parameter: one row may be a vector, and a single number may have no dimension.
+fn fits(stored: &[usize], needed: &[usize; 2]) -> bool {
+    match (stored, needed) {
+        ([], needed) => *needed == [1, 1],
+        ([length], [1, columns]) => length == columns,
+        (stored, needed) => stored == needed,
     }
 }

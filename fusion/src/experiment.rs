@@ -112,7 +112,7 @@ impl Training {
         )?;
         Error::require_fraction("training", "validation", self.validation)?;
         if let Some(clip) = self.clip {
-            Error::require(clip > 0.0, "training", "clip", "above 0", clip)?;
+            Error::require_positive("training", "clip", clip)?;
         }
         if let Some(average) = self.average {
             let proper = average > 0.0 && average < 1.0;

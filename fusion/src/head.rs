@@ -1,5 +1,6 @@
 //! What the outputs of a model mean: what is learned, measured and predicted.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use equilibria_core::registry::Kind;
@@ -9,6 +10,7 @@ use serde::ser::Serializer;
 use crate::data::{DataError, DataSet, TargetKind, Targets};
 use crate::metrics::{ConfusionMatrix, MetricsError, MultiLabel, Regression};
 use crate::pass::Traced;
+use crate::standardization::Standardization;
 
 /// The end of a model. A linear map from the fused feature to some outputs per row precedes it; the head says how many
 /// there are, by which loss they learn from the targets, how good they are, and what they predict.
@@ -38,13 +40,26 @@ pub trait Head: BuildAny<Losses> + Debug + Send + Sync + dyn_clone::DynClone {
         classes
     }
 
+    /// The scale on which numbers are learned. Default: none, outputs say what they are.
+    fn standardization(&self) -> Option<Standardization> {
+        None
+    }
+
+    /// Learns numbers on this scale from now on. Default: does nothing, as do heads that learn none.
+    fn standardize(&mut self, _scale: Standardization) {}
+
     /// What the loss is called.
     fn loss_name(&self) -> &'static str;
+
+    /// The loss of numbers as they are, where it is 1 on the [scale](Self::standardization) they are learned on. Default: 1.
+    fn loss_unit(&self) -> f64 {
+        1.0
+    }
 
     /// What is measured. The first chooses the best epoch.
     fn metrics(&self) -> &'static [Metric];
 
-    /// Compares outputs, row after row, with the targets of these rows. Gives the values of [`metrics`](Self::metrics) in
+    /// Compares outputs, row after row, with the targets of these rows, which are in their own units. Gives the values of [`metrics`](Self::metrics) in
     /// their order, NaN where one is not defined, and what they come from.
     ///
     /// # Errors
@@ -73,6 +88,24 @@ impl Kind for dyn Head {
 }
 
 impl dyn Head + '_ {
+    /// Learns numbers on the scale of the training targets, unless there is a scale already.
+    pub fn fit(&mut self, targets: &Targets) {
+        if let (None, Targets::Numbers(numbers)) = (self.standardization(), targets) {
+            self.standardize(Standardization::fit(numbers));
+        }
+    }
+
+    /// The targets on the scale on which they are learned: what the [outputs](crate::Model::outputs) are to be.
+    pub fn scaled<'t>(&self, targets: &'t Targets) -> Cow<'t, Targets> {
+        match (self.standardization(), targets) {
+            (Some(scale), Targets::Numbers(numbers)) => {
+                let numbers = numbers.iter().map(|&number| scale.output(number));
+                Cow::Owned(Targets::Numbers(numbers.collect()))
+            }
+            _ => Cow::Borrowed(targets),
+        }
+    }
+
     /// The metrics that are followed over the epochs.
     pub fn tracked(&self) -> impl Iterator<Item = &'static Metric> {
         self.metrics().iter().filter(|metric| metric.tracked)

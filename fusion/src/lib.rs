@@ -8,6 +8,7 @@ pub use equilibria_layers::{core, solvers};
 pub mod checkpoint;
 pub mod data;
 pub mod deq;
+mod dtype;
 pub mod experiment;
 pub mod head;
 pub mod loss;
@@ -16,6 +17,7 @@ pub mod model;
 pub mod pass;
 pub mod predict;
 pub mod progress;
+pub mod standardization;
 pub mod train;
 
 /// Fusions: from one feature per modality to one feature.
@@ -45,6 +47,7 @@ pub use model::{
     FusionRequest, Fusions, Model,
 };
 pub use pass::{Pass, Solve};
+pub use standardization::Standardization;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -6,7 +6,7 @@ use dfdx::prelude::HasShape;
 use equilibria_core::registry::Kind;
 use equilibria_core::{Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
 
-use crate::data::{DataError, DataSet, Part, Table, TargetKind};
+use crate::data::{DataError, DataSet, Part, Table, TargetKind, Targets};
 use crate::head::{Head, Losses};
 use crate::layers::modules::Linear;
 use crate::layers::Initializer;
@@ -177,7 +177,15 @@ impl<E: Scalar, D: Backend<E>> Model<E, D> {
         Ok(pass.run(&fused, |fused| self.linear.forward(fused)))
     }
 
-    /// The loss of the head, mean over the batch: `[1, 1]`, without auxiliary losses.
+    /// What the outputs are to be for such targets, `[batch, outputs]`: on the scale on which the head learns.
+    ///
+    /// # Errors
+    /// Those of [`Targets::matrix`].
+    pub fn targets(&self, device: &D, targets: &Targets) -> Result<Matrix<E, D>> {
+        self.head.scaled(targets).matrix(device, self.width())
+    }
+
+    /// The loss of the head, mean over the batch: `[1, 1]`, without auxiliary losses, for [`targets`](Self::targets).
     pub fn loss(
         &self,
         outputs: &Matrix<E, D>,

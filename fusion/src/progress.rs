@@ -6,7 +6,11 @@ use crate::checkpoint::{self, Array, Checkpoint, CheckpointError, Metadata};
 use crate::experiment::Training;
 use crate::layers::optimizer::{Average, Optimizer};
 use crate::model::Model;
+use crate::standardization::Standardization;
 use crate::train::Epoch;
+
+/// The array with mean and deviation of the targets.
+const STANDARDIZATION: &str = "standardization";
 
 /// What the next epoch depends on beside the parameters, and what is known of the last ones.
 pub struct Progress<E> {
@@ -38,7 +42,7 @@ impl Snapshot {
     /// The bytes of a file for [`Checkpoint::read`].
     ///
     /// # Errors
-    /// [`CheckpointError::Damaged`] for metadata too long for a header.
+    /// [`CheckpointError::Unwritable`] for metadata too long for a header.
     pub fn into_bytes(self) -> Result<Vec<u8>, CheckpointError> {
         checkpoint::serialize(&self.arrays, self.metadata)
     }
@@ -73,7 +77,8 @@ impl<E: Scalar> Progress<E> {
     /// Copies what [`resume`](Self::resume) needs to go on.
     ///
     /// Arrays `model.NAME`, `first.NAME`, `second.NAME` (running means of the optimizer), `average.NAME` and `best.NAME` for
-    /// every parameter, `memory.NAME` for what the fusion remembers, `history`, one row per epoch, and `counts`.
+    /// every parameter, `memory.NAME` for what the fusion remembers, `standardization` of the targets, if there is one,
+    /// `history`, one row per epoch, and `counts`.
     pub fn snapshot<D: Backend<E>>(&self, model: &Model<E, D>, metadata: Metadata) -> Snapshot {
         let named = model.named();
         let names = || named.iter().map(|(name, _)| name);
@@ -98,6 +103,9 @@ impl<E: Scalar> Progress<E> {
         for (name, values) in model.fusion.memory() {
             arrays.push(Array::row(format!("memory.{name}"), &values));
         }
+        if let Some(Standardization { mean, deviation }) = model.head.standardization() {
+            arrays.push(Array::row(STANDARDIZATION.to_owned(), &[mean, deviation]));
+        }
         let rows: Vec<f64> = self.history.iter().flat_map(Epoch::row).collect();
         arrays.push(Array::row("history".to_owned(), &rows));
         let best = self.best.as_ref();
@@ -109,7 +117,7 @@ impl<E: Scalar> Progress<E> {
         Snapshot { arrays, metadata }
     }
 
-    /// The progress a file holds; gives the model its parameters.
+    /// The progress a file holds; gives the model its parameters, and the head its scale.
     ///
     /// # Errors
     /// [`CheckpointError`] if the file does not belong to this model and training.
@@ -159,6 +167,12 @@ impl<E: Scalar> Progress<E> {
                 values: all("best")?,
             }),
         };
+        if saved.has(STANDARDIZATION) {
+            let &[mean, deviation] = &saved.numbers::<f64>(STANDARDIZATION)?[..] else {
+                return Err(saved.damaged(format!("`{STANDARDIZATION}` is not a pair")));
+            };
+            (model.head).standardize(Standardization { mean, deviation });
+        }
         for (name, values) in saved.entries("memory.")? {
             model.fusion.remember(&name, values);
         }

@@ -4,6 +4,7 @@ mod epoch;
 mod evaluation;
 mod tally;
 
+use dfdx::prelude::Gradients;
 use equilibria_core::seed::mix;
 use equilibria_core::{Backend, Error, Matrix, Parameters, Result, Scalar};
 
@@ -50,7 +51,13 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// All random numbers follow from the seed and the number of the epoch: a run that was stopped and goes on ends where
     /// an uninterrupted one does, to the last bit.
     ///
+    /// Before the first epoch a [head](crate::Head) for numbers takes the scale of those in `rows`, unless it has one: give it the
+    /// default [`Standardization`](crate::Standardization) to go on with a model whose outputs are the numbers themselves.
+    ///
     /// Returns the number of the epoch whose parameters are kept.
+    ///
+    /// # Errors
+    /// [`Error::NonFiniteGradient`], and those of the model and of `observe`.
     pub fn run<Failure: From<Error>>(
         &mut self,
         rows: &Split,
@@ -58,6 +65,9 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         progress: &mut Progress<E>,
         observe: &mut Observe<'_, E, D, Failure>,
     ) -> Result<usize, Failure> {
+        if progress.history.is_empty() {
+            self.model.head.fit(&rows.targets);
+        }
         for epoch in progress.history.len() + 1..=self.training.epochs {
             let mut record = self.epoch(epoch, rows, progress)?;
             if let Some(validation) = validation {
@@ -103,7 +113,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         let plan = batches(rows.len(), self.training.batch, self.seed, epoch as u64);
         for (step, batch) in plan.iter().enumerate() {
             let targets = rows.targets.select(batch);
-            let targets = targets.matrix(self.device, self.model.width())?;
+            let targets = self.model.targets(self.device, &targets)?;
             let x = predict::tensors(self.device, &rows.modalities, batch.iter().copied())?;
             let mut pass = Pass::training(mix(mix(self.seed, epoch as u64), step as u64));
             pass.samples = Some(batch.clone());
@@ -121,11 +131,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             }
             let norm = gradient_norm(self.model, &mut gradients)?;
             if !norm.is_finite() {
-                return Err(Error::NonFinite {
-                    what: format!("the gradient of epoch {epoch}, step {step}"),
-                    row: 0,
-                    column: 0,
-                });
+                let place = (epoch, step + 1);
+                return Err(non_finite(self.model, &mut gradients, value, place)?);
             }
             let clip = self.training.clip;
             let clip = clip.map_or(1.0, |limit| clip_norm(norm, limit));
@@ -134,7 +141,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         }
         Ok(Epoch {
             epoch,
-            loss: total / rows.len().max(1) as f64,
+            loss: self.model.head.loss_unit() * total / rows.len().max(1) as f64,
             rate_factor,
             validation: vec![f64::NAN; self.model.head.tracked().count()],
             validation_loss: None,
@@ -146,4 +153,28 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
         })
     }
+}
+
+/// The error for gradients without a finite norm in a step of an epoch, both from 1.
+fn non_finite<E: Scalar, D: Backend<E>>(
+    model: &Model<E, D>,
+    gradients: &mut Gradients<E, D>,
+    loss: f64,
+    (epoch, step): (usize, usize),
+) -> Result<Error> {
+    let (named, mut norms) = (model.named(), Vec::new());
+    for (_, tensor) in &named {
+        norms.push(gradient_norm(tensor, gradients)?);
+    }
+    let mut infinite = (named.iter().zip(norms)).filter(|(_, norm)| !norm.is_finite());
+    let first = infinite.next().map(|((name, _), _)| name.clone());
+    Ok(Error::NonFiniteGradient {
+        // Where each has a norm, and all together have none, it is nobody's fault.
+        parameter: first.unwrap_or_else(|| "all parameters".to_owned()),
+        affected: 1 + infinite.count(),
+        parameters: named.len(),
+        loss: model.head.loss_unit() * loss,
+        epoch,
+        step,
+    })
 }

@@ -29,6 +29,7 @@ fn heads() -> Vec<(String, Box<dyn Head>)> {
     let more = [
         json!({"type": "regression", "loss": "l1", "zeros": "left-out"}),
         json!({"type": "regression", "sentiment": true}),
+        json!({"type": "regression", "standardization": {"mean": 0.5, "deviation": 2.0}}),
         json!({"type": "multi-label", "threshold": 0.2}),
     ];
     let make = |config: Value| {
@@ -77,6 +78,7 @@ fn loss(head: &dyn Head, outputs: &[f64], targets: &Targets) -> (f64, Vec<f64>) 
     let (device, columns) = (Cpu::default(), outputs.len() / ROWS);
     let x: Matrix<f64, Cpu> =
         from_host(&device, outputs.to_vec(), (ROWS, columns)).expect("memory");
+    let targets = head.scaled(targets);
     let targets = targets.matrix(&device, columns).expect("they fit");
     let loss = <Cpu as Backend<f64>>::build::<Losses>(head, ()).expect("it builds");
     let mut pass = Pass::noiseless();
@@ -205,7 +207,8 @@ fn the_first_metric_tells_right_from_wrong() {
     for (name, head) in heads() {
         let targets = targets(head.targets());
         let columns = head.outputs(CLASSES);
-        let matrix: Matrix<f64, Cpu> = targets.matrix(&Cpu::default(), columns).expect("they fit");
+        let matrix = head.scaled(&targets).matrix(&Cpu::default(), columns);
+        let matrix: Matrix<f64, Cpu> = matrix.expect("they fit");
         let right: Vec<f64> = match head.targets() {
             TargetKind::Number => matrix.as_vec(),
             _ => matrix.as_vec().iter().map(|y| 20.0 * y - 10.0).collect(),
@@ -306,6 +309,13 @@ fn ranges_of_fields_are_checked() {
             message.contains("`threshold` must be in (0, 1)"),
             "{message}"
         );
+    }
+    for deviation in [0.0, -1.0] {
+        let scale = json!({"mean": 0.0, "deviation": deviation});
+        let config = json!({"type": "regression", "standardization": scale});
+        let head = registry::make::<dyn Head>(&config).expect("it parses");
+        let message = head.validate().expect_err("out of range").to_string();
+        assert!(message.contains("`deviation` must be finite"), "{message}");
     }
     let config = json!({"type": "regression", "loss": "l3"});
     let error = registry::make::<dyn Head>(&config).expect_err("no such loss");

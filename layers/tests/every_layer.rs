@@ -217,8 +217,19 @@ fn bad_requests_are_refused_by_name() {
     );
     assert_eq!(
         refusal(residual(), 6, &[6]),
-        "`group-norm`: `groups` must be a divisor of the width, got 4 for width 6"
+        "`group-norm`: `groups` must be a divisor of the width, with at least two features to a group, got 4 for width 6"
     );
+    // A feature alone in its group is its own mean: every row would be the bias.
+    for width in [4, 1] {
+        let config = json!({ "type": "residual-block", "groups": width });
+        let message = refusal(config, width, &[width]);
+        assert!(
+            message.ends_with(&format!(
+                "two features to a group, got {width} for width {width}"
+            )),
+            "{message}"
+        );
+    }
     assert_eq!(
         refusal(
             json!({ "type": "residual-block", "deviation": 0.0 }),

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub struct Tolerance {
     /// In units of z; at least 0.
     pub absolute: f64,
-    /// Dimensionless; at least 0.
+    /// Dimensionless; in [0, 1): at 1 the start z = 0 would be a solution of everything.
     pub relative: f64,
 }
 
@@ -115,7 +115,7 @@ impl Stop {
     pub fn validate(&self) -> Result<()> {
         let Tolerance { absolute, relative } = self.tolerance;
         Error::require_not_negative("tolerance", "absolute", absolute)?;
-        Error::require_not_negative("tolerance", "relative", relative)?;
+        Error::require_fraction("tolerance", "relative", relative)?;
         Error::require_at_least_one("stop", "max_steps", self.max_steps)?;
         Error::require_at_least_one("stop", "patience", self.patience)?;
         Error::require(

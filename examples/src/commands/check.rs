@@ -56,14 +56,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let data = args.data.load(&mut experiment)?;
     let mut train = data.train.clone();
     MinMax::fit(&data.train).apply(&mut train)?;
+    experiment.head.fit(&train.targets);
     let columns: Vec<usize> = train.modalities.iter().map(|table| table.columns).collect();
     let (device, classes) = (Cpu::default(), data.classes.len());
     let batch = |rows: &[usize]| -> Result<Batch> {
         let part = train.select(rows);
         Ok(Batch {
             x: tensors(&device, &part)?,
-            targets: part
-                .targets
+            targets: (experiment.head.scaled(&part.targets))
                 .matrix(&device, experiment.head.outputs(classes))?,
         })
     };

@@ -7,8 +7,9 @@ use equilibria_core::report::{largest, Step};
 use equilibria_core::testing::conformance;
 use equilibria_core::testing::problems::{self, Precision, Problem, Run, Space};
 use equilibria_core::{registry, FixedPointSolver, Report, Status, Stop};
-use serde_json::json;
+use serde_json::{json, Value};
 
+use crate::config::require_finite;
 use crate::error::{Error, Result};
 use crate::plot::{self, Line};
 
@@ -112,10 +113,7 @@ fn list(as_json: bool) {
     let problems = problems::all();
     if as_json {
         let entry = |p: &Problem| json!({"name": p.name, "batch": p.batch, "dim": p.dim, "summary": p.summary});
-        println!(
-            "{}",
-            serde_json::Value::from_iter(problems.iter().map(entry))
-        );
+        println!("{}", Value::from_iter(problems.iter().map(entry)));
         return;
     }
     for Problem {
@@ -150,9 +148,11 @@ fn stop(args: &Args, problem: &Problem, precision: Precision) -> Result<Stop> {
 fn solver(text: &str) -> Result<Box<dyn FixedPointSolver>> {
     let config = match text.trim_start().starts_with('{') {
         true => {
-            let table = toml::from_str::<toml::Table>(&format!("solver = {text}"));
+            let table = toml::from_str::<Value>(&format!("solver = {text}"));
             let mut table = table.map_err(|error| parse(text, error.message()))?;
-            serde_json::to_value(table.remove("solver")).map_err(|error| parse(text, error))?
+            let config = table["solver"].take();
+            require_finite(&config, &format!("--solver `{text}`"))?;
+            config
         }
         false => json!({ "type": text }),
     };

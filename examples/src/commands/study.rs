@@ -128,7 +128,7 @@ fn train(
     }
     let settings = |experiment: &Experiment| serde_json::json!(experiment);
     let same = |saved: &SavedRun| match settings(&saved.experiment) == settings(experiment) {
-        true => Ok(()),
+        true => saved.check_same(data),
         false => Err(Error::OtherConfiguration {
             path: folder.to_owned(),
         }),

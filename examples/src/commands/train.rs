@@ -50,6 +50,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
             let mut saved = SavedRun::read(&folder.path(CHECKPOINT))?;
             let data = args.data.load(&mut saved.experiment)?;
             saved.check(&data)?;
+            saved.check_same(&data)?;
             (saved.experiment, data, folder, Some(saved.checkpoint))
         }
         (None, Some(config)) => {

@@ -40,7 +40,8 @@ impl Place<'_> {
     }
 }
 
-fn join(path: &str, key: &str) -> String {
+/// The path of a key below `path`; either may be empty.
+pub fn join(path: &str, key: &str) -> String {
     match (path, key) {
         ("", key) => key.to_owned(),
         (path, "") => path.to_owned(),

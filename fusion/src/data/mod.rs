@@ -26,6 +26,7 @@ mod array;
 mod bundle;
 mod check;
 mod dataset;
+mod digest;
 mod error;
 mod files;
 mod folder;
@@ -38,6 +39,7 @@ mod targets;
 
 pub use check::Part;
 pub use dataset::{select_modalities, DataSet, Split, Table};
+pub use digest::Digest;
 pub use error::DataError;
 pub use folder::features_from_folder;
 pub use sampling::{batches, stratified_holdout};

@@ -28,7 +28,7 @@ plugin! {
         pub steps: usize = 10,
         /// f_θ of every modality: any layer with one injected input as wide as its state.
         pub layer: Box<dyn LayerConfig> = Box::new(ResidualBlockConfig::default()),
-        /// Groups of the group normalization of f_fuse, a divisor of the width.
+        /// Groups of the group normalization of f_fuse, a divisor of the width with two features or more to a group.
         pub groups: usize = 4,
         /// Standard deviation of the initial linear weights of f_fuse, above 0.
         pub deviation: f64 = 0.01,

@@ -6,13 +6,15 @@ use crate::data::{DataError, DataSet, Part, TargetKind, Targets};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::loss::{absolute_error, squared_error};
 use crate::metrics::{MetricsError, Regression as Pairs, Zeros};
+use crate::standardization::Standardization;
 
 plugin! {
-    /// One number per row, the output itself, trained by the squared or the absolute error.
+    /// One number per row, trained by the squared or the absolute error.
     ///
-    /// Loss: (x − y)² or |x − y| of output x and number y, mean over rows. Metrics: mean absolute error, which chooses the
+    /// The output x says the number p = μ + σ x with mean μ and standard deviation σ of the training numbers. Loss: (p − y)² or
+    /// |p − y| of this and the true number y, mean over rows; what is trained, x against (y − μ) / σ, is that in units of σ² or σ. Metrics: mean absolute error, which chooses the
     /// best epoch, Pearson's correlation and, for sentiments from −3 to 3, the accuracy of seven classes (Acc-7, both numbers
-    /// rounded) and of two (Acc-2, the signs), and the weighted F1 of the two. Prediction: x. One output.
+    /// rounded) and of two (Acc-2, the signs), and the weighted F1 of the two. Prediction: p. One output.
     ///
     /// Reference: the CMU-MOSI experiment of arXiv 2306.16645, table 3.
     pub struct Regression: Head {
@@ -23,6 +25,8 @@ plugin! {
         /// What a sentiment of 0 is for Acc-2 and F1, both being in use: `non-negative`, against the negative ones, or
         /// `left-out`, with the positive ones against the negative ones.
         pub zeros: Zeros = Zeros::NonNegative,
+        /// μ and σ as a table, `{ mean = 0.0, deviation = 1.0 }` for the numbers as they are. Default: those of the training rows.
+        pub standardization: Option<Standardization> = None,
     }
 }
 
@@ -49,6 +53,11 @@ const GENERAL: usize = 2;
 
 #[typetag::serde(name = "regression")]
 impl Head for Regression {
+    fn validate(&self) -> Result<()> {
+        let scale = self.standardization.as_ref();
+        scale.map_or(Ok(()), Standardization::validate)
+    }
+
     fn targets(&self) -> TargetKind {
         TargetKind::Number
     }
@@ -69,6 +78,22 @@ impl Head for Regression {
 
     fn outputs(&self, _classes: usize) -> usize {
         1
+    }
+
+    fn standardization(&self) -> Option<Standardization> {
+        self.standardization
+    }
+
+    fn standardize(&mut self, scale: Standardization) {
+        self.standardization = Some(scale);
+    }
+
+    fn loss_unit(&self) -> f64 {
+        let deviation = self.scale().deviation;
+        match self.loss {
+            Norm::L1 => deviation,
+            Norm::L2 => deviation * deviation,
+        }
     }
 
     fn loss_name(&self) -> &'static str {
@@ -93,7 +118,9 @@ impl Head for Regression {
         let Targets::Numbers(numbers) = targets else {
             return Err(MetricsError::targets(self.targets(), targets));
         };
-        let pairs = Pairs::new(outputs, numbers)?;
+        let scale = self.scale();
+        let predicted: Vec<f64> = outputs.iter().map(|&x| scale.number(x)).collect();
+        let pairs = Pairs::new(&predicted, numbers)?;
         let signs = pairs.signs(self.zeros);
         let mut values = vec![
             pairs.mean_absolute_error(),
@@ -111,7 +138,16 @@ impl Head for Regression {
     }
 
     fn predict(&self, outputs: &[f64], _classes: &[String]) -> Vec<String> {
-        outputs.iter().map(f64::to_string).collect()
+        let scale = self.scale();
+        (outputs.iter())
+            .map(|&x| scale.number(x).to_string())
+            .collect()
+    }
+}
+
+impl Regression {
+    fn scale(&self) -> Standardization {
+        self.standardization.unwrap_or_default()
     }
 }
 

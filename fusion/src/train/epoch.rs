@@ -9,7 +9,7 @@ use crate::head::Head;
 pub struct Epoch {
     /// Number of the epoch, from 1.
     pub epoch: usize,
-    /// Mean training loss, with all auxiliary terms.
+    /// Mean training loss with all auxiliary terms, times the [unit](Head::loss_unit) of the loss.
     pub loss: f64,
     /// Learning-rate factor of the schedule.
     pub rate_factor: f64,

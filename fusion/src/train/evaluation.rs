@@ -18,7 +18,7 @@ pub struct Evaluation {
     /// What the head measures.
     #[serde(flatten, serialize_with = "by_key")]
     pub scores: Vec<Score>,
-    /// Loss of the head, mean over rows.
+    /// Loss of the head, mean over rows, in the units of the targets.
     pub loss: f64,
     /// Forward solver steps per sample, mean over equilibria.
     pub mean_solver_steps: f64,
@@ -86,7 +86,7 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
         &split.modalities,
         |rows, outputs, pass| {
             let some: Vec<usize> = rows.clone().collect();
-            let targets = split.targets.select(&some).matrix(device, model.width())?;
+            let targets = model.targets(device, &split.targets.select(&some))?;
             let share = rows.len() as f64 / split.len() as f64;
             gates.resize(pass.gates.len(), Gate::default());
             for (mean, gate) in gates.iter_mut().zip(&pass.gates) {
@@ -112,7 +112,7 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
             .map(|(&metric, value)| Score { metric, value })
             .collect(),
         comparison,
-        loss: loss / split.len().max(1) as f64,
+        loss: model.head.loss_unit() * loss / split.len().max(1) as f64,
         mean_solver_steps: tally.mean_steps(),
         unconverged_fraction: tally.unconverged_fraction(),
         solves,

@@ -14,7 +14,7 @@ pub struct GroupNorm<E: Scalar, D: Backend<E>> {
     pub weight: Matrix<E, D>,
     /// b, `[1, width]`.
     pub bias: Matrix<E, D>,
-    /// Number of groups; divides the width.
+    /// Number of groups; divides the width, and is less: a feature alone is its own mean, and what it was is lost.
     pub groups: usize,
 }
 
@@ -27,15 +27,15 @@ impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
     /// w = 1, b = 0.
     ///
     /// # Errors
-    /// [`Error::Config`] unless `groups` divides `width`.
+    /// [`Error::Config`] unless `groups` divides `width` and leaves at least two features to a group.
     pub fn new(width: usize, groups: usize, init: &mut Initializer<D>) -> Result<Self> {
-        let divides = groups >= 1 && width.is_multiple_of(groups);
+        let divides = groups >= 1 && width.is_multiple_of(groups) && width / groups >= 2;
         let got = format!("{groups} for width {width}");
         Error::require(
             divides,
             "group-norm",
             "groups",
-            "a divisor of the width",
+            "a divisor of the width, with at least two features to a group",
             got,
         )?;
         Ok(Self {

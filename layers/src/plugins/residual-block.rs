@@ -25,7 +25,7 @@ plugin! {
     /// Reference: J. Ni et al., Deep Equilibrium Multimodal Fusion, arXiv 2306.16645, eq. 8. The authors' code adds z
     /// before the last ReLU; the paper does not: see `skip`.
     pub struct ResidualBlockConfig: LayerConfig {
-        /// Groups of the group normalizations, a divisor of the width.
+        /// Groups of the group normalizations, a divisor of the width with two features or more to a group.
         pub groups: usize = 4,
         /// Standard deviation of the initial linear weights, above 0.
         pub deviation: f64 = 0.01,
