@@ -1,5 +1,6 @@
 //! Numbers as typed little-endian arrays.
 
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, View};
 use std::borrow::Cow;
 
@@ -78,37 +79,35 @@ impl View for &Array {
     }
 }
 
-/// The values of an array; `None` for a type that holds no plain numbers.
-pub(super) fn read_numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
-    match dtype {
-        Dtype::F32 => Some(from_bytes(bytes, |b| f32::from_le_bytes(b).into())),
-        Dtype::F64 => Some(from_bytes(bytes, f64::from_le_bytes)),
-        _ => {
-            let integers = read_integers(dtype, bytes)?.into_iter();
-            Some(integers.map(|value| value as f64).collect())
-        }
-    }
-}
-
-/// The values of an array; `None` unless it is of a type of whole numbers.
-pub(super) fn read_integers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<i128>> {
+/// The numbers of an array of little-endian elements, widened without loss up to 53 binary digits; truth values are 0 and 1.
+/// `None` for a type that holds no plain numbers.
+pub(crate) fn read_numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     Some(match dtype {
-        Dtype::U8 => bytes.iter().copied().map(i128::from).collect(),
+        Dtype::BOOL => bytes
+            .iter()
+            .map(|&byte| f64::from(u8::from(byte != 0)))
+            .collect(),
+        Dtype::F16 => from_bytes(bytes, |b| f16::from_le_bytes(b).into()),
+        Dtype::BF16 => from_bytes(bytes, |b| bf16::from_le_bytes(b).into()),
+        Dtype::F32 => from_bytes(bytes, |b| f32::from_le_bytes(b).into()),
+        Dtype::F64 => from_bytes(bytes, f64::from_le_bytes),
+        Dtype::U8 => bytes.iter().copied().map(f64::from).collect(),
         Dtype::U16 => from_bytes(bytes, |b| u16::from_le_bytes(b).into()),
         Dtype::U32 => from_bytes(bytes, |b| u32::from_le_bytes(b).into()),
-        Dtype::U64 => from_bytes(bytes, |b| u64::from_le_bytes(b).into()),
+        Dtype::U64 => from_bytes(bytes, |b| u64::from_le_bytes(b) as f64),
         Dtype::I8 => from_bytes(bytes, |b| i8::from_le_bytes(b).into()),
         Dtype::I16 => from_bytes(bytes, |b| i16::from_le_bytes(b).into()),
         Dtype::I32 => from_bytes(bytes, |b| i32::from_le_bytes(b).into()),
-        Dtype::I64 => from_bytes(bytes, |b| i64::from_le_bytes(b).into()),
+        Dtype::I64 => from_bytes(bytes, |b| i64::from_le_bytes(b) as f64),
         _ => return None,
     })
 }
 
-/// The labels of an array; `None` unless all are whole numbers of at least 0, by type or by value.
+/// The labels of an array; `None` unless all are whole numbers of at least 0, whatever their type.
 pub(super) fn read_labels(dtype: Dtype, bytes: &[u8]) -> Option<Vec<usize>> {
-    let integers = read_integers(dtype, bytes)?.into_iter();
-    integers.map(|label| usize::try_from(label).ok()).collect()
+    let numbers = read_numbers(dtype, bytes)?.into_iter();
+    let label = |number: f64| (number >= 0.0 && number.fract() == 0.0).then_some(number as usize);
+    numbers.map(label).collect()
 }
 
 fn fits_single(value: f64) -> bool {
@@ -146,6 +145,18 @@ mod tests {
         assert_eq!(stored(&[0.1]), Dtype::F32);
         assert_eq!(stored(&[1e300]), Dtype::F64);
         assert_eq!(stored(&[1e-44]), Dtype::F64);
+    }
+
+    #[test]
+    fn short_numbers_are_widened() {
+        // 1.5 and −2 in halves: sign, 5 or 8 bits of exponent, the rest of the mantissa.
+        let halves = [0x00, 0x3e, 0x00, 0xc0];
+        assert_eq!(read_numbers(Dtype::F16, &halves), Some(vec![1.5, -2.0]));
+        let brains = [0xc0, 0x3f, 0x00, 0xc0];
+        assert_eq!(read_numbers(Dtype::BF16, &brains), Some(vec![1.5, -2.0]));
+        assert_eq!(read_numbers(Dtype::BOOL, &[0, 1]), Some(vec![0.0, 1.0]));
+        assert_eq!(read_numbers(Dtype::C64, &[0; 8]), None);
+        assert_eq!(read_labels(Dtype::F16, &halves), None);
     }
 
     #[test]
