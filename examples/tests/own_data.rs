@@ -139,3 +139,27 @@ fn targets_beyond_the_dtype_are_located_before_training() {
     let expected = "targets_tr.csv, row 5, column 1: found 1e39, beyond the numbers of f32";
     assert!(message.contains(expected), "{message}");
 }
+
+#[test]
+fn classes_that_nothing_is_learned_of_are_warned_of() {
+    let place = Place::new();
+    for (labels, warning) in [
+        ("1\n2\n", "no training sample is of the classes 0"),
+        ("0\n0\n", "all training samples are of one class"),
+    ] {
+        std::fs::write(place.data.join("labels_tr.csv"), labels.repeat(20)).expect("a file");
+        let place_of_data: &dyn AsRef<OsStr> = &place.data;
+        let output = place.equilibria(&[
+            &"train",
+            &"config.toml",
+            &"--force",
+            &"--set",
+            &"training.epochs=1",
+            &"--data",
+            place_of_data,
+            &"--out=run",
+        ]);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains(warning), "{message}");
+    }
+}

@@ -111,8 +111,9 @@ impl DataSet {
 
     /// Checks that the parts fit together: both splits have at least one row
     /// and the same modalities with equal columns, targets of the same kind in
-    /// both, every modality has one row per target, every value is finite and
-    /// every label names a class.
+    /// both, every modality has one row per target, every value is finite,
+    /// every label names a class, and the names of classes differ from each
+    /// other and from the other headings of predictions.
     ///
     /// # Errors
     ///

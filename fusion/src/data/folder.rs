@@ -1,13 +1,14 @@
 //! A data set as a folder of files.
 
 use super::check::{check, check_features, check_split, Part, Source};
+use super::feature_names::{check_feature_names, check_headers};
 use super::files::{self, read_table};
-use super::header::{self, Header};
+use super::modality_files::modality_names;
 use super::row_index::Tables;
 use super::target_files::{find_kind, read_targets};
-use super::text::{has_names, read_lines, read_optional_lines};
-use super::{endings, ids, DataError, DataSet, Split, Table, TargetKind, Targets};
-use std::path::{Path, PathBuf};
+use super::text::has_names;
+use super::{ids, DataError, DataSet, Split, Table, Targets};
+use std::path::Path;
 
 impl DataSet {
     /// Reads a folder with any number of modalities, made of these files:
@@ -145,100 +146,6 @@ fn folder_name(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// The names of the modalities, after making sure that the files of each of
-/// them are there for the given splits.
-fn modality_names(path: &Path, parts: &[Part]) -> Result<Vec<String>, DataError> {
-    if !path.is_dir() {
-        return Err(DataError::NoFolder {
-            path: path.display().to_string(),
-        });
-    }
-    check_endings(path, parts)?;
-    let numbers = modality_numbers(path, parts)?;
-    let listed = read_optional_lines(&path.join("modalities.csv"))?;
-    let largest = numbers.iter().map(|&(k, _)| k).max().unwrap_or(0);
-    let count = listed.as_ref().map_or(largest.max(1), Vec::len);
-    let reason = match (&listed, largest) {
-        (Some(_), _) => format!("modalities.csv lists {count} modalities, perhaps too many"),
-        (None, 0) => {
-            let files = parts.iter().map(|part| format!("K_{}.csv", part.suffix()));
-            let files = files.collect::<Vec<_>>().join(" and ");
-            format!("each modality K = 1, 2, ... needs {files}")
-        }
-        (None, _) => format!("modalities are numbered without gaps, and the last is {largest}"),
-    };
-    for k in 1..=count {
-        require_modality(path, k, parts, &reason)?;
-    }
-    if let Some((_, file)) = numbers.iter().find(|(k, _)| !(1..=count).contains(k)) {
-        return Err(DataError::UnexpectedModality {
-            file: path.join(file).display().to_string(),
-            count,
-        });
-    }
-    Ok(listed.unwrap_or_else(|| (1..=count).map(|k| format!("modality {k}")).collect()))
-}
-
-/// Makes sure that no file that is meant for the folder is passed over for its ending.
-fn check_endings(path: &Path, parts: &[Part]) -> Result<(), DataError> {
-    let without_targets = |part: &&Part| {
-        let files = TargetKind::ALL.map(|kind| files::locate(path, &part.targets_stem(kind)));
-        !files
-            .iter()
-            .any(|file| file.as_ref().map_or(true, |file| file.exists()))
-    };
-    let without_targets: Vec<&Part> = parts.iter().filter(without_targets).collect();
-    endings::check(path, |stem, ending| {
-        let mut targets = (without_targets.iter())
-            .flat_map(|part| TargetKind::ALL.map(|kind| part.targets_stem(kind)));
-        let optional = ["classes", "modalities", "samples_tr", "samples_te"];
-        numbered(stem, parts).is_some()
-            || targets.any(|targets| targets == stem)
-            || ending == "csv" && optional.contains(&stem)
-    })
-}
-
-/// The modality files present, with their numbers.
-fn modality_numbers(path: &Path, parts: &[Part]) -> Result<Vec<(usize, String)>, DataError> {
-    let names = endings::file_names(path)?.into_iter();
-    Ok(names
-        .filter_map(|file| Some((modality_number(&file, parts)?, file)))
-        .collect())
-}
-
-fn modality_number(file: &str, parts: &[Part]) -> Option<usize> {
-    numbered(files::stem(file)?, parts)
-}
-
-/// The number of the modality whose files have this name, without ending.
-fn numbered(stem: &str, parts: &[Part]) -> Option<usize> {
-    let (number, suffix) = stem.split_once('_')?;
-    let known = parts.iter().any(|part| part.suffix() == suffix);
-    known.then(|| number.parse().ok()).flatten()
-}
-
-/// Asks for the files of modality `k`; `reason` tells why there should be one.
-fn require_modality(path: &Path, k: usize, parts: &[Part], reason: &str) -> Result<(), DataError> {
-    let mut reason = reason.to_owned();
-    for part in parts {
-        let file = require(path, &part.table_stem(k), &reason)?;
-        let file = file.file_name().unwrap_or_default().display();
-        reason = format!("{file} is there, and every modality needs both splits");
-    }
-    Ok(())
-}
-
-fn require(path: &Path, stem: &str, reason: &str) -> Result<PathBuf, DataError> {
-    let file = files::locate(path, stem)?;
-    if file.exists() {
-        return Ok(file);
-    }
-    Err(DataError::MissingFile {
-        file: file.display().to_string(),
-        reason: reason.to_owned(),
-    })
-}
-
 /// The tables of the given splits, as they are in the files.
 ///
 /// # Errors
@@ -276,93 +183,4 @@ fn read_tables(
     }
     .check()?;
     Ok(splits.into_iter().map(|(_, tables)| tables).collect())
-}
-
-/// Checks what the first lines of the tables say, each with the number of its modality.
-fn check_headers(path: &Path, headers: &[(usize, PathBuf, Header)]) -> Result<(), DataError> {
-    // One such line may be a sample; in every file it cannot be meant.
-    let telling = Header::Numbers { telling: true };
-    let all_numbers =
-        (headers.iter()).all(|(_, _, header)| matches!(header, Header::Numbers { .. }));
-    if let Some((_, file, _)) = headers.iter().find(|(_, _, header)| *header == telling) {
-        if all_numbers {
-            return Err(header::column_numbers(file));
-        }
-    }
-    for (index, (k, file, found)) in headers.iter().enumerate() {
-        let Some(names) = found.names() else {
-            continue;
-        };
-        let listed = path.join(format!("{k}_featname.csv"));
-        if let Some(expected) = read_optional_lines(&listed)? {
-            same_features(file, names, &listed, &expected)?;
-        }
-        let mut earlier = headers[..index].iter().filter(|(other, _, _)| other == k);
-        if let Some((reference, expected)) =
-            earlier.find_map(|(_, file, header)| Some((file, header.names()?)))
-        {
-            same_features(file, names, reference, expected)?;
-        }
-    }
-    Ok(())
-}
-
-fn same_features(
-    file: &Path,
-    names: &[String],
-    reference: &Path,
-    expected: &[String],
-) -> Result<(), DataError> {
-    let mut pairs = (1..).zip(names.iter().zip(expected));
-    match pairs.find(|(_, (name, expected))| name != expected) {
-        None => Ok(()),
-        Some((column, (name, expected))) => Err(DataError::FeatureName {
-            file: file.display().to_string(),
-            column,
-            name: name.clone(),
-            reference: reference.display().to_string(),
-            expected: expected.clone(),
-        }),
-    }
-}
-
-fn check_feature_names(path: &Path, train: &Split) -> Result<(), DataError> {
-    for (k, table) in (1..).zip(&train.modalities) {
-        let file = path.join(format!("{k}_featname.csv"));
-        if !file.exists() {
-            continue;
-        }
-        let names = read_lines(&file)?.len();
-        if names != table.columns {
-            return Err(DataError::FeatureNames {
-                file: file.display().to_string(),
-                names,
-                table: files::shown(path, &Part::Train.table_stem(k)),
-                columns: table.columns,
-            });
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{modality_number, Part};
-
-    #[test]
-    fn only_modality_files_are_numbered() {
-        let number = |file| modality_number(file, &Part::BOTH);
-        assert_eq!(number("12_tr.csv"), Some(12));
-        assert_eq!(number("3_te.npz"), Some(3));
-        assert_eq!(modality_number("3_te.npz", &[Part::Train]), None);
-        for other in [
-            "labels_tr.csv",
-            "samples_te.csv",
-            "1_featname.csv",
-            "_tr.csv",
-            "1_tr.txt",
-        ] {
-            assert_eq!(number(other), None, "{other}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use super::check::Part;
 use super::files::{self, read_cells, read_numbers, read_table};
 use super::labels::{self, Known, LabelFile};
 use super::text::{read_header, read_optional_lines};
-use super::{DataError, LabelSets, TargetKind, Targets};
+use super::{endings, DataError, LabelSets, TargetKind, Targets};
 use std::path::{Path, PathBuf};
 
 /// The kind of targets a folder has, by its files; all of the given splits must have it.
@@ -31,6 +31,11 @@ pub(super) fn find_kind(path: &Path, parts: &[Part]) -> Result<TargetKind, DataE
     for part in parts {
         let file = files::locate(path, &part.targets_stem(kind))?;
         if !file.exists() {
+            endings::check(path, |stem, _| {
+                TargetKind::ALL
+                    .iter()
+                    .any(|&kind| part.targets_stem(kind) == stem)
+            })?;
             let suffix = part.suffix();
             return Err(DataError::MissingFile {
                 file: file.display().to_string(),
