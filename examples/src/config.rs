@@ -6,7 +6,7 @@ mod plugins;
 use std::path::{Path, PathBuf};
 
 use equilibria_core::{registry, Error as CoreError};
-use equilibria_fusion::data::{select_modalities, DataSet, Part, Table};
+use equilibria_fusion::data::{select_modalities, DataSet, Part, Split, Table};
 use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
 use serde_json::{json, Value};
@@ -46,9 +46,31 @@ impl DataArgs {
         })
     }
 
+    /// [`load`](Self::load) of one split, with the classes of a trained model, not all of which it must have.
+    pub fn split(
+        &self,
+        experiment: &mut Experiment,
+        part: Part,
+        classes: &[String],
+    ) -> Result<Split> {
+        self.choose(experiment);
+        let mut split = experiment.data.split(part, classes)?;
+        if let Some(selection) = &experiment.modalities {
+            split.modalities = select_modalities(split.modalities, selection)?;
+        }
+        let data = DataSet {
+            name: "the data".to_owned(),
+            classes: classes.to_vec(),
+            train: split.select(&[]),
+            test: split,
+        };
+        experiment.head.check(&data)?;
+        Ok(data.test)
+    }
+
     fn choose(&self, experiment: &mut Experiment) {
         if let Some(path) = &self.data {
-            let path = path.display().to_string();
+            let path = path.into();
             experiment.data = Box::new(Folder { path });
         }
     }

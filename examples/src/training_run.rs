@@ -6,7 +6,7 @@ use std::time::Instant;
 use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
-use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax};
+use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax, Part, Split};
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{inspect, Epoch, Evaluation, Trainer};
 use equilibria_fusion::{Dtype, Experiment, Head, Model};
@@ -87,6 +87,13 @@ impl Run<'_> {
         let (mut rows, mut validation) = (data.train.select(&kept), data.train.select(&held_out));
         // Scaled by the rows the parameters are fitted to, and no others.
         let scaling = MinMax::fit(&rows);
+        for part in Part::BOTH {
+            let Split {
+                modalities,
+                targets,
+            } = data.split(part);
+            experiment.check_range::<E>(&scaling, part, modalities, Some(targets))?;
+        }
         for split in [&mut rows, &mut validation, &mut data.test] {
             scaling.apply(split)?;
         }

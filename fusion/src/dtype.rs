@@ -16,6 +16,22 @@ pub(crate) fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     })
 }
 
+/// [`floats`], and whole numbers, which are widened without loss up to 53 binary digits. `None` for types that hold no plain
+/// numbers.
+pub(crate) fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+    Some(match dtype {
+        Dtype::U8 => bytes.iter().copied().map(f64::from).collect(),
+        Dtype::U16 => words(bytes, |word| u16::from_le_bytes(word).into()),
+        Dtype::U32 => words(bytes, |word| u32::from_le_bytes(word).into()),
+        Dtype::U64 => words(bytes, |word| u64::from_le_bytes(word) as f64),
+        Dtype::I8 => words(bytes, |word| i8::from_le_bytes(word).into()),
+        Dtype::I16 => words(bytes, |word| i16::from_le_bytes(word).into()),
+        Dtype::I32 => words(bytes, |word| i32::from_le_bytes(word).into()),
+        Dtype::I64 => words(bytes, |word| i64::from_le_bytes(word) as f64),
+        _ => return floats(dtype, bytes),
+    })
+}
+
 fn words<const N: usize>(bytes: &[u8], widen: impl Fn([u8; N]) -> f64) -> Vec<f64> {
     let words = bytes.chunks_exact(N);
     // Every chunk has length N, so none is dropped here.

@@ -3,6 +3,7 @@
 use equilibria_core::{Backend, Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
+use crate::data::{DataError, MinMax, Part, Table, Targets};
 use crate::head::Head;
 use crate::heads::multi_class::MultiClass;
 use crate::layers::modules::Linear;
@@ -133,6 +134,26 @@ impl Experiment {
         self.head.validate()?;
         self.backbone.check_targets(self.head.targets())?;
         self.training.validate()
+    }
+
+    /// Makes sure that the numbers of a split, of the modalities used, are numbers of the type `E`, as they are and scaled;
+    /// those to predict as well, where there are some.
+    ///
+    /// # Errors
+    /// [`DataError::OutOfRange`], which names the file.
+    pub fn check_range<E: Scalar>(
+        &self,
+        scaling: &MinMax,
+        part: Part,
+        modalities: &[Table],
+        targets: Option<&Targets>,
+    ) -> Result<(), DataError> {
+        let place = |part, modality: Option<usize>, row| {
+            let chosen = |k: usize| self.modalities.as_ref().map_or(k, |chosen| chosen[k - 1]);
+            self.data.place(part, modality.map(chosen), row)
+        };
+        scaling.check_range::<E>(part, modalities, &place)?;
+        targets.map_or(Ok(()), |targets| targets.check_range::<E>(part, &place))
     }
 
     /// Builds the model for the given numbers of features and of classes or labels.

@@ -19,8 +19,14 @@ macro_rules! assert_error {
 mod arrays;
 #[path = "data/bundle.rs"]
 mod bundle;
+#[path = "data/ids.rs"]
+mod ids;
+#[path = "data/tables.rs"]
+mod tables;
 #[path = "data/targets.rs"]
 mod targets;
+#[path = "data/written.rs"]
+mod written;
 
 /// Two modalities (2 and 1 columns), three training rows and one test row.
 const SOUND: [(&str, &str); 6] = [
@@ -202,7 +208,7 @@ fn faulty_text_is_located() {
 
 #[test]
 fn faulty_labels_are_located() {
-    for cell in ["-1", "1.0", "cat", "1,2"] {
+    for cell in ["-1", "1.5", "cat", "1,2"] {
         let error = refused(&[("labels_tr.csv", &format!("0\n{cell}\n1\n"))]);
         let place = "labels_tr.csv, row 2, column 1";
         assert_error!(error, DataError::NotALabel { row: 2, .. }, place, cell);

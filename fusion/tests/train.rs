@@ -119,7 +119,8 @@ fn a_gradient_that_is_not_finite_is_named_with_epoch_and_step() {
         let mut rows = split(6);
         rows.modalities[0].values[4] = feature;
         let mut model = witnessed(&seen);
-        model.linear.assign(vec![vec![-1.0, 1.0], vec![0.0; 2]]);
+        let assigned = model.linear.assign(vec![vec![-1.0, 1.0], vec![0.0; 2]]);
+        assigned.expect("they fit");
         let error = train(&mut model, &rows, None).expect_err("no finite gradient");
         // The passes of the first epoch up to the one with that row.
         let passes = seen.lock().expect("no panic").len();

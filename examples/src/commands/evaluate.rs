@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Report, Scalar};
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::{Part, Split};
 use equilibria_fusion::train::{evaluate, Evaluation};
 use equilibria_fusion::Dtype;
 
@@ -32,7 +32,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
-    let data = args.data.load(&mut saved.experiment)?;
+    let (experiment, classes) = (&mut saved.experiment, &saved.classes);
+    let data = args.data.split(experiment, Part::Test, classes)?;
     let result = match saved.experiment.dtype {
         Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, data)?,
         Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, data)?,
@@ -50,12 +51,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn run_on<E: Scalar, D: Backend<E>>(
     device: &D,
     saved: &SavedRun,
-    mut data: DataSet,
+    mut data: Split,
 ) -> Result<Evaluation> {
-    saved.check(&data)?;
+    saved.check_features(&data.modalities)?;
+    let (scaling, targets) = (&saved.scaling, Some(&data.targets));
+    (saved.experiment).check_range::<E>(scaling, Part::Test, &data.modalities, targets)?;
     let model = saved.model::<E, D>(device)?;
-    saved.scaling.apply(&mut data.test)?;
-    Ok(evaluate(&model, device, &data.test)?)
+    scaling.apply(&mut data)?;
+    Ok(evaluate(&model, device, &data)?)
 }
 
 /// The reports of all equilibria in one table.

@@ -48,8 +48,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let modalities = args.data.features(&mut saved.experiment, part)?;
     let prediction = match saved.experiment.dtype {
-        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, modalities)?,
-        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, modalities)?,
+        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, part, modalities)?,
+        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, part, modalities)?,
     };
     let outcomes: Vec<Outcome> = (0..prediction.outputs.len())
         .map(|row| Outcome::of(&prediction, row))
@@ -69,9 +69,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn run_on<E: Scalar, D: Backend<E>>(
     device: &D,
     saved: &SavedRun,
+    part: Part,
     mut modalities: Vec<Table>,
 ) -> Result<Prediction> {
     saved.check_features(&modalities)?;
+    (saved.experiment).check_range::<E>(&saved.scaling, part, &modalities, None)?;
     let model = saved.model::<E, D>(device)?;
     saved.scaling.scale(&mut modalities)?;
     Ok(predict(&model, device, &modalities)?)

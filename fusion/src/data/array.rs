@@ -3,6 +3,8 @@
 use safetensors::tensor::{Dtype, View};
 use std::borrow::Cow;
 
+use crate::dtype::numbers;
+
 /// Largest relative error accepted for storing a value in single precision:
 /// a little above its rounding error, so only values outside its range fail.
 const SINGLE_PRECISION: f64 = 1e-7;
@@ -78,37 +80,11 @@ impl View for &Array {
     }
 }
 
-/// The values of an array; `None` for a type that holds no plain numbers.
-pub(super) fn read_numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
-    match dtype {
-        Dtype::F32 => Some(from_bytes(bytes, |b| f32::from_le_bytes(b).into())),
-        Dtype::F64 => Some(from_bytes(bytes, f64::from_le_bytes)),
-        _ => {
-            let integers = read_integers(dtype, bytes)?.into_iter();
-            Some(integers.map(|value| value as f64).collect())
-        }
-    }
-}
-
-/// The values of an array; `None` unless it is of a type of whole numbers.
-pub(super) fn read_integers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<i128>> {
-    Some(match dtype {
-        Dtype::U8 => bytes.iter().copied().map(i128::from).collect(),
-        Dtype::U16 => from_bytes(bytes, |b| u16::from_le_bytes(b).into()),
-        Dtype::U32 => from_bytes(bytes, |b| u32::from_le_bytes(b).into()),
-        Dtype::U64 => from_bytes(bytes, |b| u64::from_le_bytes(b).into()),
-        Dtype::I8 => from_bytes(bytes, |b| i8::from_le_bytes(b).into()),
-        Dtype::I16 => from_bytes(bytes, |b| i16::from_le_bytes(b).into()),
-        Dtype::I32 => from_bytes(bytes, |b| i32::from_le_bytes(b).into()),
-        Dtype::I64 => from_bytes(bytes, |b| i64::from_le_bytes(b).into()),
-        _ => return None,
-    })
-}
-
-/// The labels of an array; `None` unless all are whole numbers of at least 0, by type or by value.
+/// The labels of an array; `None` unless all are whole numbers of at least 0, whatever their type.
 pub(super) fn read_labels(dtype: Dtype, bytes: &[u8]) -> Option<Vec<usize>> {
-    let integers = read_integers(dtype, bytes)?.into_iter();
-    integers.map(|label| usize::try_from(label).ok()).collect()
+    let numbers = numbers(dtype, bytes)?.into_iter();
+    let label = |number: f64| (number >= 0.0 && number.fract() == 0.0).then_some(number as usize);
+    numbers.map(label).collect()
 }
 
 fn fits_single(value: f64) -> bool {
@@ -118,15 +94,6 @@ fn fits_single(value: f64) -> bool {
 
 fn to_bytes<T: Copy, const N: usize>(values: &[T], encode: impl Fn(T) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|&v| encode(v)).collect()
-}
-
-fn from_bytes<T, const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let words = bytes.chunks_exact(N);
-    // Every chunk has length N, so none is dropped here.
-    words
-        .filter_map(|word| word.try_into().ok())
-        .map(decode)
-        .collect()
 }
 
 #[cfg(test)]

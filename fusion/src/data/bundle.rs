@@ -3,6 +3,7 @@
 use super::array::{self, Array};
 use super::check::{check, Part, Source};
 use super::{DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use crate::dtype;
 use safetensors::SafeTensors;
 use std::collections::HashMap;
 
@@ -167,7 +168,7 @@ impl Reader<'_> {
         let &[_, columns] = view.shape() else {
             return Err(self.wrong_shape(array, view.shape(), "2 (samples by features)"));
         };
-        let values = array::read_numbers(view.dtype(), view.data())
+        let values = dtype::numbers(view.dtype(), view.data())
             .ok_or_else(|| self.wrong_type(array, view.dtype(), NUMBERS))?;
         Ok(Table {
             name: name.to_owned(),
@@ -203,7 +204,7 @@ impl Reader<'_> {
         }
         let (dtype, data) = (view.dtype(), view.data());
         match kind {
-            TargetKind::Number => array::read_numbers(dtype, data)
+            TargetKind::Number => dtype::numbers(dtype, data)
                 .map(Targets::Numbers)
                 .ok_or_else(|| self.wrong_type(&array, dtype, NUMBERS)),
             _ => array::read_labels(dtype, data)

@@ -1,7 +1,17 @@
 //! The checks shared by every way of obtaining a data set.
 
 use super::{files, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use std::fmt;
 use std::path::Path;
+
+/// Headings of predictions beside the classes.
+const HEADINGS: [&str; 5] = [
+    "row",
+    "predicted",
+    "status",
+    "evaluations",
+    "relative_residual",
+];
 
 /// One of the two splits of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +23,8 @@ pub enum Part {
 }
 
 impl Part {
-    pub(super) const BOTH: [Self; 2] = [Self::Train, Self::Test];
+    /// Both splits.
+    pub const BOTH: [Self; 2] = [Self::Train, Self::Test];
 
     /// The file name of modality `k` (from 1) in a folder, without its ending.
     pub(super) fn table_stem(self, k: usize) -> String {
@@ -51,6 +62,12 @@ impl Part {
     }
 }
 
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Where a data set came from, so that a fault can be reported under the name
 /// by which its author knows it.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +94,16 @@ impl Source<'_> {
         }
     }
 
+    fn classes(self) -> String {
+        match self {
+            Self::Memory(name) | Self::Bundle(name) => format!("{name} [classes]"),
+            Self::Folder(path) => match path.join("classes.csv") {
+                file if file.exists() => file.display().to_string(),
+                _ => path.display().to_string(),
+            },
+        }
+    }
+
     fn split(self, part: Part) -> String {
         match self {
             Self::Memory(name) | Self::Bundle(name) => format!("{name} [{}]", part.name()),
@@ -87,17 +114,53 @@ impl Source<'_> {
 
 /// Checks everything that [`DataSet::validate`] promises.
 pub(super) fn check(set: &DataSet, source: Source<'_>) -> Result<(), DataError> {
+    check_class_names(&set.classes, source)?;
     let count = set.train.modalities.len().max(1);
+    let kind = set.train.targets.kind();
     for part in Part::BOTH {
         let split = set.split(part);
         check_modality_count(split, count, part, source)?;
-        check_targets(set, part, source)?;
-        for (k, table) in (1..).zip(&split.modalities) {
-            let reference = || source.targets(part, split.targets.kind());
-            check_table(table, k, (split.len(), reference), part, source)?;
-        }
+        check_split(split, (kind, set.classes.len()), part, source)?;
     }
     check_columns(set, source)
+}
+
+/// Checks the targets of a split, of a kind and with so many classes, and that its tables have a row for each.
+pub(super) fn check_split(
+    split: &Split,
+    (kind, classes): (TargetKind, usize),
+    part: Part,
+    source: Source<'_>,
+) -> Result<(), DataError> {
+    check_targets(
+        &split.targets,
+        (kind, classes),
+        source.targets(part, split.targets.kind()),
+    )?;
+    for (k, table) in (1..).zip(&split.modalities) {
+        let reference = || source.targets(part, split.targets.kind());
+        check_table(table, k, (split.len(), reference), part, source)?;
+    }
+    Ok(())
+}
+
+/// The names head columns of predictions, so they must differ from each other and from the other headings.
+fn check_class_names(classes: &[String], source: Source<'_>) -> Result<(), DataError> {
+    for (index, name) in classes.iter().enumerate() {
+        let problem = match classes[..index].contains(name) {
+            true => "twice",
+            false if HEADINGS.contains(&name.as_str()) => {
+                "which is the heading of another column of predictions"
+            }
+            false => continue,
+        };
+        return Err(DataError::ClassName {
+            file: source.classes(),
+            name: name.clone(),
+            problem: problem.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Checks the tables of a split whose labels are not known.
@@ -131,9 +194,11 @@ fn check_modality_count(
     })
 }
 
-fn check_targets(set: &DataSet, part: Part, source: Source<'_>) -> Result<(), DataError> {
-    let (targets, expected) = (&set.split(part).targets, set.train.targets.kind());
-    let file = source.targets(part, targets.kind());
+fn check_targets(
+    targets: &Targets,
+    (expected, classes): (TargetKind, usize),
+    file: String,
+) -> Result<(), DataError> {
     if targets.kind() != expected {
         return Err(DataError::MixedTargets {
             file,
@@ -142,9 +207,9 @@ fn check_targets(set: &DataSet, part: Part, source: Source<'_>) -> Result<(), Da
         });
     }
     match targets {
-        Targets::LabelSets(sets) => check_label_sets(sets, set.classes.len(), file),
+        Targets::LabelSets(sets) => check_label_sets(sets, classes, file),
         _ if targets.is_empty() => Err(DataError::EmptyFile { file }),
-        Targets::Classes(labels) => check_labels(labels, set.classes.len(), file),
+        Targets::Classes(labels) => check_labels(labels, classes, file),
         Targets::Numbers(numbers) => check_numbers(numbers, file),
     }
 }

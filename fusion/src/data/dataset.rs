@@ -2,6 +2,7 @@
 
 use super::check::{check, Part, Source};
 use super::{DataError, TargetKind, Targets};
+use std::collections::HashSet;
 
 /// One modality of one split: a matrix of samples by features.
 ///
@@ -110,8 +111,9 @@ impl DataSet {
 
     /// Checks that the parts fit together: both splits have at least one row
     /// and the same modalities with equal columns, targets of the same kind in
-    /// both, every modality has one row per target, every value is finite and
-    /// every label names a class.
+    /// both, every modality has one row per target, every value is finite,
+    /// every label names a class, and the names of classes differ from each
+    /// other and from the other headings of predictions.
     ///
     /// # Errors
     ///
@@ -146,6 +148,29 @@ impl DataSet {
             file: Source::Memory(&self.name).targets(part, TargetKind::Number),
             row: row + 1,
             value,
+        }
+    }
+
+    /// Warns of classes that no training sample has, e.g. class 0 where labels run from 1, and of a single one.
+    pub(super) fn warn_of_unused_classes(&self) {
+        let Targets::Classes(labels) = &self.train.targets else {
+            return;
+        };
+        let used: HashSet<&usize> = labels.iter().collect();
+        let unused: Vec<&str> = (self.classes.iter().enumerate())
+            .filter(|(class, _)| !used.contains(class))
+            .map(|(_, name)| name.as_str())
+            .collect();
+        let data = &self.name;
+        if self.classes.len() - unused.len() == 1 {
+            log::warn!(
+                "{data}: all training samples are of one class, so there is nothing to learn"
+            );
+        } else if !unused.is_empty() {
+            let unused = unused.join(", ");
+            log::warn!(
+                "{data}: no training sample is of the classes {unused}, which can never be predicted; class numbers begin with 0"
+            );
         }
     }
 

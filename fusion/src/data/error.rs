@@ -87,7 +87,7 @@ pub enum DataError {
     },
 
     /// A cell that does not read as a number.
-    #[error("{file}, row {row}, column {column}: found {cell:?}, expected a number such as 0.25; remove header lines and fill empty cells")]
+    #[error("{file}, row {row}, column {column}: found {cell:?}, expected a number such as 0.25; {remedy}")]
     NotANumber {
         /// The file with the cell.
         file: String,
@@ -97,6 +97,151 @@ pub enum DataError {
         column: usize,
         /// The text of the cell.
         cell: String,
+        /// What it probably is, and what to do about it.
+        remedy: String,
+    },
+
+    /// A first line that is neither a sample nor the names of the columns.
+    #[error("{file}, row 1, column {column}: {problem}")]
+    Header {
+        /// The file with the line.
+        file: String,
+        /// Column at fault, from 1.
+        column: usize,
+        /// What is wrong with it, and what to do about it.
+        problem: String,
+    },
+
+    /// A name in the header of a table that differs from the name its column has elsewhere.
+    #[error("{file}, row 1, column {column}: found the feature {name:?}, expected {expected:?} as in {reference}; use the same features in the same order")]
+    FeatureName {
+        /// The file with the name.
+        file: String,
+        /// Column of the name, from 1.
+        column: usize,
+        /// The name.
+        name: String,
+        /// What it is compared with.
+        reference: String,
+        /// The name there.
+        expected: String,
+    },
+
+    /// A first column that numbers the samples, or names them by numbers.
+    #[error("{file}, column 1: {problem}; a row index is no feature: write the table without it, `df.to_csv(index=False, header=False)`, and numbers that identify samples into K_tr_ids.csv, by which rows are aligned (if the column is a feature, name it in {names})")]
+    RowIndex {
+        /// The file with the column.
+        file: String,
+        /// What makes it an index.
+        problem: String,
+        /// The list of feature names that makes the column a feature.
+        names: String,
+    },
+
+    /// A list of samples that is not as long as the file whose rows it names.
+    #[error("{file} names {ids} samples, expected {rows}, one per row of {table}; write one name per line, without a header")]
+    IdCount {
+        /// The list.
+        file: String,
+        /// How many samples it names.
+        ids: usize,
+        /// The file whose rows it names.
+        table: String,
+        /// Rows of `table`.
+        rows: usize,
+    },
+
+    /// A sample that a list names twice.
+    #[error("{file}, row {row}: found the sample {id:?} again, which row {first} names already; name every sample once")]
+    RepeatedId {
+        /// The list.
+        file: String,
+        /// The second line with the name, from 1.
+        row: usize,
+        /// The first, from 1.
+        first: usize,
+        /// The name.
+        id: String,
+    },
+
+    /// A sample that one list names and another does not.
+    #[error("{file} lacks the sample {id:?}, which {reference}, row {row}, names; give every file the same samples, in any order")]
+    MissingId {
+        /// The list without the sample.
+        file: String,
+        /// The name.
+        id: String,
+        /// The list with the sample.
+        reference: String,
+        /// Its line there, from 1.
+        row: usize,
+    },
+
+    /// A file that is meant for the folder, but cannot be read.
+    #[error("{file} is there, but {stem} may end in {known} only; {remedy}")]
+    OtherEnding {
+        /// The file found.
+        file: String,
+        /// The name it should have, without ending.
+        stem: String,
+        /// The endings that are read.
+        known: String,
+        /// What to do about it.
+        remedy: String,
+    },
+
+    /// A number beyond those of the dtype of the model.
+    #[error("{file}, row {row}, column {column}: found {value:e}, {problem}; correct the value, change its unit, or set `dtype = \"f64\"` if it is right")]
+    OutOfRange {
+        /// The file or array with the value.
+        file: String,
+        /// Row of the value, from 1.
+        row: usize,
+        /// Column of the value, from 1.
+        column: usize,
+        /// The value found.
+        value: f64,
+        /// What of it is beyond the numbers of which dtype.
+        problem: String,
+    },
+
+    /// Class names of which one would be confused with another, or with a heading of predictions.
+    #[error(
+        "{file}: found the class or label {name:?} {problem}; give every class a name of its own"
+    )]
+    ClassName {
+        /// Where the names come from.
+        file: String,
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A class that is not among those known.
+    #[error("{file}, row {row}, column 1: found the class {cell:?}, expected one of {classes}, as in {reference}; correct it, or add the class there")]
+    UnknownClass {
+        /// The file with the label.
+        file: String,
+        /// Row of the label, from 1.
+        row: usize,
+        /// The text found.
+        cell: String,
+        /// The classes there are.
+        classes: String,
+        /// Where they come from.
+        reference: String,
+    },
+
+    /// Data with other classes than those a model was trained on.
+    #[error("{file}: the model was trained on the classes {expected}, the data has {found}; use the same classes in the same order")]
+    OtherClasses {
+        /// Where the classes come from.
+        file: String,
+        /// Those of the data.
+        found: String,
+        /// Those of the model.
+        expected: String,
     },
 
     /// A NaN or an infinity.
@@ -112,8 +257,8 @@ pub enum DataError {
         value: f64,
     },
 
-    /// A label that is not written as 0, 1, 2, ...
-    #[error("{file}, row {row}, column 1: found {cell:?}, expected a class id such as 0, 1 or 2; write one non-negative integer per line")]
+    /// A label that is neither a class number, 0, 1, 2, ..., nor the name of a class.
+    #[error("{file}, row {row}, column 1: found {cell:?}, expected a class id such as 0, 1 or 2, or in all rows the name of a class; {remedy}")]
     NotALabel {
         /// The file with the label.
         file: String,
@@ -121,6 +266,8 @@ pub enum DataError {
         row: usize,
         /// The text found.
         cell: String,
+        /// What to do about it.
+        remedy: String,
     },
 
     /// A label that names no class.
@@ -148,7 +295,7 @@ pub enum DataError {
     },
 
     /// A cell of a file of several labels that is neither 0 nor 1.
-    #[error("{file}, row {row}, column {column}: found {cell:?}, expected 1 if the sample has the label of the column, else 0")]
+    #[error("{file}, row {row}, column {column}: found {cell:?}, expected 1 if the sample has the label of the column, else 0 (`df.astype(int)`)")]
     NotABit {
         /// The file with the cell.
         file: String,
@@ -237,7 +384,7 @@ pub enum DataError {
     },
 
     /// A modality without exactly one row per label.
-    #[error("{file} has {rows} rows, expected {expected} as in {reference}; row i of every file must describe the same sample")]
+    #[error("{file} has {rows} rows, expected {expected} as in {reference}; row i of every file must describe the same sample (a header of column numbers, `df.to_csv(header=False)`, counts as one)")]
     RowCount {
         /// The file or array with the wrong number of rows.
         file: String,
@@ -325,4 +472,15 @@ pub enum DataError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl DataError {
+    /// The error for classes other than those of the trained model.
+    pub(crate) fn other_classes(file: String, found: &[String], expected: &[String]) -> Self {
+        Self::OtherClasses {
+            file,
+            found: found.join(", "),
+            expected: expected.join(", "),
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! The files of a data folder that hold one table or one list of labels, in whichever format.
 
-use super::array::{self, read_integers};
-use super::{lines, npy, DataError};
+use super::header::Header;
+use super::text::{self, TextTable};
+use super::{npy, DataError};
+use crate::dtype;
 use safetensors::tensor::Dtype;
 use safetensors::SafeTensors;
 use std::io::{Cursor, Read};
@@ -10,7 +12,7 @@ use std::{fs, io};
 use zip::ZipArchive;
 
 /// The endings such a file may have.
-const FORMATS: [&str; 4] = ["csv", "npy", "npz", "safetensors"];
+pub(super) const FORMATS: [&str; 4] = ["csv", "npy", "npz", "safetensors"];
 
 /// The file `stem.csv`, `stem.npy`, ... of a folder; the CSV file where there is none.
 ///
@@ -43,10 +45,10 @@ pub(super) fn stem(file: &str) -> Option<&str> {
 
 /// The columns and the row-major values of a table.
 ///
-/// NaN and infinities are read as such; the common checks refuse them.
-pub(super) fn read_table(path: &Path) -> Result<(usize, Vec<f64>), DataError> {
+/// NaN and infinities of an array are read as such; the common checks refuse them.
+pub(super) fn read_table(path: &Path) -> Result<TextTable, DataError> {
     if is_text(path) {
-        return lines::read_numbers(path);
+        return text::read_numbers(path);
     }
     let array = ArrayFile::read(path)?;
     let &[rows, columns] = &array.shape[..] else {
@@ -55,51 +57,39 @@ pub(super) fn read_table(path: &Path) -> Result<(usize, Vec<f64>), DataError> {
     if rows == 0 {
         return Err(empty(path));
     }
-    let values = array.numbers(path)?;
-    if !array.fortran {
-        return Ok((columns, values));
+    let mut values = array.numbers(path)?;
+    if array.fortran {
+        let place = |index| values[index % columns * rows + index / columns];
+        values = (0..values.len()).map(place).collect();
     }
-    let place = |index| values[index % columns * rows + index / columns];
-    Ok((columns, (0..values.len()).map(place).collect()))
-}
-
-/// An array of one dimension, with at least one number.
-fn read_list(path: &Path) -> Result<ArrayFile, DataError> {
-    let array = ArrayFile::read(path)?;
-    match array.shape[..] {
-        [0] => Err(empty(path)),
-        [_] => Ok(array),
-        _ => Err(array.invalid(path, "1 dimension (samples)")),
-    }
-}
-
-/// The class ids of a list of labels.
-pub(super) fn read_labels(path: &Path) -> Result<Vec<usize>, DataError> {
-    if is_text(path) {
-        return lines::read_labels(path);
-    }
-    let array = read_list(path)?;
-    let labels = read_integers(array.dtype, &array.data)
-        .ok_or_else(|| array.invalid(path, "a type of whole numbers such as U8 or I64"))?;
-    let label = |(row, label): (usize, i128)| {
-        usize::try_from(label).map_err(|_| DataError::NotALabel {
-            file: path.display().to_string(),
-            row,
-            cell: label.to_string(),
-        })
-    };
-    (1..).zip(labels).map(label).collect()
+    Ok(TextTable {
+        header: Header::None,
+        columns,
+        values,
+    })
 }
 
 /// The numbers of a list.
 ///
-/// NaN and infinities are read as such; the common checks refuse them.
+/// NaN and infinities of an array are read as such; the common checks refuse them.
 pub(super) fn read_numbers(path: &Path) -> Result<Vec<f64>, DataError> {
     if is_text(path) {
-        return lines::read_column(path);
+        return text::read_column(path);
     }
-    let array = read_list(path)?;
-    array.numbers(path)
+    let array = ArrayFile::read(path)?;
+    match array.shape[..] {
+        [0] | [0, 1] => Err(empty(path)),
+        [_] | [_, 1] => array.numbers(path),
+        _ => Err(array.invalid(path, "1 dimension (samples)")),
+    }
+}
+
+/// The cells of a list of labels.
+pub(super) fn read_cells(path: &Path) -> Result<Vec<String>, DataError> {
+    if is_text(path) {
+        return text::read_cells(path);
+    }
+    Ok(read_numbers(path)?.iter().map(f64::to_string).collect())
 }
 
 /// Whether it is a CSV file.
@@ -146,7 +136,7 @@ impl ArrayFile {
             dtype: array.dtype,
             shape: array.shape,
             fortran: array.fortran,
-            data: array.data.to_vec(),
+            data: array.data,
         })
     }
 
@@ -166,8 +156,9 @@ impl ArrayFile {
     }
 
     fn numbers(&self, path: &Path) -> Result<Vec<f64>, DataError> {
-        array::read_numbers(self.dtype, &self.data)
-            .ok_or_else(|| self.invalid(path, "a type of numbers such as F32 or I64"))
+        dtype::numbers(self.dtype, &self.data).ok_or_else(|| {
+            self.invalid(path, "a type of numbers such as F32 or I64, so convert it")
+        })
     }
 
     /// The error for an array other than `expected`.
@@ -199,8 +190,16 @@ fn only<Name: AsRef<str>>(names: &[Name]) -> Result<&str, String> {
         [] => Err("the file holds no array".to_owned()),
         more => {
             let names: Vec<&str> = more.iter().map(AsRef::as_ref).collect();
+            let sparse = match names.contains(&"indptr.npy") {
+                true => {
+                    "; a sparse matrix is to be made dense, `numpy.save(file, matrix.toarray())`"
+                }
+                false => "",
+            };
             let (count, names) = (names.len(), names.join(", "));
-            Err(format!("found {count} arrays ({names}), expected one"))
+            Err(format!(
+                "found {count} arrays ({names}), expected one{sparse}"
+            ))
         }
     }
 }

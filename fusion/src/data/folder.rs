@@ -1,76 +1,141 @@
 //! A data set as a folder of files.
 
-use super::check::{check, check_features, Part, Source};
+use super::check::{check, check_features, check_split, Part, Source};
+use super::feature_names::{check_feature_names, check_headers};
 use super::files::{self, read_table};
-use super::lines::{read_lines, read_optional_lines};
-use super::target_files::read_targets;
-use super::{DataError, DataSet, Split, Table};
-use std::fs;
-use std::path::{Path, PathBuf};
+use super::modality_files::modality_names;
+use super::row_index::Tables;
+use super::target_files::{find_kind, read_targets};
+use super::text::has_names;
+use super::{ids, DataError, DataSet, Split, Table, Targets};
+use std::path::Path;
 
 impl DataSet {
     /// Reads a folder with any number of modalities, made of these files:
     ///
     /// | file | content |
     /// |---|---|
-    /// | `K_tr.csv`, `K_te.csv` | modality K = 1, 2, ...: comma-separated numbers, no header, one sample per row |
-    /// | `labels_tr.csv`, `labels_te.csv` | one class id per line, in the row order of the modalities |
+    /// | `K_tr.csv`, `K_te.csv` | modality K = 1, 2, ...: comma-separated numbers, one sample per row, under a line of feature names or none |
+    /// | `labels_tr.csv`, `labels_te.csv` | one class number, 0, 1, ..., or one class name per line, in the row order of the modalities |
     /// | or `multilabels_tr.csv`, `multilabels_te.csv` | a line with the names of the labels, then for each sample 1 where it has the label and 0 elsewhere |
-    /// | or `targets_tr.csv`, `targets_te.csv` | one number per line, no header |
+    /// | or `targets_tr.csv`, `targets_te.csv` | one number per line |
     /// | `K_featname.csv` (optional) | one feature name per line, as many as `K_tr.csv` has columns |
-    /// | `classes.csv` (optional) | one class or label name per line; line number from 0 = class id |
+    /// | `classes.csv` (optional) | one class or label name per line; line number from 0 = class number |
     /// | `modalities.csv` (optional) | one modality name per line; line number from 1 = K |
+    /// | `K_tr_ids.csv`, `labels_tr_ids.csv`, ... (optional) | one sample name per line, for the rows of the file of that name; rows are put in the order of the targets |
+    /// | `samples_tr.csv`, `samples_te.csv` (optional) | the same for all files of the split that have none of their own |
     ///
     /// A table may also be a `K_tr.npy` of two dimensions, or a `K_tr.npz` or
-    /// `K_tr.safetensors` that holds one such array and no other: little-endian
-    /// numbers, in C or Fortran order. So may labels, as whole numbers in one
-    /// dimension, targets, in one dimension, and multilabels, as 0 and 1 in two
-    /// dimensions with names from `classes.csv`.
+    /// `K_tr.safetensors` that holds one such array and no other: integers,
+    /// truth values or floating-point numbers, in C or Fortran order. So may
+    /// labels, as class numbers in one dimension, targets, in one dimension,
+    /// and multilabels, as 0 and 1 in two dimensions with names from
+    /// `classes.csv`.
     ///
     /// The set is named after the folder. Without `modalities.csv`, modalities
     /// are counted by their files and named by number; without `classes.csv`,
-    /// classes are named by number up to the largest training label. Windows
-    /// line ends, blank lines at the end of a file and spaces around a cell are
-    /// accepted. Values are returned as they are, unscaled.
+    /// classes are named by number up to the largest training label, or are the
+    /// sorted names among the training labels. A whole number is a class however
+    /// it is written, as 2, 2.0 or 2e0. Windows line ends, blank lines at the end
+    /// of a file, quotes and spaces around a cell are accepted. Values are
+    /// returned as they are, unscaled.
     ///
     /// # Errors
     ///
     /// If a file is missing, unreadable, empty or malformed, if there are two
-    /// of the same content, or if the files do not fit together; the error
-    /// names the file and, where there is one, the row and column.
+    /// of the same content, if a table cannot be meant as it stands (a header of
+    /// column numbers, a row index as first column), or if the files do not fit
+    /// together; the error names the file and, where there is one, the row and
+    /// column.
     pub fn from_folder(path: &Path) -> Result<Self, DataError> {
         let modalities = modality_names(path, &Part::BOTH)?;
-        let ([train, test], classes) = read_targets(path)?;
-        let split = |part, targets| -> Result<Split, DataError> {
-            Ok(Split {
-                modalities: read_tables(path, &modalities, part)?,
-                targets,
-            })
+        let (targets, classes) = read_targets(path, &Part::BOTH, None)?;
+        let tables = read_tables(path, &modalities, &Part::BOTH)?;
+        let splits = tables.into_iter().zip(targets);
+        let mut splits = splits.map(|(modalities, targets)| Split {
+            modalities,
+            targets,
+        });
+        let empty = || Split {
+            modalities: Vec::new(),
+            targets: Targets::Classes(Vec::new()),
         };
-        let set = Self {
+        let mut set = Self {
             name: folder_name(path),
             classes,
-            train: split(Part::Train, train)?,
-            test: split(Part::Test, test)?,
+            train: splits.next().unwrap_or_else(empty),
+            test: splits.next().unwrap_or_else(empty),
         };
         check(&set, Source::Folder(path))?;
         check_feature_names(path, &set.train)?;
+        for (part, split) in [(Part::Train, &mut set.train), (Part::Test, &mut set.test)] {
+            align(path, part, split)?;
+        }
+        ids::warn_of_shared(path)?;
+        set.warn_of_unused_classes();
         Ok(set)
     }
 }
 
 /// Reads the modalities of one split of a folder as of [`DataSet::from_folder`].
 /// Labels, and the files of the other split, are not looked at and need not be
-/// there.
+/// there. With names of samples, rows are put in the order of the first modality.
 ///
 /// # Errors
 ///
 /// Those of [`DataSet::from_folder`] for the files it reads.
 pub fn features_from_folder(path: &Path, part: Part) -> Result<Vec<Table>, DataError> {
     let modalities = modality_names(path, &[part])?;
-    let modalities = read_tables(path, &modalities, part)?;
-    check_features(&modalities, part, Source::Folder(path))?;
-    Ok(modalities)
+    let tables = read_tables(path, &modalities, &[part])?;
+    let mut tables = tables.into_iter().next().unwrap_or_default();
+    check_features(&tables, part, Source::Folder(path))?;
+    ids::align(path, part, None, &mut tables)?;
+    Ok(tables)
+}
+
+/// Reads one split of a folder as of [`DataSet::from_folder`], for a model trained on the given classes. The files of the
+/// other split are not looked at and need not be there; nor need every class.
+///
+/// # Errors
+///
+/// Those of [`DataSet::from_folder`] for the files it reads, and [`DataError::OtherClasses`] if `classes.csv` lists others.
+pub fn split_from_folder(path: &Path, part: Part, classes: &[String]) -> Result<Split, DataError> {
+    let modalities = modality_names(path, &[part])?;
+    let (targets, _) = read_targets(path, &[part], Some(classes))?;
+    let tables = read_tables(path, &modalities, &[part])?;
+    let read = tables.into_iter().zip(targets).next();
+    let (modalities, targets) = read.unwrap_or((Vec::new(), Targets::Classes(Vec::new())));
+    let mut split = Split {
+        modalities,
+        targets,
+    };
+    let expected = (split.targets.kind(), classes.len());
+    check_split(&split, expected, part, Source::Folder(path))?;
+    align(path, part, &mut split)?;
+    Ok(split)
+}
+
+/// The file of a modality, from 1, or of the targets, and the line or row in it, from 1, of a row, from 0, of what is read
+/// from a folder.
+pub fn place_in_folder(
+    path: &Path,
+    part: Part,
+    modality: Option<usize>,
+    row: usize,
+) -> (String, usize) {
+    let targets = find_kind(path, &[part]).map(|kind| part.targets_stem(kind));
+    let reference = targets.unwrap_or_else(|_| part.table_stem(1));
+    let stem = modality.map_or(reference.clone(), |k| part.table_stem(k));
+    let row = ids::row_in_file(path, part, &reference, &stem, row).unwrap_or(row);
+    let file = files::locate(path, &stem).unwrap_or_else(|_| path.join(&stem));
+    let named = files::is_text(&file) && has_names(&file).unwrap_or(false);
+    (file.display().to_string(), row + 1 + usize::from(named))
+}
+
+/// Puts the rows of the modalities in the order of the targets, by the names of the samples.
+fn align(path: &Path, part: Part, split: &mut Split) -> Result<(), DataError> {
+    let targets = (part.targets_stem(split.targets.kind()), split.len());
+    ids::align(path, part, Some(targets), &mut split.modalities)
 }
 
 fn folder_name(path: &Path) -> String {
@@ -81,134 +146,41 @@ fn folder_name(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// The names of the modalities, after making sure that the files of each of
-/// them are there for the given splits.
-fn modality_names(path: &Path, parts: &[Part]) -> Result<Vec<String>, DataError> {
-    if !path.is_dir() {
-        return Err(DataError::NoFolder {
-            path: path.display().to_string(),
-        });
-    }
-    let numbers = modality_numbers(path, parts)?;
-    let listed = read_optional_lines(&path.join("modalities.csv"))?;
-    let largest = numbers.iter().map(|&(k, _)| k).max().unwrap_or(0);
-    let count = listed.as_ref().map_or(largest.max(1), Vec::len);
-    let reason = match (&listed, largest) {
-        (Some(_), _) => format!("modalities.csv lists {count} modalities, perhaps too many"),
-        (None, 0) => {
-            let files = parts.iter().map(|part| format!("K_{}.csv", part.suffix()));
-            let files = files.collect::<Vec<_>>().join(" and ");
-            format!("each modality K = 1, 2, ... needs {files}")
-        }
-        (None, _) => format!("modalities are numbered without gaps, and the last is {largest}"),
-    };
-    for k in 1..=count {
-        require_modality(path, k, parts, &reason)?;
-    }
-    if let Some((_, file)) = numbers.iter().find(|(k, _)| !(1..=count).contains(k)) {
-        return Err(DataError::UnexpectedModality {
-            file: path.join(file).display().to_string(),
-            count,
-        });
-    }
-    Ok(listed.unwrap_or_else(|| (1..=count).map(|k| format!("modality {k}")).collect()))
-}
-
-/// The modality files present, with their numbers.
-fn modality_numbers(path: &Path, parts: &[Part]) -> Result<Vec<(usize, String)>, DataError> {
-    let unreadable = |source| DataError::Unreadable {
-        file: path.display().to_string(),
-        source,
-    };
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(path).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.file_name();
-        let file = file.to_string_lossy();
-        if let Some(k) = modality_number(&file, parts) {
-            numbers.push((k, file.into_owned()));
-        }
-    }
-    Ok(numbers)
-}
-
-fn modality_number(file: &str, parts: &[Part]) -> Option<usize> {
-    let (number, suffix) = files::stem(file)?.split_once('_')?;
-    let known = parts.iter().any(|part| part.suffix() == suffix);
-    known.then(|| number.parse().ok()).flatten()
-}
-
-/// Asks for the files of modality `k`; `reason` tells why there should be one.
-fn require_modality(path: &Path, k: usize, parts: &[Part], reason: &str) -> Result<(), DataError> {
-    let mut reason = reason.to_owned();
-    for part in parts {
-        let file = require(path, &part.table_stem(k), &reason)?;
-        let file = file.file_name().unwrap_or_default().display();
-        reason = format!("{file} is there, and every modality needs both splits");
-    }
-    Ok(())
-}
-
-fn require(path: &Path, stem: &str, reason: &str) -> Result<PathBuf, DataError> {
-    let file = files::locate(path, stem)?;
-    if file.exists() {
-        return Ok(file);
-    }
-    Err(DataError::MissingFile {
-        file: file.display().to_string(),
-        reason: reason.to_owned(),
-    })
-}
-
-fn read_tables(path: &Path, modalities: &[String], part: Part) -> Result<Vec<Table>, DataError> {
-    let read = |(k, name): (usize, &String)| {
-        let file = files::locate(path, &part.table_stem(k))?;
-        let (columns, values) = read_table(&file)?;
-        Ok(Table {
-            name: name.clone(),
-            columns,
-            values,
-        })
-    };
-    (1..).zip(modalities).map(read).collect()
-}
-
-fn check_feature_names(path: &Path, train: &Split) -> Result<(), DataError> {
-    for (k, table) in (1..).zip(&train.modalities) {
-        let file = path.join(format!("{k}_featname.csv"));
-        if !file.exists() {
-            continue;
-        }
-        let names = read_lines(&file)?.len();
-        if names != table.columns {
-            return Err(DataError::FeatureNames {
-                file: file.display().to_string(),
-                names,
-                table: files::shown(path, &Part::Train.table_stem(k)),
+/// The tables of the given splits, as they are in the files.
+///
+/// # Errors
+/// Besides those of single files, [`DataError::Header`] if all begin with column numbers, [`DataError::RowIndex`], and
+/// [`DataError::FeatureName`] if headers disagree.
+fn read_tables(
+    path: &Path,
+    modalities: &[String],
+    parts: &[Part],
+) -> Result<Vec<Vec<Table>>, DataError> {
+    let mut splits = Vec::with_capacity(parts.len());
+    let mut headers = Vec::new();
+    for &part in parts {
+        let mut tables = Vec::with_capacity(modalities.len());
+        for (k, name) in (1..).zip(modalities) {
+            let file = files::locate(path, &part.table_stem(k))?;
+            let table = read_table(&file)?;
+            headers.push((k, file, table.header));
+            tables.push(Table {
+                name: name.clone(),
                 columns: table.columns,
+                values: table.values,
             });
         }
+        splits.push((part, tables));
     }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{modality_number, Part};
-
-    #[test]
-    fn only_modality_files_are_numbered() {
-        let number = |file| modality_number(file, &Part::BOTH);
-        assert_eq!(number("12_tr.csv"), Some(12));
-        assert_eq!(number("3_te.npz"), Some(3));
-        assert_eq!(modality_number("3_te.npz", &[Part::Train]), None);
-        for other in [
-            "labels_tr.csv",
-            "samples_te.csv",
-            "1_featname.csv",
-            "_tr.csv",
-            "1_tr.txt",
-        ] {
-            assert_eq!(number(other), None, "{other}");
-        }
+    check_headers(path, &headers)?;
+    let views: Vec<_> = splits
+        .iter()
+        .map(|(part, tables)| (*part, &tables[..]))
+        .collect();
+    Tables {
+        folder: path,
+        splits: &views,
     }
+    .check()?;
+    Ok(splits.into_iter().map(|(_, tables)| tables).collect())
 }

@@ -24,24 +24,36 @@
 
 mod array;
 mod bundle;
+mod cell;
 mod check;
 mod dataset;
 mod digest;
+mod endings;
 mod error;
+mod feature_names;
 mod files;
 mod folder;
-mod lines;
+mod header;
+mod ids;
+mod labels;
+mod modality_files;
 mod npy;
+mod os_path;
+mod range;
+mod row_index;
 mod sampling;
 mod scale;
 mod target_files;
 mod targets;
+mod text;
 
 pub use check::Part;
 pub use dataset::{select_modalities, DataSet, Split, Table};
 pub use digest::Digest;
 pub use error::DataError;
-pub use folder::features_from_folder;
+pub use folder::{features_from_folder, place_in_folder, split_from_folder};
+pub use os_path::OsPath;
+pub use range::Place;
 pub use sampling::{batches, stratified_holdout};
 pub use scale::{FeatureRange, MinMax};
 pub use targets::{LabelSets, TargetKind, Targets};

@@ -1,112 +1,132 @@
 //! Arrays as NumPy writes them.
 //!
-//! Reference: NEP 1, A simple file format for NumPy arrays; versions 1 to 3 of the format.
+//! The header is read by the crate `npyz`; the numbers become little-endian ones, of the types that safetensors has too.
 
+use npyz::{DType, Endianness, NpyHeader, Order, TypeChar, TypeStr};
 use safetensors::tensor::Dtype;
 
-const MAGIC: &[u8] = b"\x93NUMPY";
+/// The header of an array of numbers has two brackets.
+const MOST_BRACKETS: usize = 100;
 
 /// An array of numbers, still encoded.
 #[derive(Debug, PartialEq)]
-pub(super) struct Npy<'a> {
+pub(super) struct Npy {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     /// Whether the first index runs fastest.
     pub fortran: bool,
     /// Little-endian, exactly as many bytes as the shape calls for.
-    pub data: &'a [u8],
+    pub data: Vec<u8>,
 }
 
 /// Reads a whole file; the error says what is wrong with it.
-pub(super) fn parse(bytes: &[u8]) -> Result<Npy<'_>, String> {
-    let cut = || "the file ends within its header".to_owned();
-    let rest = (bytes.strip_prefix(MAGIC))
-        .ok_or("the file does not begin like an NPY file, with \\x93NUMPY")?;
-    let (&[major, _minor], rest) = rest.split_first_chunk().ok_or_else(cut)?;
-    let (length, rest) = match major {
-        1 => {
-            let (length, rest) = rest.split_first_chunk().ok_or_else(cut)?;
-            (usize::from(u16::from_le_bytes(*length)), rest)
-        }
-        2 | 3 => {
-            let (length, rest) = rest.split_first_chunk().ok_or_else(cut)?;
-            (u32::from_le_bytes(*length) as usize, rest)
-        }
-        other => {
-            return Err(format!(
-                "found version {other} of the format, known are 1 to 3"
-            ))
-        }
+pub(super) fn parse(bytes: &[u8]) -> Result<Npy, String> {
+    check_header(bytes)?;
+    let mut data = bytes;
+    let header = NpyHeader::from_reader(&mut data)
+        .map_err(|error| format!("the file has no whole header of an NPY file ({error})"))?;
+    let described = header.dtype();
+    let DType::Plain(element) = &described else {
+        let found = described.descr();
+        return Err(format!(
+            "found records, {found}; expected plain numbers: save one field, `a['field']`"
+        ));
     };
-    let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;
-    // Latin-1 in versions 1 and 2; names of fields alone could leave ASCII, and there are none.
-    let header = std::str::from_utf8(header).map_err(|_| "the header is not text")?;
-    let descr = value(header, "descr")?;
-    let (dtype, size) = element(descr)?;
-    let damaged = || format!("the header is damaged: {}", header.trim_end());
-    let shape = shape(value(header, "shape")?).ok_or_else(damaged)?;
-    let fortran = match value(header, "fortran_order")? {
-        "True" => true,
-        "False" => false,
-        _ => return Err(damaged()),
-    };
+    let dtype = number_type(element)?;
+    let size = element.num_bytes().unwrap_or(1);
+    let shape: Vec<usize> = header
+        .shape()
+        .iter()
+        .map(|&length| length as usize)
+        .collect();
     let expected = shape.iter().try_fold(size, |a, &b| a.checked_mul(b));
     if expected != Some(data.len()) {
         let expected = expected.map_or("more".to_owned(), |bytes| bytes.to_string());
         let found = data.len();
         return Err(format!(
-            "found {found} bytes of data, expected {expected} for shape {shape:?} and type {}",
-            descr.trim_matches('\''),
+            "found {found} bytes of data, expected {expected} for shape {shape:?} and type {element}"
         ));
+    }
+    let mut data = data.to_vec();
+    if element.endianness() == Endianness::Big {
+        data.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     }
     Ok(Npy {
         dtype,
         shape,
-        fortran,
+        fortran: header.order() == Order::Fortran,
         data,
     })
 }
 
-/// The text of a value of the header, `{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }`.
-fn value<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
-    let absent = || format!("the header has no entry '{key}'");
-    let (_, rest) = (header.split_once(&format!("'{key}':"))).ok_or_else(absent)?;
-    let rest = rest.trim_start();
-    let end = match rest.as_bytes().first() {
-        Some(b'(') => rest.find(')').map(|end| end + 1),
-        Some(b'[') => rest.find(']').map(|end| end + 1),
-        _ => rest.find([',', '}']),
-    };
-    Ok(rest[..end.ok_or_else(absent)?].trim_end())
+/// `npyz` multiplies the lengths of a shape without looking for overflow, and descends into brackets without a limit, so
+/// damaged headers are refused before.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    let header = header(bytes).unwrap_or_default();
+    let numbers = header.split(|byte| !byte.is_ascii_digit());
+    let length = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<f64>().ok();
+    let product: f64 = numbers.filter_map(length).filter(|&n| n >= 1.0).product();
+    let brackets = header.iter().filter(|byte| b"([{".contains(byte)).count();
+    match product < u64::MAX as f64 && brackets < MOST_BRACKETS {
+        true => Ok(()),
+        false => Err("the header is damaged, or describes no array of numbers".to_owned()),
+    }
 }
 
-/// Type and size in bytes of an element.
-fn element(descr: &str) -> Result<(Dtype, usize), String> {
-    Ok(match descr.trim_matches('\'') {
-        "<f4" => (Dtype::F32, 4),
-        "<f8" => (Dtype::F64, 8),
-        "|i1" => (Dtype::I8, 1),
-        "<i2" => (Dtype::I16, 2),
-        "<i4" => (Dtype::I32, 4),
-        "<i8" => (Dtype::I64, 8),
-        "|u1" | "|b1" => (Dtype::U8, 1),
-        "<u2" => (Dtype::U16, 2),
-        "<u4" => (Dtype::U32, 4),
-        "<u8" => (Dtype::U64, 8),
-        other => {
-            return Err(format!(
-                "found type {other}, expected little-endian numbers such as <f4, <f8 or <i8"
-            ))
-        }
+/// The bytes of the header; how many there are is written in front of it, in two bytes or, from version 2 on, in four.
+fn header(bytes: &[u8]) -> Option<&[u8]> {
+    let (start, length): (usize, usize) = match bytes.get(6)? {
+        1 => (
+            10,
+            usize::from(u16::from_le_bytes(*bytes.get(8..)?.first_chunk()?)),
+        ),
+        _ => (
+            12,
+            u32::from_le_bytes(*bytes.get(8..)?.first_chunk()?) as usize,
+        ),
+    };
+    bytes.get(start..start.checked_add(length)?)
+}
+
+/// The type of numbers of an element.
+fn number_type(element: &TypeStr) -> Result<Dtype, String> {
+    Ok(match (element.type_char(), element.size_field()) {
+        (TypeChar::Bool, 1) => Dtype::BOOL,
+        (TypeChar::Int, 1) => Dtype::I8,
+        (TypeChar::Int, 2) => Dtype::I16,
+        (TypeChar::Int, 4) => Dtype::I32,
+        (TypeChar::Int, 8) => Dtype::I64,
+        (TypeChar::Uint, 1) => Dtype::U8,
+        (TypeChar::Uint, 2) => Dtype::U16,
+        (TypeChar::Uint, 4) => Dtype::U32,
+        (TypeChar::Uint, 8) => Dtype::U64,
+        (TypeChar::Float, 2) => Dtype::F16,
+        (TypeChar::Float, 4) => Dtype::F32,
+        (TypeChar::Float, 8) => Dtype::F64,
+        (kind, size) => return Err(format!("found type {element}, {}", remedy(kind, size))),
     })
 }
 
-/// `(3, 2)`, `(3,)` or `()`.
-fn shape(text: &str) -> Option<Vec<usize>> {
-    let inner = text.strip_prefix('(')?.strip_suffix(')')?;
-    let lengths = inner.split(',').map(str::trim);
-    let lengths = lengths.filter(|length| !length.is_empty());
-    lengths.map(|length| length.parse().ok()).collect()
+/// What a type of no plain numbers is, and what to do about it.
+fn remedy(kind: TypeChar, size: u64) -> &'static str {
+    match (kind, size) {
+        (TypeChar::RawData, 2) => {
+            "the bytes of a type NumPy does not know, most likely bfloat16 of ml_dtypes; convert them, `a.astype('float32')`"
+        }
+        (TypeChar::RawData, _) => {
+            "the bytes of a type NumPy does not know, such as float8 or int4 of ml_dtypes; convert them, `a.astype('float32')`"
+        }
+        (TypeChar::Float, _) => "long double, which differs from machine to machine; convert it, `a.astype('float64')`",
+        (TypeChar::Complex, _) => "complex numbers; save `a.real`, `a.imag` or `abs(a)`",
+        (TypeChar::Object, _) => "pickled Python objects; convert them, `a.astype('float64')`",
+        (TypeChar::UnicodeStr | TypeChar::ByteStr, _) => {
+            "text; class names go into labels_tr.csv and labels_te.csv, names of samples into K_tr_ids.csv"
+        }
+        (TypeChar::DateTime | TypeChar::TimeDelta, _) => {
+            "points or spans of time; convert them to numbers, e.g. days since a date"
+        }
+        _ => "expected numbers such as <f4, <f8 or <i8",
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +135,7 @@ mod tests {
 
     /// A file of the given version and header text.
     fn file(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
-        let mut bytes = [MAGIC, &[version, 0]].concat();
+        let mut bytes = [&b"\x93NUMPY"[..], &[version, 0]].concat();
         match version {
             1 => bytes.extend((header.len() as u16).to_le_bytes()),
             _ => bytes.extend((header.len() as u32).to_le_bytes()),
@@ -133,10 +153,28 @@ mod tests {
             let bytes = file(version, &header("'<i2'", "(2, 1)"), &[1, 0, 2, 0]);
             let npy = parse(&bytes).expect("sound");
             assert_eq!((npy.dtype, npy.fortran), (Dtype::I16, false));
-            assert_eq!((npy.shape, npy.data), (vec![2, 1], &[1, 0, 2, 0][..]));
+            assert_eq!((npy.shape, npy.data), (vec![2, 1], vec![1, 0, 2, 0]));
         }
         let newer = file(4, &header("'<i2'", "(1,)"), &[1, 0]);
-        assert!(parse(&newer).is_err_and(|problem| problem.contains("version 4")));
+        assert!(parse(&newer).is_err_and(|problem| problem.contains("version: (4, 0)")));
+    }
+
+    #[test]
+    fn headers_are_read_however_they_are_written() {
+        for header in [
+            r#"{"descr": "<i2", "fortran_order": False, "shape": (1, 1)}"#,
+            "{'descr' : '<i2', 'fortran_order' : False, 'shape' : (1 , 1) , }",
+            "{'shape':(1,1),'descr':'<i2','fortran_order':False}",
+        ] {
+            let npy = parse(&file(1, header, &[7, 0])).expect(header);
+            assert_eq!((npy.dtype, npy.shape), (Dtype::I16, vec![1, 1]));
+        }
+        let big = parse(&file(
+            1,
+            &header("'>u4'", "(2,)"),
+            &[0, 0, 0, 1, 0, 0, 1, 0],
+        ));
+        assert_eq!(big.expect("sound").data, [1, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]
@@ -156,19 +194,26 @@ mod tests {
             parse(&bytes).expect_err("faulty")
         };
         for (descr, shape, part) in [
-            ("'>f8'", "(1,)", "type >f8"),
-            ("'|O'", "(1,)", "type |O"),
-            ("[('a', '<f4'), ('b', '<f4')]", "(1,)", "type [('a'"),
-            ("'<f8'", "(-1,)", "damaged"),
-            ("'<f8'", "1", "damaged"),
+            ("'|O'", "(1,)", "pickled Python objects"),
+            ("'<V2'", "(4,)", "most likely bfloat16 of ml_dtypes"),
+            ("'|V1'", "(8,)", "float8"),
+            ("'<c8'", "(1,)", "complex numbers"),
+            ("'<U2'", "(1,)", "class names"),
+            ("'<M8[ns]'", "(1,)", "time"),
+            ("'<f16'", "(1,)", "long double"),
+            ("[('a', '<f4'), ('b', '<f4')]", "(1,)", "found records"),
+            ("'<f8'", "(-1,)", "negative"),
+            ("'<f8'", "1", "shape must be"),
             ("'<f8'", "(2,)", "found 8 bytes of data, expected 16"),
-            ("'<f8'", "(4611686018427387904, 8)", "expected more"),
+            ("'<f8'", "(4611686018427387904, 8)", "damaged"),
+            ("'<f8'", "(0, 4611686018427387904, 8)", "damaged"),
+            (&"(".repeat(10_000), "(1,)", "damaged"),
         ] {
             let problem = problem(descr, shape);
             assert!(problem.contains(part), "{problem}");
         }
         let bytes = file(1, "{'descr': '<f8', 'shape': (1,)}", &[0; 8]);
         let problem = parse(&bytes).expect_err("faulty");
-        assert!(problem.contains("no entry 'fortran_order'"), "{problem}");
+        assert!(problem.contains("'fortran_order'"), "{problem}");
     }
 }

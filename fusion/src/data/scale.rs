@@ -13,6 +13,13 @@ pub struct FeatureRange {
     pub range: f64,
 }
 
+impl FeatureRange {
+    /// A value of the feature, made dimensionless.
+    pub fn scale(&self, value: f64) -> f64 {
+        (value - self.minimum) / self.range
+    }
+}
+
 /// Per-feature scaling of the training rows to [0, 1].
 ///
 /// Other rows are mapped by the same rule and may fall outside [0, 1]; they
@@ -50,7 +57,7 @@ impl MinMax {
             // An empty table may claim 0 columns, which chunks refuse.
             for row in table.values.chunks_exact_mut(table.columns.max(1)) {
                 for (value, feature) in row.iter_mut().zip(ranges) {
-                    *value = (*value - feature.minimum) / feature.range;
+                    *value = feature.scale(*value);
                 }
             }
         }

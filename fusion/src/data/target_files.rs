@@ -1,20 +1,18 @@
 //! The files of a data folder that hold what is to be predicted.
 
+use super::cell::whole;
 use super::check::Part;
-use super::files::{self, read_labels, read_numbers, read_table};
-use super::lines::{read_header, read_optional_lines};
-use super::{DataError, LabelSets, TargetKind, Targets};
+use super::files::{self, read_cells, read_numbers, read_table};
+use super::labels::{self, Known, LabelFile};
+use super::text::{read_header, read_optional_lines};
+use super::{endings, DataError, LabelSets, TargetKind, Targets};
 use std::path::{Path, PathBuf};
 
-/// Without `classes.csv`, a label at or above this is taken for a mistake (a
-/// sample number, say) rather than for a class to make room for.
-const MOST_UNNAMED_CLASSES: usize = 1 << 16;
-
-/// The kind of targets a folder has, by its files; both splits must have it.
-pub(super) fn find_kind(path: &Path) -> Result<TargetKind, DataError> {
+/// The kind of targets a folder has, by its files; all of the given splits must have it.
+pub(super) fn find_kind(path: &Path, parts: &[Part]) -> Result<TargetKind, DataError> {
     let mut found: Option<(TargetKind, PathBuf)> = None;
     for kind in TargetKind::ALL {
-        for part in Part::BOTH {
+        for part in parts {
             let file = files::locate(path, &part.targets_stem(kind))?;
             match &found {
                 _ if !file.exists() => {}
@@ -30,14 +28,19 @@ pub(super) fn find_kind(path: &Path) -> Result<TargetKind, DataError> {
         }
     }
     let kind = found.map_or(TargetKind::Class, |(kind, _)| kind);
-    for part in Part::BOTH {
+    for part in parts {
         let file = files::locate(path, &part.targets_stem(kind))?;
         if !file.exists() {
+            endings::check(path, |stem, _| {
+                TargetKind::ALL
+                    .iter()
+                    .any(|&kind| part.targets_stem(kind) == stem)
+            })?;
             let suffix = part.suffix();
             return Err(DataError::MissingFile {
                 file: file.display().to_string(),
                 reason: format!(
-                    "both splits need what is to be predicted, of the same kind: one class id per line (labels_{suffix}.csv), \
+                    "every split needs what is to be predicted, of the same kind: one class per line (labels_{suffix}.csv), \
                      columns of 0 and 1 under a header (multilabels_{suffix}.csv) or one number per line (targets_{suffix}.csv)"
                 ),
             });
@@ -46,106 +49,120 @@ pub(super) fn find_kind(path: &Path) -> Result<TargetKind, DataError> {
     Ok(kind)
 }
 
-/// The targets of both splits, and the names of classes or labels.
-pub(super) fn read_targets(path: &Path) -> Result<([Targets; 2], Vec<String>), DataError> {
-    let kind = find_kind(path)?;
-    let file = |part: Part| files::locate(path, &part.targets_stem(kind));
-    let (train, test) = (file(Part::Train)?, file(Part::Test)?);
+/// The targets of the given splits, and the names of classes or labels. Those of a trained model, if they are given, are
+/// the ones that count.
+pub(super) fn read_targets(
+    path: &Path,
+    parts: &[Part],
+    trained: Option<&[String]>,
+) -> Result<(Vec<Targets>, Vec<String>), DataError> {
+    let kind = find_kind(path, parts)?;
+    let located = |part: &Part| files::locate(path, &part.targets_stem(kind));
+    let files: Vec<PathBuf> = parts.iter().map(located).collect::<Result<_, _>>()?;
+    let listed = || classes(path, trained);
     match kind {
         TargetKind::Class => {
-            let [train, test] = [read_labels(&train)?, read_labels(&test)?];
-            let names = class_names(path, &train)?;
-            Ok(([train, test].map(Targets::Classes), names))
+            let read = |path: &PathBuf| read_cells(path);
+            let cells: Vec<_> = files.iter().map(read).collect::<Result<_, _>>()?;
+            let label_files: Vec<_> = (files.iter().zip(cells))
+                .map(|(path, cells)| LabelFile { path, cells })
+                .collect();
+            let (labels, names) = labels::resolve(&label_files, listed()?)?;
+            Ok((labels.into_iter().map(Targets::Classes).collect(), names))
         }
-        TargetKind::LabelSet => {
-            let (sets, names) = read_label_sets(&train)?;
-            let (more, test_names) = read_label_sets(&test)?;
-            same_columns(&test, more.columns, &train, sets.columns)?;
-            if let (Some(names), Some(test_names)) = (&names, &test_names) {
-                same_names(&test, test_names, &train, names)?;
-            }
-            let (file, names) = match names {
-                Some(_) => (&train, names),
-                None => (&test, test_names),
-            };
-            let names = label_names(path, file, sets.columns, names)?;
-            Ok(([sets, more].map(Targets::LabelSets), names))
-        }
+        TargetKind::LabelSet => read_all_label_sets(&files, listed()?),
         TargetKind::Number => {
-            let numbers = [read_numbers(&train)?, read_numbers(&test)?];
-            Ok((numbers.map(Targets::Numbers), Vec::new()))
+            let numbers = files
+                .iter()
+                .map(|file| read_numbers(file).map(Targets::Numbers));
+            Ok((numbers.collect::<Result<_, _>>()?, Vec::new()))
         }
     }
 }
 
-fn class_names(path: &Path, train_labels: &[usize]) -> Result<Vec<String>, DataError> {
-    if let Some(names) = read_optional_lines(&path.join("classes.csv"))? {
-        return Ok(names);
+/// The classes that `classes.csv` lists, or those of a trained model, which it may only repeat.
+fn classes(path: &Path, trained: Option<&[String]>) -> Result<Option<Known>, DataError> {
+    let file = path.join("classes.csv");
+    let listed = read_optional_lines(&file)?;
+    let shown = file.display().to_string();
+    let Some(trained) = trained else {
+        return Ok(listed.map(|names| Known {
+            names,
+            reference: shown,
+        }));
+    };
+    if let Some(listed) = listed.filter(|listed| listed != trained) {
+        return Err(DataError::other_classes(shown, &listed, trained));
     }
-    let too_large = |&(_, &label): &(usize, &usize)| label >= MOST_UNNAMED_CLASSES;
-    if let Some((row, &label)) = (1..).zip(train_labels).find(too_large) {
-        return Err(DataError::LabelOutOfRange {
-            file: files::shown(path, &Part::Train.targets_stem(TargetKind::Class)),
-            row,
-            label,
-            classes: MOST_UNNAMED_CLASSES,
-        });
-    }
-    let count = train_labels.iter().max().map_or(0, |largest| largest + 1);
-    Ok((0..count).map(|class| class.to_string()).collect())
+    Ok(Some(Known {
+        names: trained.to_vec(),
+        reference: "the trained model".to_owned(),
+    }))
 }
 
-/// The names of labels: those of the header of `file`, which `classes.csv` must repeat if it is there; without a header
-/// those of `classes.csv`; without either their numbers.
-fn label_names(
-    path: &Path,
-    file: &Path,
-    columns: usize,
-    header: Option<Vec<String>>,
-) -> Result<Vec<String>, DataError> {
-    let classes = path.join("classes.csv");
-    let listed = read_optional_lines(&classes)?;
-    if let Some(listed) = &listed {
-        same_columns(file, columns, &classes, listed.len())?;
-        if let Some(header) = &header {
-            same_names(file, header, &classes, listed)?;
+/// The columns of 0 and 1 of all files, and their names: those of the headers, which agree with each other and with the
+/// listed ones; without headers those listed, without either their numbers.
+fn read_all_label_sets(
+    files: &[PathBuf],
+    listed: Option<Known>,
+) -> Result<(Vec<Targets>, Vec<String>), DataError> {
+    let mut agreed = listed.map(|known| (known.names, known.reference));
+    let (mut all, mut width) = (Vec::new(), None);
+    for path in files {
+        let file = path.display().to_string();
+        let (sets, header) = read_label_sets(path)?;
+        let (expected, reference) = match (&width, &agreed) {
+            (Some((columns, first)), _) => (*columns, first),
+            (None, Some((names, reference))) => (names.len(), reference),
+            (None, None) => (sets.columns, &file),
+        };
+        same_columns(&file, sets.columns, reference, expected)?;
+        match (header, &agreed) {
+            (Some(header), Some((names, reference))) => {
+                same_names(&file, &header, reference, names)?
+            }
+            (Some(header), None) => agreed = Some((header, file.clone())),
+            (None, _) => {}
         }
+        width.get_or_insert((sets.columns, file));
+        all.push(Targets::LabelSets(sets));
     }
+    let columns = width.map_or(0, |(columns, _)| columns);
     let numbered = || (0..columns).map(|label| label.to_string()).collect();
-    Ok(header.or(listed).unwrap_or_else(numbered))
+    Ok((all, agreed.map_or_else(numbered, |(names, _)| names)))
 }
 
 fn same_columns(
-    file: &Path,
+    file: &str,
     columns: usize,
-    reference: &Path,
+    reference: &str,
     expected: usize,
 ) -> Result<(), DataError> {
     if columns == expected {
         return Ok(());
     }
     Err(DataError::LabelCount {
-        file: file.display().to_string(),
+        file: file.to_owned(),
         columns,
-        reference: reference.display().to_string(),
+        reference: reference.to_owned(),
         expected,
     })
 }
 
 fn same_names(
-    file: &Path,
+    file: &str,
     names: &[String],
-    reference: &Path,
+    reference: &str,
     expected: &[String],
 ) -> Result<(), DataError> {
     let pairs = names.iter().zip(expected);
     match (1..).zip(pairs).find(|(_, (name, other))| name != other) {
         None => Ok(()),
         Some((column, (name, other))) => Err(DataError::LabelName {
-            file: file.display().to_string(),
+            file: file.to_owned(),
             column,
             name: name.clone(),
-            reference: reference.display().to_string(),
+            reference: reference.to_owned(),
             expected: other.clone(),
         }),
     }
@@ -165,19 +182,20 @@ fn read_label_sets(path: &Path) -> Result<(LabelSets, Option<Vec<String>>), Data
         // Row 1 is the header.
         for (row, cells) in (2..).zip(&rows) {
             for (column, cell) in (1..).zip(cells) {
-                values.push(match cell.as_str() {
-                    "0" => false,
-                    "1" => true,
-                    other => return Err(bad(row, column, other)),
+                values.push(match whole(cell) {
+                    Some(0) => false,
+                    Some(1) => true,
+                    _ => return Err(bad(row, column, cell)),
                 });
             }
         }
         let columns = names.len();
         return Ok((LabelSets { columns, values }, Some(names)));
     }
-    let (columns, numbers) = read_table(path)?;
-    let mut values = Vec::with_capacity(numbers.len());
-    for (index, number) in numbers.into_iter().enumerate() {
+    let table = read_table(path)?;
+    let columns = table.columns;
+    let mut values = Vec::with_capacity(table.values.len());
+    for (index, number) in table.values.into_iter().enumerate() {
         let (row, column) = (index / columns + 1, index % columns + 1);
         values.push(match number {
             0.0 => false,

@@ -49,6 +49,7 @@ fn every_format_is_read_like_text() {
     let labels = safetensors(&[("y", Dtype::U8, &[3], &[0, 1, 1])]);
     for (stem, ending, bytes) in [
         ("1_tr", "npy", numpy!("rows.npy")),
+        ("1_tr", "npy", numpy!("big-endian.npy")),
         ("1_tr", "npy", numpy!("columns.npy")),
         ("1_tr", "npy", numpy!("single.npy")),
         ("1_tr", "npy", numpy!("whole.npy")),
@@ -89,6 +90,14 @@ fn values_are_located_in_arrays() {
     let place = "labels_tr.npy, row 3";
     assert_error!(error, DataError::NotALabel { row: 3, .. }, place, "\"-1\"");
 
+    let halves: Vec<u8> = [0.0, 1.5, 1.0]
+        .into_iter()
+        .flat_map(f64::to_le_bytes)
+        .collect();
+    let error = refused("labels_tr", "npy", &npy("<f8", "(3,)", &halves));
+    let place = "labels_tr.npy, row 2";
+    assert_error!(error, DataError::NotALabel { row: 2, .. }, place, "\"1.5\"");
+
     let error = refused("labels_te", "npy", &npy("|u1", "(1,)", &[7]));
     let place = "labels_te.npy, row 1";
     assert_error!(error, DataError::LabelOutOfRange { .. }, place, "label 7");
@@ -108,14 +117,8 @@ fn values_are_located_in_arrays() {
 #[test]
 fn arrays_of_another_kind_are_explained() {
     let two = safetensors(&[("a", Dtype::U8, &[1], &[1]), ("b", Dtype::U8, &[1], &[1])]);
-    let half = safetensors(&[("a", Dtype::F16, &[3, 1], &[0; 6])]);
+    let complex = safetensors(&[("a", Dtype::C64, &[3, 1], &[0; 24])]);
     for (stem, ending, bytes, parts) in [
-        (
-            "1_tr",
-            "npy",
-            numpy!("big-endian.npy"),
-            ["type >f8", "little-endian"],
-        ),
         (
             "1_tr",
             "npy",
@@ -138,7 +141,7 @@ fn arrays_of_another_kind_are_explained() {
             "1_tr",
             "npy",
             b"1,2\n3,4\n",
-            ["does not begin like", "NUMPY"],
+            ["no whole header", "magic not found"],
         ),
         (
             "1_tr",
@@ -149,20 +152,14 @@ fn arrays_of_another_kind_are_explained() {
         (
             "2_tr",
             "safetensors",
-            &half,
-            ["type F16", "a type of numbers"],
+            &complex,
+            ["type C64", "a type of numbers"],
         ),
         (
             "labels_tr",
             "npy",
             numpy!("rows.npy"),
             ["shape [3, 2]", "1 dimension (samples)"],
-        ),
-        (
-            "labels_tr",
-            "npy",
-            &npy("<f8", "(3,)", &[0; 24]),
-            ["F64", "whole numbers"],
         ),
     ] {
         let error = refused(stem, ending, bytes);

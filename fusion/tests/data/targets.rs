@@ -194,9 +194,9 @@ fn faulty_cells_are_located() {
         ),
         ("1\n2,3\n3\n", "NotOneNumber", "targets_tr.csv, row 2"),
         (
-            "score\n1\n2\n",
+            "score\n1\nbad\n3\n",
             "NotANumber",
-            "targets_tr.csv, row 1, column 1",
+            "targets_tr.csv, row 3, column 1",
         ),
         ("1\n2\n", "RowCount", "targets_tr.csv"),
     ] {

@@ -1,0 +1,305 @@
+//! Class labels as they stand in files: class numbers, 0, 1, 2, …, or in all rows the names of classes.
+
+use super::cell::{shown, whole, Oddity};
+use super::DataError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Without a list of classes, a label at or above this is taken for a mistake (a sample number, say) rather than for a
+/// class to make room for.
+const MOST_UNNAMED_CLASSES: usize = 1 << 16;
+
+/// The labels of a file.
+pub(super) struct LabelFile<'a> {
+    pub path: &'a Path,
+    /// One per row.
+    pub cells: Vec<String>,
+}
+
+/// The classes there are.
+pub(super) struct Known {
+    pub names: Vec<String>,
+    /// Where they are listed.
+    pub reference: String,
+}
+
+/// The class numbers of all files, and the names of the classes. Without a list of classes, these are the numbers up to
+/// the largest in the first file, or the names in it, sorted.
+///
+/// # Errors
+/// [`DataError::NotALabel`], [`DataError::LabelOutOfRange`] or [`DataError::UnknownClass`].
+pub(super) fn resolve(
+    files: &[LabelFile<'_>],
+    known: Option<Known>,
+) -> Result<(Vec<Vec<usize>>, Vec<String>), DataError> {
+    let headers = headers(files, known.as_ref());
+    let rows = || {
+        files.iter().zip(&headers).map(|(file, header)| Rows {
+            file,
+            header: usize::from(*header),
+        })
+    };
+    let all_numbers = rows().all(|rows| rows.cells().iter().all(|cell| whole(cell).is_some()));
+    if all_numbers {
+        let names = match known {
+            Some(known) => known.names,
+            None => rows()
+                .next()
+                .map_or(Ok(Vec::new()), |rows| rows.numbered())?,
+        };
+        let labels = rows().map(|rows| rows.numbers(names.len()));
+        return Ok((labels.collect::<Result<_, _>>()?, names));
+    }
+    let named = known.as_ref().is_some_and(|known| {
+        let listed = |cell: &String| known.names.contains(cell);
+        rows().all(|rows| rows.cells().iter().all(listed))
+    });
+    if !named {
+        rows().try_for_each(|rows| rows.without_numbers())?;
+    }
+    let known = known.unwrap_or_else(|| Known {
+        names: rows().next().map_or(Vec::new(), |rows| rows.names()),
+        reference: files
+            .first()
+            .map_or(String::new(), |file| file.path.display().to_string()),
+    });
+    let numbers: BTreeMap<&str, usize> = known.names.iter().map(String::as_str).zip(0..).collect();
+    let labels = rows().map(|rows| rows.by_name(&numbers, &known));
+    Ok((labels.collect::<Result<_, _>>()?, known.names.clone()))
+}
+
+/// Which files begin with a header: a name above numbers; or above names, where it is no known class or, if none are
+/// known, stands nowhere else and heads all files.
+fn headers(files: &[LabelFile<'_>], known: Option<&Known>) -> Vec<bool> {
+    let is_number = |cell: &String| cell.parse::<f64>().is_ok();
+    let first_of_all = |first: &String| {
+        files.len() > 1
+            && files.iter().all(|file| {
+                file.cells.len() > 1 && file.cells[0] == *first && !file.cells[1..].contains(first)
+            })
+    };
+    let is_header = |file: &LabelFile<'_>| match file.cells.split_first() {
+        Some((first, rest)) if !rest.is_empty() && !is_number(first) => {
+            rest.iter().all(is_number)
+                || match known {
+                    Some(known) => {
+                        let listed = |cell: &String| known.names.contains(cell);
+                        !listed(first) && rest.iter().all(listed)
+                    }
+                    None => first_of_all(first),
+                }
+        }
+        _ => false,
+    };
+    files.iter().map(is_header).collect()
+}
+
+/// The rows of a file below its header.
+struct Rows<'a> {
+    file: &'a LabelFile<'a>,
+    /// Lines of the header.
+    header: usize,
+}
+
+impl Rows<'_> {
+    fn cells(&self) -> &[String] {
+        &self.file.cells[self.header..]
+    }
+
+    /// The cells with their lines.
+    fn lines(&self) -> impl Iterator<Item = (usize, &String)> {
+        (self.header + 1..).zip(self.cells())
+    }
+
+    fn shown(&self) -> String {
+        self.file.path.display().to_string()
+    }
+
+    /// The class numbers, all of them below `classes`.
+    fn numbers(&self, classes: usize) -> Result<Vec<usize>, DataError> {
+        let number = |(row, cell): (usize, &String)| {
+            let label = whole(cell).ok_or_else(|| self.not_a_label(row, cell))?;
+            match label < classes {
+                true => Ok(label),
+                false => Err(DataError::LabelOutOfRange {
+                    file: self.shown(),
+                    row,
+                    label,
+                    classes,
+                }),
+            }
+        };
+        self.lines().map(number).collect()
+    }
+
+    /// The names of classes that have none, up to the largest number.
+    fn numbered(&self) -> Result<Vec<String>, DataError> {
+        let numbers = self.numbers(MOST_UNNAMED_CLASSES)?;
+        let count = numbers.iter().max().map_or(0, |largest| largest + 1);
+        Ok((0..count).map(|class| class.to_string()).collect())
+    }
+
+    /// All names, sorted, each once.
+    fn names(&self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.cells().iter().collect();
+        names.into_iter().cloned().collect()
+    }
+
+    /// Refuses numbers among names, since a class number with a typing error is no class of its own, and missing values.
+    fn without_numbers(&self) -> Result<(), DataError> {
+        let is_number = |cell: &String| cell.parse::<f64>().is_ok();
+        let numbers = self.cells().iter().filter(|cell| is_number(cell)).count();
+        let odd = |cell: &String| match numbers {
+            0 => Oddity::of(cell, true) == Oddity::Missing,
+            // What there is less of is at fault.
+            few if 2 * few < self.cells().len() => is_number(cell),
+            _ => whole(cell).is_none(),
+        };
+        match self.lines().find(|(_, cell)| odd(cell)) {
+            None => Ok(()),
+            Some((row, cell)) => Err(self.not_a_label(row, cell)),
+        }
+    }
+
+    fn by_name(
+        &self,
+        numbers: &BTreeMap<&str, usize>,
+        known: &Known,
+    ) -> Result<Vec<usize>, DataError> {
+        let number = |(row, cell): (usize, &String)| {
+            let number = numbers.get(cell.as_str()).copied();
+            number.ok_or_else(|| DataError::UnknownClass {
+                file: self.shown(),
+                row,
+                cell: shown(cell),
+                classes: shown(&known.names.join(", ")),
+                reference: known.reference.clone(),
+            })
+        };
+        self.lines().map(number).collect()
+    }
+
+    fn not_a_label(&self, row: usize, cell: &str) -> DataError {
+        DataError::NotALabel {
+            file: self.shown(),
+            row,
+            cell: shown(cell),
+            remedy: "number the classes before splitting, e.g. `pandas.factorize(y, sort=True)[0]`, or write the name of the \
+                     class in every row"
+                .to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(
+        files: &[&[&str]],
+        known: Option<&[&str]>,
+    ) -> Result<(Vec<Vec<usize>>, Vec<String>), DataError> {
+        let owned = |cells: &[&str]| cells.iter().map(|cell| cell.to_string()).collect();
+        let files = files.iter().zip(["labels_tr.csv", "labels_te.csv"]);
+        let files: Vec<_> = files
+            .map(|(cells, path)| LabelFile {
+                path: Path::new(path),
+                cells: owned(cells),
+            })
+            .collect();
+        let known = known.map(|names| Known {
+            names: owned(names),
+            reference: "classes.csv".to_owned(),
+        });
+        resolve(&files, known)
+    }
+
+    #[test]
+    fn numbers_count_the_classes_however_they_are_written() {
+        let (labels, names) = resolved(&[&["1.0", "0", "2e0"], &["0.0"]], None).expect("numbers");
+        assert_eq!(labels, [vec![1, 0, 2], vec![0]]);
+        assert_eq!(names, ["0", "1", "2"]);
+        // A known list stays as it is: its names may be numbers, too.
+        let (labels, names) = resolved(&[&["1", "0"]], Some(&["10", "20"])).expect("numbers");
+        assert_eq!((labels, names.len()), (vec![vec![1, 0]], 2));
+    }
+
+    #[test]
+    fn names_are_sorted_or_listed() {
+        let files: [&[&str]; 2] = [&["dog", "cat", "dog"], &["cat"]];
+        let (labels, names) = resolved(&files, None).expect("names");
+        assert_eq!(labels, [vec![1, 0, 1], vec![0]]);
+        assert_eq!(names, ["cat", "dog"]);
+        let (labels, _) = resolved(&files, Some(&["dog", "cow", "cat"])).expect("names");
+        assert_eq!(labels, [vec![0, 2, 0], vec![2]]);
+    }
+
+    #[test]
+    fn headers_are_no_labels() {
+        let (labels, _) = resolved(&[&["y", "1", "0"], &["0"]], None).expect("numbers");
+        assert_eq!(labels, [vec![1, 0], vec![0]]);
+        let (labels, names) =
+            resolved(&[&["kind", "a", "b"], &["kind", "b"]], None).expect("names");
+        assert_eq!((labels, names.len()), (vec![vec![0, 1], vec![1]], 2));
+        let (labels, _) = resolved(&[&["kind", "b"]], Some(&["a", "b"])).expect("names");
+        assert_eq!(labels, [vec![1]]);
+    }
+
+    #[test]
+    fn what_is_neither_is_located() {
+        for (train, test, message) in [
+            (
+                &["0", "1.5"][..],
+                &["0"][..],
+                "labels_tr.csv, row 2, column 1: found \"1.5\"",
+            ),
+            (
+                &["0", "cat", "1"],
+                &["0"],
+                "labels_tr.csv, row 2, column 1: found \"cat\"",
+            ),
+            (
+                &["0", "a", "b"],
+                &["0"],
+                "labels_tr.csv, row 1, column 1: found \"0\"",
+            ),
+            (
+                &["a", "NA", "b"],
+                &["a"],
+                "labels_tr.csv, row 2, column 1: found \"NA\"",
+            ),
+            (
+                &["a", "b"],
+                &["a", "0.5"],
+                "labels_te.csv, row 2, column 1: found \"0.5\"",
+            ),
+            (
+                &["a", "b"],
+                &["b", "c"],
+                "labels_te.csv, row 2, column 1: found the class \"c\"",
+            ),
+            (
+                &["a", "b"],
+                &["0", "1"],
+                "labels_te.csv, row 1, column 1: found the class \"0\"",
+            ),
+            (
+                &["0", "1"],
+                &["2"],
+                "labels_te.csv, row 1, column 1: found label 2",
+            ),
+        ] {
+            let error = resolved(&[train, test], None)
+                .expect_err("faulty")
+                .to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        let error = resolved(&[&["a", "x"]], Some(&["a", "b"]))
+            .expect_err("faulty")
+            .to_string();
+        assert!(
+            error.contains("expected one of a, b, as in classes.csv"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! Numbers beyond those of the dtype a model computes in.
+
+use super::scale::FeatureRange;
+use super::{DataError, MinMax, Part, Table, Targets};
+use equilibria_core::Scalar;
+
+/// What errors call a row, from 0, of a modality, from 1, or of the targets where there is none: its file and its row
+/// there, from 1.
+pub type Place<'a> = dyn Fn(Part, Option<usize>, usize) -> (String, usize) + 'a;
+
+impl MinMax {
+    /// Makes sure that all features, as they are and scaled, are numbers of the type `E`.
+    ///
+    /// # Errors
+    /// [`DataError::OutOfRange`] with the first that is none.
+    pub fn check_range<E: Scalar>(
+        &self,
+        part: Part,
+        modalities: &[Table],
+        place: &Place<'_>,
+    ) -> Result<(), DataError> {
+        for (k, (table, ranges)) in (1..).zip(modalities.iter().zip(&self.modalities)) {
+            for (row, values) in table.values.chunks_exact(table.columns.max(1)).enumerate() {
+                for (column, (&value, feature)) in (1..).zip(values.iter().zip(ranges)) {
+                    if let Some(problem) = problem::<E>(value, Some(feature)) {
+                        let (file, row) = place(part, Some(k), row);
+                        return Err(DataError::OutOfRange {
+                            file,
+                            row,
+                            column,
+                            value,
+                            problem,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Targets {
+    /// Makes sure that all numbers to predict are numbers of the type `E`.
+    ///
+    /// # Errors
+    /// [`DataError::OutOfRange`] with the first that is none.
+    pub fn check_range<E: Scalar>(&self, part: Part, place: &Place<'_>) -> Result<(), DataError> {
+        let Self::Numbers(numbers) = self else {
+            return Ok(());
+        };
+        for (row, &value) in numbers.iter().enumerate() {
+            if let Some(problem) = problem::<E>(value, None) {
+                let (file, row) = place(part, None, row);
+                return Err(DataError::OutOfRange {
+                    file,
+                    row,
+                    column: 1,
+                    value,
+                    problem,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn problem<E: Scalar>(value: f64, feature: Option<&FeatureRange>) -> Option<String> {
+    let finite = |value: f64| E::of(value).wide().is_finite();
+    let dtype = std::any::type_name::<E>();
+    if !finite(value) {
+        return Some(format!(
+            "beyond the numbers of {dtype}, in which the model computes"
+        ));
+    }
+    let feature = feature.filter(|feature| !finite(feature.scale(value)))?;
+    let FeatureRange { minimum, range } = feature;
+    Some(format!(
+        "beyond the numbers of {dtype} once it is scaled by the training rows (minimum {minimum:e}, range {range:e})"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<E: Scalar>(train: [f64; 2], value: f64) -> Option<String> {
+        let table = |values: &[f64]| Table {
+            name: String::new(),
+            columns: 1,
+            values: values.to_vec(),
+        };
+        let split = crate::data::Split {
+            modalities: vec![table(&train)],
+            targets: Targets::Classes(vec![0; 2]),
+        };
+        let scaling = MinMax::fit(&split);
+        let place = |_, _, row| ("1_te.csv".to_owned(), row + 10);
+        let tables = [table(&[0.0, value])];
+        let checked = scaling.check_range::<E>(Part::Test, &tables, &place);
+        checked.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn numbers_beyond_the_dtype_are_located() {
+        let message = refused::<f32>([0.0, 1.0], 1e300).expect("beyond f32");
+        assert!(message.contains("1_te.csv, row 11, column 1"), "{message}");
+        assert!(message.contains("beyond the numbers of f32"), "{message}");
+        assert_eq!(refused::<f64>([0.0, 1.0], 1e300), None);
+        assert_eq!(refused::<f32>([0.0, 1.0], 3e38), None);
+    }
+
+    #[test]
+    fn scaling_may_not_leave_the_dtype_either() {
+        let message = refused::<f32>([0.0, 1e-20], 1e30).expect("1e50");
+        assert!(message.contains("once it is scaled"), "{message}");
+        assert_eq!(refused::<f64>([0.0, 1e-20], 1e30), None);
+        // The range is beyond f64 itself.
+        let message = refused::<f64>([-1e308, 1e308], 1e308).expect("an infinite range");
+        assert!(message.contains("range inf"), "{message}");
+    }
+
+    #[test]
+    fn numbers_to_predict_are_located() {
+        let targets = Targets::Numbers(vec![1.0, 1e39]);
+        let place = |_, k: Option<usize>, row| (format!("{k:?}"), row + 1);
+        let error = targets
+            .check_range::<f32>(Part::Train, &place)
+            .expect_err("beyond f32");
+        assert!(
+            error
+                .to_string()
+                .starts_with("None, row 2, column 1: found 1e39"),
+            "{error}"
+        );
+        assert!(targets.check_range::<f64>(Part::Train, &place).is_ok());
+    }
+}
