@@ -44,7 +44,7 @@ pub use kernel::{Kernel, KernelBlock, KernelGradients, ParameterGradient};
 pub use layer::{AnyLayer, AnyTape, DynLayer, ImplicitLayer, StepOnly};
 pub use parameters::Parameters;
 pub use regularizer::Regularizer;
-pub use report::{Report, SampleReport, Status, Step, TracePoint};
+pub use report::{Report, SampleReport, Status, Step, Tally, TracePoint};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
 pub use solver::{Evaluation, FixedPointSolver, Iteration, LowRank};
 pub use space::{

@@ -1,10 +1,12 @@
 //! What a solve has to say for itself: one record per sample.
 
 mod steps;
+mod tally;
 
 use std::fmt;
 
 pub use steps::{largest, Step};
+pub use tally::Tally;
 
 /// How the solve of one sample ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

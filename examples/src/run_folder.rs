@@ -1,9 +1,10 @@
 //! Run folders: written beside their final place and moved there when complete.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
+
+use equilibria_fusion::checkpoint;
 
 use crate::error::{Error, Result};
 
@@ -229,21 +230,9 @@ fn partial(target: &Path) -> PathBuf {
     PathBuf::from(partial)
 }
 
-/// Writes a file beside its place and moves it there when complete.
+/// Writes a file that is whole or not there at all.
 pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
-    let mut partial = path.to_owned().into_os_string();
-    partial.push(format!(".partial-{}", std::process::id()));
-    let partial = PathBuf::from(partial);
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(contents.as_ref())?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    };
-    write().map_err(|source| {
-        let _ = std::fs::remove_file(&partial);
-        Error::io(path)(source)
-    })
+    checkpoint::write_whole(path, contents).map_err(Error::io(path))
 }
 
 fn fresh(name: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::testing::{relative_difference, worse};
 use equilibria_core::{
-    from_host, to_host, AdjointSpace, Coef, Equilibrium, ImplicitLayer, Matrix, OnUnconverged,
+    from_host, to_host, AdjointSpace, Coef, Equilibrium, ImplicitLayer, Input, Matrix, OnUnconverged,
     Report, Stop, Tolerance,
 };
 use equilibria_fusion::checkpoint::decode;

@@ -4,6 +4,7 @@ mod array;
 mod error;
 mod names;
 mod reparametrization;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -16,12 +17,30 @@ use safetensors::SafeTensors;
 use self::array::dtype;
 pub(crate) use self::array::{parameters, serialize, Array};
 pub use self::error::CheckpointError;
+pub use self::whole::write_whole;
 use self::names::{Kept, Names};
 use self::reparametrization::{spectral_norm, weight_norm};
 use crate::dtype::floats;
 
 /// Text beside the parameters, e.g. the configuration.
 pub type Metadata = HashMap<String, String>;
+
+/// Writes every parameter under its name, and `metadata` beside them, to a safetensors file, which is [whole](write_whole) at
+/// every time.
+///
+/// # Errors
+/// [`CheckpointError::Unwritable`], and [`CheckpointError::Io`] with the system's reason.
+pub fn save<E: Scalar, D: Backend<E>>(
+    path: &Path,
+    model: &impl Parameters<E, D>,
+    metadata: Metadata,
+) -> Result<(), CheckpointError> {
+    let written = write_whole(path, to_bytes(model, metadata)?);
+    written.map_err(|source| CheckpointError::Io {
+        path: path.display().to_string(),
+        source,
+    })
+}
 
 /// The bytes of a file with all parameters by name and the given metadata.
 ///

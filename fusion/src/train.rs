@@ -2,15 +2,13 @@
 
 mod epoch;
 mod evaluation;
-mod tally;
 
 use dfdx::prelude::Gradients;
 use equilibria_core::seed::mix;
-use equilibria_core::{Backend, Error, Matrix, Parameters, Result, Scalar};
+use equilibria_core::{Backend, Error, Matrix, Parameters, Result, Scalar, Tally};
 
 pub use self::epoch::Epoch;
 pub use self::evaluation::{evaluate, inspect, Evaluation};
-use self::tally::Tally;
 use crate::data::{batches, Split, Table};
 use crate::experiment::Training;
 use crate::head::Score;
@@ -145,10 +143,10 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             rate_factor,
             validation: vec![f64::NAN; self.model.head.tracked().count()],
             validation_loss: None,
-            solver_steps: forward.mean_steps(),
+            solver_steps: forward.mean_evaluations(),
             residual: forward.residual,
             unconverged_fraction: forward.unconverged_fraction(),
-            adjoint_steps: adjoint.mean_steps(),
+            adjoint_steps: adjoint.mean_evaluations(),
             adjoint_residual: adjoint.residual,
             adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
         })

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use equilibria_core::{Backend, Error, Report, Result, Scalar};
+use equilibria_core::{Backend, Error, Report, Result, Scalar, Tally};
 use serde::Serialize;
 
-use super::tally::Tally;
 use crate::data::Split;
 use crate::head::{by_key, Comparison, Score};
 use crate::model::Model;
@@ -113,7 +112,7 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
             .collect(),
         comparison,
         loss: model.head.loss_unit() * loss / split.len().max(1) as f64,
-        mean_solver_steps: tally.mean_steps(),
+        mean_solver_steps: tally.mean_evaluations(),
         unconverged_fraction: tally.unconverged_fraction(),
         solves,
         gates,
