@@ -29,10 +29,6 @@ pub use masked::Masked;
 pub use stabilizer::{stabilize, Stabilizer, StabilizerConfig, Stabilizers};
 
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/src/composition.md")]
-struct CompositionGuide;
-
-#[cfg(doctest)]
 #[doc = include_str!("../../docs/src/several-equilibria.md")]
 struct SeveralEquilibria;
 
