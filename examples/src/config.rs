@@ -126,10 +126,12 @@ fn set<'a>(config: &mut Value, argument: &'a str) -> Result<Option<&'a str>> {
         argument: argument.to_owned(),
     };
     let (key, text) = argument.split_once('=').ok_or_else(bad)?;
-    let value = toml::from_str::<Value>(&format!("value = {text}")).map_or_else(
-        |_| Value::String(text.to_owned()),
-        |mut table| table["value"].take(),
-    );
+    let value = match toml::from_str::<Value>(&format!("value = {text}")) {
+        Ok(mut table) => table["value"].take(),
+        // `1e999` and `NaN` are no TOML, but no words either.
+        Err(_) if text.parse().is_ok_and(|number: f64| !number.is_finite()) => Value::Null,
+        Err(_) => Value::String(text.to_owned()),
+    };
     if key.split('.').any(str::is_empty) {
         return Err(bad());
     }

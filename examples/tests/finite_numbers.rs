@@ -53,7 +53,7 @@ fn a_file_or_a_change_with_one_is_refused_by_its_key() {
         "fusion.regularizer.0.weight",
         "fusion.layer.deviation",
     ] {
-        for number in ["nan", "inf", "-inf", "1e999"] {
+        for number in ["nan", "inf", "-inf", "1e999", "NaN"] {
             let folder = folder(small::CONFIG);
             let change = format!("{key}={number}");
             let arguments = [&TRAIN[..], &["--set", &change]].concat();
@@ -67,6 +67,12 @@ fn a_file_or_a_change_with_one_is_refused_by_its_key() {
     let message = refusal(folder(&changed).path(), &TRAIN);
     assert!(
         message.contains("config.toml: training.clip: must be"),
+        "{message}"
+    );
+    let changed = small::CONFIG.replace("average = 0.9", "average = 1e999");
+    let message = refusal(folder(&changed).path(), &TRAIN);
+    assert!(
+        message.contains("average = 1e999") && message.contains("overflow"),
         "{message}"
     );
     let inside = "fusion.solver={type=\"anderson\", growth=inf}";
@@ -133,6 +139,23 @@ fn a_solver_of_the_command_line_with_one_is_refused() {
     }
 }
 
+/// TOML has no null.
+fn without_nulls(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(table) => {
+            table.retain(|_, value| !value.is_null());
+            let values = table.values_mut();
+            values.for_each(|value| *value = without_nulls(value.take()));
+        }
+        Value::Array(items) => {
+            let items = items.iter_mut();
+            items.for_each(|item| *item = without_nulls(item.take()));
+        }
+        _ => {}
+    }
+    value
+}
+
 /// Every number of the default configuration of every plugin of a kind in turn; returns how many there are. TOML carries to
 /// the field what JSON cannot.
 fn refused<P: ?Sized + Kind>() -> usize
@@ -141,10 +164,7 @@ where
 {
     let mut count = 0;
     for plugin in registry::of_kind(P::NAME).expect("plugins are linked") {
-        let mut default = plugin.default.clone();
-        // TOML has no null.
-        let table = default.as_object_mut().expect("a table");
-        table.retain(|_, value| !value.is_null());
+        let default = without_nulls(plugin.default.clone());
         let config = toml::Table::try_from(&default).expect("TOML");
         let is_number = |field: &(&String, &Value)| field.1.is_f64();
         for (field, _) in default.as_object().into_iter().flatten().filter(is_number) {

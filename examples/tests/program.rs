@@ -412,6 +412,35 @@ fn bad_configuration_is_refused_by_key() {
     assert!(message.contains(&shown), "{message}");
 }
 
+#[test]
+fn settings_that_solve_nothing_or_see_nothing_are_refused() {
+    let data = small_data([3, 2]);
+    let refused = |changes: &[&str]| {
+        let sets: Vec<&str> = changes.iter().flat_map(|set| ["--set", set]).collect();
+        let message = refusal(&borrowed(&train_on(&data, &sets)));
+        assert!(!data.path().join("run").exists(), "{changes:?}");
+        message
+    };
+    // The one of two tolerances whose value is meant.
+    let backward = "fusion.backward=implicit";
+    let other = "fusion.backward.stop.tolerance.relative=1e-4";
+    for value in ["1", "1.5", "1e9"] {
+        let change = format!("fusion.stop.tolerance.relative={value}");
+        let message = refused(&[backward, other, &change]);
+        let expected = "config.toml: fusion.stop.tolerance.relative: must be in [0, 1), got";
+        assert!(message.contains(expected), "{message}");
+    }
+    let message = refused(&[backward, "fusion.backward.stop.tolerance.relative=1.0"]);
+    let expected = "fusion.backward.stop.tolerance.relative: must be in [0, 1), got 1";
+    assert!(message.contains(expected), "{message}");
+    let layer = r#"fusion.layer={type="residual-block", groups=8}"#;
+    for change in ["fusion.groups=8", layer] {
+        let message = refused(&[change]);
+        let expected = "two features to a group, got 8 for width 8";
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
 /// Trains for an epoch with some changes; returns the complete configuration.
 fn resolved(data: &tempfile::TempDir, changes: &[&str]) -> serde_json::Value {
     let sets: Vec<&str> = changes.iter().flat_map(|set| ["--set", set]).collect();

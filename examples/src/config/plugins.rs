@@ -156,14 +156,21 @@ fn located(error: CoreError, table: &Value, at: &Place<'_>) -> Error {
     }
 }
 
-/// A value out of range, in a table somewhere below `config` that bears the name in the error as key or `type`; where
-/// several do, the error has to speak for itself.
+/// A value out of range, in a table somewhere below `config` that bears the name in the error as key or `type`. Of several that
+/// do, the one with the value in the error is meant; where that does not tell, the error has to speak for itself.
 fn located_within(error: CoreError, config: &Value, at: &Place<'_>) -> Error {
-    let CoreError::Config { plugin, field, .. } = error else {
+    let CoreError::Config {
+        plugin, field, got, ..
+    } = &error
+    else {
         return at.error(error);
     };
     let mut found = Vec::new();
     search(config, "", plugin, field, &mut found);
+    if found.len() > 1 {
+        let number = |table: &Value| table.get(field)?.as_f64();
+        found.retain(|(_, table)| number(table).is_some_and(|number| number.to_string() == *got));
+    }
     match &found[..] {
         [(path, table)] => located(error, table, &at.below(path)),
         _ => at.error(error),
