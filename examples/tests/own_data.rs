@@ -147,7 +147,10 @@ fn classes_that_nothing_is_learned_of_are_warned_of() {
         ("1\n2\n", "no training sample is of the classes 0"),
         ("0\n0\n", "all training samples are of one class"),
     ] {
-        std::fs::write(place.data.join("labels_tr.csv"), labels.repeat(20)).expect("a file");
+        for (split, pairs) in [("tr", 20), ("te", 5)] {
+            let file = place.data.join(format!("labels_{split}.csv"));
+            std::fs::write(file, labels.repeat(pairs)).expect("a file");
+        }
         let place_of_data: &dyn AsRef<OsStr> = &place.data;
         let output = place.equilibria(&[
             &"train",

@@ -199,6 +199,26 @@ fn faulty_text_is_located() {
     let parts = ["1_tr.csv, row 2, column 2", "\"abc\""];
     assert_error!(error, DataError::NotANumber { .. }, parts[0], parts[1]);
 
+    for (row, remedy) in [
+        ("7;8", "separated by ';'"),
+        ("7\t8", "separated by tabs"),
+        ("7 8", "separated by spaces"),
+        ("7, \"8\"", "in quotes"),
+        ("7,'8'", "in quotes"),
+        ("7,\"8,5\"", "decimal mark is a comma"),
+        ("7,True", "truth value"),
+        ("7,", "missing value"),
+        ("7,high", "this is text"),
+    ] {
+        let error = refused(&[("1_te.csv", &format!("{row}\n"))]);
+        assert_error!(
+            error,
+            DataError::NotANumber { .. },
+            "1_te.csv, row 1",
+            remedy
+        );
+    }
+
     for (cell, shown) in [("NaN", "NaN"), ("inf", "inf"), ("-1e999", "-inf")] {
         let error = refused(&[("1_te.csv", &format!("7,{cell}\n"))]);
         let place = "1_te.csv, row 1, column 2";

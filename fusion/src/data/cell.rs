@@ -3,6 +3,9 @@
 /// How a missing value is written, in lower case. (`NaN` reads as a number.)
 const MISSING: [&str; 9] = ["", "na", "n/a", "#n/a", "<na>", "null", "none", "nat", "?"];
 
+/// What may stand around a number that is meant to be quoted; spreadsheets put `=` in front.
+const QUOTES: [char; 6] = ['"', '\'', '=', '“', '”', '’'];
+
 /// Characters of a cell that an error shows at most; an open quote makes the rest of a file one cell.
 const SHOWN: usize = 60;
 
@@ -11,6 +14,10 @@ const SHOWN: usize = 60;
 pub(super) enum Oddity {
     /// Several cells with another character between them than a comma.
     Separator(char),
+    /// A number in quotes that are none of CSV files.
+    Quotes,
+    /// A number with a comma as decimal mark.
+    DecimalComma,
     /// True or False.
     Truth,
     /// A value that is missing.
@@ -31,6 +38,13 @@ impl Oddity {
             if between && (all_numbers(separator) || alone && [';', '\t'].contains(&separator)) {
                 return Self::Separator(separator);
             }
+        }
+        let is_number = |text: &str| text.parse::<f64>().is_ok();
+        if is_number(cell.trim_matches(QUOTES)) {
+            return Self::Quotes;
+        }
+        if is_number(&cell.replacen(',', ".", 1)) {
+            return Self::DecimalComma;
         }
         let cell = cell.to_lowercase();
         match cell.as_str() {
@@ -53,6 +67,12 @@ impl Oddity {
                     "its numbers are separated by {name}; separate them by commas, with a point as decimal mark: \
                      `df.to_csv(sep=\",\", decimal=\".\")`, `numpy.savetxt(delimiter=\",\")`"
                 )
+            }
+            Self::Quotes => {
+                "the number is in quotes; write it without: `df.astype(float).to_csv()`".to_owned()
+            }
+            Self::DecimalComma => {
+                "its decimal mark is a comma; write a point: `df.to_csv(decimal=\".\")`".to_owned()
             }
             Self::Truth => {
                 "this is a truth value; write 1 for True and 0 for False: `df.astype(int)`".to_owned()
@@ -111,6 +131,9 @@ mod tests {
             ("1.0 2.0  3.0", true, Oddity::Separator(' ')),
             ("a;b", false, Oddity::Name),
             ("blood pressure", true, Oddity::Name),
+            ("'1.5'", false, Oddity::Quotes),
+            ("\"2\"", true, Oddity::Quotes),
+            ("0,5", false, Oddity::DecimalComma),
             ("TRUE", false, Oddity::Truth),
             ("", false, Oddity::Missing),
             ("<NA>", true, Oddity::Missing),

@@ -101,7 +101,9 @@ pub fn features_from_folder(path: &Path, part: Part) -> Result<Vec<Table>, DataE
 /// Those of [`DataSet::from_folder`] for the files it reads, and [`DataError::OtherClasses`] if `classes.csv` lists others.
 pub fn split_from_folder(path: &Path, part: Part, classes: &[String]) -> Result<Split, DataError> {
     let modalities = modality_names(path, &[part])?;
-    let (targets, _) = read_targets(path, &[part], Some(classes))?;
+    // A model that predicts numbers has no classes; what it is to say of labels is for its head.
+    let trained = Some(classes).filter(|classes| !classes.is_empty());
+    let (targets, names) = read_targets(path, &[part], trained)?;
     let tables = read_tables(path, &modalities, &[part])?;
     let read = tables.into_iter().zip(targets).next();
     let (modalities, targets) = read.unwrap_or((Vec::new(), Targets::Classes(Vec::new())));
@@ -109,7 +111,7 @@ pub fn split_from_folder(path: &Path, part: Part, classes: &[String]) -> Result<
         modalities,
         targets,
     };
-    let expected = (split.targets.kind(), classes.len());
+    let expected = (split.targets.kind(), names.len());
     check_split(&split, expected, part, Source::Folder(path))?;
     align(path, part, &mut split)?;
     Ok(split)

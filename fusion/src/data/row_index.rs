@@ -27,13 +27,8 @@ impl Tables<'_> {
     /// # Errors
     /// [`DataError::RowIndex`].
     pub fn check(&self) -> Result<(), DataError> {
-        let count = self
-            .splits
-            .iter()
-            .map(|(_, tables)| tables.len())
-            .max()
-            .unwrap_or(0);
-        let all = (1..=count).all(|k| self.counts_rows(k, TELLING));
+        let modalities = self.splits.first().map_or(0, |(_, tables)| tables.len());
+        let all = (1..=modalities).all(|k| self.counts_rows(k, TELLING));
         for &(part, tables) in self.splits {
             for (k, table) in (1..).zip(tables) {
                 if all || self.counts_rows(k, TELLING_ALONE) {
@@ -44,11 +39,11 @@ impl Tables<'_> {
                     continue;
                 };
                 for (other, same) in (1..k).zip(tables) {
-                    let shared = || identifiers(same).is_some_and(|theirs| theirs == own);
-                    if same.values != table.values && shared() && !self.names(other).exists() {
+                    let alike = identifiers(same).is_some_and(|theirs| shared(&own, &theirs));
+                    if alike && same.values != table.values && !self.names(other).exists() {
                         let file = files::shown(self.folder, &part.table_stem(other));
                         let problem =
-                            format!("it holds the same numbers as column 1 of {file}, each once");
+                            format!("it identifies the samples as column 1 of {file} does, by whole numbers");
                         return Err(self.refused(part, k, problem));
                     }
                 }
@@ -60,12 +55,8 @@ impl Tables<'_> {
     /// Whether the first columns of modality `k` count the rows of each split from 0 or 1, or those of both together in
     /// any order, and there are at least so many rows in a split.
     fn counts_rows(&self, k: usize, least: usize) -> bool {
-        let tables = || {
-            self.splits
-                .iter()
-                .filter_map(|(_, tables)| tables.get(k - 1))
-        };
-        let columns: Vec<Vec<f64>> = tables().filter_map(first_column).collect();
+        let tables = (self.splits.iter()).filter_map(|(_, tables)| tables.get(k - 1));
+        let columns: Vec<Vec<f64>> = tables.filter_map(first_column).collect();
         let complete = columns.len() == self.splits.len() && !self.names(k).exists();
         if !complete || columns.iter().map(Vec::len).max().unwrap_or(0) < least {
             return false;
@@ -96,16 +87,28 @@ impl Tables<'_> {
     }
 }
 
-/// The first column of a table that has more.
+/// The first column of a table that has more. Ranks could identify samples, too, but the next column has the same ones:
+/// they give `None`.
 fn first_column(table: &Table) -> Option<Vec<f64>> {
-    let first = (0..table.rows()).map(|row| table.row(row)[0]);
-    (table.columns > 1).then(|| first.collect())
+    if table.columns < 2 {
+        return None;
+    }
+    let column = |j: usize| (0..table.rows()).map(move |row| table.row(row)[j]);
+    let numbers = |j: usize| column(j).map(f64::to_bits).collect::<HashSet<u64>>();
+    let ranks = table.rows() >= TELLING && numbers(0) == numbers(1);
+    (!ranks).then(|| column(0).collect())
 }
 
-/// The numbers of a first column that could name samples: whole ones, each once.
+/// The numbers of a first column that could identify samples: whole ones, each once.
 fn identifiers(table: &Table) -> Option<HashSet<u64>> {
     let column = first_column(table)?;
     let whole = column.iter().all(|value| value.fract() == 0.0);
     let distinct: HashSet<u64> = column.iter().map(|value| value.to_bits()).collect();
     (whole && column.len() >= TELLING && distinct.len() == column.len()).then_some(distinct)
+}
+
+/// Whether two columns identify the same samples, or most of them where there are many.
+fn shared(own: &HashSet<u64>, theirs: &HashSet<u64>) -> bool {
+    let common = own.intersection(theirs).count();
+    own == theirs || own.len() >= TELLING_ALONE && 2 * common > own.len().max(theirs.len())
 }

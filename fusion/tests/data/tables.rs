@@ -85,7 +85,7 @@ fn identifiers_in_two_modalities_are_no_features() {
         let error = with_first_columns([&ids, &test, &second, &test]).unwrap_err();
         let parts = [
             "2_tr.csv, column 1",
-            "same numbers as column 1 of",
+            "identifies the samples as column 1 of",
             "1_tr.csv",
             "K_tr_ids.csv",
         ];
@@ -98,6 +98,28 @@ fn identifiers_in_two_modalities_are_no_features() {
             parts[3]
         );
     }
+}
+
+#[test]
+fn identifiers_of_most_samples_tell_as_well_and_ranks_do_not() {
+    let labels = "0\n1\n".repeat(6);
+    let with = |first: &str, second: &str| {
+        let tables = [
+            ("1_tr.csv", first),
+            ("2_tr.csv", second),
+            ("labels_tr.csv", &labels),
+        ];
+        let test = [("1_te.csv", "1.5,2\n"), ("2_te.csv", "0.5,3\n")];
+        DataSet::from_folder(folder(&[&tables[..], &test].concat()).path())
+    };
+    let [first, second] = [rows(40..52, 1), rows((42..54).rev(), 2)];
+    let error = with(&first, &second).unwrap_err();
+    assert_error!(error, DataError::RowIndex { .. }, "2_tr.csv, column 1");
+    let ranks = |step: usize| -> String {
+        let line = |row: usize| format!("{},{}\n", row * step % 13, row * 5 % 13);
+        (1..13).map(line).collect()
+    };
+    assert!(with(&ranks(2), &ranks(7)).is_ok());
 }
 
 #[test]
