@@ -7,15 +7,13 @@ use crate::bound::{Job, Purpose};
 use crate::gradients::HostPart;
 use crate::kernel::{Kernel, KernelGradients};
 use crate::parallel;
+use crate::simd::{whole_tiles, TILE};
 use crate::space::SliceSpace;
 use crate::{Result, Scalar, Slot, StateSpace};
 
 /// Numbers in one vector of a block, at most: a solver keeps some twenty vectors, and they share the second-level cache
 /// with the weights.
 const BLOCK_NUMBERS: usize = 1 << 14;
-
-/// Rows that a product takes at once: blocks are made of whole tiles.
-const TILE: usize = 6;
 
 /// Tiles in the largest blocks of wide states: where the weights do not fit in that cache, more rows share the reading.
 const WIDE_TILES: usize = 8;
@@ -201,9 +199,7 @@ impl<E: Scalar> Blocks<E> {
 impl Split {
     /// Those of one of `count` blocks, which are as large as tiles let them be.
     fn rows(&self, index: usize, count: usize) -> Range<usize> {
-        let tiles = self.batch.div_ceil(TILE);
-        let edge = |index: usize| (index * tiles / count * TILE).min(self.batch);
-        edge(index)..edge(index + 1)
+        whole_tiles(self.batch, index, count)
     }
 
     /// Zero gradients, for inputs of this many rows.

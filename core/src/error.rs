@@ -23,7 +23,11 @@ pub enum Error {
     },
 
     /// A plugin name that no linked crate registers.
-    #[error("no {kind} plugin is named `{name}`{}; known: {}", hint(.nearest), .known.join(", "))]
+    #[error(
+        "no {kind} plugin is named `{name}`{}; known: {}; if it is one of your own, is its crate linked? \
+         Add `use its_crate as _;`",
+        hint(.nearest), .known.join(", ")
+    )]
     UnknownPlugin {
         /// Kind of plugin, e.g. `solver`.
         kind: String,
@@ -169,6 +173,29 @@ pub enum Error {
         name: String,
         /// What went wrong.
         source: Box<Error>,
+    },
+
+    /// A check of gradients that says nothing of some parameters: theirs are 0, whether right or wrong.
+    #[error(
+        "nothing was checked of {}: every entry of the gradient is 0. Where `step` uses a parameter, let it take part as \
+         `w.retaped::<T>()`; where it has no effect at these inputs, choose others; one without any effect is no parameter",
+        .parameters.join(", ")
+    )]
+    ZeroGradient {
+        /// Names of the parameters.
+        parameters: Vec<String>,
+    },
+
+    /// A row of `step` that depends on other rows than its own.
+    #[error(
+        "row {row} of `step` changes with row {other} of its arguments (from 1), and a batch would be solved as one sample: \
+         take means, norms and sums over the columns of a row, not over the rows of a batch"
+    )]
+    DependentRows {
+        /// The row that changes, from 1.
+        row: usize,
+        /// The row it depends on, from 1.
+        other: usize,
     },
 
     /// A file that cannot be read or written.

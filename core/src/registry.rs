@@ -164,7 +164,7 @@ pub fn of_kind(kind: &str) -> Result<Vec<Plugin>> {
 /// One plugin.
 ///
 /// # Errors
-/// [`Error::UnknownPlugin`], which lists the known names and the nearest one.
+/// [`Error::UnknownPlugin`], which lists the known names and the nearest one, and reminds of crates that are not linked.
 pub fn find(kind: &str, name: &str) -> Result<Plugin> {
     let mut plugins = of_kind(kind)?;
     match plugins.iter().position(|plugin| plugin.name == name) {

@@ -13,7 +13,7 @@ pub use pulp::Simd;
 #[doc(hidden)]
 pub use pulp::WithSimd;
 
-pub use product::Packed;
+pub use product::{whole_tiles, Packed, TILE};
 pub use rounded::RoundedPacked;
 pub use rows::{
     add_scaled, combine, difference, dot, dots, finite, sum, sum_deviations, sum_products, update,

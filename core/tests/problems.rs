@@ -36,6 +36,30 @@ fn names_are_unique_and_kebab_case() {
 }
 
 #[test]
+fn another_fixed_point_is_told_from_the_known_one() {
+    for problem in all() {
+        for sample in 0..problem.batch {
+            if let Some(z) = &problem.solutions[sample] {
+                let near: Vec<f64> = z.iter().map(|z| z * (1.0 + 1e-9)).collect();
+                assert!(!problem.is_other_solution(sample, z), "{}", problem.name);
+                assert!(
+                    !problem.is_other_solution(sample, &near),
+                    "{}",
+                    problem.name
+                );
+            }
+        }
+    }
+    // Heron's rule has the negative root as well.
+    let roots = find("square-root").expect("known");
+    for sample in 0..roots.batch {
+        let root = roots.solutions[sample].clone().expect("a root");
+        assert!(roots.is_other_solution(sample, &[-root[0]]));
+        assert!(roots.is_other_solution(sample, &[-root[0] * (1.0 + 1e-9)]));
+    }
+}
+
+#[test]
 fn solutions_are_exact_and_only_the_unsolvable_have_none() {
     let mut without = Vec::new();
     for problem in all() {

@@ -1,20 +1,22 @@
 //! Are the gradients of a configured model right? Compared with central differences, parameter by parameter.
 
+mod slope;
+
 use dfdx::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::testing::worse;
-use equilibria_core::{to_host, Matrix, Parameters, Status};
+use equilibria_core::{to_host, Matrix, Parameters, Report, Status};
 use equilibria_fusion::{Model, Pass};
 
 use crate::error::Result;
-
-/// Step of the differences: truncation of order h² = 1e-8, and noise of order 1e-13 / h = 1e-9 where solves are accurate
-/// to 1e-13.
-const STEP: f64 = 1e-4;
+use slope::{slope, Slope};
 
 /// A parameter whose gradient is smaller than this share of the largest one is measured against that share: relative to
 /// itself it is noise.
 const FLOOR: f64 = 1e-3;
+
+/// Entries tried for each that is to be compared: some have no slope.
+const TRIES: usize = 3;
 
 /// A batch to take the loss on.
 pub struct Batch {
@@ -27,8 +29,15 @@ pub struct Batch {
 /// The gradient of every parameter, by name.
 pub type Gradients = Vec<(String, Vec<f64>)>;
 
-/// The whole loss, without dropout and penalties, and its gradients.
-pub fn differentiate(model: &Model<f64, Cpu>, batch: &Batch) -> Result<(f64, Gradients)> {
+/// What a way to differentiate gives.
+pub struct Differentiated {
+    pub gradients: Gradients,
+    /// Adjoint solves of all equilibria.
+    pub adjoint: Report,
+}
+
+/// The gradients of the whole loss, without dropout and penalties.
+pub fn differentiate(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Differentiated> {
     let mut pass = Pass::noiseless();
     let outputs = model.outputs(&batch.x, Some(&batch.targets), &mut pass)?;
     let loss = model.loss(&outputs, &batch.targets, &mut pass)?;
@@ -39,7 +48,12 @@ pub fn differentiate(model: &Model<f64, Cpu>, batch: &Batch) -> Result<(f64, Gra
         Ok((name, to_host(&outcome.gradients.get(&tensor))))
     };
     let gradients = model.named().into_iter().map(gradient);
-    Ok((outcome.loss, gradients.collect::<Result<_>>()?))
+    let gradients = gradients.collect::<Result<_>>()?;
+    let reports = outcome.reports.into_iter();
+    Ok(Differentiated {
+        gradients,
+        adjoint: reports.filter_map(|(_, _, adjoint)| adjoint).collect(),
+    })
 }
 
 /// The rows whose equilibria all converge.
@@ -55,13 +69,17 @@ pub fn solved_rows(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Vec<usize>>
         .collect())
 }
 
-/// The whole loss alone.
-fn loss(model: &Model<f64, Cpu>, batch: &Batch) -> Result<f64> {
+/// The whole loss alone; `None` if an equilibrium is not found.
+fn loss(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Option<f64>> {
     let mut pass = Pass::evaluation();
     let outputs = model.outputs(&batch.x, Some(&batch.targets), &mut pass)?;
     let loss = model.loss(&outputs, &batch.targets, &mut pass)?;
+    let solved = pass
+        .solves
+        .iter()
+        .all(|solve| solve.report.unconverged() == 0);
     let terms = pass.losses.iter().chain([&loss]);
-    Ok(terms.map(|term| to_host(term)[0]).sum())
+    Ok(solved.then(|| terms.map(|term| to_host(term)[0]).sum()))
 }
 
 /// One parameter of the model.
@@ -71,55 +89,106 @@ pub struct Row {
     pub parameter: String,
     /// Largest entry of its gradient, the first way.
     pub largest: f64,
-    /// Largest error of each way to differentiate, over the entries looked at, relative to `largest`.
+    /// Entries that were looked at.
+    pub entries: usize,
+    /// Those that could be compared.
+    pub compared: usize,
+    /// Those beside which an equilibrium was not found.
+    pub unsolved: usize,
+    /// Largest error of each way to differentiate, over the entries compared, relative to `largest`.
     pub errors: Vec<f64>,
 }
 
-/// Compares gradients with differences over at most `entries` entries of each parameter, drawn by `seed`.
-pub fn compare(
-    model: &mut Model<f64, Cpu>,
-    batch: &Batch,
-    ways: &[Gradients],
-    entries: usize,
-    seed: u64,
-) -> Result<Vec<Row>> {
-    let size = |gradient: &[f64]| gradient.iter().fold(0.0_f64, |most, g| most.max(g.abs()));
-    let first = ways.first().map_or(&[][..], |way| &way[..]);
-    let sizes: Vec<f64> = first.iter().map(|(_, gradient)| size(gradient)).collect();
-    let floor = FLOOR * sizes.iter().copied().fold(0.0, f64::max);
-    let named = model.named();
-    let mut rows = Vec::with_capacity(named.len());
-    for (index, (name, tensor)) in named.iter().enumerate() {
-        let values = to_host(tensor);
-        let count = values.len();
-        let mut errors = vec![0.0_f64; ways.len()];
-        for draw in 0..entries.min(count) {
-            let entry = match count <= entries {
-                true => draw,
-                false => (mix(mix(seed, index as u64), draw as u64) % count as u64) as usize,
+/// Compares gradients with differences.
+pub struct Comparison<'a> {
+    pub batch: &'a Batch,
+    /// Of each way to differentiate.
+    pub ways: &'a [&'a Gradients],
+    /// How many entries of each parameter are compared, if it has as many.
+    pub entries: usize,
+    /// What an error may be, relative; differences that are less accurate are no measure.
+    pub tolerance: f64,
+    /// Draws entries.
+    pub seed: u64,
+}
+
+impl Comparison<'_> {
+    /// One row per parameter. The model is the same again afterwards.
+    pub fn run(&self, model: &mut Model<f64, Cpu>) -> Result<Vec<Row>> {
+        let size = |gradient: &[f64]| gradient.iter().fold(0.0_f64, |most, g| most.max(g.abs()));
+        let first = self.ways.first().map_or(&[][..], |way| &way[..]);
+        let sizes: Vec<f64> = first.iter().map(|(_, gradient)| size(gradient)).collect();
+        let floor = FLOOR * sizes.iter().copied().fold(0.0, f64::max);
+        let Some(middle) = loss(model, self.batch)? else {
+            return Ok(Vec::new());
+        };
+        let mut rows = Vec::with_capacity(sizes.len());
+        for (index, (name, tensor)) in model.named().into_iter().enumerate() {
+            let values = to_host(&tensor);
+            let scale = sizes[index].max(floor);
+            let mut row = Row {
+                parameter: name,
+                largest: sizes[index],
+                entries: 0,
+                compared: 0,
+                unsolved: 0,
+                errors: vec![0.0; self.ways.len()],
             };
-            let mut at = |shift: f64| {
-                let mut shifted = values.clone();
-                shifted[entry] += shift;
-                set(model, index, &shifted);
-                loss(model, batch)
-            };
-            let slope = (at(STEP)? - at(-STEP)?) / (2.0 * STEP);
-            for (error, way) in errors.iter_mut().zip(ways) {
-                let difference = (way[index].1[entry] - slope).abs();
-                *error = worse(*error, difference);
+            for entry in self.draw(index, &first[index].1) {
+                if row.compared == self.entries {
+                    break;
+                }
+                let slope = slope(middle, self.tolerance * scale, |shift| {
+                    let mut shifted = values.clone();
+                    shifted[entry] += shift;
+                    set(model, index, &shifted);
+                    loss(model, self.batch)
+                })?;
+                self.note(&mut row, [index, entry], scale, slope);
+            }
+            set(model, index, &values);
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// The entries of a parameter to look at, in this order: the one with the largest gradient, others by chance.
+    fn draw(&self, index: usize, gradient: &[f64]) -> Vec<usize> {
+        let count = gradient.len();
+        let larger = |a: &usize, b: &usize| gradient[*a].abs().total_cmp(&gradient[*b].abs());
+        let mut entries: Vec<usize> = (0..count).max_by(larger).into_iter().collect();
+        let rest: Vec<usize> = match count <= TRIES * self.entries {
+            true => (0..count).collect(),
+            false => {
+                let draw = |draw| mix(mix(self.seed, index as u64), draw) % count as u64;
+                (1..(TRIES * self.entries) as u64)
+                    .map(|number| draw(number) as usize)
+                    .collect()
+            }
+        };
+        for entry in rest {
+            if !entries.contains(&entry) {
+                entries.push(entry);
             }
         }
-        set(model, index, &values);
-        let largest = sizes[index];
-        let scale = largest.max(floor);
-        rows.push(Row {
-            parameter: name.clone(),
-            largest,
-            errors: errors.into_iter().map(|error| error / scale).collect(),
-        });
+        entries
     }
-    Ok(rows)
+
+    fn note(&self, row: &mut Row, [index, entry]: [usize; 2], scale: f64, slope: Option<Slope>) {
+        row.entries += 1;
+        let Some(slope) = slope else {
+            row.unsolved += 1;
+            return;
+        };
+        if slope.error > self.tolerance * scale {
+            return;
+        }
+        row.compared += 1;
+        for (error, way) in row.errors.iter_mut().zip(self.ways) {
+            let difference = (way[index].1[entry] - slope.value).abs();
+            *error = worse(*error, difference / scale);
+        }
+    }
 }
 
 /// Gives parameter number `index` these values.

@@ -9,6 +9,9 @@
 //! }
 //! ```
 
+// Both panic where they cannot write; `terminal` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod commands;
 mod config;
 mod digits;
@@ -73,22 +76,30 @@ enum Command {
 /// Exit status: 0 success, 1 a check, a verification or a solve that fails, 2 bad input or usage.
 pub fn run() -> ExitCode {
     sigpipe::reset();
-    let cli = Cli::parse();
-    let verbosity = match cli.verbosity.check::<Cli>() {
-        Ok(verbosity) => verbosity,
-        Err(error) => error.exit(),
-    };
-    terminal::init(verbosity);
-    // On one of the threads that share the work: from outside, each piece of it would put this one to sleep.
-    let outcome = rayon::scope(|_| execute(cli.command, verbosity));
-    log::logger().flush();
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
+    let outcome = match arguments() {
+        Ok((command, verbosity)) => {
+            terminal::init(verbosity);
+            // On one of the threads that share the work: from outside, each piece of it would put this one to sleep.
+            let outcome = rayon::scope(|_| execute(command, verbosity));
+            log::logger().flush();
+            outcome
         }
-    }
+        // Help that was asked for is a result.
+        Err(message) if !message.use_stderr() => {
+            terminal::print_help(&message).map(|()| ExitCode::SUCCESS)
+        }
+        Err(message) => message.exit(),
+    };
+    outcome.unwrap_or_else(|error| {
+        terminal::say(&format!("error: {error}"));
+        ExitCode::from(2)
+    })
+}
+
+fn arguments() -> Result<(Command, Verbosity), clap::Error> {
+    let cli = Cli::try_parse()?;
+    let verbosity = cli.verbosity.check::<Cli>()?;
+    Ok((cli.command, verbosity))
 }
 
 fn execute(command: Command, verbosity: Verbosity) -> error::Result<ExitCode> {

@@ -25,7 +25,8 @@ pub struct Chart<'a> {
     pub y: &'a str,
     /// The vertical scale.
     pub scale: Scale,
-    /// Drawn in this order, in the colors of [`color`].
+    /// Drawn in this order, in the colors of [`color`] and with the [`Dashes`] of their number: a line that covers another one
+    /// leaves it to be seen in the gaps.
     pub lines: &'a [Line],
 }
 
@@ -57,6 +58,14 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(150, 115, 40),
     RGBColor(120, 120, 120),
 ];
+
+/// What a line is broken into: lengths of a dash and of a gap in pixels; `None` for a line without gaps.
+pub type Dashes = Option<(u32, u32)>;
+
+/// Those of line number `index`.
+pub fn dashes(index: usize) -> Dashes {
+    [None, Some((8, 8)), Some((2, 6))][index % 3]
+}
 
 /// Lines of no more points than these have their points marked.
 const MARKED: usize = 30;
@@ -198,11 +207,19 @@ where
         let points: Vec<_> = (line.points.iter().copied())
             .filter(|&(_, value)| chart.scale.shows(value))
             .collect();
-        let mark = if points.len() <= MARKED { 2 } else { 0 };
-        context
-            .draw_series(LineSeries::new(points, color.filled().stroke_width(2)).point_size(mark))?
+        let style = color.filled().stroke_width(2);
+        let series = match dashes(index) {
+            Some((dash, gap)) if points.len() > 1 => {
+                context.draw_series(DashedLineSeries::new(points, dash, gap, style))?
+            }
+            _ => {
+                let mark = if points.len() <= MARKED { 2 } else { 0 };
+                context.draw_series(LineSeries::new(points, style).point_size(mark))?
+            }
+        };
+        series
             .label(&line.label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
     }
     if legend {
         context
@@ -296,6 +313,31 @@ mod tests {
         assert!(svg.starts_with("<svg role=\"img\" aria-label=\"a &lt; b\""));
         assert!(svg.contains("&quot;#000000&quot;") && svg.contains("currentColor"));
         assert!(!svg.contains("\"#000000\"") && !svg.contains("://"));
+    }
+
+    /// Of equal lines, each has parts that the later ones leave free.
+    #[test]
+    fn lines_that_cover_each_other_all_show() {
+        let line = |label: &str| Line {
+            label: label.to_owned(),
+            points: (1..=50).map(|x| (x, 1.0)).collect(),
+        };
+        let lines = ["a", "b", "c"].map(line);
+        let chart = Chart {
+            x: "x",
+            y: "y",
+            scale: Scale::Linear,
+            lines: &lines,
+        };
+        let svg = inline(&chart, "").expect("a picture");
+        let strokes = |index| {
+            let RGBColor(r, g, b) = color(index);
+            svg.matches(&format!("\"#{r:02X}{g:02X}{b:02X}\"")).count()
+        };
+        assert_eq!(strokes(0), 1);
+        // Some 330 pixels in dashes and gaps of 8, and of 2 and 6.
+        assert!((10..40).contains(&strokes(1)), "{}", strokes(1));
+        assert!((20..80).contains(&strokes(2)), "{}", strokes(2));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod convergence;
 mod figure;
 mod gates;
 mod header;
+mod headline;
 mod labels;
 mod page;
 mod scatter;
@@ -18,6 +19,7 @@ mod training;
 
 use std::path::Path;
 
+use equilibria_core::Report;
 use equilibria_fusion::data::DataSet;
 use equilibria_fusion::head::Comparison;
 use equilibria_fusion::train::{Epoch, Evaluation};
@@ -56,6 +58,7 @@ impl RunReport<'_> {
         let name = self.folder.file_name().unwrap_or_default();
         let name = name.to_string_lossy();
         let mut page = Page::new(&name);
+        headline::write(self, &mut page);
         header::write(self, &mut page);
         training::write(&*self.experiment.head, self.history, &mut page);
         let classes = &self.data.classes;
@@ -65,8 +68,21 @@ impl RunReport<'_> {
             Comparison::Numbers(pairs) => scatter::write(pairs, &mut page),
         }
         gates::write(self, &mut page);
-        convergence::write(&self.test.solves, &mut page);
+        convergence::write(&self.solves(), &mut page);
         setup::write(self, &mut page);
         page.finish()
+    }
+
+    /// The solves of the test rows; an equilibrium that belongs to a modality bears its name: `theta.1 (pixels)`.
+    fn solves(&self) -> Vec<(String, &Report)> {
+        let name = |name: &str| {
+            let number = name.strip_prefix("theta.")?.parse::<usize>().ok()?;
+            let modality = self.data.test.modalities.get(number.checked_sub(1)?)?;
+            Some(format!("{name} ({})", modality.name))
+        };
+        let named = self.test.solves.iter();
+        named
+            .map(|(plain, report)| (name(plain).unwrap_or_else(|| plain.clone()), report))
+            .collect()
     }
 }

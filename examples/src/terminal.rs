@@ -1,9 +1,11 @@
-//! What the program shows beside its results: progress, warnings and traces, all on standard error.
+//! What the program shows: results on standard output; progress, warnings and traces on standard error.
 
 mod logger;
+mod output;
 mod progress;
 
 pub use logger::{init, Verbosity};
+pub use output::{print, print_help, print_line};
 pub use progress::Epochs;
 
 use std::io::Write;
@@ -22,13 +24,13 @@ fn set_bar(bar: Option<ProgressBar>) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
 }
 
-/// Shows a message, above the bar if there is one.
+/// Shows a message on standard error, above the bar if there is one.
 pub fn say(message: &str) {
     // Where standard error is closed, there is no one to be told.
     let _ = write(format!("{message}\n").as_bytes());
 }
 
-/// Writes whole lines, above the bar if there is one.
+/// Writes whole lines to standard error, above the bar if there is one.
 fn write(lines: &[u8]) -> std::io::Result<()> {
     let write = || std::io::stderr().lock().write_all(lines);
     match bar() {

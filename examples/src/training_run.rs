@@ -16,7 +16,7 @@ use crate::interrupt;
 use crate::report::RunReport;
 use crate::run_folder::{RunFolder, CHECKPOINT, MODEL};
 use crate::saved_run::RunMetadata;
-use crate::terminal::{Epochs, Verbosity};
+use crate::terminal::{self, Epochs, Verbosity};
 
 /// What a run achieved: `metrics.json`.
 #[derive(serde::Serialize)]
@@ -64,7 +64,7 @@ impl Run<'_> {
         }
         let place = self.folder.finish()?;
         let summary = summary.inspect_err(|_| {
-            eprintln!("the trained model is in {}", place.display());
+            terminal::say(&format!("the trained model is in {}", place.display()));
         })?;
         Ok((summary, place))
     }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use equilibria_core::testing::random_values;
+
 fn check(config: &str, more: &[&str]) -> (Output, serde_json::Value) {
     let config = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("configs")
@@ -45,6 +47,104 @@ fn an_inexact_strategy_is_seen() {
         errors.fold(0.0, f64::max)
     };
     assert!(error(0) < 1e-6 && error(1) < 1e-6 && error(2) > 1e-4);
+}
+
+/// Three classes, four features, and what a configuration has by default.
+fn small_data() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (split, rows) in [("tr", 30), ("te", 6)] {
+        for modality in 1..=2_u64 {
+            let values = random_values(4 * rows, modality);
+            let lines = values
+                .chunks(4)
+                .map(|row| row.iter().map(f64::to_string).collect::<Vec<_>>().join(",") + "\n");
+            let name = format!("{modality}_{split}.csv");
+            std::fs::write(folder.path().join(name), lines.collect::<String>()).expect("a file");
+        }
+        let labels: String = (0..rows).map(|row| format!("{}\n", row % 3)).collect();
+        std::fs::write(folder.path().join(format!("labels_{split}.csv")), labels).expect("a file");
+    }
+    let config = r#"
+        data = { type = "folder" }
+        backbone = { type = "encoder" }
+        fusion = { type = "deq" }
+    "#;
+    std::fs::write(folder.path().join("config.toml"), config).expect("a file");
+    folder
+}
+
+#[test]
+fn right_gradients_pass_whatever_the_seed() {
+    let folder = small_data();
+    let config = folder.path().join("config.toml").display().to_string();
+    let data = folder.path().display().to_string();
+    for seed in 1..=6 {
+        let seed = format!("seed={seed}");
+        let (output, json) = check(&config, &["--data", &data, "--set", &seed]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{seed}: {text}");
+        let rows = json["parameters"].as_array().expect("a table");
+        let sum = |key: &str| rows.iter().filter_map(|row| row[key].as_u64()).sum::<u64>();
+        // What cannot be compared is the exception.
+        assert!(2 * sum("compared") > sum("entries"), "{seed}: {text}");
+    }
+}
+
+#[test]
+fn a_wrong_gradient_gives_status_1_whatever_the_seed() {
+    let folder = small_data();
+    let config = folder.path().join("config.toml").display().to_string();
+    let data = folder.path().display().to_string();
+    for seed in 1..=3 {
+        let seed = format!("seed={seed}");
+        let wrong = [
+            "--data",
+            &data,
+            "--set",
+            &seed,
+            "--set",
+            "fusion.backward=jacobian-free",
+        ];
+        let (output, json) = check(&config, &wrong);
+        assert_eq!(output.status.code(), Some(1), "{seed}: {json}");
+        assert_eq!(json["passed"], false);
+    }
+}
+
+#[test]
+fn where_nothing_can_be_compared_nothing_passes() {
+    let sum = ["--set", "fusion={type=\"weighted-sum\"}", "--tolerance"];
+    let (output, json) = check("digits.toml", &[&sum[..], &["1e-30"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{json}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("nothing could be compared"), "{text}");
+}
+
+/// A constant modality is 0 after scaling, and so is the gradient of what multiplies it.
+#[test]
+fn the_table_has_a_legend_and_a_dash_where_there_is_no_gradient() {
+    let folder = small_data();
+    let constant = "1,1,1,1\n";
+    for (name, rows) in [("2_tr.csv", 30), ("2_te.csv", 6)] {
+        std::fs::write(folder.path().join(name), constant.repeat(rows)).expect("a file");
+    }
+    let config = folder.path().join("config.toml").display().to_string();
+    let data = folder.path().display().to_string();
+    let arguments = ["--data", &data, "--set", "fusion={type=\"weighted-sum\"}"];
+    let (output, json) = check(&config, &arguments);
+    assert_eq!(output.status.code(), Some(0), "{json}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for part in ["\nlargest: ", "\ncompared: ", "\ngradient: "] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let dashed = |line: &&str| line.split_whitespace().filter(|&cell| cell == "–").count() == 2;
+    let dashed: Vec<&str> = text.lines().filter(dashed).collect();
+    let weight = |line: &&str| line.starts_with("backbone.encoder.2.weight ");
+    assert_eq!(
+        dashed.iter().filter(|line| weight(line)).count(),
+        1,
+        "{text}"
+    );
 }
 
 #[test]

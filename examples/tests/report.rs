@@ -183,7 +183,36 @@ fn a_run_has_a_report_of_all_its_parts() {
     }
     let solves = table(&page, "Solves by equilibrium");
     let names: Vec<&str> = solves[1..].iter().map(|row| row[0].as_str()).collect();
-    assert_eq!(names, ["theta.1", "theta.2", "fuse"]);
+    let [first, second] = MODALITIES.map(str::to_owned);
+    let expected = [
+        format!("theta.1 ({first})"),
+        format!("theta.2 ({second})"),
+        "fuse".to_owned(),
+    ];
+    assert_eq!(names, expected);
+    let took = facts
+        .iter()
+        .find(|row| row[0] == "training and evaluation took");
+    assert!(
+        took.is_some_and(|row| row[1].ends_with(" seconds")),
+        "{facts:?}"
+    );
+
+    // What is right has another color than what is wrong, of which a single one is not to be overlooked.
+    let cells = page.descendants().filter_map(|node| {
+        let share = node.attribute("style")?.strip_prefix("--share: ")?;
+        Some((node.attribute("class")?, share.parse::<f64>().ok()?))
+    });
+    let wrong: Vec<f64> = cells
+        .filter_map(|(class, share)| (class == "wrong").then_some(share))
+        .collect();
+    let errors = (1..confusion.len()).flat_map(|row| {
+        let columns = (1..confusion.len()).filter(move |&column| column != row);
+        columns.map(move |column| (row, column))
+    });
+    let errors = errors.filter(|&(row, column)| confusion[row][column] != "0");
+    assert_eq!(wrong.len(), errors.count(), "{confusion:?}");
+    assert!(wrong.iter().all(|&share| share >= 0.25), "{wrong:?}");
 
     // Every chart has a line, and a description for those who cannot see it.
     for chart in page.descendants().filter(|node| node.has_tag_name("svg")) {
@@ -195,6 +224,54 @@ fn a_run_has_a_report_of_all_its_parts() {
             .descendants()
             .any(|node| node.has_tag_name("polyline")));
     }
+}
+
+/// The sentence at the top of a page, with the word before it.
+fn headline(page: &Document<'_>) -> (String, String) {
+    let class = |node: &Node<'_, '_>| {
+        let class = node.attribute("class").unwrap_or_default();
+        class.starts_with("headline ")
+    };
+    let mut elements = page.descendants().filter(Node::is_element);
+    let sentence = elements.find(class).expect("a headline");
+    let before = sentence.prev_sibling_element().expect("a heading");
+    assert!(before.has_tag_name("h1"));
+    let text: String = sentence
+        .descendants()
+        .filter_map(|node| node.text().filter(|_| node.is_text()))
+        .collect();
+    let (word, reasons) = text.split_once(": ").expect("a word and reasons");
+    (word.to_owned(), reasons.to_owned())
+}
+
+#[test]
+fn a_report_begins_with_a_judgment_and_its_reasons() {
+    let unsolved = report(&[
+        "fusion.stop.max_steps=2",
+        "fusion.stop.on_unconverged=accept",
+    ]);
+    let (word, reasons) = headline(&parse(&unsolved));
+    assert_eq!(word, "Bad", "{reasons}");
+    assert!(
+        reasons.contains("of their 24 solves did not converge"),
+        "{reasons}"
+    );
+    assert!(reasons.contains("in training "), "{reasons}");
+    // Labels that alternate do not follow from features that repeat every five rows: three epochs find nothing.
+    let (word, reasons) = headline(&parse(&report(&[])));
+    assert!(["Good", "Bad"].contains(&word.as_str()));
+    assert!(
+        reasons.contains("of the 8 test rows are classified right"),
+        "{reasons}"
+    );
+    assert!(
+        reasons.contains("the most frequent class alone makes 50.00 %"),
+        "{reasons}"
+    );
+    assert!(
+        reasons.contains("all of their 24 solves converged"),
+        "{reasons}"
+    );
 }
 
 #[test]

@@ -82,6 +82,28 @@ fn an_unsolved_sample_gives_status_1() {
 }
 
 #[test]
+fn another_fixed_point_is_no_error_and_told() {
+    let output = solve(&["fusion", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let others = last_line(&output)["solvers"][0]["other_fixed_points"].clone();
+    let others = others.as_u64().expect("a number");
+    assert!((1..=4).contains(&others), "{others}");
+    let stdout = text(&output.stdout);
+    let part = format!("; the solution is not unique: {others} of them at another fixed point");
+    assert!(stdout.contains(&part), "{stdout}");
+    // An error is that of a sample at the known solution, which is known to a few roundings of the residual.
+    let error = last_line(&output)["solvers"][0]["error"].as_f64();
+    assert!(error.is_none_or(|error| error < 1e-6), "{stdout}");
+    // Contractions and affine maps have one fixed point.
+    for problem in equilibria_core::testing::problems::all() {
+        if problem.condition().is_some() {
+            let stdout = text(&solve(&[problem.name]).stdout);
+            assert!(!stdout.contains("not unique"), "{stdout}");
+        }
+    }
+}
+
+#[test]
 fn json_tells_of_every_solver() {
     let table = "{type=\"anderson\", memory=3}";
     let arguments = ["cosine", "--solver", table, "--solver", "picard", "--json"];

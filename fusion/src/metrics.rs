@@ -66,6 +66,22 @@ pub enum MetricsError {
         /// The row, from 1.
         row: usize,
     },
+
+    /// The loss of a row is NaN or infinite, though prediction and label are not.
+    #[error("row {row}: the loss is not a finite number, as the prediction is too far from the label for the element type; look for a diverged model, or set `dtype = \"f64\"`")]
+    Loss {
+        /// The row, from 1.
+        row: usize,
+    },
+}
+
+impl From<MetricsError> for equilibria_core::Error {
+    fn from(error: MetricsError) -> Self {
+        Self::Parse {
+            what: "predictions".to_owned(),
+            message: error.to_string(),
+        }
+    }
 }
 
 impl MetricsError {
@@ -76,6 +92,16 @@ impl MetricsError {
             expected,
         }
     }
+}
+
+/// [`MetricsError::NonFinite`] unless all entries are finite, `columns` of them in a row.
+pub(crate) fn require_finite(entries: &[f64], columns: usize) -> Result<(), MetricsError> {
+    let entry = entries.iter().position(|entry| !entry.is_finite());
+    entry.map_or(Ok(()), |entry| {
+        Err(MetricsError::NonFinite {
+            row: entry / columns.max(1) + 1,
+        })
+    })
 }
 
 /// [`MetricsError::Length`] unless the lists are of the same length.

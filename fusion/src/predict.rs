@@ -5,6 +5,7 @@ use std::ops::Range;
 use equilibria_core::{from_host, parallel, Backend, Matrix, Report, Result, Scalar};
 
 use crate::data::Table;
+use crate::metrics::require_finite;
 use crate::model::Model;
 use crate::pass::Pass;
 
@@ -33,26 +34,28 @@ impl Prediction {
 /// Predicts all rows; modalities are scaled as in training.
 ///
 /// # Errors
-/// Those of the model, e.g. of a solve where the configuration asks for an error.
+/// Those of the model, e.g. of a solve where the configuration asks for an error, and [`Error::Parse`](equilibria_core::Error::Parse)
+/// for the first row whose outputs are not finite: nothing can be said of it.
 pub fn predict<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     device: &D,
     modalities: &[Table],
 ) -> Result<Prediction> {
     let mut all = Vec::new();
-    let wide = |row: &[E]| row.iter().map(|x| x.wide()).collect();
     let solves = outputs(
         Pass::evaluation,
         model,
         device,
         modalities,
         |_, outputs, _| {
-            all.extend(outputs.as_vec().chunks(model.width().max(1)).map(wide));
+            all.extend(outputs.as_vec().into_iter().map(Scalar::wide));
             Ok(())
         },
     )?;
+    let width = model.width().max(1);
+    require_finite(&all, width)?;
     Ok(Prediction {
-        outputs: all,
+        outputs: all.chunks(width).map(<[f64]>::to_vec).collect(),
         solves,
     })
 }

@@ -7,12 +7,18 @@ use dfdx::prelude::*;
 use equilibria_core::registry::{self, Plugin};
 use equilibria_core::serde_json::{self, json, Value};
 use equilibria_core::testing::{misplaced, random_values, worse};
-use equilibria_core::{from_host, Backend, Matrix};
+use equilibria_core::{from_host, Backend, Matrix, Parameters};
+use equilibria_fusion::backbones::encoder::EncoderConfig;
 use equilibria_fusion::data::{DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use equilibria_fusion::fusions::concat::ConcatConfig;
 use equilibria_fusion::head::Losses;
 use equilibria_fusion::heads::regression::{Norm, Regression};
+use equilibria_fusion::layers::modules::Linear;
+use equilibria_fusion::layers::Initializer;
 use equilibria_fusion::metrics::MetricsError;
-use equilibria_fusion::{Head, Pass};
+use equilibria_fusion::predict::predict;
+use equilibria_fusion::train::evaluate;
+use equilibria_fusion::{BackboneRequest, Backbones, FusionRequest, Fusions, Head, Model, Pass};
 
 const ROWS: usize = 5;
 
@@ -253,7 +259,7 @@ fn targets_of_other_kinds_are_refused() {
 }
 
 #[test]
-fn undefined_metrics_are_worst_and_bad_outputs_have_none() {
+fn undefined_metrics_are_worst() {
     let head = Regression::default();
     let constant = head.score(&[1.0; ROWS], &targets(TargetKind::Number));
     let (scores, _) = constant.expect("comparable");
@@ -261,20 +267,124 @@ fn undefined_metrics_are_worst_and_bad_outputs_have_none() {
     let correlation = &head.metrics()[1];
     assert!(correlation.merit(scores[1]) < correlation.merit(-1.0));
     assert_eq!(correlation.show(scores[1]), "undefined");
-    for config in [
-        json!({"type": "regression"}),
-        json!({"type": "multi-label"}),
-    ] {
-        let head = registry::make::<dyn Head>(&config).expect("it parses");
-        let mut outputs = vec![0.0; ROWS * head.outputs(CLASSES)];
-        outputs[0] = f64::NAN;
-        let error = head.score(&outputs, &targets(head.targets()));
-        let error = error.expect_err("not a number");
-        assert!(
-            matches!(error, MetricsError::NonFinite { row: 1 }),
-            "{error}"
-        );
+}
+
+#[test]
+fn outputs_that_are_not_finite_are_refused_with_their_row() {
+    for (name, head) in heads() {
+        let width = head.outputs(CLASSES);
+        for (bad, entry) in [
+            (f64::NAN, 0),
+            (f64::INFINITY, width),
+            (f64::NEG_INFINITY, ROWS * width - 1),
+        ] {
+            let mut outputs = vec![0.0; ROWS * width];
+            outputs[entry] = bad;
+            let error = head.score(&outputs, &targets(head.targets()));
+            let error = error.expect_err("not finite");
+            let row = entry / width + 1;
+            assert_eq!(error, MetricsError::NonFinite { row }, "{name}");
+        }
     }
+}
+
+/// A model whose outputs are its one feature, once for every output.
+fn echo(head: Box<dyn Head>) -> Model<f32, Cpu> {
+    let device = Cpu::default();
+    let init = &mut Initializer::new(&device, 1);
+    let backbone = EncoderConfig {
+        hidden: 1,
+        ..EncoderConfig::default()
+    };
+    let request = BackboneRequest {
+        modalities: &[1],
+        classes: CLASSES,
+        init: &mut *init,
+    };
+    let backbone = <Cpu as Backend<f32>>::build::<Backbones>(&backbone, request);
+    let request = FusionRequest {
+        modalities: 1,
+        width: 1,
+        init: &mut *init,
+    };
+    let fusion = <Cpu as Backend<f32>>::build::<Fusions>(&ConcatConfig::default(), request);
+    let mut model = Model {
+        backbone: backbone.expect("it builds"),
+        fusion: fusion.expect("it builds"),
+        linear: Linear::xavier(head.outputs(CLASSES), 1, init).expect("memory"),
+        head,
+    };
+    let named = model.named();
+    let ones = named.iter().map(|(name, tensor)| {
+        let value = f32::from(u8::from(name.ends_with("weight")));
+        vec![value; tensor.shape().0 * tensor.shape().1]
+    });
+    model.assign(ones.collect()).expect("they fit");
+    model
+}
+
+/// As many rows as go through a model in two parts; the feature of one of them is as given.
+fn many_rows(kind: TargetKind, row: usize, feature: f64) -> Split {
+    let rows = 300;
+    let mut values = vec![0.5; rows];
+    values[row - 1] = feature;
+    let targets = match kind {
+        TargetKind::Class => Targets::Classes(vec![1; rows]),
+        TargetKind::LabelSet => Targets::LabelSets(LabelSets {
+            columns: CLASSES,
+            values: vec![true; rows * CLASSES],
+        }),
+        TargetKind::Number => Targets::Numbers((0..rows).map(|row| row as f64 / 100.0).collect()),
+    };
+    let modalities = vec![Table {
+        name: "m".to_owned(),
+        columns: 1,
+        values,
+    }];
+    Split {
+        modalities,
+        targets,
+    }
+}
+
+#[test]
+fn neither_evaluation_nor_prediction_takes_outputs_that_are_not_finite() {
+    let device = Cpu::default();
+    for (name, head) in heads() {
+        let model = echo(head);
+        let sound = many_rows(model.head.targets(), 290, 0.25);
+        let metrics = evaluate(&model, &device, &sound).expect("finite");
+        let metrics = serde_json::to_value(&metrics).expect("serializable");
+        let null = metrics.as_object().expect("a table").iter();
+        let null: Vec<_> = null.filter(|(_, value)| value.is_null()).collect();
+        assert!(null.is_empty(), "{name}: {null:?}");
+        // Beyond the range of f32: infinite where it enters the model.
+        let broken = many_rows(model.head.targets(), 290, 1e39);
+        let evaluated = evaluate(&model, &device, &broken).map(drop);
+        let predicted = predict(&model, &device, &broken.modalities).map(drop);
+        for outcome in [evaluated, predicted] {
+            let message = outcome.expect_err("not finite").to_string();
+            let start = "predictions: row 290: a prediction or label is not a finite number";
+            assert!(message.starts_with(start), "{name}: {message}");
+        }
+    }
+}
+
+/// Squares of 1e20 are beyond f32, and so is the sum of 300 losses of 3e36, which f64 holds.
+#[test]
+fn a_loss_that_overflows_is_refused_with_its_row_and_a_sum_that_does_is_not() {
+    let (device, model) = (Cpu::default(), echo(Box::new(Regression::default())));
+    let far = many_rows(TargetKind::Number, 7, 1e20);
+    let message = evaluate(&model, &device, &far).expect_err("infinite");
+    let message = message.to_string();
+    assert!(
+        message.starts_with("predictions: row 7: the loss is not a finite number"),
+        "{message}"
+    );
+    let mut large = many_rows(TargetKind::Number, 1, 0.5);
+    large.modalities[0].values.fill(1.7e18);
+    let loss = evaluate(&model, &device, &large).expect("finite").loss;
+    assert!((loss / 2.89e36 - 1.0).abs() < 1e-5, "{loss:e}");
 }
 
 #[test]

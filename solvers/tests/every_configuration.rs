@@ -126,7 +126,11 @@ fn an_unknown_name_suggests_the_nearest() {
     let text = error.to_string();
     let start = "no solver plugin is named `andersen` (did you mean `anderson`?); known: ";
     assert!(text.starts_with(start), "{text}");
-    assert!(text.ends_with(&names("solver").join(", ")), "{text}");
+    let known = names("solver").join(", ");
+    let end = format!(
+        "{known}; if it is one of your own, is its crate linked? Add `use its_crate as _;`"
+    );
+    assert!(text.ends_with(&end), "{text}");
     let error = equilibria_solvers::backward("implicid").expect_err("unknown");
     assert!(
         error.to_string().contains("did you mean `implicit`?"),

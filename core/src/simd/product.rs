@@ -1,11 +1,20 @@
 //! Matrix products with one factor packed beforehand.
 
+use std::ops::Range;
+
 use super::{run, Lanes};
 use crate::parallel;
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 
-/// Rows of the left factor that one tile covers.
-pub(super) const ROWS: usize = 6;
+/// Rows of the left factor that one tile covers: what is split into blocks of rows is split between tiles.
+pub const TILE: usize = 6;
+
+/// Those of `rows` rows that make up block number `index` of `count`: whole tiles, in blocks as even as these allow.
+pub fn whole_tiles(rows: usize, index: usize, count: usize) -> Range<usize> {
+    let tiles = rows.div_ceil(TILE);
+    let edge = |index: usize| (index * tiles / count * TILE).min(rows);
+    edge(index)..edge(index + 1)
+}
 
 /// Multiplications that keep one thread busy for longer than it takes to hand them over.
 const SHARED: usize = 1 << 18;
@@ -193,7 +202,7 @@ impl<E: Lanes> Packed<E> {
     pub fn multiply_shared(&self, x: &[E], y: &mut [E]) {
         let rows = x.len().checked_div(self.inner).unwrap_or(0);
         let threads = rayon::current_num_threads().min(x.len() * self.columns / SHARED);
-        let block = rows.div_ceil(threads.max(1)).next_multiple_of(ROWS);
+        let block = rows.div_ceil(threads.max(1)).next_multiple_of(TILE);
         if block >= rows {
             return self.multiply(x, y);
         }
@@ -246,17 +255,17 @@ impl<E: Lanes> WithSimd for Product<'_, E> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { x, b, y, add } = self;
         let rows = x.len().checked_div(b.inner).unwrap_or(0);
-        let whole = rows - rows % ROWS;
+        let whole = rows - rows % TILE;
         let (x, few_x) = x.split_at(whole * b.inner);
         let (y, few_y) = y.split_at_mut(whole * b.columns);
         let sweep = Sweep { simd, b, add };
         for panel in b.panels() {
-            let tiles = x.chunks_exact(ROWS * b.inner);
-            for (x, y) in tiles.zip(y.chunks_exact_mut(ROWS * b.columns)) {
+            let tiles = x.chunks_exact(TILE * b.inner);
+            for (x, y) in tiles.zip(y.chunks_exact_mut(TILE * b.columns)) {
                 match panel.registers {
-                    1 => sweep.tile::<1, ROWS, 1>([&panel], x, y),
-                    2 => sweep.tile::<2, ROWS, 1>([&panel], x, y),
-                    _ => sweep.tile::<4, ROWS, 1>([&panel], x, y),
+                    1 => sweep.tile::<1, TILE, 1>([&panel], x, y),
+                    2 => sweep.tile::<2, TILE, 1>([&panel], x, y),
+                    _ => sweep.tile::<4, TILE, 1>([&panel], x, y),
                 }
             }
         }
@@ -440,6 +449,24 @@ mod tests {
         for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(columns)) {
             for (x, b) in x.iter().zip(b.chunks_exact(columns)) {
                 out.iter_mut().zip(b).for_each(|(out, b)| *out += x * b);
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_whole_tiles_make_up_all_rows() {
+        for rows in [1, TILE - 1, TILE, TILE + 1, 100, 6 * TILE] {
+            for count in 1..=rows.div_ceil(TILE) {
+                let blocks = (0..count).map(|index| whole_tiles(rows, index, count));
+                let blocks: Vec<Range<usize>> = blocks.collect();
+                let edges = blocks.windows(2).all(|pair| pair[0].end == pair[1].start);
+                assert!(edges && blocks[0].start == 0 && blocks[count - 1].end == rows);
+                let sizes = blocks.iter().map(|block| block.len().div_ceil(TILE));
+                let (few, many) = (sizes.clone().min(), sizes.max());
+                assert!(few >= Some(1) && many.zip(few).is_some_and(|(m, f)| m - f <= 1));
+                let last = count - 1;
+                let whole = |block: &Range<usize>| block.end % TILE == 0;
+                assert!(blocks[..last].iter().all(whole), "{rows} rows, {blocks:?}");
             }
         }
     }

@@ -139,7 +139,7 @@ fn rounded(x: f32) -> u16 {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::super::product::ROWS;
+    use super::super::product::TILE;
     use super::{Panel, RoundedPacked, LANES};
 
     /// See [`RoundedPacked::multiply`]; `room` has as many pairs as `x`.
@@ -150,13 +150,13 @@ mod x86 {
             round(x, pairs);
         }
         let rows = room.len() / pairs;
-        let whole = rows - rows % ROWS;
+        let whole = rows - rows % TILE;
         let (x, few_x) = room.split_at(whole * pairs);
         let (y, few_y) = y.split_at_mut(whole * b.columns);
         for panel in &b.panels {
-            let tiles = x.chunks_exact(ROWS * pairs);
-            for (x, y) in tiles.zip(y.chunks_exact_mut(ROWS * b.columns)) {
-                panel_tile::<E, ROWS>(b, panel, x, y);
+            let tiles = x.chunks_exact(TILE * pairs);
+            for (x, y) in tiles.zip(y.chunks_exact_mut(TILE * b.columns)) {
+                panel_tile::<E, TILE>(b, panel, x, y);
             }
             match rows - whole {
                 1 => panel_tile::<E, 1>(b, panel, few_x, few_y),

@@ -2,12 +2,12 @@
 
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 
-use super::product::{store, Packed, Panel, ROWS};
+use super::product::{store, Packed, Panel, TILE};
 use super::{run, Lanes};
 use crate::parallel;
 
 /// Rows of the result that one thread works on at a time.
-const STRIP: usize = 8 * ROWS;
+const STRIP: usize = 8 * TILE;
 
 /// `out = out + Σ_i a_iᵀ b_i` with `[a_i, b_i]` `[inner_i, rows]` and `[inner_i, columns]`, `out` `[rows, columns]`, all
 /// row-major. Shares the rows of the result among the threads.
@@ -34,14 +34,14 @@ pub fn add_transposed_product<E: Lanes>(
     parallel::map(out.chunks_mut(STRIP * columns).enumerate(), strip);
 }
 
-/// A matrix, `[inner, columns]`, in tiles of a few columns, each `[inner, ROWS]`; the last one is filled up with 0. Where rows
+/// A matrix, `[inner, columns]`, in tiles of a few columns, each `[inner, TILE]`; the last one is filled up with 0. Where rows
 /// lie a power of two apart, the columns of a tile would share few places of the cache.
 fn tiles<'a, E: Lanes>(
     rows: impl Iterator<Item = &'a [E]>,
     inner: usize,
     columns: usize,
-) -> Vec<[E; ROWS]> {
-    let mut tiles = vec![[E::default(); ROWS]; columns.div_ceil(ROWS) * inner];
+) -> Vec<[E; TILE]> {
+    let mut tiles = vec![[E::default(); TILE]; columns.div_ceil(TILE) * inner];
     for (k, row) in rows.enumerate() {
         let (whole, part) = row.as_chunks();
         let mut places = tiles[k..].iter_mut().step_by(inner);
@@ -58,7 +58,7 @@ fn tiles<'a, E: Lanes>(
 /// Some rows of the result.
 struct Strip<'a, E> {
     /// The left factor, a tile for every few rows.
-    a: &'a [[E; ROWS]],
+    a: &'a [[E; TILE]],
     b: &'a Packed<E>,
     out: &'a mut [E],
 }
@@ -71,7 +71,7 @@ impl<E: Lanes> WithSimd for Strip<'_, E> {
         let Self { a, b, out } = self;
         for panel in b.panels() {
             let tiles = a.chunks_exact(b.inner());
-            for (a, out) in tiles.zip(out.chunks_mut(ROWS * b.columns())) {
+            for (a, out) in tiles.zip(out.chunks_mut(TILE * b.columns())) {
                 let tile = Tile {
                     simd,
                     a,
@@ -92,7 +92,7 @@ impl<E: Lanes> WithSimd for Strip<'_, E> {
 /// A few rows of the result, and the columns of one panel.
 struct Tile<'a, S: Simd, E> {
     simd: S,
-    a: &'a [[E; ROWS]],
+    a: &'a [[E; TILE]],
     b: &'a Packed<E>,
     panel: &'a Panel,
     out: &'a mut [E],
@@ -107,7 +107,7 @@ impl<S: Simd, E: Lanes> Tile<'_, S, E> {
             3 => self.simd.vectorize(Sums::<'_, S, E, R, 3>(self)),
             4 => self.simd.vectorize(Sums::<'_, S, E, R, 4>(self)),
             5 => self.simd.vectorize(Sums::<'_, S, E, R, 5>(self)),
-            _ => self.simd.vectorize(Sums::<'_, S, E, R, ROWS>(self)),
+            _ => self.simd.vectorize(Sums::<'_, S, E, R, TILE>(self)),
         }
     }
 }

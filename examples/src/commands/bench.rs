@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use equilibria_core::kernel::KernelBlock;
-use equilibria_core::simd::Packed;
+use equilibria_core::simd::{whole_tiles, Packed, TILE};
 use equilibria_core::{ImplicitLayer, Report};
 use rayon::prelude::*;
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::terminal::print_line;
 use crate::workload::Workload;
 
 /// Arguments of `bench`.
@@ -132,7 +133,7 @@ fn time(workload: &Workload, args: &Args, peak: f64) -> Result<()> {
             product_share: share(workload.map_operations(), ms),
             ..Line::default()
         };
-        print(workload, args, Job::Map, &line);
+        print(workload, args, Job::Map, &line)?;
     }
     let mut line = Line {
         steps: (reports.iter().map(Report::max_evaluations).max()).unwrap_or(0),
@@ -144,22 +145,19 @@ fn time(workload: &Workload, args: &Args, peak: f64) -> Result<()> {
     if wanted(Job::Solve) {
         line.ms = best(args.seconds, || workload.solve(&fusion).map(drop))?;
         line.product_share = share(workload.solve_operations(&reports), line.ms);
-        print(workload, args, Job::Solve, &line);
+        print(workload, args, Job::Solve, &line)?;
     }
     if wanted(Job::Train) {
         line.ms = best(args.seconds, || workload.train(&fusion).map(drop))?;
         line.product_share = None;
         line.adjoint_residual = workload.adjoint_residual(&states)?;
-        print(workload, args, Job::Train, &line);
+        print(workload, args, Job::Train, &line)?;
     }
     Ok(())
 }
 
 /// Rows one thread applies the map to at a time, at most: few stay in cache; many share the reading of weights that do not.
 const ROWS: [usize; 2] = [30, 174];
-
-/// Rows that a product takes at once.
-const TILE: usize = 6;
 
 /// Bytes of the second-level cache.
 const CACHE: usize = 1 << 20;
@@ -176,16 +174,14 @@ fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
     let (batch, dim) = (workload.parts.sizes.batch, workload.parts.sizes.joint_dim());
     let weight = workload.parts.sizes.width.pow(2) * size_of::<f32>();
     let most = ROWS[usize::from(weight > CACHE)];
-    let tiles = batch.div_ceil(TILE);
     let count = batch
         .div_ceil(most)
         .next_multiple_of(rayon::current_num_threads());
-    let count = count.min(tiles);
-    let edge = |index: usize| (index * tiles / count * TILE).min(batch);
+    let count = count.min(batch.div_ceil(TILE));
     let mut out = vec![0.0; z.len()];
     let (mut blocks, mut rest): (Vec<Rows<'_>>, _) = (Vec::new(), &mut out[..]);
     for index in 0..count {
-        let rows = edge(index)..edge(index + 1);
+        let rows = whole_tiles(batch, index, count);
         let (out, next) = std::mem::take(&mut rest).split_at_mut(rows.len() * dim);
         let z = &z[rows.start * dim..rows.end * dim];
         blocks.push((kernel.clone().block(rows), z, out));
@@ -213,7 +209,7 @@ fn best(seconds: f64, mut job: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(fastest * 1e3)
 }
 
-fn print(workload: &Workload, args: &Args, job: Job, line: &Line) {
+fn print(workload: &Workload, args: &Args, job: Job, line: &Line) -> Result<()> {
     let (name, job) = (&workload.name, job.name());
     if args.json {
         let line = json!({
@@ -222,14 +218,13 @@ fn print(workload: &Workload, args: &Args, job: Job, line: &Line) {
             "adjoint_residual": line.adjoint_residual, "product_share": line.product_share,
             "threads": args.threads,
         });
-        println!("{line}");
-        return;
+        return print_line(line);
     }
     let share = line.product_share.map_or_else(String::new, |share| {
         format!("  products {:.0} %", 100.0 * share)
     });
-    println!(
+    print_line(format_args!(
         "{name:<28} {job:<6} {:>10.3} ms  {:>3} evaluations, mean {:.1}  residual {:.1e}  adjoint {:.1e}{share}",
         line.ms, line.steps, line.mean_steps, line.residual, line.adjoint_residual
-    );
+    ))
 }

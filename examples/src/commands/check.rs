@@ -11,7 +11,10 @@ use serde_json::{json, Value};
 
 use crate::config::{self, DataArgs};
 use crate::error::Result;
-use crate::gradient_check::{compare, differentiate, solved_rows, Batch, Gradients, Row};
+use crate::gradient_check::{
+    differentiate, solved_rows, Batch, Comparison, Differentiated, Gradients, Row,
+};
+use crate::terminal::{print, print_line};
 
 /// Arguments of `check`.
 #[derive(clap::Args)]
@@ -78,14 +81,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let candidates: Vec<usize> = (0..train.len().min(CANDIDATES * wanted)).collect();
     let mut rows = solved_rows(&model(&configs[0].1)?, &batch(&candidates)?)?;
     if rows.len() < candidates.len() {
-        println!(
+        print_line(format_args!(
             "{} of the first {} rows have equilibria that do not converge, and are left out",
             candidates.len() - rows.len(),
             candidates.len()
-        );
+        ))?;
     }
     rows.truncate(wanted);
     if rows.is_empty() {
+        print_line("no row is left to compare gradients on: try another seed")?;
         return Ok(ExitCode::from(1));
     }
     let batch = batch(&rows)?;
@@ -94,41 +98,100 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let unrolled = name == "unrolled";
         if unrolled && solved_rows(&model(&plain(config, args.unroll))?, &batch)?.len() < rows.len()
         {
-            println!(
+            print_line(format_args!(
                 "unrolled: not compared, {} plain iterations do not converge here",
                 args.unroll
-            );
+            ))?;
             continue;
         }
-        let (_, gradients) = differentiate(&model(config)?, &batch)?;
+        let Differentiated { gradients, adjoint } = differentiate(&model(config)?, &batch)?;
+        if let Some((_, worst)) = adjoint.worst_unconverged() {
+            print_line(format_args!(
+                "{name}: {} of {} adjoint solves do not converge, largest relative residual {:.1e}",
+                adjoint.unconverged(),
+                adjoint.samples.len(),
+                worst.relative_residual
+            ))?;
+        }
         let name = name.clone();
         ways.push(Way { name, gradients });
     }
-    let gradients: Vec<Gradients> = ways.iter().map(|way| way.gradients.clone()).collect();
-    let mut reference = model(&configs[0].1)?;
-    let entries = usize::from(args.entries);
-    let table = compare(&mut reference, &batch, &gradients, entries, experiment.seed)?;
-
+    let comparison = Comparison {
+        batch: &batch,
+        ways: &ways.iter().map(|way| &way.gradients).collect::<Vec<_>>(),
+        entries: usize::from(args.entries),
+        tolerance: args.tolerance,
+        seed: experiment.seed,
+    };
+    let table = comparison.run(&mut model(&configs[0].1)?)?;
     let names: Vec<&str> = ways.iter().map(|way| way.name.as_str()).collect();
-    print(&table, &names);
-    // NaN does not pass.
-    let passes = |row: &Row| row.errors.iter().all(|&error| error <= args.tolerance);
-    let failed = table.iter().filter(|row| !passes(row)).count();
-    println!(
-        "{failed} of {} parameters beyond {:.0e} of central differences",
-        table.len(),
-        args.tolerance
-    );
+    let verdict = Verdict::of(&table, args.tolerance);
+    print(&table_text(&table, &names))?;
+    print_line(verdict.text(&table, args.tolerance))?;
     if args.json {
-        println!(
-            "{}",
-            json!({"passed": failed == 0, "ways": names, "parameters": table})
-        );
+        print_line(json!({"passed": verdict.passed(), "ways": names, "parameters": table}))?;
     }
-    Ok(match failed {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(1),
+    Ok(match verdict.passed() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
     })
+}
+
+/// What the comparisons of all parameters come to.
+struct Verdict {
+    /// Entries compared, and looked at.
+    compared: usize,
+    entries: usize,
+    unsolved: usize,
+    /// Parameters with an error beyond the tolerance.
+    failed: usize,
+    /// Names of those of which no entry could be compared.
+    unknown: Vec<String>,
+}
+
+impl Verdict {
+    fn of(table: &[Row], tolerance: f64) -> Self {
+        let sum = |count: fn(&Row) -> usize| table.iter().map(count).sum();
+        // NaN does not pass.
+        let passes = |row: &&Row| row.errors.iter().all(|&error| error <= tolerance);
+        let unknown = table.iter().filter(|row| row.compared == 0);
+        Self {
+            compared: sum(|row| row.compared),
+            entries: sum(|row| row.entries),
+            unsolved: sum(|row| row.unsolved),
+            failed: table.len() - table.iter().filter(passes).count(),
+            unknown: unknown.map(|row| row.parameter.clone()).collect(),
+        }
+    }
+
+    /// Where nothing could be compared, nothing is known to be right.
+    fn passed(&self) -> bool {
+        self.failed == 0 && self.compared > 0
+    }
+
+    fn text(&self, table: &[Row], tolerance: f64) -> String {
+        let mut text = String::new();
+        if self.compared < self.entries {
+            text += &format!(
+                "{} of {} entries not compared: beside {} an equilibrium is not found, beside the others differences of several \
+                 steps disagree, as at a kink\n",
+                self.entries - self.compared,
+                self.entries,
+                self.unsolved,
+            );
+        }
+        if self.compared == 0 {
+            return text + "nothing could be compared: try another seed, or more rows or entries";
+        }
+        if !self.unknown.is_empty() {
+            text += &format!("no entry compared of {}\n", self.unknown.join(", "));
+        }
+        text + &format!(
+            "{} of {} parameters beyond {tolerance:.0e} of central differences",
+            self.failed,
+            table.len(),
+        )
+    }
 }
 
 /// The configuration in f64 with accurate solves: differentiated implicitly, by unrolling, and as it says itself, if that
@@ -178,21 +241,42 @@ fn plain(config: &Value, steps: u32) -> Value {
     config
 }
 
-fn print(table: &[Row], ways: &[&str]) {
-    let width = table
-        .iter()
-        .map(|row| row.parameter.len())
-        .max()
-        .unwrap_or(0)
-        .max(9);
-    print!("{:<width$} {:>10}", "parameter", "largest");
-    ways.iter().for_each(|way| print!(" {way:>14}"));
-    println!();
+/// One line per parameter, and what the columns mean.
+fn table_text(table: &[Row], ways: &[&str]) -> String {
+    let names = table.iter().map(|row| row.parameter.len());
+    let width = names.max().unwrap_or(0).max(9);
+    let mut text = format!(
+        "{:<width$} {:>10} {:>10}",
+        "parameter", "largest", "compared"
+    );
+    ways.iter().for_each(|way| text += &format!(" {way:>14}"));
+    text += "\n";
     for row in table {
-        print!("{:<width$} {:>10.1e}", row.parameter, row.largest);
-        row.errors
-            .iter()
-            .for_each(|error| print!(" {error:>14.1e}"));
-        println!();
+        let largest = match row.largest == 0.0 {
+            true => "–".to_owned(),
+            false => format!("{:.1e}", row.largest),
+        };
+        let compared = format!("{} of {}", row.compared, row.entries);
+        text += &format!("{:<width$} {largest:>10} {compared:>10}", row.parameter);
+        for &error in &row.errors {
+            // Nothing was compared, or 0 with 0.
+            let nothing = row.compared == 0 || row.largest == 0.0 && error == 0.0;
+            let error = match nothing {
+                true => "–".to_owned(),
+                false => format!("{error:.1e}"),
+            };
+            text += &format!(" {error:>14}");
+        }
+        text += "\n";
     }
+    text + &legend(ways)
+}
+
+fn legend(ways: &[&str]) -> String {
+    format!(
+        "\nlargest: the largest entry of the gradient, – if all are 0\n\
+         compared: entries compared with central differences, of those looked at\n\
+         {}: the largest difference among them, relative to the largest entry, – if there is nothing to compare\n\n",
+        ways.join(", ")
+    )
 }

@@ -1,6 +1,5 @@
 //! `equilibria completions SHELL`: a completion script.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
@@ -9,7 +8,8 @@ use clap_complete::Shell;
 use equilibria_core::registry;
 use equilibria_core::testing::problems;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::terminal;
 
 /// Arguments of `completions`.
 #[derive(clap::Args)]
@@ -24,8 +24,7 @@ pub fn run(args: &Args, program: Command) -> Result<ExitCode> {
     let mut program = with_names(program)?;
     let (name, mut script) = (program.get_name().to_owned(), Vec::new());
     clap_complete::generate(args.shell, &mut program, name, &mut script);
-    let written = std::io::stdout().write_all(&script);
-    written.map_err(Error::io("standard output".as_ref()))?;
+    terminal::print(String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }
 

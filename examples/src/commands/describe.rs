@@ -6,6 +6,7 @@ use equilibria_core::registry;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::terminal::print_line;
 
 /// Arguments of `describe`.
 #[derive(clap::Args)]
@@ -34,15 +35,15 @@ fn without_nulls(value: Value) -> Value {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let plugin = registry::find(&args.kind, &args.name)?;
-    println!("{}\n", plugin.docs);
+    print_line(format_args!("{}\n", plugin.docs))?;
     for (field, docs) in &plugin.fields {
-        println!("  {field}: {}", docs.replace('\n', " "));
+        print_line(format_args!("  {field}: {}", docs.replace('\n', " ")))?;
     }
     let config = serde_json::json!({ plugin.kind: without_nulls(plugin.default) });
     let config = toml::to_string(&config).map_err(|error| Error::Config {
         origin: format!("{} `{}`", plugin.kind, plugin.name),
         message: error.to_string(),
     })?;
-    println!("\nDefault configuration:\n\n{config}");
+    print_line(format_args!("\nDefault configuration:\n\n{config}"))?;
     Ok(ExitCode::SUCCESS)
 }

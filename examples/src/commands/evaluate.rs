@@ -13,6 +13,7 @@ use crate::config::DataArgs;
 use crate::error::Result;
 use crate::run_folder::{self, write_whole};
 use crate::saved_run::SavedRun;
+use crate::terminal::print_line;
 
 /// Arguments of `evaluate`.
 #[derive(clap::Args)]
@@ -41,9 +42,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(path) = &args.report {
         write_whole(path, solves_csv(&result.solves))?;
     }
-    println!("test: {result}");
+    print_line(format_args!("test: {result}"))?;
     if args.json {
-        println!("{}", serde_json::json!(result));
+        print_line(serde_json::json!(result))?;
     }
     Ok(ExitCode::SUCCESS)
 }

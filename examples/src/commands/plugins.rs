@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use equilibria_core::registry;
 
 use crate::error::Result;
+use crate::terminal::print_line;
 
 /// Arguments of `plugins`.
 #[derive(clap::Args)]
@@ -21,14 +22,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let list: Vec<_> = (plugins.values())
             .map(|p| serde_json::json!({"kind": p.kind, "name": p.name, "summary": p.summary}))
             .collect();
-        println!("{}", serde_json::Value::Array(list));
+        print_line(serde_json::Value::Array(list))?;
     } else {
         let width = plugins.values().map(|p| p.name.len()).max().unwrap_or(0);
         for plugin in plugins.values() {
-            println!(
+            print_line(format_args!(
                 "{:<12} {:<width$} {}",
                 plugin.kind, plugin.name, plugin.summary
-            );
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

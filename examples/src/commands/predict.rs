@@ -14,6 +14,7 @@ use crate::config::DataArgs;
 use crate::error::Result;
 use crate::run_folder::{self, write_whole};
 use crate::saved_run::SavedRun;
+use crate::terminal::print_line;
 
 /// Arguments of `predict`.
 #[derive(clap::Args)]
@@ -57,12 +58,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     write_whole(&args.out, table(&saved, &prediction, &outcomes))?;
     let unsolved =
         |outcome: &&Outcome| matches!(outcome.status, Some(status) if status != Status::Converged);
-    println!(
+    print_line(format_args!(
         "{} rows, {} of them not converged; {}",
         outcomes.len(),
         outcomes.iter().filter(unsolved).count(),
         args.out.display()
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,6 +12,7 @@ use serde_json::{json, Value};
 use crate::config::require_finite;
 use crate::error::{Error, Result};
 use crate::plot::{self, Line};
+use crate::terminal::print_line;
 
 /// Arguments of `solve`.
 #[derive(clap::Args)]
@@ -45,7 +46,7 @@ pub struct Args {
 /// Runs the command; exit status 1 if a sample has not converged.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let Some(name) = args.problem.as_ref().filter(|_| !args.list) else {
-        list(args.json);
+        list(args.json)?;
         return Ok(ExitCode::SUCCESS);
     };
     let problem = problems::find(name)?;
@@ -58,27 +59,29 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .map(|text| solver(text))
         .collect::<Result<Vec<_>>>()?;
 
-    println!("{}: {}", problem.name, problem.summary);
+    print_line(format_args!("{}: {}", problem.name, problem.summary))?;
     let (mut lines, mut outcomes, mut solved) = (Vec::new(), Vec::new(), true);
     for (label, solver) in args.solver.iter().zip(solvers) {
         let run = problem.solve(&*solver, precision, Space::Slice, &stop)?;
         let name = solver.typetag_name();
         (run.report).log(|| format!("{}: forward solve by {name}", problem.name));
         let steps = run.report.steps();
-        println!("\n{label}\n  step  evaluations  largest residual  active samples");
+        print_line(format_args!(
+            "\n{label}\n  step  evaluations  largest residual  active samples"
+        ))?;
         for (number, step) in steps.iter().enumerate() {
             let Step {
                 evaluations,
                 residual,
                 active,
             } = step;
-            println!(
+            print_line(format_args!(
                 "{:>6}  {evaluations:>11}  {residual:>16.3e}  {active:>14}",
                 number + 1
-            );
+            ))?;
         }
         let summary = Summary::new(&problem, &run);
-        println!("{label}: {}", summary.line());
+        print_line(format_args!("{label}: {}", summary.line()))?;
         solved &= run.report.unconverged() == 0;
         outcomes.push(json!({
             "solver": serde_json::to_value(&solver).map_err(|error| parse(label, error))?,
@@ -86,6 +89,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             "samples": run.report.samples,
             "residual": summary.residual,
             "error": summary.error,
+            "other_fixed_points": summary.elsewhere.len(),
         }));
         lines.push(Line {
             label: label.clone(),
@@ -101,7 +105,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if args.json {
         let all = json!({"problem": problem.name, "precision": precision, "solvers": outcomes});
-        println!("{all}");
+        print_line(&all)?;
     }
     Ok(match solved {
         true => ExitCode::SUCCESS,
@@ -109,12 +113,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-fn list(as_json: bool) {
+fn list(as_json: bool) -> Result<()> {
     let problems = problems::all();
     if as_json {
         let entry = |p: &Problem| json!({"name": p.name, "batch": p.batch, "dim": p.dim, "summary": p.summary});
-        println!("{}", Value::from_iter(problems.iter().map(entry)));
-        return;
+        return print_line(Value::from_iter(problems.iter().map(entry)));
     }
     for Problem {
         name,
@@ -124,8 +127,11 @@ fn list(as_json: bool) {
         ..
     } in problems
     {
-        println!("{name:<20} batch {batch:<3} dimension {dim:<3} {summary}");
+        print_line(format_args!(
+            "{name:<20} batch {batch:<3} dimension {dim:<3} {summary}"
+        ))?;
     }
+    Ok(())
 }
 
 /// That of the conformance kit, with what the arguments change.
@@ -172,21 +178,29 @@ fn parse(text: &str, message: impl ToString) -> Error {
 struct Summary<'r> {
     report: &'r Report,
     residual: f64,
+    /// The largest distance from the known solution, of samples that have not found another one.
     error: Option<f64>,
+    /// The distances of those that have.
+    elsewhere: Vec<f64>,
 }
 
 impl<'r> Summary<'r> {
     fn new(problem: &Problem, run: &'r Run) -> Self {
         let row = |sample| problem.row(&run.z, sample);
+        let error = |sample| problem.error(sample, row(sample));
         let samples = 0..problem.batch;
         let residuals = samples
             .clone()
             .map(|sample| problem.residual(sample, row(sample)));
-        let errors = samples.filter_map(|sample| problem.error(sample, row(sample)));
+        let (elsewhere, near): (Vec<_>, Vec<_>) = samples.partition(|&sample| {
+            run.report.samples[sample].status == Status::Converged
+                && problem.is_other_solution(sample, row(sample))
+        });
         Self {
             report: &run.report,
             residual: largest(residuals),
-            error: errors.reduce(f64::max),
+            error: near.into_iter().filter_map(error).reduce(f64::max),
+            elsewhere: elsewhere.into_iter().filter_map(error).collect(),
         }
     }
 
@@ -202,6 +216,12 @@ impl<'r> Summary<'r> {
         );
         if let Some(error) = self.error {
             line += &format!(", largest error {error:.1e}");
+        }
+        if let Some(distance) = self.elsewhere.iter().copied().reduce(f64::max) {
+            line += &format!(
+                "; the solution is not unique: {} of them at another fixed point than the known one, up to {distance:.1e} from it",
+                self.elsewhere.len()
+            );
         }
         line
     }

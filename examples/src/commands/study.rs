@@ -13,7 +13,7 @@ use crate::report::study_page;
 use crate::run_folder::{self, write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::study::{Columns, Convergence, Plan, Row, Table, Variant};
-use crate::terminal::Verbosity;
+use crate::terminal::{self, print_line, Verbosity};
 use crate::training_run::Run;
 
 /// Arguments of `study`.
@@ -45,7 +45,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
     interrupt::listen();
     match study(args, &plan, &out, verbosity) {
         Err(error @ Error::Interrupted { .. }) => {
-            eprintln!("{error}; so does the same study");
+            terminal::say(&format!("{error}; so does the same study"));
             Ok(ExitCode::from(130))
         }
         outcome => outcome,
@@ -92,12 +92,15 @@ fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<E
         &convergence.bands(),
     );
     write_whole(&out.join("report.html"), page)?;
-    println!("{}\n\n{}", plan.title, table.to_text());
+    print_line(format_args!("{}\n\n{}", plan.title, table.to_text()))?;
     if !convergence.is_empty() {
         write_whole(&out.join("convergence.csv"), convergence.to_csv())?;
-        println!("\nrelative difference norm\n{}", convergence.to_text());
+        print_line(format_args!(
+            "\nrelative difference norm\n{}",
+            convergence.to_text()
+        ))?;
     }
-    println!("\nall runs are in {}", out.display());
+    print_line(format_args!("\nall runs are in {}", out.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,7 +127,7 @@ fn train(
     verbosity: Verbosity,
 ) -> Result<()> {
     if verbosity.shows_progress() {
-        eprintln!("{}", folder.display());
+        terminal::say(&folder.display().to_string());
     }
     let settings = |experiment: &Experiment| serde_json::json!(experiment);
     let same = |saved: &SavedRun| match settings(&saved.experiment) == settings(experiment) {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::run_folder::{RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
-use crate::terminal::Verbosity;
+use crate::terminal::{self, print_line, Verbosity};
 use crate::training_run::Run;
 
 /// Arguments of `train`.
@@ -44,7 +44,10 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
     let (experiment, data, folder, saved) = match (&args.resume, &args.config) {
         (Some(run), _) => {
             let Some(folder) = RunFolder::resume(run)? else {
-                println!("{}: complete, nothing to resume", run.display());
+                print_line(format_args!(
+                    "{}: complete, nothing to resume",
+                    run.display()
+                ))?;
                 return Ok(ExitCode::SUCCESS);
             };
             let mut saved = SavedRun::read(&folder.path(CHECKPOINT))?;
@@ -72,19 +75,19 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
     };
     let (summary, place) = match run.complete(data) {
         Err(error @ Error::Interrupted { .. }) => {
-            eprintln!("{error}");
+            terminal::say(&error.to_string());
             return Ok(ExitCode::from(130));
         }
         outcome => outcome?,
     };
-    println!(
+    print_line(format_args!(
         "test: {}; {:.1} s; run folder {}",
         summary.test,
         summary.seconds,
         place.display(),
-    );
+    ))?;
     if args.json {
-        println!("{}", serde_json::json!(summary));
+        print_line(serde_json::json!(summary))?;
     }
     Ok(ExitCode::SUCCESS)
 }

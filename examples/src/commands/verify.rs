@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::error::Result;
 use crate::golden::{self, Comparison, Outcome};
+use crate::terminal::print_line;
 
 /// Arguments of `verify`.
 #[derive(clap::Args)]
@@ -21,20 +22,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let ledger = golden::verify(&args.folder)?;
     for comparison in &ledger.comparisons {
         if comparison.outcome != Outcome::Input {
-            println!("{}", line(comparison));
+            print_line(line(comparison))?;
         }
     }
-    println!(
+    print_line(format_args!(
         "{} arrays pass, {} fail, {} unknown, {} chaotic traces not compared, {} inputs",
         ledger.count(Outcome::Pass),
         ledger.count(Outcome::Fail),
         ledger.count(Outcome::Unknown),
         ledger.count(Outcome::Chaotic),
         ledger.count(Outcome::Input),
-    );
+    ))?;
     if args.json {
         let all = serde_json::json!({"passed": ledger.passed(), "arrays": ledger.comparisons});
-        println!("{all}");
+        print_line(&all)?;
     }
     Ok(match ledger.passed() {
         true => ExitCode::SUCCESS,

@@ -76,9 +76,14 @@ pub fn draw(
             ])?;
             let alone =
                 |value: &f64| group.sorted.len() <= SINGLE || !(least..=most).contains(value);
-            let dots = group.sorted.iter().copied().filter(alone);
+            let mut dots: Vec<f64> = group.sorted.iter().copied().filter(alone).collect();
+            if group.sorted.len() > SINGLE {
+                // Equal ones cover each other, and there may be thousands.
+                dots.dedup_by(|a, b| a == b);
+            }
             context.draw_series(
-                dots.map(|x| Circle::new((x, at(0.32)), 3, BLACK.mix(0.7).filled())),
+                dots.into_iter()
+                    .map(|x| Circle::new((x, at(0.32)), 3, BLACK.mix(0.7).filled())),
             )?;
         }
         area.present()?;

@@ -44,8 +44,12 @@ fn legend(lines: &[Line]) -> String {
     for (index, line) in lines.iter().enumerate() {
         let plotters::style::RGBColor(r, g, b) = plot::color(index);
         let label = escape(&line.label);
+        // The key is 20 pixels long, and so is a line without gaps.
+        let (dash, gap) = plot::dashes(index).unwrap_or((20, 0));
+        let period = dash + gap;
         legend += &format!(
-            "<li><span class=\"key\" style=\"background: rgb({r} {g} {b})\"></span>{label}</li>\n"
+            "<li><span class=\"key\" style=\"background: repeating-linear-gradient(to right, rgb({r} {g} {b}) 0 {dash}px, \
+             transparent {dash}px {period}px)\"></span>{label}</li>\n"
         );
     }
     legend + "</ul>\n"

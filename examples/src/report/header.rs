@@ -32,7 +32,10 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
             fact("epochs", format!("{epochs}, best {}", run.best_epoch)),
             fact("element type", dtype(run)),
             fact("device", device(run.device).to_owned()),
-            fact("seconds", format!("{:.1}", run.seconds)),
+            fact(
+                "training and evaluation took",
+                format!("{:.1} seconds", run.seconds),
+            ),
         ],
     );
     page.heading("Metrics on the test rows");

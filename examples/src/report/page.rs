@@ -19,10 +19,18 @@ impl Cell {
         }
     }
 
-    /// Text on a ground whose color is the stronger the larger the share.
-    pub fn shaded(text: impl ToString, share: f64) -> Self {
+    /// Text on a ground whose color is the stronger the larger the share: that of what is right.
+    pub fn right(text: impl ToString, share: f64) -> Self {
         Self {
-            behind: Some(("shade", share)),
+            behind: Some(("right", share)),
+            ..Self::new(text)
+        }
+    }
+
+    /// The same in the color of what is wrong.
+    pub fn wrong(text: impl ToString, share: f64) -> Self {
+        Self {
+            behind: Some(("wrong", share)),
             ..Self::new(text)
         }
     }
@@ -57,6 +65,12 @@ impl Page {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
              <title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
         ))
+    }
+
+    /// Adds the sentence that says it all, with a word of judgment before it.
+    pub fn headline(&mut self, word: &str, text: &str) {
+        let (class, word, text) = (word.to_lowercase(), escape(word), escape(text));
+        self.0 += &format!("<p class=\"headline {class}\"><strong>{word}:</strong> {text}</p>\n");
     }
 
     /// Adds a paragraph.

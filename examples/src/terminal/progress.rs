@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{set_bar, Verbosity};
+use super::{say, set_bar, Verbosity};
 
 /// Shows epoch after epoch.
 pub struct Epochs {
@@ -54,9 +54,9 @@ impl Drop for Epochs {
             // Stays where it is, complete or not. What comes next begins on a line of its own; indicatif leaves that to the
             // terminal, which breaks lines at its last column.
             bar.abandon();
-            eprintln!();
+            set_bar(None);
+            say("");
         }
-        set_bar(None);
     }
 }
 

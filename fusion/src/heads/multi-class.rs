@@ -5,7 +5,7 @@ use equilibria_core::prelude::*;
 use crate::data::{TargetKind, Targets};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::loss::cross_entropy;
-use crate::metrics::{ConfusionMatrix, MetricsError};
+use crate::metrics::{require_finite, ConfusionMatrix, MetricsError};
 
 plugin! {
     /// One class per row, the one with the largest output, trained by the softmax cross-entropy.
@@ -46,6 +46,7 @@ impl Head for MultiClass {
             return Err(MetricsError::targets(self.targets(), targets));
         };
         let classes = outputs.len() / labels.len().max(1);
+        require_finite(outputs, classes)?;
         let rows = outputs.chunks_exact(classes.max(1));
         let predictions: Vec<usize> = rows.map(argmax).collect();
         let confusion = ConfusionMatrix::new(&predictions, labels, classes)?;

@@ -5,7 +5,7 @@ use equilibria_core::prelude::*;
 use crate::data::{TargetKind, Targets};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::loss::binary_cross_entropy;
-use crate::metrics::{MetricsError, MultiLabel as Counts};
+use crate::metrics::{require_finite, MetricsError, MultiLabel as Counts};
 
 plugin! {
     /// Any number of labels per row, those with a probability above a threshold, trained by the binary cross-entropy.
@@ -65,11 +65,7 @@ impl Head for MultiLabel {
         let Targets::LabelSets(sets) = targets else {
             return Err(MetricsError::targets(self.targets(), targets));
         };
-        if let Some(entry) = outputs.iter().position(|x| x.is_nan()) {
-            return Err(MetricsError::NonFinite {
-                row: entry / sets.columns.max(1) + 1,
-            });
-        }
+        require_finite(outputs, sets.columns)?;
         let predictions: Vec<bool> = outputs.iter().map(|&x| self.has(x)).collect();
         let counts = Counts::new(&predictions, &sets.values, sets.columns)?;
         let values = vec![

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use equilibria_core::{Backend, Error, Report, Result, Scalar, Tally};
+use equilibria_core::{from_host, Backend, Report, Result, Scalar, Tally};
 use serde::Serialize;
 
-use crate::data::Split;
+use crate::data::{Split, Targets};
 use crate::head::{by_key, Comparison, Score};
+use crate::metrics::MetricsError;
 use crate::model::Model;
 use crate::pass::{Gate, Pass};
 use crate::predict::outputs;
@@ -52,6 +53,10 @@ impl fmt::Display for Evaluation {
 }
 
 /// Evaluates a model on all rows of a split.
+///
+/// # Errors
+/// Those of the model and of its head: [`Error::Parse`](equilibria_core::Error::Parse), with the message of a [`MetricsError`], for
+/// the first row whose outputs or loss are not finite.
 pub fn evaluate<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     device: &D,
@@ -100,11 +105,10 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
     )?;
     let mut tally = Tally::default();
     solves.iter().for_each(|(_, report)| tally.add(report));
-    let scored = model.head.score(&all, &split.targets);
-    let (values, comparison) = scored.map_err(|error| Error::Parse {
-        what: "predictions".to_owned(),
-        message: error.to_string(),
-    })?;
+    let (values, comparison) = model.head.score(&all, &split.targets)?;
+    if !loss.is_finite() {
+        loss = sum_of_losses(model, device, &all, &split.targets)?;
+    }
     let scores = model.head.metrics().iter().zip(values);
     Ok(Evaluation {
         scores: scores
@@ -117,4 +121,29 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
         solves,
         gates,
     })
+}
+
+/// The losses of all rows, each by itself, added up in f64, which holds the sum where `E` overflows.
+///
+/// # Errors
+/// [`MetricsError::Loss`] for the first row whose own loss is not finite.
+fn sum_of_losses<E: Scalar, D: Backend<E>>(
+    model: &Model<E, D>,
+    device: &D,
+    outputs: &[f64],
+    targets: &Targets,
+) -> Result<f64> {
+    let (width, mut sum) = (model.width(), 0.0);
+    for (row, outputs) in outputs.chunks(width.max(1)).enumerate() {
+        let outputs = outputs.iter().map(|&output| E::of(output)).collect();
+        let outputs = from_host(device, outputs, (1, width))?;
+        let targets = targets.select(&[row]).matrix(device, width)?;
+        let loss = model.loss(&outputs, &targets, &mut Pass::evaluation())?;
+        let loss = loss.as_vec()[0].wide();
+        if !loss.is_finite() {
+            return Err(MetricsError::Loss { row: row + 1 }.into());
+        }
+        sum += loss;
+    }
+    Ok(sum)
 }

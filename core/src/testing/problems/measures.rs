@@ -26,6 +26,20 @@ impl Problem {
         Some(distance(z, solution))
     }
 
+    /// Whether z, at which the residual is small, is a fixed point of one sample other than the known solution z*.
+    ///
+    /// Near z* the distance is ‖(I − J)⁻¹‖ times the residual, J the Jacobian at z*, or times what rounding makes of a
+    /// residual. Ten times that leaves room for the bend of f; other fixed points are further off by orders of magnitude.
+    pub fn is_other_solution(&self, sample: usize, z: &[f64]) -> bool {
+        let Some(solution) = &self.solutions[sample] else {
+            return false;
+        };
+        let jacobian = self.jacobian(sample, solution);
+        let condition = dense::inverse_norm(&minus_identity(jacobian, self.dim), self.dim);
+        let rounding = self.dim as f64 * f64::EPSILON * self.magnitude(sample, z);
+        distance(z, solution) > 10.0 * condition * (self.residual(sample, z) + rounding)
+    }
+
     /// The size of the numbers that are added up on the way from z to f(z) − z, summed over the stages: evaluated with
     /// relative rounding errors ε, the residual is wrong by some `dim` · ε times that.
     pub fn magnitude(&self, sample: usize, z: &[f64]) -> f64 {

@@ -1,0 +1,238 @@
+//! What `check_equilibrium` passes, and what it refuses to judge.
+
+use std::sync::Arc;
+
+use equilibria_core::dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::testing::{check_equilibrium, random_matrix, AffineMap};
+use equilibria_core::Equilibrium;
+use equilibria_solvers::backward::implicit::Implicit;
+use equilibria_solvers::forward::anderson::Anderson;
+
+const DIM: usize = 3;
+const BATCH: usize = 4;
+
+/// Solves are good to 1e-13, so that differences over 1e-4 are good to 1e-9, and truncated at some 1e-8.
+const STEP: f64 = 1e-4;
+const ALLOWED: f64 = 1e-7;
+
+fn matrix(shape: (usize, usize), seed: u64) -> Matrix<f64, Cpu> {
+    random_matrix(&Cpu::default(), shape, seed).expect("memory")
+}
+
+fn x() -> [Matrix<f64, Cpu>; 1] {
+    [matrix((BATCH, DIM), 2)]
+}
+
+fn exact<L>(layer: L) -> Equilibrium<L> {
+    let stop = Stop {
+        max_steps: 400,
+        on_unconverged: OnUnconverged::Accept,
+        ..Stop::at(Tolerance::relative(1e-13))
+    };
+    let solver: Arc<dyn FixedPointSolver> = Arc::new(Anderson::default());
+    let backward: Arc<dyn BackwardStrategy> = Arc::new(Implicit {
+        stop: stop.clone(),
+        ..Implicit::default()
+    });
+    let mut equilibrium = Equilibrium::new(layer, solver, backward);
+    equilibrium.stop = stop;
+    equilibrium
+}
+
+/// f(z; x) = x ⊙ tanh(z W² + b): with b = 0, z* = 0 and no gradient reaches W.
+#[derive(Clone)]
+struct Gate<E: Scalar, D: Backend<E>> {
+    w: Matrix<E, D>,
+    b: Matrix<E, D>,
+    /// Whether the square is on the tape.
+    taped: bool,
+}
+
+parameters!(Gate { w, b });
+
+impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Gate<E, D> {
+    fn state_dim(&self) -> usize {
+        self.w.shape().0
+    }
+
+    fn input_dims(&self) -> Vec<usize> {
+        vec![self.state_dim()]
+    }
+
+    fn step<T: AnyTape<E, D>>(
+        &self,
+        z: Matrix<E, D, T>,
+        x: &[Input<E, D, T>],
+    ) -> Result<Matrix<E, D, T>> {
+        let shape = *z.shape();
+        let square = match self.taped {
+            true => self.w.retaped::<T>().square(),
+            false => self.w.clone().square().put_tape(T::default()),
+        };
+        let b = self.b.retaped::<T>().reshape_like(&(shape.1,));
+        let sum = z.matmul(square) + b.broadcast_like::<_, Axis<0>>(&shape);
+        Ok(sum.tanh() * x[0].value())
+    }
+}
+
+fn gate(taped: bool) -> Gate<f64, Cpu> {
+    Gate {
+        w: matrix((DIM, DIM), 1) * 0.3,
+        b: Cpu::default().zeros_like(&(1, DIM)),
+        taped,
+    }
+}
+
+#[test]
+fn a_parameter_off_the_tape_is_seen_behind_a_bias_of_zero() {
+    let error = check_equilibrium(&exact(gate(true)), &x(), STEP).expect("sound");
+    assert!(error < ALLOWED, "{error:e}");
+    let error = check_equilibrium(&exact(gate(false)), &x(), STEP).expect_err("wrong");
+    assert!(matches!(&error, Error::ZeroGradient { parameters } if parameters == &["w"]));
+    let message = error.to_string();
+    assert!(message.contains("nothing was checked of w") && message.contains("retaped"));
+}
+
+/// f(z; x) = z W + x + 0 · idle.
+#[derive(Clone)]
+struct Idle<E: Scalar, D: Backend<E>> {
+    map: AffineMap<E, D>,
+    idle: Matrix<E, D>,
+}
+
+parameters!(Idle { map, idle });
+
+impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Idle<E, D> {
+    fn state_dim(&self) -> usize {
+        self.map.state_dim()
+    }
+
+    fn input_dims(&self) -> Vec<usize> {
+        self.map.input_dims()
+    }
+
+    fn step<T: AnyTape<E, D>>(
+        &self,
+        z: Matrix<E, D, T>,
+        x: &[Input<E, D, T>],
+    ) -> Result<Matrix<E, D, T>> {
+        self.map.step(z, x)
+    }
+}
+
+fn affine(eigenvalues: [f64; DIM]) -> AffineMap<f64, Cpu> {
+    AffineMap::new(&Cpu::default(), &eigenvalues, 1).expect("a map")
+}
+
+#[test]
+fn parameters_without_a_gradient_are_named() {
+    let layer = Idle {
+        map: affine([0.5, -0.3, 0.1]),
+        idle: matrix((1, 2), 5),
+    };
+    let error = check_equilibrium(&exact(layer), &x(), STEP).expect_err("nothing to check");
+    assert!(
+        matches!(&error, Error::ZeroGradient { parameters } if parameters == &["idle"]),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_not_solved_is_not_judged() {
+    // Plain iteration would grow by 1.5 in each step; Anderson finds the fixed point of a linear map all the same.
+    let mut diverging = exact(affine([1.5, -0.3, 0.1]));
+    diverging.solver = Arc::new(equilibria_solvers::forward::picard::Picard::default());
+    let error = check_equilibrium(&diverging, &x(), STEP).expect_err("it diverges");
+    assert!(
+        matches!(
+            error,
+            Error::Unconverged {
+                solve: "forward",
+                unconverged: BATCH,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let mut short = exact(affine([0.5, -0.3, 0.1]));
+    short.backward = Arc::new(Implicit {
+        stop: Stop {
+            max_steps: 1,
+            on_unconverged: OnUnconverged::Accept,
+            ..Stop::at(Tolerance::relative(1e-13))
+        },
+        ..Implicit::default()
+    });
+    let error = check_equilibrium(&short, &x(), STEP).expect_err("one step is not enough");
+    assert!(
+        matches!(
+            error,
+            Error::Unconverged {
+                solve: "adjoint",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+/// f(z; x) = z A + x, less the mean of a column over the batch: of z or of x.
+#[derive(Clone)]
+struct BatchMean<E: Scalar, D: Backend<E>> {
+    map: AffineMap<E, D>,
+    of_inputs: bool,
+}
+
+parameters!(BatchMean { map });
+
+impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for BatchMean<E, D> {
+    fn state_dim(&self) -> usize {
+        self.map.state_dim()
+    }
+
+    fn input_dims(&self) -> Vec<usize> {
+        self.map.input_dims()
+    }
+
+    fn step<T: AnyTape<E, D>>(
+        &self,
+        z: Matrix<E, D, T>,
+        x: &[Input<E, D, T>],
+    ) -> Result<Matrix<E, D, T>> {
+        let shape = *z.shape();
+        if self.of_inputs {
+            let mean = x[0].value().mean::<(usize,), Axis<0>>();
+            return Ok(self.map.step(z, x)? - mean.broadcast_like::<_, Axis<0>>(&shape));
+        }
+        let mean = z.with_empty_tape().mean::<(usize,), Axis<0>>();
+        Ok(self.map.step(z, x)? - mean.broadcast_like::<_, Axis<0>>(&shape))
+    }
+}
+
+#[test]
+fn a_step_that_couples_rows_is_told_which() {
+    for of_inputs in [false, true] {
+        let map = affine([0.2, -0.3, 0.1]);
+        let layer = BatchMean { map, of_inputs };
+        let error = check_equilibrium(&exact(layer.clone()), &x(), STEP).expect_err("coupled");
+        assert!(
+            matches!(error, Error::DependentRows { row: 2, other: 1 }),
+            "{error}"
+        );
+        assert!(error
+            .to_string()
+            .starts_with("row 2 of `step` changes with row 1"));
+        // Two rows are the least that can depend on each other.
+        let two = [matrix((2, DIM), 2)];
+        assert!(check_equilibrium(&exact(layer), &two, STEP).is_err());
+    }
+}
+
+#[test]
+fn a_strategy_that_solves_nothing_is_judged_by_its_gradients() {
+    let mut free = exact(affine([0.5, -0.3, 0.1]));
+    free.backward = Arc::new(equilibria_solvers::backward::jacobian_free::JacobianFree::default());
+    let error = check_equilibrium(&free, &x(), STEP).expect("solvable");
+    assert!(error > 0.1, "{error:e}");
+}
