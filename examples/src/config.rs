@@ -129,7 +129,7 @@ fn set<'a>(config: &mut Value, argument: &'a str) -> Result<Option<&'a str>> {
     let value = match toml::from_str::<Value>(&format!("value = {text}")) {
         Ok(mut table) => table["value"].take(),
         // `1e999` and `NaN` are no TOML, but no words either.
-        Err(_) if text.parse().is_ok_and(|number: f64| !number.is_finite()) => Value::Null,
+        Err(_) if text.parse::<f64>().is_ok_and(|number| !number.is_finite()) => Value::Null,
         Err(_) => Value::String(text.to_owned()),
     };
     if key.split('.').any(str::is_empty) {
