@@ -5,7 +5,7 @@ use std::path::Path;
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
 use equilibria_fusion::data::{DataSet, Digest, MinMax, Table};
-use equilibria_fusion::{Experiment, Head, Model, Standardization};
+use equilibria_fusion::{Experiment, Head, Model};
 use serde::de::DeserializeOwned;
 use serde_json::{json, Value};
 
@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 pub struct SavedRun {
     /// The parameters.
     pub checkpoint: Checkpoint,
-    /// The resolved configuration.
+    /// The resolved configuration; its head has the scale that numbers were learned on, if it learns any. Runs of versions
+    /// that knew no scale have none.
     pub experiment: Experiment,
     /// Number of features of each modality.
     pub columns: Vec<usize>,
@@ -24,8 +25,6 @@ pub struct SavedRun {
     pub classes: Vec<String>,
     /// How features are scaled.
     pub scaling: MinMax,
-    /// On which scale numbers were learned; `None` for other heads, and for runs of versions that knew no scale.
-    pub standardization: Option<Standardization>,
     /// By what the data is known again; `None` for runs of versions that kept none.
     pub digest: Option<Digest>,
     origin: String,
@@ -41,12 +40,15 @@ impl SavedRun {
             path,
         };
         let config = entries.required::<Value>("config")?;
+        let mut experiment = config::parse(&config, &origin)?;
+        if let Some(scale) = entries.optional("standardization")? {
+            experiment.head.standardize(scale);
+        }
         Ok(Self {
-            experiment: config::parse(&config, &origin)?,
+            experiment,
             columns: entries.required("columns")?,
             classes: entries.required("classes")?,
             scaling: entries.required("scaling")?,
-            standardization: entries.optional("standardization")?,
             digest: entries.optional("digest")?,
             checkpoint,
             origin,
@@ -58,9 +60,6 @@ impl SavedRun {
         let classes = self.classes.len();
         let mut model = (self.experiment).model::<E, D>(device, &self.columns, classes)?;
         self.checkpoint.load(&mut model)?;
-        if let Some(scale) = self.standardization {
-            model.head.standardize(scale);
-        }
         Ok(model)
     }
 

@@ -137,7 +137,7 @@ fn sum_of_losses<E: Scalar, D: Backend<E>>(
     for (row, outputs) in outputs.chunks(width.max(1)).enumerate() {
         let outputs = outputs.iter().map(|&output| E::of(output)).collect();
         let outputs = from_host(device, outputs, (1, width))?;
-        let targets = targets.select(&[row]).matrix(device, width)?;
+        let targets = model.targets(device, &targets.select(&[row]))?;
         let loss = model.loss(&outputs, &targets, &mut Pass::evaluation())?;
         let loss = loss.as_vec()[0].wide();
         if !loss.is_finite() {
