@@ -2,7 +2,9 @@
 
 use dfdx::prelude::*;
 use equilibria_core::testing::{central_difference, perturb, random_matrix};
-use equilibria_core::{to_host, Backend, Matrix, OnUnconverged, Result, Stop, Tolerance};
+use equilibria_core::{
+    to_host, Backend, Error, Matrix, OnUnconverged, Result, Status, Stop, Tolerance,
+};
 use equilibria_fusion::fusions::deq::{Deq, Schedule};
 use equilibria_fusion::layers::plugins::residual_block::ResidualBlockConfig;
 use equilibria_fusion::layers::stabilizers::spectral_norm::SpectralNorm;
@@ -227,4 +229,35 @@ fn a_stabilizer_of_no_parameter_is_refused_when_the_fusion_is_built() {
         message.contains("got `theta.3.hat.weight`, where there are theta.1"),
         "{message}"
     );
+}
+
+/// The adjoint equation of the fused state is solved first; where it fails, the cotangents of the modalities are NaN, and
+/// theirs fail as well.
+#[test]
+fn a_failed_adjoint_is_that_of_the_equilibrium_that_failed_first() -> Result<()> {
+    let mut config = tight(Schedule::Sequential);
+    config.backward = Box::new(Implicit {
+        stop: Stop {
+            max_steps: 2,
+            on_unconverged: OnUnconverged::Error,
+            ..Stop::at(Tolerance::relative(1e-13))
+        },
+        ..Implicit::default()
+    });
+    let fusion = build(&config)?;
+    let x = features(50);
+    let mut pass = Pass::noiseless();
+    let z = fusion.fuse(&x, &mut pass)?;
+    let loss = pass.run(&z, |z| z.square().sum::<Rank0, _>().reshape_like(&(1, 1)));
+    let error = pass.backward(&loss).err().expect("two steps are too few");
+    match &error {
+        Error::Equilibrium { name, source } => {
+            assert_eq!(name, "fuse");
+            let unsolved = matches!(**source, Error::Unconverged { solve: "adjoint", status: Status::MaxSteps, .. });
+            assert!(unsolved, "{error}");
+        }
+        other => panic!("{other}"),
+    }
+    assert!(error.to_string().starts_with("fuse: adjoint solve: "), "{error}");
+    Ok(())
 }
