@@ -5,7 +5,7 @@ use std::path::Path;
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
 use equilibria_fusion::data::{DataSet, Digest, MinMax, Table};
-use equilibria_fusion::{Experiment, Head, Model};
+use equilibria_fusion::{Experiment, Head, Model, Standardization};
 use serde::de::DeserializeOwned;
 use serde_json::{json, Value};
 
@@ -16,8 +16,7 @@ use crate::error::{Error, Result};
 pub struct SavedRun {
     /// The parameters.
     pub checkpoint: Checkpoint,
-    /// The resolved configuration; its head has the scale that numbers were learned on, if it learns any. Runs of versions
-    /// that knew no scale have none.
+    /// The resolved configuration.
     pub experiment: Experiment,
     /// Number of features of each modality.
     pub columns: Vec<usize>,
@@ -25,6 +24,8 @@ pub struct SavedRun {
     pub classes: Vec<String>,
     /// How features are scaled.
     pub scaling: MinMax,
+    /// On which scale numbers were learned; `None` for other heads, and for runs of versions that knew no scale.
+    standardization: Option<Standardization>,
     /// By what the data is known again; `None` for runs of versions that kept none.
     pub digest: Option<Digest>,
     origin: String,
@@ -40,12 +41,9 @@ impl SavedRun {
             path,
         };
         let config = entries.required::<Value>("config")?;
-        let mut experiment = config::parse(&config, &origin)?;
-        if let Some(scale) = entries.optional("standardization")? {
-            experiment.head.standardize(scale);
-        }
         Ok(Self {
-            experiment,
+            experiment: config::parse(&config, &origin)?,
+            standardization: entries.optional("standardization")?,
             columns: entries.required("columns")?,
             classes: entries.required("classes")?,
             scaling: entries.required("scaling")?,
@@ -55,11 +53,21 @@ impl SavedRun {
         })
     }
 
+    /// The head, on the scale that numbers were learned on.
+    pub fn head(&self) -> Box<dyn Head> {
+        let mut head = self.experiment.head.clone();
+        if let Some(scale) = self.standardization {
+            head.standardize(scale);
+        }
+        head
+    }
+
     /// The model with the saved parameters.
     pub fn model<E: Scalar, D: Backend<E>>(&self, device: &D) -> Result<Model<E, D>> {
         let classes = self.classes.len();
         let mut model = (self.experiment).model::<E, D>(device, &self.columns, classes)?;
         self.checkpoint.load(&mut model)?;
+        model.head = self.head();
         Ok(model)
     }
 

@@ -106,7 +106,7 @@ impl Outcome {
 
 /// One line per row, counted from 1; what a model without equilibria has none of is empty.
 fn table(saved: &SavedRun, prediction: &Prediction, outcomes: &[Outcome]) -> String {
-    let (head, classes) = (&saved.experiment.head, &saved.classes);
+    let (head, classes) = (saved.head(), &saved.classes);
     let line = |cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>();
     let mut csv = format!(
         "row,{},status,evaluations,relative_residual\n",
