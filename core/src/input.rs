@@ -53,8 +53,6 @@ impl<E: Scalar, D: Backend<E>, T> Input<E, D, T> {
 ///
 /// dfdx finds gradients by the identity of a tensor, which views of it share: a tensor cannot be both operands of an
 /// operation, and where a state is an input as well its gradient is that of both.
-pub fn separate<E: Scalar, D: Backend<E>, T: Tape<E, D>>(
-    x: Matrix<E, D, T>,
-) -> Matrix<E, D, T> {
+pub fn separate<E: Scalar, D: Backend<E>, T: Tape<E, D>>(x: Matrix<E, D, T>) -> Matrix<E, D, T> {
     x.contiguous() * E::one()
 }

@@ -79,11 +79,7 @@ pub trait DynLayer<E: Scalar, D: Backend<E>>: Parameters<E, D> {
     /// See [`ImplicitLayer::input_dims`].
     fn dyn_input_dims(&self) -> Vec<usize>;
     /// [`ImplicitLayer::step`] without a tape.
-    fn step_plain(
-        &self,
-        z: Matrix<E, D>,
-        x: &[Input<E, D, NoneTape>],
-    ) -> Result<Matrix<E, D>>;
+    fn step_plain(&self, z: Matrix<E, D>, x: &[Input<E, D, NoneTape>]) -> Result<Matrix<E, D>>;
     /// [`ImplicitLayer::step`] on a tape.
     fn step_traced(
         &self,
@@ -105,11 +101,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> DynLayer<E, D> for L {
         self.input_dims()
     }
 
-    fn step_plain(
-        &self,
-        z: Matrix<E, D>,
-        x: &[Input<E, D, NoneTape>],
-    ) -> Result<Matrix<E, D>> {
+    fn step_plain(&self, z: Matrix<E, D>, x: &[Input<E, D, NoneTape>]) -> Result<Matrix<E, D>> {
         self.step(z, x)
     }
 

@@ -102,7 +102,11 @@ mod tests {
                 &[1.0, 2.0, 3.0],
                 false,
             ),
-            (matrix((1, 3)).permute::<_, Axes2<1, 0>>(), &[1.0, 2.0, 3.0], true),
+            (
+                matrix((1, 3)).permute::<_, Axes2<1, 0>>(),
+                &[1.0, 2.0, 3.0],
+                true,
+            ),
         ];
         for (view, memory, row_major) in views {
             let layout = Layout::of(&view);

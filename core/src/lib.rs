@@ -60,9 +60,9 @@ pub mod prelude {
     pub use crate::{
         combine_all, delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace,
         AnyTape, Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
-        FixedPointSolver, ImplicitLayer, Input, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
-        Matrix, OnUnconverged, ParameterGradient, Parameters, Regularizer, Report, Result, Scalar,
-        Slot, Solution, StateSpace, Status, Stop, Tolerance,
+        FixedPointSolver, ImplicitLayer, Input, Iteration, Kernel, KernelBlock, KernelGradients,
+        LowRank, Matrix, OnUnconverged, ParameterGradient, Parameters, Regularizer, Report, Result,
+        Scalar, Slot, Solution, StateSpace, Status, Stop, Tolerance,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

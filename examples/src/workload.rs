@@ -7,8 +7,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::testing::{relative_difference, worse};
 use equilibria_core::{
-    from_host, to_host, AdjointSpace, Coef, Equilibrium, ImplicitLayer, Input, Matrix, OnUnconverged,
-    Report, Stop, Tolerance,
+    from_host, to_host, AdjointSpace, Coef, Equilibrium, ImplicitLayer, Input, Matrix,
+    OnUnconverged, Report, Stop, Tolerance,
 };
 use equilibria_fusion::checkpoint::decode;
 use equilibria_fusion::deq::DeqFusion;

@@ -17,9 +17,9 @@ use safetensors::SafeTensors;
 use self::array::dtype;
 pub(crate) use self::array::{parameters, serialize, Array};
 pub use self::error::CheckpointError;
-pub use self::whole::write_whole;
 use self::names::{Kept, Names};
 use self::reparametrization::{spectral_norm, weight_norm};
+pub use self::whole::write_whole;
 use crate::dtype::floats;
 
 /// Text beside the parameters, e.g. the configuration.

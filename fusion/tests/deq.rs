@@ -253,11 +253,21 @@ fn a_failed_adjoint_is_that_of_the_equilibrium_that_failed_first() -> Result<()>
     match &error {
         Error::Equilibrium { name, source } => {
             assert_eq!(name, "fuse");
-            let unsolved = matches!(**source, Error::Unconverged { solve: "adjoint", status: Status::MaxSteps, .. });
+            let unsolved = matches!(
+                **source,
+                Error::Unconverged {
+                    solve: "adjoint",
+                    status: Status::MaxSteps,
+                    ..
+                }
+            );
             assert!(unsolved, "{error}");
         }
         other => panic!("{other}"),
     }
-    assert!(error.to_string().starts_with("fuse: adjoint solve: "), "{error}");
+    assert!(
+        error.to_string().starts_with("fuse: adjoint solve: "),
+        "{error}"
+    );
     Ok(())
 }

@@ -238,11 +238,16 @@ fn nan_inside_a_fusion_is_not_hidden() -> Result<()> {
             let solved = case.with(&parameters)?.fuse(&x, &mut pass);
             let seen = match solved {
                 Ok(y) => to_host(&y).iter().any(|value| value.is_nan()),
-                Err(error) => matches!(error, Error::NonFinite { .. } | Error::Unconverged { .. } | Error::Equilibrium { .. }),
+                Err(error) => matches!(
+                    error,
+                    Error::NonFinite { .. } | Error::Unconverged { .. } | Error::Equilibrium { .. }
+                ),
             };
             let solves = pass.solves.iter();
             let failed = solves.flat_map(|solve| &solve.report.samples);
-            let failed = failed.filter(|sample| sample.status == Status::NonFinite).count();
+            let failed = failed
+                .filter(|sample| sample.status == Status::NonFinite)
+                .count();
             assert!(seen || failed > 0, "{name}: {parameter}");
         }
     }

@@ -127,9 +127,9 @@ fn every_module() {
         "scale-rows",
         ONE,
         &[(ROWS, 1), x],
-        on_tape(|a, tape| {
-            Ok(modules::scale_rows(&a[0], a[1].clone().put_tape(tape))?.split_tape())
-        }),
+        on_tape(
+            |a, tape| Ok(modules::scale_rows(&a[0], a[1].clone().put_tape(tape))?.split_tape()),
+        ),
     );
     let pointwise: [(&str, fn(arguments::Traced) -> Result<arguments::Traced>); 5] = [
         ("relu", modules::relu),
@@ -196,7 +196,7 @@ fn with_parameters<P: Parameters<f64, Cpu>>(mut parts: P, parameters: &[Array]) 
     let mut parameters = parameters.iter();
     parts.visit_mut("", &mut |_, tensor| {
         if let Some(parameter) = parameters.next() {
-            *tensor = parameter.clone() ;
+            *tensor = parameter.clone();
         }
     });
     parts
@@ -223,7 +223,9 @@ fn layers(options: &[Value]) -> Result<Vec<(String, AnyLayer<f64, Cpu>)>> {
     let mut configs: Vec<Value> = plugins.map(|plugin| plugin.default).collect();
     configs.extend_from_slice(options);
     let named = configs.into_iter();
-    named.map(|config| Ok((config.to_string(), layer(&config)?))).collect()
+    named
+        .map(|config| Ok((config.to_string(), layer(&config)?)))
+        .collect()
 }
 
 #[test]
@@ -290,9 +292,7 @@ fn every_fusion() -> Result<()> {
             let mut pass = Pass::noiseless();
             let y = fusion.fuse(x, &mut pass)?;
             let c = weights(&y)?;
-            let sum = pass.run(&y, |y| {
-                (y * c).sum::<Rank0, _>().reshape_like(&(1, 1))
-            });
+            let sum = pass.run(&y, |y| (y * c).sum::<Rank0, _>().reshape_like(&(1, 1)));
             let outcome = pass.backward(&sum)?;
             Ok((outcome.loss, outcome.gradients))
         };

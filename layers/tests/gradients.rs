@@ -186,7 +186,9 @@ fn jacobian_free_is_the_gradient_of_one_step() {
                 .expect("solvable"),
         };
         let (z, tape) = solved.z.split_tape();
-        let one_step = layer.step(z.leaky_trace(), &Input::all(&input)).expect("a value");
+        let one_step = layer
+            .step(z.leaky_trace(), &Input::all(&input))
+            .expect("a value");
         let expected = gradients(&layer, &x, one_step);
         for (got, expected) in gradients(&layer, &x, z.put_tape(tape))
             .iter()

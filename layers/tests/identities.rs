@@ -6,8 +6,8 @@ use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::testing::{random_matrix, relative_difference};
 use equilibria_core::{separate, to_host, AnyLayer, Equilibrium, StepOnly};
-use equilibria_layers::plugins::affine_tanh::AffineTanh;
 use equilibria_layers::modules::Linear;
+use equilibria_layers::plugins::affine_tanh::AffineTanh;
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
 use equilibria_solvers::regularizers::jacobian::Jacobian;
 
@@ -69,7 +69,10 @@ fn a_penalty_at_the_injected_tensor_is_that_at_a_copy() {
             gradients.get_or_alloc_mut(&tensor).expect("memory");
             gradients.get(&tensor).as_vec()
         });
-        value.into_iter().chain(found.collect::<Vec<_>>()).collect::<Vec<_>>()
+        value
+            .into_iter()
+            .chain(found.collect::<Vec<_>>())
+            .collect::<Vec<_>>()
     };
     let apart = relative_difference(&everything(&x), &everything(&separate(x.clone())));
     assert!(apart < 1e-12, "{apart:e}");

@@ -173,7 +173,10 @@ fn fixed_point_correction_is_the_distance_of_intermediate_states() {
         let mut at: Matrix<f64, Cpu> = z.clone() * 0.0;
         let mut points = Vec::new();
         for step in 1..=states * spacing {
-            let value = model.layer.step(at.clone(), &Input::all(&x)).expect("a value");
+            let value = model
+                .layer
+                .step(at.clone(), &Input::all(&x))
+                .expect("a value");
             at = at * (1.0 - damping) + value * damping;
             if step % spacing == 0 {
                 points.push(at.clone());
@@ -182,7 +185,8 @@ fn fixed_point_correction_is_the_distance_of_intermediate_states() {
         let frozen = |model: &Model, x: &[Matrix<f64, Cpu>]| -> Result<f64> {
             let mut sum = 0.0;
             for (index, point) in points.iter().enumerate() {
-                let error = to_host(&(model.layer.step(point.clone(), &Input::all(x))? - z.clone()));
+                let error =
+                    to_host(&(model.layer.step(point.clone(), &Input::all(x))? - z.clone()));
                 let weight = 0.8_f64.powi((states - 1 - index) as i32);
                 sum += weight * squares(&error).iter().sum::<f64>();
             }

@@ -54,8 +54,12 @@ where
     let gradients = (solved.z * E::of(weight)).sum::<Rank0, _>().backward();
     let report = solved.adjoint.take().expect("solvable");
     assert_eq!(report.expect("the tape has run").unconverged(), 0);
-    let in_units = |values: Vec<E>, unit: f64| values.into_iter().map(|v| v.wide() / unit).collect();
-    [in_units(z, unit), in_units(gradients.get(&x).as_vec(), weight)]
+    let in_units =
+        |values: Vec<E>, unit: f64| values.into_iter().map(|v| v.wide() / unit).collect();
+    [
+        in_units(z, unit),
+        in_units(gradients.get(&x).as_vec(), weight),
+    ]
 }
 
 /// Powers of two change no digit. They go as far as squares of what is left at the tolerance are numbers in f64.
@@ -75,7 +79,10 @@ where
             for (which, (got, expected)) in pairs.into_iter().enumerate() {
                 // Both are as near to the solution as 1 / (1 − 0.6) times the tolerance.
                 let apart = relative_difference(got, expected);
-                assert!(apart < 5.0 * tolerance, "{name} {which} 2^{exponent}: {apart:e}");
+                assert!(
+                    apart < 5.0 * tolerance,
+                    "{name} {which} 2^{exponent}: {apart:e}"
+                );
             }
         }
     }

@@ -63,7 +63,10 @@ mod tests {
         ]));
         tally.add(&Report::default());
         tally.add(&report(vec![sample(Status::Converged, 2, 1e-6)]));
-        assert_eq!((tally.solves, tally.evaluations, tally.unconverged), (3, 12, 1));
+        assert_eq!(
+            (tally.solves, tally.evaluations, tally.unconverged),
+            (3, 12, 1)
+        );
         assert!((tally.residual - 0.5).abs() < 1e-15);
         assert!((tally.mean_evaluations() - 4.0).abs() < 1e-15);
         tally.add(&report(vec![sample(Status::NonFinite, 1, f64::NAN)]));

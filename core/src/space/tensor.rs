@@ -75,7 +75,9 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> TensorSpace<E, D, L> {
     /// A space for the map of `layer` with the injected inputs `inputs`, each `[batch, width]`.
     pub fn new(layer: &L, device: D, inputs: &[Matrix<E, D>], batch: usize) -> Self {
         let mut layer = layer.clone();
-        layer.visit_mut("", &mut |_, parameter| *parameter = parameter.clone().contiguous());
+        layer.visit_mut("", &mut |_, parameter| {
+            *parameter = parameter.clone().contiguous()
+        });
         Self {
             gradients: TensorGradients {
                 parameters: vec![None; layer.named().len()],
@@ -172,7 +174,9 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
     }
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        let fz = self.layer.step(self.state(z)?, &Input::all(&self.active_inputs()))?;
+        let fz = self
+            .layer
+            .step(self.state(z)?, &Input::all(&self.active_inputs()))?;
         if fz.shape() != &(self.batch, self.dim()) {
             return Err(Error::Shape {
                 what: "the result of `step`".to_owned(),

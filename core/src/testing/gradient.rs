@@ -4,8 +4,8 @@ use dfdx::prelude::*;
 
 use super::{perturb, random_matrix, random_values, relative_difference, worse};
 use crate::{
-    from_host, to_host, Equilibrium, Error, ImplicitLayer, Input, Matrix, OnUnconverged, Parameters,
-    Result,
+    from_host, to_host, Equilibrium, Error, ImplicitLayer, Input, Matrix, OnUnconverged,
+    Parameters, Result,
 };
 
 /// A scalar loss on a tape of its own.

@@ -121,7 +121,10 @@ pub fn check(
         let owners: Vec<usize> = (0..shapes.len()).filter_map(owner).collect();
         let memory = |index: usize| {
             let normal = random_values(view.size(shapes[index]), 50 + index as u64);
-            normal.into_iter().map(|value| value * size(index)).collect()
+            normal
+                .into_iter()
+                .map(|value| value * size(index))
+                .collect()
         };
         let memories: Vec<Vec<f64>> = (0..shapes.len()).map(memory).collect();
         let place = || format!("{name}, {view:?}");
@@ -150,7 +153,9 @@ pub fn check(
                     let mut shifted = memories.clone();
                     shifted[index][entry] += shift;
                     let found = evaluate(&shifted).0;
-                    found.unwrap_or_else(|error| panic!("{}: {error}", place())).0
+                    found
+                        .unwrap_or_else(|error| panic!("{}: {error}", place()))
+                        .0
                 };
                 let near = at(STEP) - at(-STEP);
                 let far = at(2.0 * STEP) - at(-2.0 * STEP);
@@ -163,7 +168,11 @@ pub fn check(
         let floor = FLOOR * errors.iter().fold(0.0, |most, error| worse(most, error.1));
         for (index, largest, error) in errors {
             let relative = error / largest.max(floor);
-            assert!(relative <= ALLOWED, "{}, argument {index}: {relative:e}", place());
+            assert!(
+                relative <= ALLOWED,
+                "{}, argument {index}: {relative:e}",
+                place()
+            );
         }
     }
 }

@@ -54,7 +54,10 @@ pub fn concatenate<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
                 let rows = x_bar.chunks_exact_mut(width.max(1));
                 for (x_bar, cotangent) in rows.zip(cotangent.chunks_exact(total.max(1))) {
                     let own = &cotangent[first..first + width];
-                    x_bar.iter_mut().zip(own).for_each(|(x_bar, &c)| *x_bar += c);
+                    x_bar
+                        .iter_mut()
+                        .zip(own)
+                        .for_each(|(x_bar, &c)| *x_bar += c);
                 }
             })?;
             first += width;
@@ -102,7 +105,11 @@ mod tests {
         };
         let (y, gradients) = everything(true);
         assert_eq!((y.clone(), gradients.clone()), everything(false));
-        let first: Vec<f64> = y.chunks_exact(7).flat_map(|row| &row[..3]).copied().collect();
+        let first: Vec<f64> = y
+            .chunks_exact(7)
+            .flat_map(|row| &row[..3])
+            .copied()
+            .collect();
         assert_eq!(first, x[0].as_vec());
         let twice: Vec<f64> = x[1].as_vec().iter().map(|x| 2.0 * x * x).collect();
         approx::assert_relative_eq!(gradients[1][..], twice[..], epsilon = 1e-14);
@@ -110,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let zeros = |shape: (usize, usize)| -> Matrix<f32, Cpu> { Cpu::default().zeros_like(&shape) };
+        let zeros =
+            |shape: (usize, usize)| -> Matrix<f32, Cpu> { Cpu::default().zeros_like(&shape) };
         let error = concatenate::<f32, Cpu, _>(&[], NoneTape).err();
         assert!(matches!(error, Some(Error::Missing { .. })), "{error:?}");
         let error = concatenate(&[zeros((2, 3)), zeros((3, 3))], NoneTape).err();

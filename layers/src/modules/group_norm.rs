@@ -86,7 +86,10 @@ mod tests {
         let device = Cpu::default();
         let norm = GroupNorm::new(16, 1, &mut Initializer::new(&device, 1)).expect("one group");
         let x: Matrix<f32, Cpu> = from_host(&device, values, (1, 16)).expect("memory");
-        let y: Vec<f64> = to_host(&norm.forward(x)).into_iter().map(f64::from).collect();
+        let y: Vec<f64> = to_host(&norm.forward(x))
+            .into_iter()
+            .map(f64::from)
+            .collect();
         // Differences from the center are exact, what comes after has some 20 roundings.
         assert!(relative_difference(&y, &expected) < 20.0 * f64::from(f32::EPSILON));
     }

@@ -47,8 +47,7 @@ pub fn relu<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     if !D::HAS_KERNELS {
         // NaN is not below 0, and so is kept.
         let negative = x.lt(E::zero());
-        let zeros: Matrix<E, D> =
-            (x.device().try_zeros_like(x.shape())).map_err(Error::device)?;
+        let zeros: Matrix<E, D> = (x.device().try_zeros_like(x.shape())).map_err(Error::device)?;
         let chosen = negative.try_choose(zeros.retaped::<T>(), x);
         return chosen.map_err(Error::device);
     }

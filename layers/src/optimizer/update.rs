@@ -193,8 +193,8 @@ impl<E: Scalar> Optimizer<E> {
                     follow(share.average, share.values, decay);
                 });
             });
-            outcome = std::mem::replace(&mut outcome, Ok(()))
-                .and_then(|()| D::overwrite(tensor, values));
+            outcome =
+                std::mem::replace(&mut outcome, Ok(())).and_then(|()| D::overwrite(tensor, values));
             index += 1;
         });
         outcome

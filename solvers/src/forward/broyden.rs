@@ -201,7 +201,11 @@ impl QuasiNewton {
                 None => sound && (1.0 / denominator).is_finite() && !self.fresh[sample],
             };
             let length = s[sample].sqrt();
-            let unit = if length.is_normal() { length.log2().round().exp2() } else { 1.0 };
+            let unit = if length.is_normal() {
+                length.log2().round().exp2()
+            } else {
+                1.0
+            };
             scale[sample] = if usable { unit / denominator } else { 0.0 };
             minus[sample] = -scale[sample];
             s[sample] = 1.0 / unit;

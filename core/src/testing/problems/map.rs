@@ -9,8 +9,8 @@ use dfdx::prelude::*;
 use super::stage::{Function, Stage, EPSILON};
 use crate::kernel::swap_rows;
 use crate::{
-    from_host, to_host, AnyTape, Backend, ImplicitLayer, Input, Kernel, KernelBlock, KernelGradients,
-    Matrix, Parameters, Result, Scalar,
+    from_host, to_host, AnyTape, Backend, ImplicitLayer, Input, Kernel, KernelBlock,
+    KernelGradients, Matrix, Parameters, Result, Scalar,
 };
 
 /// The map of a problem on one device: stages applied one after the other, without parameters. Stages that take an
