@@ -35,7 +35,7 @@ impl Standardization {
         let mean = first + numbers.iter().map(|y| (y - first) / count).sum::<f64>();
         let largest = numbers.iter().map(|y| (y - mean).abs()).fold(0.0, f64::max);
         let square = |y: &f64| ((y - mean) / largest).powi(2);
-        let deviation = match numbers.iter().any(|&y| y < first || y > first) {
+        let deviation = match numbers.iter().any(|&y| (y - first).abs() > 0.0) {
             true => largest * (numbers.iter().map(square).sum::<f64>() / count).sqrt(),
             false => 1.0,
         };

@@ -131,7 +131,8 @@ fn every_module() {
             |a, tape| Ok(modules::scale_rows(&a[0], a[1].clone().put_tape(tape))?.split_tape()),
         ),
     );
-    let pointwise: [(&str, fn(arguments::Traced) -> Result<arguments::Traced>); 5] = [
+    type Pointwise = fn(arguments::Traced) -> Result<arguments::Traced>;
+    let pointwise: [(&str, Pointwise); 5] = [
         ("relu", modules::relu),
         ("sigmoid", modules::sigmoid),
         ("mean", modules::mean),

@@ -48,7 +48,7 @@ where
     });
     let mut equilibrium = Equilibrium::new(map, dyn_clone::clone_box(forward), backward);
     equilibrium.stop = stop(tolerance);
-    let solved = equilibrium.forward(&[x.clone()], OwnedTape::default());
+    let solved = equilibrium.forward(std::slice::from_ref(&x), OwnedTape::default());
     let solved = solved.expect("solvable");
     let z = to_host(&solved.z.retaped::<NoneTape>());
     let gradients = (solved.z * E::of(weight)).sum::<Rank0, _>().backward();

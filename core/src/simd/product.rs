@@ -465,7 +465,7 @@ mod tests {
                 let (few, many) = (sizes.clone().min(), sizes.max());
                 assert!(few >= Some(1) && many.zip(few).is_some_and(|(m, f)| m - f <= 1));
                 let last = count - 1;
-                let whole = |block: &Range<usize>| block.end % TILE == 0;
+                let whole = |block: &Range<usize>| block.end.is_multiple_of(TILE);
                 assert!(blocks[..last].iter().all(whole), "{rows} rows, {blocks:?}");
             }
         }

@@ -126,7 +126,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let table = comparison.run(&mut model(&configs[0].1)?)?;
     let names: Vec<&str> = ways.iter().map(|way| way.name.as_str()).collect();
     let verdict = Verdict::of(&table, args.tolerance);
-    print(&table_text(&table, &names))?;
+    print(table_text(&table, &names))?;
     print_line(verdict.text(&table, args.tolerance))?;
     if args.json {
         print_line(json!({"passed": verdict.passed(), "ways": names, "parameters": table}))?;

@@ -79,7 +79,7 @@ pub fn draw(
             let mut dots: Vec<f64> = group.sorted.iter().copied().filter(alone).collect();
             if group.sorted.len() > SINGLE {
                 // Equal ones cover each other, and there may be thousands.
-                dots.dedup_by(|a, b| a == b);
+                dots.dedup_by(|a, b| a.total_cmp(b).is_eq());
             }
             context.draw_series(
                 dots.into_iter()

@@ -121,7 +121,8 @@ mod tests {
             }),
             [""; 0]
         );
-        let changes: [(fn(&mut DataSet), &[&str]); 7] = [
+        type Change = fn(&mut DataSet);
+        let changes: [(Change, &[&str]); 7] = [
             (|set| set.train.modalities[0].values[7] += 1e-12, &["1_tr"]),
             (|set| set.test.modalities[1].values[0] = 0.25, &["2_te"]),
             (|set| set.train.modalities[0].values.swap(0, 1), &["1_tr"]),
