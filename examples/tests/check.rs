@@ -66,8 +66,9 @@ fn small_data() -> tempfile::TempDir {
     }
     let config = r#"
         data = { type = "folder" }
-        backbone = { type = "encoder" }
+        backbone = { type = "encoder", hidden = 32 }
         fusion = { type = "deq" }
+        training = {}
     "#;
     std::fs::write(folder.path().join("config.toml"), config).expect("a file");
     folder
