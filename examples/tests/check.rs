@@ -113,12 +113,13 @@ fn a_wrong_gradient_gives_status_1_whatever_the_seed() {
 }
 
 #[test]
-fn where_nothing_can_be_compared_nothing_passes() {
+fn where_next_to_nothing_can_be_compared_nothing_passes() {
     let sum = ["--set", "fusion={type=\"weighted-sum\"}", "--tolerance"];
     let (output, json) = check("digits.toml", &[&sum[..], &["1e-30"]].concat());
     assert_eq!(output.status.code(), Some(1), "{json}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("nothing could be compared"), "{text}");
+    // Differences that agree exactly are exact; there are not many.
+    assert!(text.contains("no entry compared of "), "{text}");
 }
 
 /// A constant modality is 0 after scaling, and so is the gradient of what multiplies it.

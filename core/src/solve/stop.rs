@@ -115,6 +115,8 @@ impl Stop {
     pub fn validate(&self) -> Result<()> {
         let Tolerance { absolute, relative } = self.tolerance;
         Error::require_not_negative("tolerance", "absolute", absolute)?;
+        Error::require_not_negative("tolerance", "relative", relative)?;
+        // Every point meets a relative tolerance of 1 where f(z) is far from 0.
         Error::require_fraction("tolerance", "relative", relative)?;
         Error::require_at_least_one("stop", "max_steps", self.max_steps)?;
         Error::require_at_least_one("stop", "patience", self.patience)?;

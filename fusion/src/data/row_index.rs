@@ -35,12 +35,12 @@ impl Tables<'_> {
                     let problem = "it counts the rows, of each file or of the training and test rows together";
                     return Err(self.refused(part, k, problem.to_owned()));
                 }
-                let Some(own) = identifiers(table).filter(|_| !self.names(k).exists()) else {
+                let Some(own) = identifiers(table).filter(|_| self.identifies(k)) else {
                     continue;
                 };
                 for (other, same) in (1..k).zip(tables) {
                     let alike = identifiers(same).is_some_and(|theirs| shared(&own, &theirs));
-                    if alike && same.values != table.values && !self.names(other).exists() {
+                    if alike && same.values != table.values && self.identifies(other) {
                         let file = files::shown(self.folder, &part.table_stem(other));
                         let problem =
                             format!("it identifies the samples as column 1 of {file} does, by whole numbers");
@@ -50,6 +50,18 @@ impl Tables<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the first columns of modality `k` could identify the samples of every split. A few rows alone tell nothing: they
+    /// may differ by chance.
+    fn identifies(&self, k: usize) -> bool {
+        let tables = self
+            .splits
+            .iter()
+            .filter_map(|(_, tables)| tables.get(k - 1));
+        let distinct = tables.clone().all(|table| distinct(table).is_some());
+        let enough = self.splits.len() > 1 || tables.clone().all(|t| t.rows() >= TELLING_ALONE);
+        distinct && enough && !self.names(k).exists()
     }
 
     /// Whether the first columns of modality `k` count the rows of each split from 0 or 1, or those of both together in
@@ -99,12 +111,17 @@ fn first_column(table: &Table) -> Option<Vec<f64>> {
     (!ranks).then(|| column(0).collect())
 }
 
-/// The numbers of a first column that could identify samples: whole ones, each once.
-fn identifiers(table: &Table) -> Option<HashSet<u64>> {
+/// The numbers of a first column if they are whole and each stands there once.
+fn distinct(table: &Table) -> Option<HashSet<u64>> {
     let column = first_column(table)?;
     let whole = column.iter().all(|value| value.fract() == 0.0);
     let distinct: HashSet<u64> = column.iter().map(|value| value.to_bits()).collect();
-    (whole && column.len() >= TELLING && distinct.len() == column.len()).then_some(distinct)
+    (whole && distinct.len() == column.len()).then_some(distinct)
+}
+
+/// The numbers of a first column that could identify samples.
+fn identifiers(table: &Table) -> Option<HashSet<u64>> {
+    distinct(table).filter(|numbers| numbers.len() >= TELLING)
 }
 
 /// Whether two columns identify the same samples, or most of them where there are many.

@@ -103,23 +103,25 @@ fn identifiers_in_two_modalities_are_no_features() {
 #[test]
 fn identifiers_of_most_samples_tell_as_well_and_ranks_do_not() {
     let labels = "0\n1\n".repeat(6);
-    let with = |first: &str, second: &str| {
+    let with = |first: &str, second: &str, test: &str| {
         let tables = [
             ("1_tr.csv", first),
             ("2_tr.csv", second),
             ("labels_tr.csv", &labels),
         ];
-        let test = [("1_te.csv", "1.5,2\n"), ("2_te.csv", "0.5,3\n")];
+        let test = [("1_te.csv", test), ("2_te.csv", test)];
         DataSet::from_folder(folder(&[&tables[..], &test].concat()).path())
     };
     let [first, second] = [rows(40..52, 1), rows((42..54).rev(), 2)];
-    let error = with(&first, &second).unwrap_err();
+    let error = with(&first, &second, "60,1.5,2\n").unwrap_err();
     assert_error!(error, DataError::RowIndex { .. }, "2_tr.csv, column 1");
+    // A column that identifies the training rows by chance does not go on as one.
+    assert!(with(&first, &second, "60.5,1.5,2\n").is_ok());
     let ranks = |step: usize| -> String {
         let line = |row: usize| format!("{},{}\n", row * step % 13, row * 5 % 13);
         (1..13).map(line).collect()
     };
-    assert!(with(&ranks(2), &ranks(7)).is_ok());
+    assert!(with(&ranks(2), &ranks(7), "1.5,2\n").is_ok());
 }
 
 #[test]
