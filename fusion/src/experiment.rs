@@ -36,7 +36,8 @@ pub struct Experiment {
     /// What the outputs mean. Default: `multi-class`.
     #[serde(default = "multi_class")]
     pub head: Box<dyn Head>,
-    /// How it is trained.
+    /// How it is trained. Default: that of its fields.
+    #[serde(default)]
     pub training: Training,
 }
 
@@ -57,48 +58,43 @@ pub enum Dtype {
 
 /// How a model is trained.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Training {
     /// Passes over the training rows, at least 1. Default: 100.
-    #[serde(default = "hundred_epochs")]
     pub epochs: usize,
     /// Rows per step, at least 2. Default: 64.
-    #[serde(default = "rows_per_step")]
     pub batch: usize,
     /// Share of the training rows held out, in [0, 1). Above 0 the best epoch on them is kept; at 0 the last one.
-    #[serde(default)]
     pub validation: f64,
     /// Update rule. Default: Adam.
-    #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// Step decay of the learning rate. Default: none.
-    #[serde(default)]
     pub decay: Option<StepDecay>,
     /// Largest gradient norm; larger gradients are scaled down. Default: no limit.
-    #[serde(default)]
     pub clip: Option<f64>,
     /// Decay β per step of the moving average of the parameters, `a ← β a + (1 − β) w`, in (0, 1); the average is what is
     /// evaluated and kept. Default: none, the parameters themselves.
     ///
     /// Reference: B. T. Polyak, A. B. Juditsky, Acceleration of stochastic approximation by averaging, SIAM J. Control
     /// Optim. 30, 1992.
-    #[serde(default)]
     pub average: Option<f64>,
     /// Epochs from one checkpoint to the next; 0 for none but the one that an interruption leaves. Default: 10.
-    #[serde(default = "ten_epochs")]
     pub checkpoint: usize,
 }
 
-fn hundred_epochs() -> usize {
-    100
-}
-
-fn rows_per_step() -> usize {
-    64
-}
-
-fn ten_epochs() -> usize {
-    10
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            epochs: 100,
+            batch: 64,
+            validation: 0.0,
+            optimizer: OptimizerConfig::default(),
+            decay: None,
+            clip: None,
+            average: None,
+            checkpoint: 10,
+        }
+    }
 }
 
 impl Training {
