@@ -127,13 +127,19 @@ fn a_solver_of_the_command_line_with_one_is_refused() {
         message.contains("mixing: must be a finite number"),
         "{message}"
     );
-    for tolerance in ["nan", "inf", "1", "2.5"] {
+    let (finite, below) = ("finite and at least 0", "in [0, 1)");
+    for (tolerance, allowed) in [
+        ("nan", finite),
+        ("inf", finite),
+        ("1", below),
+        ("2.5", below),
+    ] {
         let message = refusal(
             folder.path(),
             &["solve", "linear-90", "--tolerance", tolerance],
         );
         assert!(
-            message.contains("`relative` must be in [0, 1)"),
+            message.contains(&format!("`relative` must be {allowed}")),
             "{message}"
         );
     }
