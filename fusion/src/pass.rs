@@ -136,7 +136,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// The matrices side by side, `[x_1 | … | x_N]`; they have the same number of rows.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are none, or if they differ in their number of rows.
+    /// [`Error::Missing`] if there are none, [`Error::Shape`] if they differ in their number of rows.
     pub fn concatenate(&mut self, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>> {
         self.lend(|tape| concatenate(x, tape))
     }
@@ -163,7 +163,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// The sum of matrices of the same shape.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are none.
+    /// [`Error::Missing`] if there are none, [`Error::Shape`] if they differ in shape.
     pub fn sum(&mut self, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>> {
         self.lend(|tape| linear_combination(None, x, tape))
     }
