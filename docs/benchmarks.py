@@ -188,7 +188,7 @@ def scaling(module, folder):
             found.setdefault(axis, []).append((value, jobs["solve"]["ms"], jobs["train"]["ms"]))
     path = write(module, folder, 128, 256, 3, 0.7)
     for steps in (5, 10, 20, 50, 100, 200):
-        extra = ("--seconds", str(options.seconds), "--only", path.stem, "--tol", "0", "--max-steps", str(steps))
+        extra = ("--seconds", str(options.seconds), "--only", path.stem, "--tol", "0", "--max-evaluations", str(steps))
         jobs = medians([run(ours(folder, *extra))])
         found.setdefault("solver steps (128 × 256)", []).append((steps, jobs["solve"]["ms"], jobs["train"]["ms"]))
     for threads in range(1, options.threads + 1):
@@ -231,7 +231,7 @@ def memory_section(folder, name, peers):
     short = ["--seconds", "0", "--only", name, "--job", "train"]
     rows = [["Equilibria, to the tolerance", f"{peak_memory(ours(folder, *short)):.0f}"]]
     for steps in (20, 200):
-        extra = ["--tol", "0", "--max-steps", str(steps)]
+        extra = ["--tol", "0", "--max-evaluations", str(steps)]
         rows.append([f"Equilibria, {steps} steps", f"{peak_memory(ours(folder, *short, *extra)):.0f}"])
     if "TorchDEQ" in peers:
         command = [sys.executable, str(options.peers / "bench_torch.py"), str(folder), "--only", name, "--seconds", "0"]

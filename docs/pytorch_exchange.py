@@ -113,7 +113,7 @@ def main():
                 parameter.normal_(0, 0.05)
             else:
                 parameter.add_(0.2 * torch.randn_like(parameter))
-    stop = {"tolerance": {"relative": 3e-7 if dtype == torch.float32 else 1e-14}, "max_steps": 200}
+    stop = {"tolerance": {"relative": 3e-7 if dtype == torch.float32 else 1e-14}, "max_evaluations": 200}
     config = {
         "dtype": {torch.float32: "f32", torch.float64: "f64"}[dtype],
         "data": {"type": "folder"},

@@ -4,39 +4,17 @@ use dfdx::prelude::*;
 
 use crate::build::{BuildAny, Family};
 use crate::layout::Layout;
-use crate::simd::{self, Lanes};
-use crate::{Error, Result};
+use crate::simd;
+use crate::{Element, Error, Result};
 
 /// A matrix of runtime shape, the one tensor type of the framework: `[rows, columns]`, vectors are `[1, d]`.
 pub type Matrix<E, D, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
 
 /// Element types: f32 and f64.
-pub trait Scalar:
-    Dtype + num_traits::Float + num_traits::NumAssign + std::iter::Sum + Lanes
-{
-    /// Rounds from f64.
-    fn of(value: f64) -> Self;
-    /// Widens to f64.
-    fn wide(self) -> f64;
-}
+pub trait Scalar: Dtype + Element {}
 
-impl Scalar for f32 {
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-    fn wide(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Scalar for f64 {
-    fn of(value: f64) -> Self {
-        value
-    }
-    fn wide(self) -> f64 {
-        self
-    }
-}
+impl Scalar for f32 {}
+impl Scalar for f64 {}
 
 /// A dfdx device that Equilibria runs on: [`Cpu`], and `Cuda` with the feature `cuda`.
 pub trait Backend<E: Scalar>: Device<E> {

@@ -50,7 +50,7 @@ pub enum Error {
         known: Vec<String>,
     },
 
-    /// A name that no [problem](crate::testing::problems) has.
+    /// A name that no problem of `equilibria-testing` has.
     #[error("no problem is named `{name}`{}; known: {}", hint(.nearest), .known.join(", "))]
     UnknownProblem {
         /// The name asked for.

@@ -4,20 +4,20 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::simd::{add_scaled, add_transposed_product};
-use crate::Scalar;
+use crate::Element;
 
 /// The map of one layer with its injected inputs bound, ready for the CPU.
 ///
 /// A kernel computes the same map as [`ImplicitLayer::step`](crate::ImplicitLayer::step);
-/// [`testing::check_kernel`](crate::testing::check_kernel) compares the two, value and gradient.
-pub trait Kernel<E: Scalar>: Send + Sync {
+/// `check_kernel` of `equilibria-testing` compares the two, value and gradient.
+pub trait Kernel<E: Element>: Send + Sync {
     /// Work space for the given rows of the batch, to be used by one thread at a time.
     fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>>;
 }
 
 /// The map restricted to a block of rows. States are row-major `[rows, state_dim]`; a call may cover fewer rows than
 /// the block has, then it means the first ones.
-pub trait KernelBlock<E: Scalar>: Send {
+pub trait KernelBlock<E: Element>: Send {
     /// `out = f(z)`.
     fn apply(&mut self, z: &[E], out: &mut [E]);
 
@@ -83,7 +83,7 @@ pub struct KernelGradients<E> {
     pub inputs: Vec<Vec<E>>,
 }
 
-impl<E: Scalar> KernelGradients<E> {
+impl<E: Element> KernelGradients<E> {
     /// Zero gradients of parameters of the given shapes, and of inputs of the given widths for `rows` rows.
     pub fn zeros(
         parameters: impl IntoIterator<Item = (usize, usize)>,
@@ -123,7 +123,7 @@ pub struct ParameterGradient<E> {
     factors: Vec<[Vec<E>; 2]>,
 }
 
-impl<E: Scalar> ParameterGradient<E> {
+impl<E: Element> ParameterGradient<E> {
     /// Zero, for a parameter of this shape.
     pub fn zero(shape: (usize, usize)) -> Self {
         Self {

@@ -22,17 +22,17 @@ pub mod error;
 pub mod input;
 pub mod kernel;
 pub mod layer;
-pub mod parallel;
+pub mod measure;
 pub mod parameters;
 pub mod registry;
 pub mod regularizer;
 pub mod report;
 pub mod seed;
-pub mod simd;
 pub mod solve;
 pub mod solver;
 pub mod space;
-pub mod testing;
+
+pub use equilibria_compute::{parallel, simd, vectorized, Element};
 
 pub use backend::{copy_to_host, from_host, to_host, Backend, Matrix, Scalar};
 pub use backward::{BackwardStrategy, Solution};

@@ -15,7 +15,7 @@ pub enum Status {
     /// The residual meets the tolerance.
     Converged,
     /// The step budget ended first.
-    MaxSteps,
+    MaxEvaluations,
     /// The residual has stopped shrinking.
     Stalled,
     /// The residual has grown beyond the divergence bound.
@@ -27,11 +27,11 @@ pub enum Status {
 }
 
 impl Status {
-    /// The name in configurations and tables, e.g. `max-steps`.
+    /// The name in configurations and tables, e.g. `max-evaluations`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Converged => "converged",
-            Self::MaxSteps => "max-steps",
+            Self::MaxEvaluations => "max-evaluations",
             Self::Stalled => "stalled",
             Self::Diverged => "diverged",
             Self::NonFinite => "non-finite",
@@ -43,7 +43,7 @@ impl Status {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Converged => "change nothing",
-            Self::MaxSteps => "raise `max_steps`, choose another solver",
+            Self::MaxEvaluations => "raise `max_evaluations`, choose another solver",
             Self::Stalled | Self::Diverged => {
                 "choose another solver, make the map contract more (regularizers, stabilizers)"
             }
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_report_is_a_table() {
         let sample = SampleReport {
-            status: Status::MaxSteps,
+            status: Status::MaxEvaluations,
             steps: 3,
             evaluations: 5,
             rounded: 2,
@@ -201,7 +201,7 @@ mod tests {
         };
         let csv = report.to_csv();
         let lines: Vec<&str> = csv.lines().collect();
-        assert_eq!(lines[1], "0,max-steps,1,3,5,0.25,0.5");
+        assert_eq!(lines[1], "0,max-evaluations,1,3,5,0.25,0.5");
         assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());
         assert_eq!(lines.len(), 2);
     }

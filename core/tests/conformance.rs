@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use equilibria_core::prelude::*;
-use equilibria_core::testing::conformance::{
+use equilibria_testing::conformance::{
     check_configuration, check_problem, check_solver, stop, table, Score, Verdict,
 };
-use equilibria_core::testing::problems::{find, Precision, Space};
+use equilibria_testing::problems::{find, Precision, Space};
 
 /// Declares a solver with one field and its way to the next point.
 macro_rules! solver {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::problems::{all, find, Precision, Problem, Space};
-use equilibria_core::testing::{check_kernel, random_matrix};
+use equilibria_testing::problems::{all, find, Precision, Problem, Space};
+use equilibria_testing::{check_kernel, random_matrix};
 
 /// Samples that have no fixed point.
 const UNSOLVABLE: [(&str, usize); 6] = [
@@ -174,7 +174,7 @@ fn conditions_bound_the_error() {
         for (sample, solution) in problem.solutions.iter().enumerate() {
             let solution = solution.as_ref().expect("a contraction has a fixed point");
             for seed in 0..5 {
-                let z = equilibria_core::testing::random_values(problem.dim, seed);
+                let z = equilibria_testing::random_values(problem.dim, seed);
                 let difference: f64 = z.iter().zip(solution).map(|(a, b)| (a - b).powi(2)).sum();
                 // Rounding of the solution itself: 1e-14, times the condition.
                 let bound = condition * (problem.residual(sample, &z) + 1e-13);
@@ -236,8 +236,8 @@ fn both_products_belong_to_the_same_jacobian() {
         let mut block = Arc::new(kernel).block(rows);
         let mut out = vec![0.0; z.len()];
         block.linearize(&z, &mut out);
-        let v = equilibria_core::testing::random_values(z.len(), 21);
-        let u = equilibria_core::testing::random_values(z.len(), 22);
+        let v = equilibria_testing::random_values(z.len(), 21);
+        let u = equilibria_testing::random_values(z.len(), 22);
         let (mut jv, mut ju) = (out.clone(), out.clone());
         assert!(block.jvp(&v, &mut jv));
         block.vjp(&u, &mut ju);

@@ -95,7 +95,7 @@ const V: [f64; 7] = [1.0, -3.0, 0.5, 1.0, 2.0, 1e-3, 1e3];
 
 fn stop(tolerance: f64) -> Stop {
     Stop {
-        max_steps: 1000,
+        max_evaluations: 1000,
         divergence: 1e4,
         trace: true,
         rounded: true,

@@ -103,7 +103,7 @@ const SLOPES: [f64; 7] = [0.5, 0.995, -1.0, 3.0, 0.0, 0.25, -0.9];
 
 fn stop() -> Stop {
     Stop {
-        max_steps: 200,
+        max_evaluations: 200,
         divergence: 1e4,
         trace: true,
         rounded: true,
@@ -178,16 +178,16 @@ fn a_sample_does_not_know_its_batch_mates() {
 
 #[test]
 fn the_last_evaluation_of_a_budget_is_exact() {
-    for (max_steps, rounded) in [(1, 0), (2, 1), (4, 3)] {
+    for (max_evaluations, rounded) in [(1, 0), (2, 1), (4, 3)] {
         let stop = Stop {
-            max_steps,
+            max_evaluations,
             ..stop()
         };
         let outcome = solve_from_0(&Damped::default(), &[0.9], &stop);
         assert_eq!(outcome.rounded, rounded);
         let residual = (0.9 * outcome.z[0] + 1.0 - outcome.z[0]).abs();
         approx::assert_relative_eq!(outcome.samples[0].residual, residual, epsilon = 1e-14);
-        assert_eq!(outcome.samples[0].status, Status::MaxSteps);
+        assert_eq!(outcome.samples[0].status, Status::MaxEvaluations);
     }
 }
 

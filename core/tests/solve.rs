@@ -6,8 +6,8 @@ use equilibria_core::dfdx::prelude::*;
 use equilibria_core::kernel::swap_rows;
 use equilibria_core::prelude::*;
 use equilibria_core::space::SliceSpace;
-use equilibria_core::testing::{random_matrix, relative_difference, AffineMap};
 use equilibria_core::{to_host, Equilibrium, SampleReport, StepOnly};
+use equilibria_testing::{random_matrix, relative_difference, AffineMap};
 
 use damped::Damped;
 
@@ -112,7 +112,7 @@ fn mixed_batch() -> Vec<Line> {
 
 fn mixed_stop() -> Stop {
     Stop {
-        max_steps: 60,
+        max_evaluations: 60,
         patience: 30,
         divergence: 1e4,
         trace: true,
@@ -126,7 +126,7 @@ fn every_sample_has_its_own_status() {
     let statuses: Vec<Status> = samples.iter().map(|sample| sample.status).collect();
     let expected = [
         Status::Converged,
-        Status::MaxSteps,
+        Status::MaxEvaluations,
         Status::Stalled,
         Status::Diverged,
         Status::NonFinite,
@@ -289,7 +289,7 @@ fn both_spaces_agree_and_batches_may_be_split() {
     // 70 rows are three blocks of the kernel path. Rows of very different size finish at different steps.
     let x: Matrix<f64, Cpu> = random_matrix(&device, (70, 3), 2).expect("inputs");
     let x = [x.clone() * x.clone() * x.clone() * x];
-    stop.max_steps = 500;
+    stop.max_evaluations = 500;
     let mut fast = Equilibrium::new(map.clone(), boxed_solver(), boxed_backward());
     fast.stop = stop.clone();
     let mut plain = Equilibrium::new(StepOnly(map.clone()), boxed_solver(), boxed_backward());
@@ -326,11 +326,11 @@ fn unsolved_samples_are_an_error_only_if_asked_for() {
     let map = AffineMap::<f64, Cpu>::new(&device, &[0.9], 1).expect("a map");
     let x = [random_matrix(&device, (3, 1), 2).expect("inputs")];
     let mut equilibrium = Equilibrium::new(map, boxed_solver(), boxed_backward());
-    equilibrium.stop.max_steps = 4;
+    equilibrium.stop.max_evaluations = 4;
     for policy in [OnUnconverged::Accept, OnUnconverged::Warn] {
         equilibrium.stop.on_unconverged = policy;
         let solved = equilibrium.forward(&x, NoneTape).expect("accepted");
-        assert_eq!(solved.report.count(Status::MaxSteps), 3);
+        assert_eq!(solved.report.count(Status::MaxEvaluations), 3);
     }
     equilibrium.stop.on_unconverged = OnUnconverged::Error;
     let error = equilibrium.forward(&x, NoneTape).err().expect("refused");

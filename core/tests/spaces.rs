@@ -3,7 +3,7 @@
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::space::{SliceSpace, TensorSpace};
-use equilibria_core::testing::{check_kernel, random_matrix, AffineMap};
+use equilibria_testing::{check_kernel, random_matrix, AffineMap};
 
 const BATCH: usize = 5;
 const DIM: usize = 2;

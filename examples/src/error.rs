@@ -14,6 +14,9 @@ pub enum Error {
     /// The framework refuses.
     #[error(transparent)]
     Core(#[from] equilibria_core::Error),
+    /// Arrays of a reference or a workload cannot be used.
+    #[error(transparent)]
+    Reference(#[from] equilibria_reference::Error),
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -106,14 +109,6 @@ pub enum Error {
         /// The run folder.
         path: PathBuf,
     },
-    /// A golden folder that cannot be compared with.
-    #[error("{}: {message}", path.display())]
-    Golden {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and with which array.
-        message: String,
-    },
     /// A chart that cannot be drawn.
     #[error("{}: {message}", path.display())]
     Plot {
@@ -146,13 +141,13 @@ pub enum Error {
         /// Training rows in all.
         rows: usize,
     },
-    /// A workload that cannot be timed.
-    #[error("{}: {message}", path.display())]
-    Workload {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
+    /// Threads that the system does not give.
+    #[error("{threads} threads: {source}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// The reason.
+        source: rayon::ThreadPoolBuildError,
     },
     /// A file of parameters without what tells the model they belong to.
     #[error(
@@ -213,14 +208,6 @@ impl Error {
                 "" => origin.to_owned(),
                 path => format!("{origin}: {path}"),
             },
-            message: message.to_string(),
-        }
-    }
-
-    /// A golden file that cannot be compared with.
-    pub fn golden(path: &Path, message: impl ToString) -> Self {
-        Self::Golden {
-            path: path.to_owned(),
             message: message.to_string(),
         }
     }

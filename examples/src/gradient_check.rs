@@ -4,9 +4,9 @@ mod slope;
 
 use dfdx::prelude::*;
 use equilibria_core::seed::mix;
-use equilibria_core::testing::worse;
 use equilibria_core::{to_host, Matrix, Parameters, Report, Status};
 use equilibria_fusion::{Model, Pass};
+use equilibria_testing::worse;
 
 use crate::error::Result;
 use slope::{slope, Slope};

@@ -16,10 +16,8 @@ mod commands;
 mod config;
 mod digits;
 mod error;
-mod golden;
 mod gradient_check;
 mod interrupt;
-mod parts;
 mod plot;
 pub mod report;
 mod run_folder;
@@ -27,7 +25,6 @@ mod saved_run;
 mod study;
 mod terminal;
 mod training_run;
-mod workload;
 
 use std::process::ExitCode;
 

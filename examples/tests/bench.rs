@@ -55,7 +55,7 @@ fn every_job_has_a_line_that_tells_what_was_reached() {
             "solve",
             "--tol",
             "0",
-            "--max-steps",
+            "--max-evaluations",
             "7",
         ],
     );

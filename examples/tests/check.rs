@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use equilibria_core::testing::random_values;
+use equilibria_testing::random_values;
 
 fn check(config: &str, more: &[&str]) -> (Output, serde_json::Value) {
     let config = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use equilibria_core::registry;
-use equilibria_core::testing::random_values;
 use equilibria_fusion::data::TargetKind;
 use equilibria_fusion::Head;
+use equilibria_testing::random_values;
 use roxmltree::{Document, Node, ParsingOptions};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -180,11 +180,12 @@ fn labels_are_not_needed() {
 
 #[test]
 fn unsolved_rows_are_told() {
-    let data =
-        trained(r#"{ type = "deq", stop = { max_steps = 2, tolerance = { relative = 1e-12 } } }"#);
+    let data = trained(
+        r#"{ type = "deq", stop = { max_evaluations = 2, tolerance = { relative = 1e-12 } } }"#,
+    );
     for row in predict(&data, &data, &[]) {
         let [status, _, residual] = &row.solver;
-        assert_eq!(status, "max-steps");
+        assert_eq!(status, "max-evaluations");
         assert!(residual.parse::<f64>().expect("a number") > 1e-12);
     }
 }

@@ -280,7 +280,7 @@ fn a_model_is_refused_classes_of_another_order() {
 #[test]
 fn unsolved_rows_are_counted() {
     let data = small_data([3, 2]);
-    let arguments = train_on(&data, &["--set", "fusion.stop.max_steps=1"]);
+    let arguments = train_on(&data, &["--set", "fusion.stop.max_evaluations=1"]);
     let accepted = equilibria(&borrowed(&arguments));
     assert!(accepted.status.success());
     let metrics = data.path().join("run/metrics.json");
@@ -345,8 +345,11 @@ fn bad_configuration_is_refused_by_key() {
             ["fusion.backward.solver.mixing: must be in (0, 2]", "got 0"],
         ),
         (
-            "fusion.backward.stop.max_steps=no",
-            ["fusion.backward.stop.max_steps: invalid type", "\"no\""],
+            "fusion.backward.stop.max_evaluations=no",
+            [
+                "fusion.backward.stop.max_evaluations: invalid type",
+                "\"no\"",
+            ],
         ),
         (
             "fusion.regularizer.0.weight=heavy",

@@ -247,7 +247,7 @@ fn headline(page: &Document<'_>) -> (String, String) {
 #[test]
 fn a_report_begins_with_a_judgment_and_its_reasons() {
     let unsolved = report(&[
-        "fusion.stop.max_steps=2",
+        "fusion.stop.max_evaluations=2",
         "fusion.stop.on_unconverged=accept",
     ]);
     let (word, reasons) = headline(&parse(&unsolved));

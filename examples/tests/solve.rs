@@ -63,7 +63,7 @@ fn an_unsolved_sample_gives_status_1() {
     for arguments in [
         &["nan-sample"][..],
         &["translation", "--solver", "picard"],
-        &["linear-half", "--max-steps", "2"],
+        &["linear-half", "--max-evaluations", "2"],
         // Of two solvers one fails.
         &["fusion", "--solver", "anderson", "--solver", "picard"],
     ] {
@@ -95,7 +95,7 @@ fn another_fixed_point_is_no_error_and_told() {
     let error = last_line(&output)["solvers"][0]["error"].as_f64();
     assert!(error.is_none_or(|error| error < 1e-6), "{stdout}");
     // Contractions and affine maps have one fixed point.
-    for problem in equilibria_core::testing::problems::all() {
+    for problem in equilibria_testing::problems::all() {
         if problem.condition().is_some() {
             let stdout = text(&solve(&[problem.name]).stdout);
             assert!(!stdout.contains("not unique"), "{stdout}");
@@ -189,8 +189,8 @@ fn bad_input_has_status_2_and_says_what_to_do() {
             "`relative` must be finite and at least 0",
         ),
         (
-            &["cosine", "--max-steps", "0"],
-            "`max_steps` must be at least 1",
+            &["cosine", "--max-evaluations", "0"],
+            "`max_evaluations` must be at least 1",
         ),
         (&[], "PROBLEM"),
     ];
@@ -206,7 +206,7 @@ fn bad_input_has_status_2_and_says_what_to_do() {
 #[test]
 fn the_list_has_every_problem() {
     let listed = text(&solve(&["--list"]).stdout);
-    let names = equilibria_core::testing::problems::all();
+    let names = equilibria_testing::problems::all();
     assert_eq!(listed.lines().count(), names.len());
     for (line, problem) in listed.lines().zip(&names) {
         assert!(line.starts_with(problem.name) && line.ends_with(problem.summary));

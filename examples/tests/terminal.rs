@@ -58,7 +58,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Forces steps that are not enough.
-const UNSOLVED: [&str; 2] = ["--set", "fusion.stop.max_steps=2"];
+const UNSOLVED: [&str; 2] = ["--set", "fusion.stop.max_evaluations=2"];
 
 #[test]
 fn once_verbose_shows_solves_and_twice_steps() {

@@ -2,13 +2,13 @@
 
 use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion};
 use dfdx::prelude::*;
-use equilibria_core::testing::random_matrix;
 use equilibria_core::{Backend, Matrix};
 use equilibria_fusion::fusions::deq::Deq;
 use equilibria_fusion::layers::optimizer::{Adam, Optimizer, OptimizerConfig};
 use equilibria_fusion::layers::Initializer;
 use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
 use equilibria_fusion::{Fusion, FusionRequest, Fusions, Pass};
+use equilibria_testing::random_matrix;
 
 const MODALITIES: usize = 3;
 

@@ -48,7 +48,7 @@ pub fn predict<E: Scalar, D: Backend<E>>(
         device,
         modalities,
         |_, outputs, _| {
-            all.extend(outputs.as_vec().into_iter().map(Scalar::wide));
+            all.extend(outputs.as_vec().into_iter().map(E::wide));
             Ok(())
         },
     )?;

@@ -4,12 +4,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use dfdx::prelude::Cpu;
-use equilibria_core::testing::random_matrix;
 use equilibria_core::{to_host, AnyLayer, ImplicitLayer, KernelBlock, Matrix};
 use equilibria_fusion::deq::{FuseBlock, JointLayer};
 use equilibria_fusion::layers::modules::{GroupNorm, Linear};
 use equilibria_fusion::layers::plugins::residual_block::ResidualBlock;
 use equilibria_fusion::layers::{Initializer, Masked};
+use equilibria_testing::random_matrix;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };

@@ -1,7 +1,6 @@
 //! What DEQ fusion can do beyond the paper: in both schedules, against central differences in f64.
 
 use dfdx::prelude::*;
-use equilibria_core::testing::{central_difference, perturb, random_matrix};
 use equilibria_core::{
     to_host, Backend, Error, Matrix, OnUnconverged, Result, Status, Stop, Tolerance,
 };
@@ -13,6 +12,7 @@ use equilibria_fusion::layers::{Initializer, StabilizerConfig};
 use equilibria_fusion::solvers::backward::implicit::Implicit;
 use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
 use equilibria_fusion::{Fusion, FusionRequest, Fusions, Pass};
+use equilibria_testing::{central_difference, perturb, random_matrix};
 
 #[path = "deq/gates.rs"]
 mod gates;
@@ -30,7 +30,7 @@ type Parameter = Matrix<f64, Cpu>;
 /// Tight solves of a map that is not too easy. Groups of three: of two, the normalized values are ±1 whatever z is.
 fn tight(schedule: Schedule) -> Deq {
     let stop = Stop {
-        max_steps: 400,
+        max_evaluations: 400,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(1e-13))
     };
@@ -238,7 +238,7 @@ fn a_failed_adjoint_is_that_of_the_equilibrium_that_failed_first() -> Result<()>
     let mut config = tight(Schedule::Sequential);
     config.backward = Box::new(Implicit {
         stop: Stop {
-            max_steps: 2,
+            max_evaluations: 2,
             on_unconverged: OnUnconverged::Error,
             ..Stop::at(Tolerance::relative(1e-13))
         },
@@ -257,7 +257,7 @@ fn a_failed_adjoint_is_that_of_the_equilibrium_that_failed_first() -> Result<()>
                 **source,
                 Error::Unconverged {
                     solve: "adjoint",
-                    status: Status::MaxSteps,
+                    status: Status::MaxEvaluations,
                     ..
                 }
             );

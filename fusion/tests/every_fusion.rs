@@ -9,13 +9,11 @@ use building::{Array, Case};
 use dfdx::prelude::*;
 use equilibria_core::registry::{self, Plugin};
 use equilibria_core::serde_json::{self, json, Value};
-use equilibria_core::testing::{
-    misplaced, random_matrix, random_values, relative_difference, worse,
-};
 use equilibria_core::{
     from_host, to_host, Backend, Error, OnUnconverged, Result, Status, Stop, Tolerance,
 };
 use equilibria_fusion::{FusionConfig, Pass};
+use equilibria_testing::{misplaced, random_matrix, random_values, relative_difference, worse};
 
 /// Four groups of three: what normalizes by default has four groups, and the values of a group of two are ±1 whatever
 /// they come from.
@@ -45,7 +43,7 @@ fn tighten(config: &mut Value) {
     for (key, field) in config.as_object_mut().into_iter().flatten() {
         if key == "stop" {
             *field = json!(Stop {
-                max_steps: 400,
+                max_evaluations: 400,
                 on_unconverged: OnUnconverged::Error,
                 ..Stop::at(Tolerance::relative(TIGHT))
             });

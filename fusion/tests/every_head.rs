@@ -6,7 +6,6 @@ use std::path::Path;
 use dfdx::prelude::*;
 use equilibria_core::registry::{self, Plugin};
 use equilibria_core::serde_json::{self, json, Value};
-use equilibria_core::testing::{misplaced, random_values, worse};
 use equilibria_core::{from_host, Backend, Matrix, Parameters};
 use equilibria_fusion::backbones::encoder::EncoderConfig;
 use equilibria_fusion::data::{DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
@@ -19,6 +18,7 @@ use equilibria_fusion::metrics::MetricsError;
 use equilibria_fusion::predict::predict;
 use equilibria_fusion::train::evaluate;
 use equilibria_fusion::{BackboneRequest, Backbones, FusionRequest, Fusions, Head, Model, Pass};
+use equilibria_testing::{misplaced, random_values, worse};
 
 const ROWS: usize = 5;
 

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use building::Case;
 use dfdx::prelude::*;
-use equilibria_core::testing::relative_difference;
 use equilibria_core::{from_host, to_host, Result};
 use equilibria_fusion::fusions::attention::AttentionConfig;
 use equilibria_fusion::fusions::gmu::GmuConfig;
@@ -15,6 +14,7 @@ use equilibria_fusion::fusions::multiplicative::MultiplicativeConfig;
 use equilibria_fusion::fusions::mutan::MutanConfig;
 use equilibria_fusion::fusions::tensor::TensorConfig;
 use equilibria_fusion::{FusionConfig, Pass};
+use equilibria_testing::relative_difference;
 
 /// What the fusion of the features 2 and 3, one column each, gives with these parameters, which are all it has.
 fn fused(config: &dyn FusionConfig, parameters: &[(&str, &[f64])]) -> Result<f64> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::simd::RoundedPacked;
-use equilibria_core::testing::{perturb, random_matrix, relative_difference};
 use equilibria_core::{from_host, to_host, AnyLayer, Equilibrium, SampleReport};
 use equilibria_fusion::deq::{FuseBlock, JointLayer};
 use equilibria_fusion::layers::masked::Masked;
@@ -14,6 +13,7 @@ use equilibria_fusion::layers::plugins::residual_block::ResidualBlockConfig;
 use equilibria_fusion::layers::{Initializer, LayerRequest};
 use equilibria_fusion::solvers::backward::implicit::Implicit;
 use equilibria_fusion::solvers::solver;
+use equilibria_testing::{perturb, random_matrix, relative_difference};
 
 /// The narrowest layers that are rounded.
 const WIDTH: usize = 128;

@@ -1,7 +1,6 @@
 //! The two schedules of DEQ fusion agree, in value and in every gradient, and kernels agree with steps.
 
 use dfdx::prelude::*;
-use equilibria_core::testing::{check_kernel, check_tangent_gradients, perturb, random_matrix};
 use equilibria_core::{AnyLayer, Backend, ImplicitLayer, Matrix, Stop, Tolerance};
 use equilibria_fusion::deq::{FuseBlock, JointLayer};
 use equilibria_fusion::fusions::deq::{Deq, Schedule};
@@ -10,6 +9,7 @@ use equilibria_fusion::layers::plugins::residual_block::ResidualBlock;
 use equilibria_fusion::layers::Initializer;
 use equilibria_fusion::solvers::backward::implicit::Implicit;
 use equilibria_fusion::{FusionRequest, Fusions, Pass};
+use equilibria_testing::{check_kernel, check_tangent_gradients, perturb, random_matrix};
 
 const WIDTH: usize = 8;
 

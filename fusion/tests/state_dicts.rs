@@ -39,7 +39,7 @@ where
 
     /// Name and numbers of every parameter.
     fn values(&self) -> Vec<(String, Vec<f64>)> {
-        let wide = |tensor: Matrix<E, Cpu>| tensor.as_vec().into_iter().map(Scalar::wide).collect();
+        let wide = |tensor: Matrix<E, Cpu>| tensor.as_vec().into_iter().map(E::wide).collect();
         let named = self.named().into_iter();
         named.map(|(name, tensor)| (name, wide(tensor))).collect()
     }

@@ -1,12 +1,12 @@
 //! Results do not depend on the number of threads, to the last bit.
 
 use dfdx::prelude::*;
-use equilibria_core::testing::random_matrix;
 use equilibria_core::{Backend, Matrix};
 use equilibria_fusion::fusions::deq::{Deq, Schedule};
 use equilibria_fusion::layers::Initializer;
 use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
 use equilibria_fusion::{FusionRequest, Fusions, Pass};
+use equilibria_testing::random_matrix;
 
 /// Enough rows for several blocks.
 const BATCH: usize = 90;

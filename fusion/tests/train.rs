@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use dfdx::prelude::*;
-use equilibria_core::testing::random_values;
 use equilibria_core::{serde_json, Backend, Error, Matrix, Parameters, Result};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
 use equilibria_fusion::data::{Split, Table, Targets};
@@ -15,6 +14,7 @@ use equilibria_fusion::predict::predict;
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{evaluate, Trainer};
 use equilibria_fusion::{Backbone, Experiment, FusionRequest, Fusions, Model, Pass, Training};
+use equilibria_testing::random_values;
 
 /// The samples and the features of every pass.
 type Seen = Arc<Mutex<Vec<(Option<Vec<usize>>, Vec<f64>)>>>;

@@ -33,7 +33,7 @@ const ONE: fn(usize) -> f64 = |_| 1.0;
 
 fn tight() -> Stop {
     Stop {
-        max_steps: 1000,
+        max_evaluations: 1000,
         patience: 100,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(TIGHT))

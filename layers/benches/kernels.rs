@@ -4,12 +4,12 @@ use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion, Through
 use dfdx::prelude::Cpu;
 use equilibria_core::prelude::*;
 use equilibria_core::simd::Packed;
-use equilibria_core::testing::random_matrix;
 use equilibria_core::AnyLayer;
 use equilibria_layers::kernel::{self, Rectify};
 use equilibria_layers::modules::GroupNorm;
 use equilibria_layers::plugins::residual_block::ResidualBlockConfig;
 use equilibria_layers::{Initializer, LayerRequest, Layers};
+use equilibria_testing::random_matrix;
 
 const ROWS: usize = 30;
 const WIDTHS: [usize; 4] = [64, 128, 256, 500];

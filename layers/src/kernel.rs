@@ -9,7 +9,7 @@ pub use affine::{Affine, AffineCache};
 pub use group_norm::{GroupNorm, Normalized, Rectify};
 
 pub use equilibria_core::simd::add_scaled;
-use equilibria_core::{vectorized, Scalar};
+use equilibria_core::{vectorized, Element};
 
 vectorized! {
     /// `x ← max(x, 0)`; NaN stays NaN.
@@ -43,7 +43,7 @@ vectorized! {
 }
 
 /// Work space in `N` parts of `len` numbers, of any content. `room` grows to the largest that was wanted.
-pub fn parts<E: Scalar, const N: usize>(room: &mut Vec<E>, len: usize) -> [&mut [E]; N] {
+pub fn parts<E: Element, const N: usize>(room: &mut Vec<E>, len: usize) -> [&mut [E]; N] {
     if room.len() < N * len {
         room.resize(N * len, E::zero());
     }
@@ -56,13 +56,13 @@ pub fn parts<E: Scalar, const N: usize>(room: &mut Vec<E>, len: usize) -> [&mut 
 }
 
 /// `sum ← sum + part`.
-pub fn add<E: Scalar>(sum: &mut [E], part: &[E]) {
+pub fn add<E: Element>(sum: &mut [E], part: &[E]) {
     add_scaled(sum, E::one(), part);
 }
 
 /// `max(x, 0)`; NaN stays NaN.
 #[inline(always)]
-fn rectified<E: Scalar>(x: E) -> E {
+fn rectified<E: Element>(x: E) -> E {
     if x < E::zero() {
         E::zero()
     } else {

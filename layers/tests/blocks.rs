@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{perturb, random_matrix, relative_difference};
 use equilibria_core::{to_host, Equilibrium, StepOnly};
 use equilibria_layers::plugins::affine_tanh::AffineTanhConfig;
 use equilibria_layers::solvers::backward::implicit::Implicit;
 use equilibria_layers::solvers::regularizers::jacobian::Jacobian;
 use equilibria_layers::{Initializer, LayerRequest};
+use equilibria_testing::{perturb, random_matrix, relative_difference};
 
 const WIDTH: usize = 6;
 const BATCH: usize = 101;
@@ -19,7 +19,7 @@ type Values = Vec<Vec<f64>>;
 /// z, penalty and all gradients of ⟨c, z*⟩ + penalty.
 fn everything<L: ImplicitLayer<f64, Cpu>>(layer: L, x: &Matrix<f64, Cpu>) -> Values {
     let stop = Stop {
-        max_steps: 300,
+        max_evaluations: 300,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(1e-13))
     };

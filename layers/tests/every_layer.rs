@@ -6,11 +6,11 @@ use std::sync::Arc;
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{json, Value};
-use equilibria_core::testing::{
-    check_kernel, check_tangent_gradients, perturb, random_matrix, relative_difference,
-};
 use equilibria_core::{to_host, AnyLayer, Equilibrium, StepOnly};
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers, Masked};
+use equilibria_testing::{
+    check_kernel, check_tangent_gradients, perturb, random_matrix, relative_difference,
+};
 
 /// State and input width; a multiple of the default number of groups, but not of the lanes of a vector register.
 const WIDTH: usize = 12;
@@ -173,7 +173,7 @@ fn single_precision_is_the_same_map() {
         let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
         let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
         let rounded = to_host(&single.step(z, &Input::all(&x)).expect("a value"));
-        let rounded: Vec<f64> = rounded.into_iter().map(Scalar::wide).collect();
+        let rounded: Vec<f64> = rounded.into_iter().map(f64::from).collect();
         // ε = 1.2e-7, sums of 12 terms, three normalizations that divide by deviations of order 1.
         assert!(relative_difference(&rounded, &exact) < 1e-5, "{config}");
     }

@@ -5,9 +5,6 @@ use std::sync::Arc;
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{json, Value};
-use equilibria_core::testing::{
-    central_difference, check_equilibrium, perturb, random_matrix, relative_difference,
-};
 use equilibria_core::{to_host, AnyLayer, Equilibrium, StepOnly};
 use equilibria_layers::core::parameters;
 use equilibria_layers::solvers::backward::implicit::Implicit;
@@ -15,6 +12,9 @@ use equilibria_layers::solvers::backward::jacobian_free::JacobianFree;
 use equilibria_layers::solvers::forward::anderson::Anderson;
 use equilibria_layers::solvers::regularizers::jacobian::Jacobian;
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
+use equilibria_testing::{
+    central_difference, check_equilibrium, perturb, random_matrix, relative_difference,
+};
 
 const WIDTH: usize = 6;
 const BATCH: usize = 3;
@@ -26,7 +26,7 @@ const ALLOWED: f64 = 1e-7;
 
 fn tight() -> Stop {
     Stop {
-        max_steps: 400,
+        max_evaluations: 400,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(1e-13))
     }
@@ -235,7 +235,7 @@ fn the_gradient_of_the_jacobian_penalty_is_exact() {
 #[test]
 fn an_unconverged_forward_solve_can_be_an_error() {
     let mut equilibrium = exact(affine_tanh());
-    equilibrium.stop.max_steps = 2;
+    equilibrium.stop.max_evaluations = 2;
     let error = equilibrium
         .forward(&[matrix(5)], NoneTape)
         .err()
@@ -259,7 +259,7 @@ fn an_unconverged_adjoint_solve_cannot_go_unnoticed() {
         stop: tight(),
         ..Implicit::default()
     };
-    implicit.stop.max_steps = 2;
+    implicit.stop.max_evaluations = 2;
     equilibrium.backward = Arc::new(implicit.clone());
     let solved = equilibrium
         .forward(std::slice::from_ref(&x), OwnedTape::default())
@@ -297,5 +297,5 @@ fn an_unconverged_adjoint_solve_cannot_go_unnoticed() {
         .take()
         .expect("accepted")
         .expect("the tape has run");
-    assert_eq!(report.count(Status::MaxSteps), BATCH);
+    assert_eq!(report.count(Status::MaxEvaluations), BATCH);
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{random_matrix, relative_difference};
 use equilibria_core::{separate, to_host, AnyLayer, Equilibrium, StepOnly};
 use equilibria_layers::modules::Linear;
 use equilibria_layers::plugins::affine_tanh::AffineTanh;
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
 use equilibria_solvers::regularizers::jacobian::Jacobian;
+use equilibria_testing::{random_matrix, relative_difference};
 
 const WIDTH: usize = 6;
 const BATCH: usize = 5;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{perturb, random_matrix, relative_difference};
 use equilibria_core::{to_host, AnyLayer, Equilibrium, StepOnly};
 use equilibria_layers::plugins::affine_tanh::AffineTanhConfig;
 use equilibria_layers::plugins::residual_block::ResidualBlockConfig;
@@ -14,6 +13,7 @@ use equilibria_layers::solvers::regularizers::fixed_point_correction::FixedPoint
 use equilibria_layers::solvers::regularizers::jacobian::Jacobian;
 use equilibria_layers::solvers::regularizers::spectral_radius::SpectralRadius;
 use equilibria_layers::{Initializer, LayerRequest};
+use equilibria_testing::{perturb, random_matrix, relative_difference};
 
 const WIDTH: usize = 64;
 /// Two blocks.
@@ -33,7 +33,7 @@ fn equilibrium() -> Solvable {
     let mut layer = built.expect("it builds");
     perturb(&mut layer, 0.02, 2).expect("memory");
     let stop = Stop {
-        max_steps: 300,
+        max_evaluations: 300,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(1e-13))
     };
@@ -156,9 +156,9 @@ fn what_a_solve_keeps_is_the_linearization_at_its_solution() {
     kernels.regularizers.clear();
     let x = [random_matrix(&Cpu::default(), (BATCH, WIDTH), 8).expect("inputs")];
     let mut solved = Vec::new();
-    for max_steps in [3, 8, 9, 300] {
+    for max_evaluations in [3, 8, 9, 300] {
         kernels.stop = Stop {
-            max_steps,
+            max_evaluations,
             on_unconverged: OnUnconverged::Accept,
             ..Stop::at(Tolerance::relative(1e-7))
         };
@@ -172,7 +172,7 @@ fn what_a_solve_keeps_is_the_linearization_at_its_solution() {
             let difference = relative_difference(got, expected);
             assert!(
                 difference < 1e-10,
-                "{max_steps}, array {index}: {difference:e}"
+                "{max_evaluations}, array {index}: {difference:e}"
             );
         }
     }
@@ -224,7 +224,7 @@ fn an_evaluation_that_is_kept_need_not_be_the_best() {
     let backward: Arc<dyn BackwardStrategy> = Arc::new(Dense::default());
     let mut kernels = Equilibrium::new(layer, solver, backward);
     kernels.stop = Stop {
-        max_steps: 2,
+        max_evaluations: 2,
         on_unconverged: OnUnconverged::Accept,
         ..Stop::at(Tolerance::relative(1e-4))
     };

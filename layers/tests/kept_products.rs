@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{perturb, random_matrix, relative_difference};
 use equilibria_core::{to_host, AnyLayer, Equilibrium};
 use equilibria_layers::plugins::residual_block::ResidualBlockConfig;
 use equilibria_layers::{Initializer, LayerRequest};
+use equilibria_testing::{perturb, random_matrix, relative_difference};
 use serde::{Deserialize, Serialize};
 
 const WIDTH: usize = 32;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{check_equilibrium, check_kernel, perturb, random_matrix};
 use equilibria_core::{to_host, AnyLayer, Equilibrium};
 use equilibria_layers::masked::Masked;
 use equilibria_layers::modules::dropout_mask;
 use equilibria_layers::solvers::backward::implicit::Implicit;
 use equilibria_layers::solvers::solver;
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
+use equilibria_testing::{check_equilibrium, check_kernel, perturb, random_matrix};
 
 const WIDTH: usize = 6;
 
@@ -45,7 +45,7 @@ fn inputs(batch: usize) -> [Matrix<f64, Cpu>; 2] {
 
 fn exact<L>(layer: L) -> Equilibrium<L> {
     let stop = Stop {
-        max_steps: 400,
+        max_evaluations: 400,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(1e-13))
     };

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{self, json, Value};
-use equilibria_core::testing::{central_difference, perturb, random_matrix};
 use equilibria_core::{from_host, to_host, AnyLayer, Equilibrium};
 use equilibria_layers::solvers::backward::implicit::Implicit;
 use equilibria_layers::solvers::solver;
@@ -14,6 +13,7 @@ use equilibria_layers::stabilizer::Stabilizer;
 use equilibria_layers::{
     stabilize, Initializer, LayerConfig, LayerRequest, Layers, StabilizerConfig, Stabilizers,
 };
+use equilibria_testing::{central_difference, perturb, random_matrix};
 
 const WIDTH: usize = 6;
 
@@ -151,7 +151,7 @@ fn a_row_of_zeros_has_finite_gradients() {
 #[test]
 fn gradients_through_a_stabilized_equilibrium_are_exact() {
     let stop = Stop {
-        max_steps: 400,
+        max_evaluations: 400,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(1e-13))
     };

@@ -2,8 +2,8 @@
 
 use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion};
 use equilibria_core::prelude::*;
-use equilibria_core::testing::problems::{find, Precision, Space};
 use equilibria_solvers as _;
+use equilibria_testing::problems::{find, Precision, Space};
 
 fn solvers(criterion: &mut Criterion) {
     let stop = Stop {

@@ -1,7 +1,7 @@
 //! The small least-squares problems of Anderson acceleration, those of several samples side by side.
 
 use equilibria_core::simd::Simd;
-use equilibria_core::{vectorized, Scalar};
+use equilibria_core::{vectorized, Element};
 
 /// Samples side by side. One after the other, each number of a system would wait for the one before.
 const LANES: usize = 8;
@@ -140,7 +140,7 @@ vectorized! {
     }
 }
 
-impl<E: Scalar> System<'_, E> {
+impl<E: Element> System<'_, E> {
     /// [`minimize`] for the samples of one register.
     #[inline(always)]
     fn minimize<S: Simd>(&self, simd: S, index: usize, l: &mut [[E; LANES]], x: &mut [[E; LANES]]) {
@@ -217,7 +217,7 @@ impl<E: Scalar> System<'_, E> {
 
 #[cfg(test)]
 mod tests {
-    use equilibria_core::testing::random_values;
+    use equilibria_testing::random_values;
 
     use super::*;
 

@@ -26,7 +26,8 @@ const QR_STEPS: usize = 100;
 ///
 /// # Example
 /// ```
-/// use equilibria_core::{dfdx::prelude::*, testing::AffineMap, Equilibrium};
+/// use equilibria_core::{dfdx::prelude::*, Equilibrium};
+/// use equilibria_testing::AffineMap;
 /// use equilibria_solvers::{backward, solver, spectrum::spectral_radius};
 ///
 /// let device = Cpu::default();

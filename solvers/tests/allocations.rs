@@ -5,8 +5,8 @@ use std::cell::Cell;
 
 use equilibria_core::prelude::*;
 use equilibria_core::space::SliceSpace;
-use equilibria_core::testing::random_values;
 use equilibria_solvers as _;
+use equilibria_testing::random_values;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -79,7 +79,7 @@ fn allocations(solver: &dyn FixedPointSolver, evaluations: usize) -> usize {
     let mut space = SliceSpace::new(Box::new(kernel), DIM, 0..BATCH, gradients);
     let z = space.alloc().expect("memory");
     let stop = Stop {
-        max_steps: evaluations,
+        max_evaluations: evaluations,
         patience: evaluations,
         ..Stop::at(Tolerance::absolute(0.0))
     };

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{relative_difference, AffineMap};
 use equilibria_core::{from_host, to_host, Equilibrium};
 use equilibria_solvers::backward::dense::Dense;
 use equilibria_solvers::backward::jacobian_free::JacobianFree;
@@ -15,6 +14,7 @@ use equilibria_solvers::backward::phantom::Phantom;
 use equilibria_solvers::backward::shine::Shine;
 use equilibria_solvers::backward::unrolled::Unrolled;
 use equilibria_solvers::forward::anderson::Anderson;
+use equilibria_testing::{relative_difference, AffineMap};
 use nalgebra::{DMatrix, DVector};
 
 use knowing::{

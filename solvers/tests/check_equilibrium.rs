@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{check_equilibrium, random_matrix, AffineMap};
 use equilibria_core::Equilibrium;
 use equilibria_solvers::backward::implicit::Implicit;
 use equilibria_solvers::forward::anderson::Anderson;
+use equilibria_testing::{check_equilibrium, random_matrix, AffineMap};
 
 const DIM: usize = 3;
 const BATCH: usize = 4;
@@ -26,7 +26,7 @@ fn x() -> [Matrix<f64, Cpu>; 1] {
 
 fn exact<L>(layer: L) -> Equilibrium<L> {
     let stop = Stop {
-        max_steps: 400,
+        max_evaluations: 400,
         on_unconverged: OnUnconverged::Accept,
         ..Stop::at(Tolerance::relative(1e-13))
     };
@@ -158,7 +158,7 @@ fn what_is_not_solved_is_not_judged() {
     let mut short = exact(affine([0.5, -0.3, 0.1]));
     short.backward = Arc::new(Implicit {
         stop: Stop {
-            max_steps: 1,
+            max_evaluations: 1,
             on_unconverged: OnUnconverged::Accept,
             ..Stop::at(Tolerance::relative(1e-13))
         },

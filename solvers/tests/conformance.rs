@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::conformance::{
-    check_configuration, check_solver, stop, table, Outcome, Verdict,
-};
-use equilibria_core::testing::problems::{all, find, Precision, Problem, Space};
-use equilibria_core::testing::relative_difference;
 use equilibria_core::{to_host, Equilibrium};
 use equilibria_solvers::backward::jacobian_free::JacobianFree;
+use equilibria_testing::conformance::{
+    check_configuration, check_solver, stop, table, Outcome, Verdict,
+};
+use equilibria_testing::problems::{all, find, Precision, Problem, Space};
+use equilibria_testing::relative_difference;
 
 /// Every solver with its name.
 fn solvers() -> Vec<(String, Arc<dyn FixedPointSolver>)> {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{json, Value};
-use equilibria_core::testing::{check_equilibrium, relative_difference};
 use equilibria_core::{to_host, StepOnly};
 use equilibria_solvers as _;
+use equilibria_testing::{check_equilibrium, relative_difference};
 
 use knowing::{equilibrium, gradients, map, matrix, tight, transposed_jacobian, Tanh, DIM};
 
@@ -184,7 +184,7 @@ fn values_out_of_range_are_refused() {
         "`picard`: `damping` must be in (0, 1], got 2",
     );
     refused(
-        json!({ "type": "shine", "stop": { "max_steps": 0 } }),
-        "`stop`: `max_steps` must be at least 1, got 0",
+        json!({ "type": "shine", "stop": { "max_evaluations": 0 } }),
+        "`stop`: `max_evaluations` must be at least 1, got 0",
     );
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{self, json, Value};
-use equilibria_core::testing::misplaced;
 use equilibria_solvers::forward::anderson::Anderson;
 use equilibria_solvers::forward::picard::Picard;
+use equilibria_testing::misplaced;
 
 fn names(kind: &str) -> Vec<String> {
     let plugins = registry::of_kind(kind).expect("plugins are linked");
@@ -152,8 +152,8 @@ fn a_value_of_another_type_is_named_by_its_key() {
         let error = registry::make::<dyn BackwardStrategy>(&config).expect_err("a bad value");
         error.to_string()
     };
-    let text = message(json!({"type": "implicit", "stop": {"max_steps": "many"}}));
-    let start = "backward `implicit`, `stop.max_steps`: invalid type: string \"many\"";
+    let text = message(json!({"type": "implicit", "stop": {"max_evaluations": "many"}}));
+    let start = "backward `implicit`, `stop.max_evaluations`: invalid type: string \"many\"";
     assert!(text.starts_with(start), "{text}");
 
     let plugin = registry::find("solver", "anderson").expect("registered");

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::json;
-use equilibria_core::testing::{random_matrix, relative_difference, AffineMap};
 use equilibria_core::{to_host, Equilibrium, StepOnly};
 use equilibria_solvers::backward::jacobian_free::JacobianFree;
 use equilibria_solvers::forward::picard::Picard;
+use equilibria_testing::{random_matrix, relative_difference, AffineMap};
 
 /// More rows than one block has.
 const SHAPE: (usize, usize) = (40, 4);

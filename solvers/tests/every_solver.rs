@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{random_matrix, AffineMap};
 use equilibria_core::{to_host, Equilibrium, StepOnly};
 use equilibria_solvers::backward::jacobian_free::JacobianFree;
 use equilibria_solvers::forward::anderson::Anderson;
 use equilibria_solvers::forward::picard::Picard;
+use equilibria_testing::{random_matrix, AffineMap};
 
 /// Spectra of symmetric affine maps; the contraction factor is the largest absolute value.
 const SPECTRA: [&[f64]; 4] = [
@@ -44,7 +44,7 @@ where
     let x = [random_matrix(&device, (BATCH, dim), 6).expect("inputs")];
     let solver = equilibria_solvers::solver(name).expect("registered");
     let mut stop = Stop::at(Tolerance::relative(tolerance));
-    stop.max_steps = 1000;
+    stop.max_evaluations = 1000;
     let fast = equilibrium(map.clone(), solver.clone(), stop.clone());
     let plain = equilibrium(StepOnly(map.clone()), solver, stop);
     let exact = map.solution(&x[0]);
@@ -56,7 +56,7 @@ where
     for solved in [fast.forward(&x, NoneTape), plain.forward(&x, NoneTape)] {
         let solved = solved.expect("solvable");
         let wide = |matrix: &Matrix<E, Cpu>| -> Vec<f64> {
-            to_host(matrix).into_iter().map(Scalar::wide).collect()
+            to_host(matrix).into_iter().map(E::wide).collect()
         };
         let (z, given) = (wide(&solved.z), wide(&x[0]));
         let fz = wide(&map.step(solved.z, &Input::all(&x)).expect("one step"));
@@ -109,7 +109,7 @@ fn the_result_of_a_sample_does_not_depend_on_its_batch() {
     for name in names() {
         let solver = equilibria_solvers::solver(&name).expect("registered");
         let mut stop = Stop::at(Tolerance::absolute(1e-8));
-        stop.max_steps = 1000;
+        stop.max_evaluations = 1000;
         let equilibrium = equilibrium(map.clone(), solver, stop);
         let all = equilibrium
             .forward(std::slice::from_ref(&x), NoneTape)

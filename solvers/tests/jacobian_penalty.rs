@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{random_matrix, AffineMap};
 use equilibria_core::{to_host, Equilibrium, StepOnly};
 use equilibria_solvers::regularizers::jacobian::Jacobian;
+use equilibria_testing::{random_matrix, AffineMap};
 
 const SPECTRUM: [f64; 4] = [0.9, -0.5, 0.3, 0.1];
 

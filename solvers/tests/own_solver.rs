@@ -69,14 +69,12 @@ fn a_solver_of_ones_own_is_found_by_name() {
 #[test]
 fn a_solver_of_ones_own_solves_forward_and_adjoint() {
     use equilibria_core::dfdx::prelude::*;
-    use equilibria_core::testing::{
-        check_equilibrium, random_matrix, relative_difference, AffineMap,
-    };
     use equilibria_core::{to_host, Equilibrium};
+    use equilibria_testing::{check_equilibrium, random_matrix, relative_difference, AffineMap};
 
     let solver = equilibria_solvers::solver("fading").expect("registered");
     let mut stop = Stop::at(Tolerance::relative(1e-12));
-    stop.max_steps = 400;
+    stop.max_evaluations = 400;
     let config = equilibria_core::serde_json::json!({
         "type": "implicit", "solver": { "type": "fading" }, "stop": stop,
     });

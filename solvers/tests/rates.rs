@@ -1,14 +1,14 @@
 //! Measured convergence against theory, on affine maps whose spectra are known.
 
 use equilibria_core::prelude::*;
-use equilibria_core::testing::problems::{find, Precision, Problem, Space};
 use equilibria_solvers::forward::anderson::Anderson;
 use equilibria_solvers::forward::picard::Picard;
+use equilibria_testing::problems::{find, Precision, Problem, Space};
 
 /// ‖f(z) − z‖ of one sample at every step.
 fn residuals(problem: &Problem, sample: usize, solver: &dyn FixedPointSolver) -> Vec<f64> {
     let stop = Stop {
-        max_steps: 60,
+        max_evaluations: 60,
         patience: 60,
         trace: true,
         ..Stop::at(Tolerance::absolute(1e-12))

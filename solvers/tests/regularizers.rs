@@ -6,12 +6,12 @@ use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::serde_json::{json, Value};
-use equilibria_core::testing::{central_difference, random_matrix, relative_difference, Loss};
 use equilibria_core::{parameters, to_host, Equilibrium};
 use equilibria_solvers::backward::jacobian_free::JacobianFree;
 use equilibria_solvers::forward::picard::Picard;
 use equilibria_solvers::regularizers::fixed_point_correction::FixedPointCorrection;
 use equilibria_solvers::regularizers::spectral_radius::SpectralRadius;
+use equilibria_testing::{central_difference, random_matrix, relative_difference, Loss};
 
 const DIM: usize = 4;
 const BATCH: usize = 3;

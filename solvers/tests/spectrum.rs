@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{random_matrix, AffineMap};
 use equilibria_core::{from_host, Equilibrium, StepOnly};
 use equilibria_solvers::backward::jacobian_free::JacobianFree;
 use equilibria_solvers::forward::picard::Picard;
 use equilibria_solvers::spectrum::spectral_radius;
+use equilibria_testing::{random_matrix, AffineMap};
 
 /// More rows than one block has.
 const BATCH: usize = 40;

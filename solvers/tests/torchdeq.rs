@@ -7,7 +7,7 @@ use equilibria_solvers as _;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::json;
 use equilibria_core::space::SliceSpace;
-use equilibria_core::testing::{random_values, Recording};
+use equilibria_testing::{random_values, Recording};
 
 const DIM: usize = 6;
 const CALLS: usize = 14;
@@ -42,7 +42,7 @@ fn visited(config: equilibria_core::serde_json::Value) -> Vec<Vector> {
     let mut space = SliceSpace::new(Box::new(Tanh), DIM, 0..1, KernelGradients::default());
     let z = space.alloc().expect("memory");
     let stop = Stop {
-        max_steps: CALLS,
+        max_evaluations: CALLS,
         patience: CALLS,
         ..Stop::at(Tolerance::absolute(0.0))
     };

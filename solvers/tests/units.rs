@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{random_matrix, relative_difference, AffineMap};
 use equilibria_core::{to_host, Equilibrium};
 use equilibria_solvers::backward::implicit::Implicit;
 use equilibria_solvers::forward::anderson::Anderson;
+use equilibria_testing::{random_matrix, relative_difference, AffineMap};
 
 const SPECTRUM: [f64; 5] = [0.6, -0.6, 0.2, 0.1, -0.3];
 const BATCH: usize = 4;
@@ -23,7 +23,7 @@ fn solvers() -> Vec<(String, Box<dyn FixedPointSolver>)> {
 
 fn stop(tolerance: f64) -> Stop {
     Stop {
-        max_steps: 1000,
+        max_evaluations: 1000,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(tolerance))
     }

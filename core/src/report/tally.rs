@@ -59,7 +59,7 @@ mod tests {
         assert!(tally.mean_evaluations() + tally.unconverged_fraction() < 1e-15);
         tally.add(&report(vec![
             sample(Status::Converged, 3, 1e-5),
-            sample(Status::MaxSteps, 7, 0.5),
+            sample(Status::MaxEvaluations, 7, 0.5),
         ]));
         tally.add(&Report::default());
         tally.add(&report(vec![sample(Status::Converged, 2, 1e-6)]));

@@ -86,7 +86,7 @@ impl<'a> Books<'a> {
         let account = |sample| Account {
             sample,
             report: SampleReport {
-                status: Status::MaxSteps,
+                status: Status::MaxEvaluations,
                 steps: 0,
                 evaluations: 0,
                 rounded: 0,
@@ -200,7 +200,7 @@ impl<'a> Books<'a> {
             if let Some(status) = end {
                 account.report.status = status;
                 self.ended.push(row);
-                let solved = [Status::Converged, Status::MaxSteps].contains(&status);
+                let solved = [Status::Converged, Status::MaxEvaluations].contains(&status);
                 account.state = match solved || self.last {
                     true => State::Done,
                     false => State::Waiting,
@@ -302,7 +302,7 @@ impl Account {
 
     /// Whether there are evaluations left for a rounded one and an exact one.
     fn may_round(&self, stop: &Stop) -> bool {
-        self.report.evaluations + 2 <= stop.max_steps
+        self.report.evaluations + 2 <= stop.max_evaluations
     }
 
     /// Why the sample is done, if it is.
@@ -313,8 +313,8 @@ impl Account {
         if residual <= stop.tolerance.bound(norm) && self.comparable {
             return Some(Status::Converged);
         }
-        if self.report.evaluations >= stop.max_steps {
-            return Some(Status::MaxSteps);
+        if self.report.evaluations >= stop.max_evaluations {
+            return Some(Status::MaxEvaluations);
         }
         if self.step == 1 {
             self.first_residual = residual;

@@ -70,8 +70,9 @@ pub struct Stop {
     /// When a sample counts as solved. Default: relative 1e-4.
     pub tolerance: Tolerance,
     /// Evaluations of `f` and products with its Jacobian allowed per sample, at least 1; a solver that takes several for
-    /// one step may exceed it by those. Default: 100.
-    pub max_steps: usize,
+    /// one step may exceed it by those. Default: 100. Configurations of earlier versions call it `max_steps`.
+    #[serde(alias = "max_steps")]
+    pub max_evaluations: usize,
     /// A sample has stalled when its best residual has not shrunk by 1 % over this many steps. Default: 30.
     pub patience: usize,
     /// A sample has diverged when its residual exceeds its first one by this factor, above 1. Default: 1e8.
@@ -92,7 +93,7 @@ impl Default for Stop {
     fn default() -> Self {
         Self {
             tolerance: Tolerance::relative(1e-4),
-            max_steps: 100,
+            max_evaluations: 100,
             patience: 30,
             divergence: 1e8,
             on_unconverged: OnUnconverged::Warn,
@@ -118,7 +119,7 @@ impl Stop {
         Error::require_not_negative("tolerance", "relative", relative)?;
         // Every point meets a relative tolerance of 1 where f(z) is far from 0.
         Error::require_fraction("tolerance", "relative", relative)?;
-        Error::require_at_least_one("stop", "max_steps", self.max_steps)?;
+        Error::require_at_least_one("stop", "max_evaluations", self.max_evaluations)?;
         Error::require_at_least_one("stop", "patience", self.patience)?;
         Error::require(
             self.divergence > 1.0 && self.divergence.is_finite(),

@@ -279,7 +279,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f64>> {
         let state = to_host(&self.state(slot)?);
-        Ok(state.into_iter().map(Scalar::wide).collect())
+        Ok(state.into_iter().map(E::wide).collect())
     }
 
     fn linearize(&mut self, z: Slot) -> Result<()> {

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use equilibria_aitken::Aitken;
 use equilibria_core::registry;
-use equilibria_core::testing::conformance::{check_configuration, check_solver, Verdict};
+use equilibria_testing::conformance::{check_configuration, check_solver, Verdict};
 
 /// What one step length per sample does not solve: several directions, each at its own pace, or none that is real.
 const UNSOLVED: [&str; 6] = [

@@ -198,7 +198,7 @@ impl Verdict {
 /// is a third way. A fusion without equilibria has one way.
 fn configurations(experiment: &Experiment, unroll: usize) -> Vec<(String, Value)> {
     let accurate = json!({
-        "tolerance": {"relative": 1e-13}, "max_steps": 1000, "patience": 100, "on_unconverged": "accept",
+        "tolerance": {"relative": 1e-13}, "max_evaluations": 1000, "patience": 100, "on_unconverged": "accept",
     });
     let mut base = json!(experiment);
     base["dtype"] = json!("f64");
@@ -236,7 +236,7 @@ fn plain(config: &Value, steps: u32) -> Value {
     let mut config = config.clone();
     config["fusion"]["solver"] = json!({"type": "picard"});
     config["fusion"]["stop"] = json!({
-        "tolerance": {"relative": 1e-9}, "max_steps": steps, "on_unconverged": "accept",
+        "tolerance": {"relative": 1e-9}, "max_evaluations": steps, "on_unconverged": "accept",
     });
     config
 }

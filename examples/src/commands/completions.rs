@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::Command;
 use clap_complete::Shell;
 use equilibria_core::registry;
-use equilibria_core::testing::problems;
+use equilibria_testing::problems;
 
 use crate::error::Result;
 use crate::terminal;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equilibria_core::report::{largest, Step};
-use equilibria_core::testing::conformance;
-use equilibria_core::testing::problems::{self, Precision, Problem, Run, Space};
 use equilibria_core::{registry, FixedPointSolver, Report, Status, Stop};
+use equilibria_testing::conformance;
+use equilibria_testing::problems::{self, Precision, Problem, Run, Space};
 use serde_json::{json, Value};
 
 use crate::config::require_finite;
@@ -27,8 +27,8 @@ pub struct Args {
     #[arg(long)]
     tolerance: Option<f64>,
     /// Evaluations allowed per sample [default: 500]
-    #[arg(long)]
-    max_steps: Option<usize>,
+    #[arg(long, alias = "max-steps")]
+    max_evaluations: Option<usize>,
     /// Solve in f32 instead of f64
     #[arg(long)]
     f32: bool,
@@ -138,7 +138,7 @@ fn list(as_json: bool) -> Result<()> {
 fn stop(args: &Args, problem: &Problem, precision: Precision) -> Result<Stop> {
     let mut stop = conformance::stop(problem, precision);
     stop.trace = true;
-    stop.max_steps = args.max_steps.unwrap_or(stop.max_steps);
+    stop.max_evaluations = args.max_evaluations.unwrap_or(stop.max_evaluations);
     if let Some(tolerance) = args.tolerance {
         let kind = &mut stop.tolerance;
         *match kind.relative > 0.0 {

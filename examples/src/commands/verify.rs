@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use equilibria_reference::golden::{self, Comparison, Verdict};
+
 use crate::error::Result;
-use crate::golden::{self, Comparison, Outcome};
 use crate::terminal::print_line;
 
 /// Arguments of `verify`.
@@ -21,17 +22,17 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let ledger = golden::verify(&args.folder)?;
     for comparison in &ledger.comparisons {
-        if comparison.outcome != Outcome::Input {
+        if comparison.outcome != Verdict::Input {
             print_line(line(comparison))?;
         }
     }
     print_line(format_args!(
         "{} arrays pass, {} fail, {} unknown, {} chaotic traces not compared, {} inputs",
-        ledger.count(Outcome::Pass),
-        ledger.count(Outcome::Fail),
-        ledger.count(Outcome::Unknown),
-        ledger.count(Outcome::Chaotic),
-        ledger.count(Outcome::Input),
+        ledger.count(Verdict::Pass),
+        ledger.count(Verdict::Fail),
+        ledger.count(Verdict::Unknown),
+        ledger.count(Verdict::Chaotic),
+        ledger.count(Verdict::Input),
     ))?;
     if args.json {
         let all = serde_json::json!({"passed": ledger.passed(), "arrays": ledger.comparisons});
@@ -46,11 +47,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn line(comparison: &Comparison) -> String {
     let Comparison { file, array, .. } = comparison;
     let verdict = match comparison.outcome {
-        Outcome::Pass => "pass",
-        Outcome::Fail => "FAIL",
-        Outcome::Input => "input",
-        Outcome::Chaotic => "chaotic",
-        Outcome::Unknown => "UNKNOWN",
+        Verdict::Pass => "pass",
+        Verdict::Fail => "FAIL",
+        Verdict::Input => "input",
+        Verdict::Chaotic => "chaotic",
+        Verdict::Unknown => "UNKNOWN",
     };
     match (comparison.error, comparison.tolerance) {
         (Some(error), Some(tolerance)) => {

@@ -185,7 +185,7 @@ mod tests {
             samples: vec![
                 sample(Status::Converged, &[8.0, 1.0]),
                 sample(Status::Converged, &[4.0, 3.0, 2.0]),
-                sample(Status::MaxSteps, &[9.0, 7.0, 6.0, 5.0]),
+                sample(Status::MaxEvaluations, &[9.0, 7.0, 6.0, 5.0]),
             ],
         };
         let page = |count: usize| {
@@ -208,7 +208,7 @@ mod tests {
         let report = Report {
             samples: vec![
                 sample(Status::Converged, &[8.0, 1.0]),
-                sample(Status::MaxSteps, &[9.0, 7.0, 6.0, 5.0]),
+                sample(Status::MaxEvaluations, &[9.0, 7.0, 6.0, 5.0]),
                 sample(Status::Converged, &[4.0, 3.0, 2.0]),
                 sample(Status::Converged, &[2.0]),
             ],

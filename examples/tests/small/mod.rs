@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use equilibria_core::testing::random_values;
+use equilibria_testing::random_values;
 
 /// Everything that is kept from one epoch to the next takes part: averages, validation, warm starts, running means.
 pub const CONFIG: &str = r#"

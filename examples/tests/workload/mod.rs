@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use equilibria_core::testing::random_values;
+use equilibria_testing::random_values;
 use safetensors::tensor::TensorView;
 use safetensors::Dtype;
 

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use equilibria_core::measure::relative_difference;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::relative_difference;
 use equilibria_core::{delegate_to_inner, solve, Equilibrium};
 
 /// The relative difference norms `‖z^[i+1] − z^[i]‖ / ‖z^[i]‖`, i = 1, 2, …, of one sample.
@@ -19,7 +19,7 @@ pub(crate) fn solver_differences<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D
 ) -> Result<Vec<Differences>> {
     let stop = Stop {
         tolerance: Tolerance::absolute(0.0),
-        max_steps: steps + 2,
+        max_evaluations: steps + 2,
         patience: steps + 2,
         divergence: f64::INFINITY,
         on_unconverged: OnUnconverged::Accept,

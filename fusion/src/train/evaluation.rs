@@ -97,7 +97,7 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
                 mean.magnitude += share * gate.magnitude;
                 mean.weight = gate.weight;
             }
-            all.extend(outputs.as_vec().into_iter().map(Scalar::wide));
+            all.extend(outputs.as_vec().into_iter().map(E::wide));
             let value = model.loss(outputs, &targets, pass)?;
             loss += value.as_vec()[0].wide() * rows.len() as f64;
             Ok(())

@@ -1,10 +1,10 @@
 //! What tests of fusions build.
 
 use dfdx::prelude::*;
-use equilibria_core::testing::{perturb, random_matrix};
 use equilibria_core::{Backend, Matrix, Result};
 use equilibria_fusion::layers::Initializer;
 use equilibria_fusion::{Fusion, FusionConfig, FusionRequest, Fusions};
+use equilibria_testing::{perturb, random_matrix};
 
 pub type Array = Matrix<f64, Cpu>;
 

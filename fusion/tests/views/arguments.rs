@@ -1,8 +1,8 @@
 //! The same numbers as arguments that lie in memory in every way dfdx has, and gradients by what lies in memory.
 
 use dfdx::prelude::*;
-use equilibria_core::testing::{random_values, worse};
 use equilibria_core::{from_host, Error, Matrix, Result};
+use equilibria_testing::{random_values, worse};
 
 pub type Array = Matrix<f64, Cpu>;
 pub type Tape = OwnedTape<f64, Cpu>;

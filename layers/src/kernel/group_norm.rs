@@ -4,7 +4,7 @@ mod group;
 
 use equilibria_core::kernel::swap_rows;
 use equilibria_core::simd::Simd;
-use equilibria_core::{to_host, vectorized, Backend, ParameterGradient, Scalar};
+use equilibria_core::{to_host, vectorized, Backend, Element, ParameterGradient, Scalar};
 
 use crate::modules;
 use group::{Group, ROWS};
@@ -26,7 +26,7 @@ pub struct Normalized<E> {
     scales: Vec<E>,
 }
 
-impl<E: Scalar> Normalized<E> {
+impl<E: Element> Normalized<E> {
     /// Exchanges the records of two rows.
     pub fn swap_rows(&mut self, norm: &GroupNorm<E>, a: usize, b: usize) {
         swap_rows(&mut self.values, norm.weight.len(), a, b);
@@ -34,9 +34,12 @@ impl<E: Scalar> Normalized<E> {
     }
 }
 
-impl<E: Scalar> GroupNorm<E> {
+impl<E: Element> GroupNorm<E> {
     /// Copies the parameters of a module.
-    pub fn new<D: Backend<E>>(module: &modules::GroupNorm<E, D>) -> Self {
+    pub fn new<D: Backend<E>>(module: &modules::GroupNorm<E, D>) -> Self
+    where
+        E: Scalar,
+    {
         Self {
             weight: to_host(&module.weight),
             bias: to_host(&module.bias),

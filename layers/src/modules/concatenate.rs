@@ -84,7 +84,7 @@ fn in_tensor_operations<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use equilibria_core::testing::random_matrix;
+    use equilibria_testing::random_matrix;
 
     /// Value and gradients of Σ y³/3, once in dfdx's own operations; the second matrix stands in two places.
     #[test]

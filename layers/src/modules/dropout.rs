@@ -67,8 +67,8 @@ vectorized! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use equilibria_core::testing::random_matrix;
     use equilibria_core::to_host;
+    use equilibria_testing::random_matrix;
 
     fn mask(p: f64, seed: u64) -> Vec<f64> {
         let mask = dropout_mask::<f64, _>(&Cpu::default(), (100, 101), p, seed);

@@ -70,7 +70,8 @@ impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use equilibria_core::{from_host, testing::relative_difference, to_host};
+    use equilibria_core::measure::relative_difference;
+    use equilibria_core::{from_host, to_host};
 
     /// 16 numbers that differ by one unit in the last place of 1e4: a mean rounded to that unit would be off by half of it.
     #[test]

@@ -125,7 +125,7 @@ fn in_tensor_operations<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use equilibria_core::testing::{random_matrix, relative_difference};
+    use equilibria_testing::{random_matrix, relative_difference};
 
     /// Value and gradients of Σ y², once in dfdx's own operations.
     #[test]

@@ -247,7 +247,7 @@ fn add_row_products<E: Scalar>(c: &mut [E], a: &[E], b: &[E]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use equilibria_core::testing::{random_matrix, relative_difference};
+    use equilibria_testing::{random_matrix, relative_difference};
 
     type Matrix64 = Matrix<f64, Cpu>;
     type Traced64 = Matrix<f64, Cpu, OwnedTape<f64, Cpu>>;

@@ -206,8 +206,8 @@ mod tests {
     use super::*;
     use approx::assert_relative_eq;
     use dfdx::prelude::{Cpu, TensorFromVec};
-    use equilibria_core::testing::{random_matrix, random_values};
     use equilibria_core::{to_host, Matrix};
+    use equilibria_testing::{random_matrix, random_values};
 
     use crate::optimizer::share::SHARE;
 

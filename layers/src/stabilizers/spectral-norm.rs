@@ -60,7 +60,7 @@ impl<E: Scalar, D: Backend<E>> Stabilizer<E, D> for SpectralNorm {
     fn effective(&self, raw: Traced<E, D>) -> Result<Traced<E, D>> {
         let shape = *raw.shape();
         let (raw, tape) = raw.split_tape();
-        let values: Vec<f64> = to_host(&raw).into_iter().map(Scalar::wide).collect();
+        let values: Vec<f64> = to_host(&raw).into_iter().map(E::wide).collect();
         let (u, v, sigma) = leading(&values, shape, self.iterations);
         if sigma <= 0.0 || (self.clip && sigma <= self.bound) {
             return Ok(raw.put_tape(tape));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
-use equilibria_core::testing::{random_matrix, random_values, AffineMap};
 use equilibria_core::{from_host, parameters, to_host, Equilibrium};
+use equilibria_testing::{random_matrix, random_values, AffineMap};
 use nalgebra::DMatrix;
 
 pub const DIM: usize = 4;
@@ -101,7 +101,7 @@ impl Iteration for Known {
 /// Far below what is compared, and still some ten roundings.
 pub fn tight() -> Stop {
     Stop {
-        max_steps: 1000,
+        max_evaluations: 1000,
         on_unconverged: OnUnconverged::Error,
         ..Stop::at(Tolerance::relative(1e-14))
     }

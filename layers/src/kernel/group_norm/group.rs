@@ -4,7 +4,7 @@
 //! `PART`. 0 stands for groups that are larger.
 
 use equilibria_core::simd::{sum, sum_deviations, sum_products, update, Simd};
-use equilibria_core::Scalar;
+use equilibria_core::Element;
 
 use super::Rectify;
 
@@ -36,7 +36,7 @@ impl<E> Group<'_, E> {
 /// `x ← w ⊙ x̂ + b` with `x̂ = (x + injection − μ) · scale` in up to [`ROWS`] rows; returns their scales `1 / √(σ² + ε)`. What
 /// is injected is empty, one row for all, or a row for each. `record` receives x̂, unless it is empty.
 #[inline(always)]
-pub(super) fn normalize<E: Scalar, S: Simd, const K: usize, const PART: bool>(
+pub(super) fn normalize<E: Element, S: Simd, const K: usize, const PART: bool>(
     simd: S,
     group: Group<'_, E>,
     x: &mut [E],
@@ -150,7 +150,7 @@ pub(super) fn normalize<E: Scalar, S: Simd, const K: usize, const PART: bool>(
 /// multiplied by the weights `FIRST` to go back, and afterwards to go ahead. On the way back it passes the ReLU beside the
 /// normalization, by what that has left.
 #[inline(always)]
-pub(super) fn project<E: Scalar, S: Simd, const K: usize, const PART: bool, const FIRST: bool>(
+pub(super) fn project<E: Element, S: Simd, const K: usize, const PART: bool, const FIRST: bool>(
     simd: S,
     x: &mut [E],
     (values, scale): (&[E], E),
@@ -231,7 +231,7 @@ pub(super) fn project<E: Scalar, S: Simd, const K: usize, const PART: bool, cons
 /// With q = w ⊙ p, C = mean(q ⊙ x̂) and D = mean(ẋ ⊙ x̂), by d scale = −scale² mean(x̂ ⊙ dx) and d x̂ = scale · P dx,
 /// `p ← scale · P q` and `u ← scale · (P (w ⊙ u) − x̂ · mean(q ⊙ t) − D · p − C · t)`.
 #[inline(always)]
-pub(super) fn differentiate_tangent<E: Scalar, S: Simd>(
+pub(super) fn differentiate_tangent<E: Element, S: Simd>(
     simd: S,
     x_dot: &mut [E],
     [p, u]: [&mut [E]; 2],
@@ -270,7 +270,7 @@ pub(super) fn differentiate_tangent<E: Scalar, S: Simd>(
 
 /// A group; 0 behind its end.
 #[inline(always)]
-fn load<E: Scalar, S: Simd, const K: usize, const PART: bool>(
+fn load<E: Element, S: Simd, const K: usize, const PART: bool>(
     simd: S,
     x: &[E],
 ) -> [E::Vector<S>; K] {
@@ -285,7 +285,7 @@ fn load<E: Scalar, S: Simd, const K: usize, const PART: bool>(
 }
 
 #[inline(always)]
-fn store<E: Scalar, S: Simd, const K: usize, const PART: bool>(
+fn store<E: Element, S: Simd, const K: usize, const PART: bool>(
     simd: S,
     x: &mut [E],
     vectors: [E::Vector<S>; K],
@@ -300,7 +300,7 @@ fn store<E: Scalar, S: Simd, const K: usize, const PART: bool>(
 
 /// The sum of all elements.
 #[inline(always)]
-fn total<E: Scalar, S: Simd, const K: usize>(simd: S, mut v: [E::Vector<S>; K]) -> E {
+fn total<E: Element, S: Simd, const K: usize>(simd: S, mut v: [E::Vector<S>; K]) -> E {
     // In pairs, so that few wait for each other.
     let mut count = K;
     while count > 1 {

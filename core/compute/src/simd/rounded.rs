@@ -1,0 +1,357 @@
+//! Products of factors rounded to bf16, where the processor multiplies them faster than f32.
+
+#![allow(unsafe_code)] // the instructions and their registers; each use says why it is sound
+
+use std::marker::PhantomData;
+
+use super::product::{first_in_line, Panel};
+use super::{Lanes, Packed};
+
+/// Lanes of an AVX-512 register.
+const LANES: usize = 16;
+
+/// A right factor rounded to bf16, packed in the panels of the [`Packed`] it was made from.
+///
+/// `y = x B` with every entry of x and B rounded to 8 binary digits; products are exact and their sums are in f32, in an
+/// order that does not depend on the other rows of x. Subnormal numbers count as 0. The processor adds two products per
+/// lane and instruction, so that panels hold pairs of consecutive rows of B.
+#[derive(Debug)]
+pub struct RoundedPacked<E> {
+    /// Panels `[pairs of inner indices, width]`, the first at `offset`; the lower half of a number is the even index.
+    values: Vec<u32>,
+    offset: usize,
+    inner: usize,
+    columns: usize,
+    panels: Vec<Panel>,
+    /// f32: no others are rounded.
+    numbers: PhantomData<E>,
+}
+
+impl<E: Lanes> RoundedPacked<E> {
+    /// Whether this processor rounds factors of this type.
+    pub fn available() -> bool {
+        E::as_f32(&[]).is_some() && has_instructions()
+    }
+
+    /// Rounds and packs `b`; `None` where `b` is not in f32 or the processor lacks AVX512-BF16.
+    pub fn new(b: &Packed<E>) -> Option<Self> {
+        if !Self::available() || b.lanes() != LANES {
+            return None;
+        }
+        let (inner, columns) = (b.inner(), b.columns());
+        let pairs = inner.div_ceil(2);
+        let size = |panel: &Panel| pairs * panel.registers * LANES;
+        let panels: Vec<Panel> = (b.panels())
+            .map(|panel| Panel {
+                start: panel.start / inner.max(1) * pairs,
+                ..panel
+            })
+            .collect();
+        let mut values = vec![0; panels.iter().map(size).sum::<usize>() + LANES];
+        let offset = first_in_line(&values);
+        for (source, target) in b.panels().zip(&panels) {
+            let width = target.registers * LANES;
+            let source = E::as_f32(b.panel_values(&source))?;
+            let target = &mut values[offset + target.start..][..size(target)];
+            for (rows, target) in source.chunks(2 * width).zip(target.chunks_exact_mut(width)) {
+                let (even, odd) = rows.split_at(width);
+                for (pair, &value) in target.iter_mut().zip(even) {
+                    *pair = u32::from(rounded(value));
+                }
+                for (pair, &value) in target.iter_mut().zip(odd) {
+                    *pair |= u32::from(rounded(value)) << 16;
+                }
+            }
+        }
+        Some(Self {
+            values,
+            offset,
+            inner,
+            columns,
+            panels,
+            numbers: PhantomData,
+        })
+    }
+
+    /// Rows of this factor.
+    pub fn inner(&self) -> usize {
+        self.inner
+    }
+
+    /// Columns of this factor and of the result.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// `y = x B`, `x` `[rows, inner]`, `y` `[rows, columns]`, both row-major. `room` is overwritten; it grows with the largest
+    /// `x` so far.
+    pub fn multiply(&self, x: &[E], y: &mut [E], room: &mut Vec<u32>) {
+        let (Some(x), Some(y)) = (E::as_f32(x), E::as_f32_mut(y)) else {
+            unreachable!("there is no value of this type but for f32");
+        };
+        assert_eq!(
+            x.len() * self.columns,
+            y.len() * self.inner,
+            "as many rows in the left factor as in the result"
+        );
+        if x.is_empty() || y.is_empty() {
+            y.fill(0.0);
+            return;
+        }
+        let needed = x.len() / self.inner * self.inner.div_ceil(2);
+        if room.len() < needed {
+            room.resize(needed, 0);
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: there is no value of this type where the processor lacks the instructions.
+        unsafe {
+            x86::multiply(self, x, y, &mut room[..needed]);
+        }
+    }
+}
+
+/// Whether the processor has the instructions.
+fn has_instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+/// The bf16 nearest to `x`, ties to even; NaN stays NaN.
+#[inline]
+fn rounded(x: f32) -> u16 {
+    let bits = x.to_bits();
+    // A quiet NaN, so that the lost digits cannot turn it into an infinity; both results, so that loops have no branches.
+    let nan = (bits >> 16) as u16 | 0x40;
+    let nearest = (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16;
+    match x.is_nan() {
+        true => nan,
+        false => nearest,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::super::product::TILE;
+    use super::{Panel, RoundedPacked, LANES};
+
+    /// See [`RoundedPacked::multiply`]; `room` has as many pairs as `x`.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn multiply<E>(b: &RoundedPacked<E>, x: &[f32], y: &mut [f32], room: &mut [u32]) {
+        let pairs = b.inner.div_ceil(2);
+        for (x, pairs) in x.chunks_exact(b.inner).zip(room.chunks_exact_mut(pairs)) {
+            round(x, pairs);
+        }
+        let rows = room.len() / pairs;
+        let whole = rows - rows % TILE;
+        let (x, few_x) = room.split_at(whole * pairs);
+        let (y, few_y) = y.split_at_mut(whole * b.columns);
+        for panel in &b.panels {
+            let tiles = x.chunks_exact(TILE * pairs);
+            for (x, y) in tiles.zip(y.chunks_exact_mut(TILE * b.columns)) {
+                panel_tile::<E, TILE>(b, panel, x, y);
+            }
+            match rows - whole {
+                1 => panel_tile::<E, 1>(b, panel, few_x, few_y),
+                2 => panel_tile::<E, 2>(b, panel, few_x, few_y),
+                3 => panel_tile::<E, 3>(b, panel, few_x, few_y),
+                4 => panel_tile::<E, 4>(b, panel, few_x, few_y),
+                5 => panel_tile::<E, 5>(b, panel, few_x, few_y),
+                _ => {}
+            }
+        }
+    }
+
+    /// Rounds one row to pairs; the last one is filled up with 0.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn round(x: &[f32], pairs: &mut [u32]) {
+        for (x, pairs) in x.chunks(2 * LANES).zip(pairs.chunks_mut(LANES)) {
+            let mut full = [0.0; 2 * LANES];
+            let x = match x.try_into() {
+                Ok(x) => x,
+                Err(_) => {
+                    full[..x.len()].copy_from_slice(x);
+                    &full
+                }
+            };
+            let x: &[f32; 2 * LANES] = x;
+            // SAFETY: both registers are read from an array of twice their length; the result has as many bits as an
+            // integer register.
+            let both: [u32; LANES] = unsafe {
+                let low = _mm512_loadu_ps(x.as_ptr());
+                let high = _mm512_loadu_ps(x.as_ptr().add(LANES));
+                std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
+            };
+            pairs.copy_from_slice(&both[..pairs.len()]);
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn panel_tile<E, const N: usize>(
+        b: &RoundedPacked<E>,
+        panel: &Panel,
+        x: &[u32],
+        y: &mut [f32],
+    ) {
+        match panel.registers {
+            1 => tile::<E, 1, N>(b, panel, x, y),
+            2 => tile::<E, 2, N>(b, panel, x, y),
+            _ => tile::<E, 4, N>(b, panel, x, y),
+        }
+    }
+
+    /// `N` rows times a panel of `R` registers. Not inlined, so that its sums stay in registers.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[allow(clippy::needless_range_loop)] // counted loops over fixed sizes are unrolled early enough
+    fn tile<E, const R: usize, const N: usize>(
+        b: &RoundedPacked<E>,
+        panel: &Panel,
+        x: &[u32],
+        y: &mut [f32],
+    ) {
+        let pairs = b.inner.div_ceil(2);
+        let x = &x[..N * pairs];
+        let values = &b.values[b.offset + panel.start..][..pairs * R * LANES];
+        let (values, _) = values.as_chunks::<LANES>();
+        let (values, _) = values.as_chunks::<R>();
+        let mut sums = [[_mm512_setzero_ps(); R]; N];
+        for (k, values) in values.iter().enumerate() {
+            let mut b = [_mm512_setzero_si512(); R];
+            for register in 0..R {
+                // SAFETY: an array as long as the register.
+                b[register] = unsafe { _mm512_loadu_si512(values[register].as_ptr().cast()) };
+            }
+            for row in 0..N {
+                // SAFETY: row < N, k < pairs, and x has N * pairs numbers. With a check the sums leave their registers.
+                let x = unsafe { *x.get_unchecked(row * pairs + k) };
+                let x = _mm512_set1_epi32(x as i32);
+                for register in 0..R {
+                    let sum = &mut sums[row][register];
+                    *sum = _mm512_dpbf16_ps(*sum, pairs_of(x), pairs_of(b[register]));
+                }
+            }
+        }
+        for row in 0..N {
+            let y = &mut y[row * b.columns + panel.first_column..][..panel.columns];
+            for register in 0..R {
+                let first = (register * LANES).min(y.len());
+                let y = &mut y[first..];
+                let mask = ((1u32 << y.len().min(LANES)) - 1) as u16;
+                // SAFETY: the mask leaves out what is behind the end of `y`.
+                unsafe { _mm512_mask_storeu_ps(y.as_mut_ptr(), mask, sums[row][register]) };
+            }
+        }
+    }
+
+    /// A register of pairs.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn pairs_of(bits: __m512i) -> __m512bh {
+        // SAFETY: registers of the same size, in which every bit pattern is valid.
+        unsafe { std::mem::transmute(bits) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random_values;
+
+    fn random(count: usize, seed: u64) -> Vec<f32> {
+        let numbers = random_values(count, seed).into_iter();
+        numbers.map(|x| x as f32).collect()
+    }
+
+    fn widened(x: f32) -> f64 {
+        f64::from(f32::from_bits(u32::from(rounded(x)) << 16))
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest() {
+        // The last of 8 binary digits of 1 is worth 2^-7.
+        let (unit, tiny) = (2_f32.powi(-7), 2_f32.powi(-23));
+        let cases = [
+            (1.0, 1.0),
+            (1.0 + 0.5 * unit, 1.0), // a tie
+            (1.0 + 0.5 * unit + tiny, 1.0 + unit),
+            (1.0 + 1.5 * unit, 1.0 + 2.0 * unit), // a tie
+            (-1.0 - 0.75 * unit, -1.0 - unit),
+            (2.0 - tiny, 2.0),
+            (f32::MAX, f32::INFINITY),
+            (f32::NEG_INFINITY, f32::NEG_INFINITY),
+        ];
+        for (x, expected) in cases {
+            assert_eq!(widened(x).to_bits(), f64::from(expected).to_bits(), "{x}");
+        }
+        // The digits of this NaN are all cut off.
+        assert!(widened(f32::from_bits(0x7F80_0001)).is_nan());
+    }
+
+    /// Full and partial panels, odd and even sums, 1 to 13 rows. A sum of k terms in f32 errs by at most k ε Σ |x b|: the
+    /// products of rounded factors are exact. Where the processor lacks the instructions, this tests that it says so.
+    #[test]
+    fn products_are_those_of_rounded_factors() {
+        for (inner, columns) in [(1, 1), (3, 5), (16, 33), (33, 64), (70, 71), (127, 200)] {
+            let b = random(inner * columns, 1);
+            let packed = Packed::new(&b, inner, columns);
+            let Some(right) = RoundedPacked::new(&packed) else {
+                assert!(!has_instructions());
+                continue;
+            };
+            let mut room = Vec::new();
+            for rows in 1..=13 {
+                let x = random(rows * inner, 2);
+                let mut product = vec![f32::NAN; rows * columns];
+                right.multiply(&x, &mut product, &mut room);
+                for (index, product) in product.into_iter().enumerate() {
+                    let (row, column) = (index / columns, index % columns);
+                    let factors = |k: usize| [x[row * inner + k], b[k * columns + column]];
+                    let terms = (0..inner).map(|k| factors(k).map(widened).iter().product());
+                    let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| {
+                        (sum + term, size + term.abs())
+                    });
+                    let bound = inner as f64 * f64::from(f32::EPSILON) * size;
+                    let error = (f64::from(product) - sum).abs();
+                    assert!(error <= bound, "{rows}×{inner}×{columns}: {error:e}");
+                }
+            }
+        }
+    }
+
+    /// NaN and infinities stay in their row, too.
+    #[test]
+    fn a_row_does_not_depend_on_the_others() {
+        let (inner, columns) = (37, 150);
+        let packed = Packed::new(&random(inner * columns, 1), inner, columns);
+        let Some(right) = RoundedPacked::new(&packed) else {
+            return assert!(!has_instructions());
+        };
+        let (mut x, mut room) = (random(11 * inner, 2), Vec::new());
+        x[4 * inner] = f32::NAN;
+        x[8 * inner] = f32::INFINITY;
+        let mut all = vec![0.0; 11 * columns];
+        right.multiply(&x, &mut all, &mut room);
+        for (x, row) in x.chunks_exact(inner).zip(all.chunks_exact(columns)) {
+            let mut alone = vec![0.0; columns];
+            right.multiply(x, &mut alone, &mut room);
+            let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&alone), bits(row));
+            let finite = x.iter().all(|x| x.is_finite());
+            assert_eq!(row.iter().all(|y| y.is_finite()), finite);
+        }
+    }
+
+    #[test]
+    fn only_f32_is_rounded() {
+        let packed = Packed::new(&[1.0_f64; 4], 2, 2);
+        assert!(RoundedPacked::new(&packed).is_none());
+    }
+}

@@ -1,0 +1,63 @@
+//! Golden folders: arrays that a reference implementation of DEQ fusion computed in f64, and the same from this one.
+//!
+//! A folder holds `metadata.json`, whose `config` gives every size, and `golden.safetensors` with inputs, parameters and
+//! results by name; `golden_hard.safetensors` may add a case that plain iteration does not solve.
+
+mod ablation;
+mod anderson;
+mod equilibrium;
+mod file;
+mod jacobian;
+mod ledger;
+mod spaces;
+mod step;
+mod subject;
+
+use std::path::Path;
+
+use crate::Result;
+
+pub use ledger::{Comparison, Ledger, Verdict};
+
+use file::{Config, Golden};
+
+/// Tolerances, absolute: states are normalized, so that their entries are of order 1.
+mod tolerance {
+    /// One application of a formula.
+    pub const STEP: f64 = 1e-12;
+    /// Fixed points and gradients.
+    pub const SOLVED: f64 = 1e-10;
+    /// The same where the spectral radius exceeds 1.
+    pub const HARD: f64 = 1e-9;
+    /// Iterates of Anderson acceleration: small linear systems amplify rounding.
+    pub const ITERATE: f64 = 1e-8;
+    /// The same with next to no ridge, where they amplify it most.
+    pub const UNREGULARIZED: f64 = 1e-4;
+}
+
+/// Compares every array of the folder.
+pub fn verify(folder: &Path) -> Result<Ledger> {
+    let config = Config::read(&folder.join("metadata.json"))?;
+    let mut ledger = Ledger::default();
+
+    let golden = Golden::read(&folder.join("golden.safetensors"), &config)?;
+    let subject = subject::read(&golden)?;
+    ledger.open(&golden);
+    step::compare(&subject, &golden, &mut ledger)?;
+    equilibrium::compare(&subject, &golden, tolerance::SOLVED, &mut ledger)?;
+    equilibrium::compare_adjoint(&subject, &golden, &mut ledger)?;
+    jacobian::compare(&subject, &golden, &mut ledger)?;
+    anderson::compare(&subject, &golden, &mut ledger)?;
+    ablation::compare(&subject, &golden, &mut ledger)?;
+    ledger.close(&golden);
+
+    let hard = folder.join("golden_hard.safetensors");
+    if hard.is_file() {
+        let golden = Golden::read(&hard, &config)?;
+        ledger.open(&golden);
+        let subject = subject::read(&golden)?;
+        equilibrium::compare(&subject, &golden, tolerance::HARD, &mut ledger)?;
+        ledger.close(&golden);
+    }
+    Ok(ledger)
+}

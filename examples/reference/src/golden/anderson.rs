@@ -1,0 +1,165 @@
+//! The iterates of the solvers, call by call; those of Anderson acceleration in the mode that follows TorchDEQ.
+
+use equilibria_core::{solve, AdjointSpace, FixedPointSolver, Result, StateSpace, Stop, Tolerance};
+use equilibria_fusion::solvers::forward::anderson::{Anderson, Ridge};
+use equilibria_fusion::solvers::forward::picard::Picard;
+use equilibria_fusion::solvers::Compat;
+use equilibria_testing::Recording;
+
+use super::file::Golden;
+use super::ledger::Ledger;
+use super::spaces::in_both;
+use super::subject::Subject;
+use super::tolerance::{ITERATE, SOLVED, UNREGULARIZED};
+
+/// Every call of f in a solve: arguments and values, `[calls, batch, K]`.
+struct Calls {
+    x: Vec<f64>,
+    f: Vec<f64>,
+}
+
+/// Compares all recorded solves.
+pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> crate::Result<()> {
+    let rows = subject.sizes.batch;
+    let settings = &golden.config.anderson;
+    let anderson = |regularization| Anderson {
+        memory: settings.m,
+        mixing: settings.beta,
+        ridge: Ridge::Absolute,
+        regularization,
+        compat: Some(Compat::Torchdeq),
+        ..Anderson::default()
+    };
+
+    let forward = |solver: &dyn FixedPointSolver, calls: usize| {
+        in_both(subject, |space| record(solver, space, calls))
+    };
+    if golden.has("anderson.X") {
+        for outcome in forward(&anderson(settings.lam), golden.count("anderson.X"))? {
+            let calls = outcome.result;
+            compare_calls(golden, ledger, "anderson", rows, &calls, ITERATE);
+            compare_choice(golden, ledger, rows, &calls);
+        }
+    }
+    let cases: Vec<&str> = golden
+        .arrays
+        .keys()
+        .filter_map(|name| name.strip_suffix(".X"))
+        .collect();
+    for case in cases {
+        let lambda = case
+            .strip_prefix("anderson_lam")
+            .and_then(|text| text.parse().ok());
+        if let Some(lambda) = lambda {
+            let count = golden.count(&format!("{case}.X"));
+            for outcome in forward(&anderson(lambda), count)? {
+                compare_calls(golden, ledger, case, rows, &outcome.result, UNREGULARIZED);
+            }
+        }
+    }
+    if golden.has("picard.abs_residual") {
+        let count = golden.count("picard.abs_residual");
+        for outcome in forward(&Picard::default(), count)? {
+            compare_calls(golden, ledger, "picard", rows, &outcome.result, SOLVED);
+        }
+    }
+    if golden.has("anderson_backward.X") {
+        let size = rows * subject.sizes.joint_dim();
+        let z = golden.need("fixed_point.z", size)?;
+        let v = golden.need("ift.dl_dz", size)?;
+        let count = golden.count("anderson_backward.X");
+        for outcome in in_both(subject, |space| {
+            let [at, cotangent] = [space.alloc()?, space.alloc()?];
+            space.write(at, z)?;
+            space.linearize(at)?;
+            space.write(cotangent, v)?;
+            let mut adjoint = AdjointSpace::new(space, cotangent);
+            record(&anderson(settings.lam), &mut adjoint, count)
+        })? {
+            compare_calls(
+                golden,
+                ledger,
+                "anderson_backward",
+                rows,
+                &outcome.result,
+                ITERATE,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Every call of a solve from 0 that nothing but the number of calls ends.
+fn record(
+    solver: &dyn FixedPointSolver,
+    space: &mut dyn StateSpace,
+    calls: usize,
+) -> Result<Calls> {
+    let start = space.alloc()?;
+    space.write(start, &vec![0.0; space.batch() * space.dim()])?;
+    let stop = Stop {
+        max_evaluations: calls,
+        patience: calls + 1,
+        divergence: f64::MAX,
+        ..Stop::at(Tolerance::absolute(0.0))
+    };
+    let mut recording = Recording::new(space);
+    solve(solver, &mut recording, start, &stop)?;
+    Ok(Calls {
+        x: recording.arguments,
+        f: recording.values,
+    })
+}
+
+/// ‖f − x‖ and ‖f‖ of every call and sample, `[calls, batch]`.
+fn norms(calls: &Calls, dim: usize) -> (Vec<f64>, Vec<f64>) {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let rows = calls.x.chunks_exact(dim).zip(calls.f.chunks_exact(dim));
+    rows.map(|(x, f)| {
+        let residual = norm(&mut f.iter().zip(x).map(|(f, x)| f - x));
+        (residual, norm(&mut f.iter().copied()))
+    })
+    .unzip()
+}
+
+fn compare_calls(
+    golden: &Golden,
+    ledger: &mut Ledger,
+    case: &str,
+    rows: usize,
+    calls: &Calls,
+    tolerance: f64,
+) {
+    let (residuals, values) = norms(calls, golden.config.sizes().joint_dim());
+    let relative = residuals.iter().zip(&values).map(|(r, f)| r / (f + 1e-9));
+    let relative: Vec<f64> = relative.collect();
+    let name = |array: &str| format!("{case}.{array}");
+    ledger.compare(golden, &name("X"), &calls.x, tolerance);
+    ledger.compare(golden, &name("F"), &calls.f, tolerance);
+    ledger.compare(golden, &name("abs_residual"), &residuals, tolerance);
+    ledger.compare(golden, &name("rel_residual"), &relative, tolerance);
+
+    // TorchDEQ's own trace is [batch, calls − 1]: a placeholder of 1e8, then the calls from the third on.
+    let count = residuals.len() / rows;
+    let trace = (0..rows).flat_map(|row| {
+        let later = (2..count).map(move |call| call * rows + row);
+        std::iter::once(1e8).chain(later.map(|at| residuals[at]).collect::<Vec<_>>())
+    });
+    let trace: Vec<f64> = trace.collect();
+    ledger.compare(golden, &name("torchdeq_abs_trace"), &trace, tolerance);
+}
+
+/// TorchDEQ returns f of the call with the smallest residual.
+fn compare_choice(golden: &Golden, ledger: &mut Ledger, rows: usize, calls: &Calls) {
+    let dim = golden.config.sizes().joint_dim();
+    let (residuals, _) = norms(calls, dim);
+    let mut chosen = Vec::with_capacity(rows * dim);
+    for row in 0..rows {
+        let of_row = residuals.iter().skip(row).step_by(rows).enumerate();
+        let best = of_row
+            .min_by(|a, b| a.1.total_cmp(b.1))
+            .map_or(0, |(call, _)| call);
+        chosen.extend_from_slice(&calls.f[(best * rows + row) * dim..][..dim]);
+    }
+    ledger.compare(golden, "anderson.result", &chosen, ITERATE);
+}

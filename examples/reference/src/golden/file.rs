@@ -1,0 +1,134 @@
+//! The files of a golden folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use equilibria_fusion::checkpoint::decode;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use crate::parts::Sizes;
+use crate::{Error, Result};
+
+/// Sizes of the golden case, from `metadata.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    /// B, samples.
+    pub batch: usize,
+    /// d, the width of every state.
+    pub d: usize,
+    /// N.
+    pub modalities: usize,
+    /// Groups of every group normalization.
+    pub groups: usize,
+    /// ε of every group normalization.
+    pub eps: f64,
+    /// The reference solver.
+    pub anderson: Anderson,
+}
+
+/// Settings of the reference solver, in the words of TorchDEQ.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Anderson {
+    /// Memory.
+    pub m: usize,
+    /// Mixing.
+    pub beta: f64,
+    /// Absolute ridge.
+    pub lam: f64,
+}
+
+impl Config {
+    /// Reads the `config` of `metadata.json`.
+    pub fn read(path: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            config: Config,
+        }
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let metadata = serde_json::from_str::<Metadata>(&text);
+        Ok(metadata.map_err(|error| Error::golden(path, error))?.config)
+    }
+
+    /// The sizes of its parts.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            batch: self.batch,
+            width: self.d,
+            modalities: self.modalities,
+            groups: self.groups,
+        }
+    }
+}
+
+/// One array, row-major.
+pub struct Array {
+    /// Sizes of all axes.
+    pub shape: Vec<usize>,
+    /// All entries.
+    pub values: Vec<f64>,
+}
+
+/// The arrays of one file.
+pub struct Golden {
+    /// The file.
+    pub path: PathBuf,
+    /// The sizes of the case.
+    pub config: Config,
+    /// All arrays by name.
+    pub arrays: BTreeMap<String, Array>,
+}
+
+impl Golden {
+    /// Reads a file of F64 arrays.
+    pub fn read(path: &Path, config: &Config) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::golden(path, error))?;
+        let mut arrays = BTreeMap::new();
+        for (name, view) in file.tensors() {
+            if view.dtype() != Dtype::F64 {
+                let message = format!("array `{name}` must be F64, got {:?}", view.dtype());
+                return Err(Error::golden(path, message));
+            }
+            arrays.insert(
+                name,
+                Array {
+                    shape: view.shape().to_vec(),
+                    values: decode(view.data()),
+                },
+            );
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            config: config.clone(),
+            arrays,
+        })
+    }
+
+    /// Whether there is an array of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.arrays.contains_key(name)
+    }
+
+    /// An array that is needed to go on, with this many numbers.
+    pub fn need(&self, name: &str, count: usize) -> Result<&[f64]> {
+        let array = self.arrays.get(name);
+        let array = array.ok_or_else(|| Error::golden(&self.path, format!("no array `{name}`")))?;
+        if array.values.len() != count {
+            let message = format!(
+                "array `{name}` must have {count} numbers by metadata.json, got shape {:?}",
+                array.shape
+            );
+            return Err(Error::golden(&self.path, message));
+        }
+        Ok(&array.values)
+    }
+
+    /// Length of the first axis: the number of calls or probes an array covers. 0 if there is no such array.
+    pub fn count(&self, name: &str) -> usize {
+        let array = self.arrays.get(name);
+        array
+            .and_then(|array| array.shape.first().copied())
+            .unwrap_or(0)
+    }
+}

@@ -1,0 +1,109 @@
+//! The Jacobian penalty with given probes, and its gradient.
+
+use dfdx::prelude::*;
+use equilibria_core::{to_host, Parameters, Regularizer};
+use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
+
+use super::file::Golden;
+use super::ledger::Ledger;
+use super::spaces::{in_both, Computed, GivenProbes};
+use super::subject::Subject;
+use super::tolerance::{SOLVED, STEP};
+use crate::Result;
+
+/// Step of the differences inside the penalty's gradient. Extrapolated, the truncation error is of order h⁴, the
+/// rounding error of order ε / h.
+const STEP_SIZE: f64 = 1e-4;
+
+/// Compares products with the Jacobian, the registered penalty and its gradient.
+pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+    let count = golden.count("jac.probes");
+    if count == 0 {
+        return Ok(());
+    }
+    let size = subject.sizes.batch * subject.sizes.joint_dim();
+    let z = golden.need("fixed_point.z", size)?;
+    let probes = golden.need("jac.probes", count * size)?;
+
+    for outcome in in_both(subject, |space| {
+        let [at, probe, product] = [space.alloc()?, space.alloc()?, space.alloc()?];
+        space.write(at, z)?;
+        space.linearize(at)?;
+        let mut products = Vec::with_capacity(probes.len());
+        for values in probes.chunks_exact(size) {
+            space.write(probe, values)?;
+            space.vjp(probe, product)?;
+            products.extend(space.read(product)?);
+        }
+        Ok(products)
+    })? {
+        let products = outcome.result;
+        let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>() / size as f64;
+        let per_probe: Vec<f64> = products.chunks_exact(size).map(square).collect();
+        ledger.compare(golden, "jac.vJ", &products, STEP);
+        ledger.compare(golden, "jac.per_probe", &per_probe, STEP);
+    }
+
+    let penalty = |step| {
+        in_both(subject, |space| {
+            let at = space.alloc()?;
+            space.write(at, z)?;
+            let regularizer = Jacobian {
+                weight: 1.0,
+                probes: count,
+                step,
+                ..Jacobian::default()
+            };
+            let mut space = GivenProbes {
+                inner: space,
+                probes: probes.chunks_exact(size),
+            };
+            regularizer.penalty(&mut space, at, 0)
+        })
+    };
+    let (whole, half) = (penalty(STEP_SIZE)?, penalty(STEP_SIZE / 2.0)?);
+    for (whole, half) in whole.into_iter().zip(half) {
+        compare_penalty(subject, golden, ledger, &whole, &half);
+    }
+    Ok(())
+}
+
+/// Compares the penalty of one space, the gradient extrapolated to vanishing steps.
+fn compare_penalty(
+    subject: &Subject,
+    golden: &Golden,
+    ledger: &mut Ledger,
+    whole: &Computed<f64>,
+    half: &Computed<f64>,
+) {
+    let batch = subject.sizes.batch as f64;
+    ledger.compare(golden, "jac.estimate", &[whole.result / batch], STEP);
+    let extrapolate = |(whole, half): (&Vec<f64>, &Vec<f64>)| -> Vec<f64> {
+        let both = whole.iter().zip(half);
+        both.map(|(whole, half)| (4.0 * half - whole) / 3.0 / batch)
+            .collect()
+    };
+    let both = whole.gradients.iter().zip(&half.gradients);
+    let mut gradients: Vec<Vec<f64>> = both.map(extrapolate).collect();
+
+    // The joint layer takes x_fuse as an input: x_fuse = Σ_i w_i x_i hands its gradient on to x_i and to w_i.
+    let x_fuse = gradients.pop().unwrap_or_default();
+    let w = to_host(&subject.w);
+    let inputs = gradients.split_off(gradients.len() - subject.x.len());
+    for (index, (gradient, &w)) in inputs.iter().zip(&w).enumerate() {
+        let total: Vec<f64> = gradient
+            .iter()
+            .zip(&x_fuse)
+            .map(|(g, f)| g + w * f)
+            .collect();
+        let name = format!("jac_grad.x.{}", index + 1);
+        ledger.compare(golden, &name, &total, SOLVED);
+    }
+    let of_w = |x: &equilibria_core::Matrix<f64, Cpu>| -> f64 {
+        to_host(x).iter().zip(&x_fuse).map(|(x, f)| x * f).sum()
+    };
+    gradients.push(subject.x.iter().map(of_w).collect());
+    for ((name, _), gradient) in subject.named().iter().zip(&gradients) {
+        ledger.compare(golden, &format!("jac_grad.{name}"), gradient, SOLVED);
+    }
+}

@@ -1,0 +1,106 @@
+//! One application of eqs. 8-12.
+
+use dfdx::prelude::*;
+use equilibria_core::{from_host, to_host, ImplicitLayer, Input, Matrix};
+
+use super::file::Golden;
+use super::ledger::Ledger;
+use super::spaces::in_both;
+use super::subject::Subject;
+use super::tolerance::STEP;
+use crate::Result;
+
+/// Compares x_fuse and both steps: from zero and from a random state.
+pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+    let size = subject.sizes.batch * subject.sizes.joint_dim();
+    ledger.compare(golden, "input.x_fuse", &to_host(&subject.x_fuse()?), STEP);
+    if golden.has("step_zero.out.fuse") {
+        compare_step(subject, golden, ledger, "step_zero", &vec![0.0; size])?;
+    }
+    if golden.has("step_rand.z") {
+        let z = golden.need("step_rand.z", size)?;
+        compare_step(subject, golden, ledger, "step_rand", z)?;
+    }
+    Ok(())
+}
+
+fn compare_step(
+    subject: &Subject,
+    golden: &Golden,
+    ledger: &mut Ledger,
+    case: &str,
+    z: &[f64],
+) -> Result<()> {
+    let parts = parts(subject, z)?;
+    let z_fuse = &parts[subject.sizes.modalities];
+    let mut check = |name: String, value: &Matrix<f64, Cpu>| {
+        ledger.compare(golden, &format!("{case}.{name}"), &to_host(value), STEP);
+    };
+    let mut purified: Option<Matrix<f64, Cpu>> = None;
+    for (index, (theta, x)) in subject.theta.iter().zip(&subject.x).enumerate() {
+        let i = index + 1;
+        let hat = theta.hat(parts[index].clone())?;
+        let tilde = theta.tilde(hat.clone(), x.clone());
+        let out = theta.step(parts[index].clone(), &[Input::new(x.clone())])?;
+        let alpha = subject.fuse.alpha(z_fuse.clone(), &out);
+        let own = alpha.clone() * z_fuse.clone();
+        check(format!("hat.{i}"), &hat);
+        check(format!("tilde.{i}"), &tilde);
+        check(format!("out.{i}"), &out);
+        check(format!("alpha.{i}"), &alpha);
+        check(format!("purified.{i}"), &own);
+        purified = Some(match purified {
+            Some(sum) => sum + own,
+            None => own,
+        });
+    }
+    if let Some(purified) = purified {
+        let hat = subject.fuse.fuse.forward(purified.clone());
+        check("fuse_hat".to_owned(), &hat);
+        check(
+            "out.fuse".to_owned(),
+            &subject.fuse.combine(purified, subject.x_fuse()?)?,
+        );
+    }
+
+    // The same through the joint map, whose gate is collapsed, in both spaces.
+    let outcomes = in_both(subject, |space| {
+        let [at, out] = [space.alloc()?, space.alloc()?];
+        space.write(at, z)?;
+        space.apply(at, out)?;
+        space.read(out)
+    })?;
+    for outcome in outcomes {
+        let outs = self::parts(subject, &outcome.result)?;
+        for (index, out) in outs.iter().enumerate() {
+            let name = part_name(index, subject.sizes.modalities);
+            check(format!("out.{name}"), out);
+        }
+    }
+    Ok(())
+}
+
+/// The states z_1, …, z_N, z_fuse of a joint state `[batch, K]`.
+pub fn parts(subject: &Subject, joint: &[f64]) -> Result<Vec<Matrix<f64, Cpu>>> {
+    let sizes = &subject.sizes;
+    let part = |part: usize| {
+        let rows = joint.chunks_exact(sizes.joint_dim());
+        let values = rows.flat_map(|row| &row[part * sizes.width..][..sizes.width]);
+        let values = values.copied().collect();
+        Ok(from_host(
+            &Cpu::default(),
+            values,
+            (sizes.batch, sizes.width),
+        )?)
+    };
+    (0..=sizes.modalities).map(part).collect()
+}
+
+/// What the golden names call a part: its number from 1, or `fuse`.
+pub fn part_name(index: usize, modalities: usize) -> String {
+    if index == modalities {
+        "fuse".to_owned()
+    } else {
+        (index + 1).to_string()
+    }
+}
