@@ -6,7 +6,7 @@ use std::time::Instant;
 use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
-use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax, Part, Split};
+use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax, Split, SplitName};
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{inspect, Epoch, Evaluation, Trainer};
 use equilibria_fusion::{Dtype, Experiment, Head, Model};
@@ -39,7 +39,7 @@ pub struct Summary {
 }
 
 /// One run, from its beginning or from where it was left.
-pub struct Run<'a> {
+pub struct TrainingRun<'a> {
     /// What is trained, and how.
     pub experiment: &'a Experiment,
     /// Where it is written.
@@ -50,7 +50,7 @@ pub struct Run<'a> {
     pub verbosity: Verbosity,
 }
 
-impl Run<'_> {
+impl TrainingRun<'_> {
     /// Trains, evaluates, and moves the run folder to its place, which is returned.
     pub fn complete(mut self, data: DataSet) -> Result<(Summary, PathBuf)> {
         let summary = match self.experiment.dtype {
@@ -87,7 +87,7 @@ impl Run<'_> {
         let (mut rows, mut validation) = (data.train.select(&kept), data.train.select(&held_out));
         // Scaled by the rows the parameters are fitted to, and no others.
         let scaling = MinMax::fit(&rows);
-        for part in Part::BOTH {
+        for part in SplitName::BOTH {
             let Split {
                 modalities,
                 targets,

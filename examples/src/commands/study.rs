@@ -14,7 +14,7 @@ use crate::run_folder::{self, write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::study::{Columns, Convergence, Plan, Row, Table, Variant};
 use crate::terminal::{self, print_line, Verbosity};
-use crate::training_run::Run;
+use crate::training_run::TrainingRun;
 
 /// Arguments of `study`.
 #[derive(clap::Args)]
@@ -146,7 +146,7 @@ fn train(
         Err(Error::NothingToResume { .. }) => (RunFolder::prepare(Some(folder), "", false)?, None),
         Err(error) => return Err(error),
     };
-    let run = Run {
+    let run = TrainingRun {
         experiment,
         folder,
         saved,

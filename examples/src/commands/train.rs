@@ -9,7 +9,7 @@ use crate::interrupt;
 use crate::run_folder::{RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::terminal::{self, print_line, Verbosity};
-use crate::training_run::Run;
+use crate::training_run::TrainingRun;
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
@@ -67,7 +67,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
         (None, None) => unreachable!("clap asks for one of the two"),
     };
     interrupt::listen();
-    let run = Run {
+    let run = TrainingRun {
         experiment: &experiment,
         folder,
         saved,
