@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::solver::LowRank;
-use crate::{DifferentiableSpace, Error, FixedPointSolver, Report, Result, Slot};
+use crate::{DifferentiableSpace, Error, FixedPointSolver, OnUnconverged, Report, Result, Slot};
 
 /// How gradients pass through an equilibrium.
 ///
@@ -41,9 +41,9 @@ pub trait BackwardStrategy: Debug + Send + Sync + dyn_clone::DynClone {
         None
     }
 
-    /// Applies the strategy's own policy to the report of the whole batch. Default: whatever happened is accepted.
-    fn judge(&self, _report: &Report) -> Result<()> {
-        Ok(())
+    /// What happens when the adjoint solve leaves samples of the batch unsolved. Default: whatever there is is accepted.
+    fn on_unconverged(&self) -> OnUnconverged {
+        OnUnconverged::Accept
     }
 }
 

@@ -6,7 +6,7 @@ mod plugins;
 use std::path::{Path, PathBuf};
 
 use equilibria_core::{registry, Error as CoreError};
-use equilibria_fusion::data::{select_modalities, DataSet, Part, Split, Table};
+use equilibria_fusion::data::{select_modalities, DataSet, Split, SplitName, Table};
 use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
 use serde_json::{json, Value};
@@ -37,7 +37,7 @@ impl DataArgs {
     }
 
     /// [`load`](Self::load) of the modalities of one split, whose targets may be missing.
-    pub fn features(&self, experiment: &mut Experiment, part: Part) -> Result<Vec<Table>> {
+    pub fn features(&self, experiment: &mut Experiment, part: SplitName) -> Result<Vec<Table>> {
         self.choose(experiment);
         let tables = experiment.data.features(part)?;
         Ok(match &experiment.modalities {
@@ -50,7 +50,7 @@ impl DataArgs {
     pub fn split(
         &self,
         experiment: &mut Experiment,
-        part: Part,
+        part: SplitName,
         classes: &[String],
     ) -> Result<Split> {
         self.choose(experiment);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::coord::types::RangedCoordusize;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -174,7 +175,7 @@ fn draw(area: &Drawing<'_>, chart: &Chart<'_>, letters: u32, legend: bool) -> Dr
 type Label<'a> = &'a dyn Fn(&f64) -> String;
 
 /// Draws on axes: the last number of the horizontal one, the range of the vertical one, and how that is labeled.
-fn draw_on<Y>(
+fn draw_on<Y: AsRangedCoord<Value = f64>>(
     area: &Drawing<'_>,
     chart: &Chart<'_>,
     (last, y, label): (usize, Y, Label<'_>),
@@ -182,7 +183,6 @@ fn draw_on<Y>(
     legend: bool,
 ) -> Drawn
 where
-    Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: ValueFormatter<f64>,
 {
     let mut context = ChartBuilder::on(area)
@@ -203,23 +203,7 @@ where
         .y_label_formatter(&label)
         .draw()?;
     for (index, line) in chart.lines.iter().enumerate() {
-        let color = color(index);
-        let points: Vec<_> = (line.points.iter().copied())
-            .filter(|&(_, value)| chart.scale.shows(value))
-            .collect();
-        let style = color.filled().stroke_width(2);
-        let series = match dashes(index) {
-            Some((dash, gap)) if points.len() > 1 => {
-                context.draw_series(DashedLineSeries::new(points, dash, gap, style))?
-            }
-            _ => {
-                let mark = if points.len() <= MARKED { 2 } else { 0 };
-                context.draw_series(LineSeries::new(points, style).point_size(mark))?
-            }
-        };
-        series
-            .label(&line.label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+        draw_line(&mut context, index, line, chart.scale)?;
     }
     if legend {
         context
@@ -229,7 +213,35 @@ where
             .border_style(BLACK)
             .draw()?;
     }
-    area.present()?;
+    Ok(area.present()?)
+}
+
+/// What lines are drawn on.
+type Axes<'a, Y> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordusize, Y>>;
+
+/// Draws line number `index`, with its entry in the legend.
+fn draw_line<Y: Ranged<ValueType = f64>>(
+    context: &mut Axes<'_, Y>,
+    index: usize,
+    line: &Line,
+    scale: Scale,
+) -> Drawn {
+    let points: Vec<_> = (line.points.iter().copied())
+        .filter(|&(_, value)| scale.shows(value))
+        .collect();
+    let style = color(index).filled().stroke_width(2);
+    let series = match dashes(index) {
+        Some((dash, gap)) if points.len() > 1 => {
+            context.draw_series(DashedLineSeries::new(points, dash, gap, style))?
+        }
+        _ => {
+            let mark = if points.len() <= MARKED { 2 } else { 0 };
+            context.draw_series(LineSeries::new(points, style).point_size(mark))?
+        }
+    };
+    series
+        .label(&line.label)
+        .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
     Ok(())
 }
 

@@ -9,19 +9,20 @@ pub use output::{print, print_help, print_line};
 pub use progress::Epochs;
 
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use equilibria_core::parallel::lock;
 use indicatif::ProgressBar;
 
 /// The bar on the screen, if there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 fn bar() -> Option<ProgressBar> {
-    BAR.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    lock(&BAR).clone()
 }
 
 fn set_bar(bar: Option<ProgressBar>) {
-    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+    *lock(&BAR) = bar;
 }
 
 /// Shows a message on standard error, above the bar if there is one.

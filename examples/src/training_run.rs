@@ -1,22 +1,28 @@
 //! One training run: from data and configuration to a run folder.
 
+mod history;
+mod rows;
+mod watch;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
 use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
-use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax, Part, Split};
+use equilibria_fusion::data::DataSet;
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{inspect, Epoch, Evaluation, Trainer};
-use equilibria_fusion::{Dtype, Experiment, Head, Model};
+use equilibria_fusion::{Dtype, Experiment, Model};
 
 use crate::error::{Error, Result};
-use crate::interrupt;
 use crate::report::RunReport;
 use crate::run_folder::{RunFolder, CHECKPOINT, MODEL};
 use crate::saved_run::RunMetadata;
 use crate::terminal::{self, Epochs, Verbosity};
+use history::history_csv;
+use rows::ScaledRows;
+use watch::{Clock, Watch};
 
 /// What a run achieved: `metrics.json`.
 #[derive(serde::Serialize)]
@@ -38,8 +44,31 @@ pub struct Summary {
     pub adjoint_unconverged_fraction: f64,
 }
 
+impl Summary {
+    fn new(
+        test: Evaluation,
+        history: &[Epoch],
+        best_epoch: usize,
+        seed: u64,
+        clock: &Clock,
+    ) -> Self {
+        let mean = |value: fn(&Epoch) -> f64| {
+            history.iter().map(value).sum::<f64>() / history.len().max(1) as f64
+        };
+        Self {
+            test,
+            epochs: history.len(),
+            best_epoch,
+            seconds: clock.seconds(),
+            seed,
+            training_unconverged_fraction: mean(|epoch| epoch.unconverged_fraction),
+            adjoint_unconverged_fraction: mean(|epoch| epoch.adjoint_unconverged_fraction),
+        }
+    }
+}
+
 /// One run, from its beginning or from where it was left.
-pub struct Run<'a> {
+pub struct TrainingRun<'a> {
     /// What is trained, and how.
     pub experiment: &'a Experiment,
     /// Where it is written.
@@ -50,7 +79,7 @@ pub struct Run<'a> {
     pub verbosity: Verbosity,
 }
 
-impl Run<'_> {
+impl TrainingRun<'_> {
     /// Trains, evaluates, and moves the run folder to its place, which is returned.
     pub fn complete(mut self, data: DataSet) -> Result<(Summary, PathBuf)> {
         let summary = match self.experiment.dtype {
@@ -71,164 +100,117 @@ impl Run<'_> {
 
     fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: DataSet) -> Result<Summary> {
         let started = Instant::now();
-        let (experiment, training) = (self.experiment, &self.experiment.training);
-        let digest = data.digest();
-        let (kept, held_out) = stratified_holdout(
-            &data.train.targets.strata(),
-            training.validation,
-            experiment.seed,
-        );
-        if training.validation > 0.0 && held_out.is_empty() {
-            return Err(Error::NoValidation {
-                share: training.validation,
-                rows: kept.len(),
-            });
-        }
-        let (mut rows, mut validation) = (data.train.select(&kept), data.train.select(&held_out));
-        // Scaled by the rows the parameters are fitted to, and no others.
-        let scaling = MinMax::fit(&rows);
-        for part in Part::BOTH {
-            let Split {
-                modalities,
-                targets,
-            } = data.split(part);
-            experiment.check_range::<E>(&scaling, part, modalities, Some(targets))?;
-        }
-        for split in [&mut rows, &mut validation, &mut data.test] {
-            scaling.apply(split)?;
-        }
-        let columns: Vec<usize> = rows.modalities.iter().map(|table| table.columns).collect();
+        let (experiment, digest) = (self.experiment, data.digest());
+        let rows = ScaledRows::new::<E>(experiment, &mut data)?;
+        let columns = rows.columns();
         let mut model = experiment.model::<E, D>(device, &columns, data.classes.len())?;
         let mut progress = match &self.saved {
-            Some(saved) => Progress::resume(saved, &mut model, training)?,
-            None => Progress::new(training)?,
+            Some(saved) => Progress::resume(saved, &mut model, &experiment.training)?,
+            None => Progress::new(&experiment.training)?,
         };
-        let run = RunMetadata {
+        let metadata = RunMetadata {
             experiment,
             columns: &columns,
             classes: &data.classes,
-            scaling: &scaling,
+            scaling: &rows.scaling,
             digest: &digest,
         };
-        let metadata = |model: &Model<E, D>| run.with(&*model.head);
-        let earlier = progress.seconds;
-        if self.saved.is_none() {
-            let snapshot = progress.snapshot(&model, metadata(&model));
-            self.folder.write(CHECKPOINT, snapshot.into_bytes()?)?;
-        }
-
-        let epochs = Epochs::new(training.epochs, progress.history.len(), self.verbosity);
-        let mut trainer = Trainer {
-            model: &mut model,
+        let clock = Clock {
+            earlier: progress.seconds,
+            started,
+        };
+        let best_epoch = self.train(
             device,
-            training,
-            seed: experiment.seed,
-        };
-        let validation = (!validation.is_empty()).then_some(&validation);
-        let folder = &mut self.folder;
-        let mut observe = |model: &Model<E, D>, progress: &mut Progress<E>| {
-            progress.seconds = earlier + started.elapsed().as_secs_f64();
-            let Some(last) = progress.history.last() else {
-                return Ok(());
-            };
-            epochs.show(
-                last.epoch,
-                message(&*experiment.head, last, epochs.is_detailed()),
-            );
-            let (epoch, stop) = (last.epoch, interrupt::asked());
-            let due = training.checkpoint > 0 && epoch % training.checkpoint == 0;
-            if (due || stop) && epoch < training.epochs {
-                let snapshot = progress.snapshot(model, metadata(model));
-                folder.write_behind(CHECKPOINT, || Ok(snapshot.into_bytes()?))?;
-                folder.keep();
-            }
-            if stop && epoch < training.epochs {
-                folder.wait()?;
-                return Err(Error::Interrupted {
-                    epoch,
-                    path: folder.target().to_owned(),
-                });
-            }
-            Ok(())
-        };
-        let best_epoch = trainer.run(&rows, validation, &mut progress, &mut observe)?;
-        drop(epochs);
-        let config = toml::to_string(experiment).map_err(|error| Error::Config {
-            origin: "resolved configuration".to_owned(),
-            message: error.to_string(),
-        })?;
+            &rows,
+            (&mut model, &mut progress),
+            &metadata,
+            &clock,
+        )?;
         let history = &progress.history;
-        folder.write("config.toml", &config)?;
-        folder.write("history.csv", history_csv(&*experiment.head, history))?;
-        let bytes = checkpoint::to_bytes(&model, metadata(&model))?;
-        folder.write(MODEL, bytes)?;
+        let config = self.write_model(&model, history, &metadata)?;
 
         // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
         let test = inspect(&model, device, &data.test)?;
-        let mean = |value: fn(&Epoch) -> f64| {
-            history.iter().map(value).sum::<f64>() / history.len().max(1) as f64
+        let summary = Summary::new(test, history, best_epoch, experiment.seed, &clock);
+        let told = (&config[..], &data, std::any::type_name::<D>());
+        self.write_results(&summary, history, told)?;
+        Ok(summary)
+    }
+
+    /// Trains to the end, or until the run is interrupted; returns the epoch whose parameters are kept.
+    fn train<E: Scalar, D: Backend<E>>(
+        &mut self,
+        device: &D,
+        rows: &ScaledRows,
+        (model, progress): (&mut Model<E, D>, &mut Progress<E>),
+        metadata: &RunMetadata<'_>,
+        clock: &Clock,
+    ) -> Result<usize> {
+        if self.saved.is_none() {
+            let snapshot = progress.snapshot(model, metadata.with(&*model.head));
+            self.folder.write(CHECKPOINT, snapshot.into_bytes()?)?;
+        }
+        let training = &self.experiment.training;
+        let mut trainer = Trainer {
+            model,
+            device,
+            training,
+            seed: self.experiment.seed,
         };
-        let summary = Summary {
-            test,
-            epochs: history.len(),
-            best_epoch,
-            seconds: earlier + started.elapsed().as_secs_f64(),
-            seed: experiment.seed,
-            training_unconverged_fraction: mean(|epoch| epoch.unconverged_fraction),
-            adjoint_unconverged_fraction: mean(|epoch| epoch.adjoint_unconverged_fraction),
+        let mut watch = Watch {
+            shown: Epochs::new(training.epochs, progress.history.len(), self.verbosity),
+            folder: &mut self.folder,
+            metadata,
+            clock,
         };
+        let validation = rows.validation.as_ref();
+        trainer.run(
+            &rows.fitted,
+            validation,
+            progress,
+            &mut |model, progress| watch.see(model, progress),
+        )
+    }
+
+    /// Writes the model, its history and its configuration, which is returned as it was written.
+    fn write_model<E: Scalar, D: Backend<E>>(
+        &self,
+        model: &Model<E, D>,
+        history: &[Epoch],
+        metadata: &RunMetadata<'_>,
+    ) -> Result<String> {
+        let config = toml::to_string(self.experiment).map_err(|error| Error::Config {
+            origin: "resolved configuration".to_owned(),
+            message: error.to_string(),
+        })?;
+        self.folder.write("config.toml", &config)?;
+        let csv = history_csv(&*self.experiment.head, history);
+        self.folder.write("history.csv", csv)?;
+        let bytes = checkpoint::to_bytes(model, metadata.with(&*model.head))?;
+        self.folder.write(MODEL, bytes)?;
+        Ok(config)
+    }
+
+    /// Writes metrics and report. The latter tells of configuration, data and type of the device as well.
+    fn write_results(
+        &self,
+        summary: &Summary,
+        history: &[Epoch],
+        (config, data, device): (&str, &DataSet, &'static str),
+    ) -> Result<()> {
         let metrics = format!("{:#}\n", serde_json::json!(summary));
-        folder.write("metrics.json", metrics)?;
+        self.folder.write("metrics.json", metrics)?;
         let report = RunReport {
-            folder: folder.target(),
-            experiment,
-            config: &config,
-            data: &data,
-            device: std::any::type_name::<D>(),
+            folder: self.folder.target(),
+            experiment: self.experiment,
+            config,
+            data,
+            device,
             history,
-            best_epoch,
+            best_epoch: summary.best_epoch,
             seconds: summary.seconds,
             test: &summary.test,
         };
-        folder.write("report.html", report.page())?;
-        Ok(summary)
+        self.folder.write("report.html", report.page())
     }
-}
-
-/// The most important numbers first: a narrow terminal cuts the others off.
-fn message(head: &dyn Head, epoch: &Epoch, detailed: bool) -> String {
-    let first = head.tracked().next().zip(epoch.validation.first());
-    let validation = match (first, epoch.validation_loss) {
-        (Some((metric, &value)), Some(_)) => format!(" validation {}", metric.show(value)),
-        _ => String::new(),
-    };
-    let mut text = format!(
-        "loss {:.4}{validation} unconverged {:.2} % steps {:.1} residual {:.1e}",
-        epoch.loss,
-        100.0 * epoch.unconverged_fraction,
-        epoch.solver_steps,
-        epoch.residual
-    );
-    if detailed {
-        text += &format!(
-            ", adjoint unconverged {:.2} % steps {:.1} residual {:.1e}",
-            100.0 * epoch.adjoint_unconverged_fraction,
-            epoch.adjoint_steps,
-            epoch.adjoint_residual,
-        );
-    }
-    text
-}
-
-/// One line per epoch; what there is none of is empty.
-fn history_csv(head: &dyn Head, history: &[Epoch]) -> String {
-    let mut csv = Epoch::columns(head).join(",") + "\n";
-    for epoch in history {
-        let cells = epoch.row().into_iter().map(|number| match number.is_nan() {
-            true => String::new(),
-            false => number.to_string(),
-        });
-        csv += &(cells.collect::<Vec<_>>().join(",") + "\n");
-    }
-    csv
 }

@@ -3,9 +3,18 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use dfdx::prelude::Cpu;
+use equilibria_fusion::data::{features_from_folder, MinMax, Split, SplitName, Targets};
+use equilibria_fusion::predict::predict;
+use equilibria_fusion::Experiment;
 use equilibria_testing::random_values;
 
 fn check(config: &str, more: &[&str]) -> (Output, serde_json::Value) {
+    check_on("2", config, more)
+}
+
+/// [`check`] on so many rows.
+fn check_on(rows: &str, config: &str, more: &[&str]) -> (Output, serde_json::Value) {
     let config = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("configs")
         .join(config);
@@ -13,7 +22,7 @@ fn check(config: &str, more: &[&str]) -> (Output, serde_json::Value) {
     command
         .arg("check")
         .arg(config)
-        .args(["--json", "--rows", "2", "--entries", "1"]);
+        .args(["--json", "--rows", rows, "--entries", "1"]);
     let output = command.args(more).output().expect("the program starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let last = text.lines().last().expect("a last line");
@@ -120,6 +129,51 @@ fn where_next_to_nothing_can_be_compared_nothing_passes() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     // Differences that agree exactly are exact; there are not many.
     assert!(text.contains("no entry compared of "), "{text}");
+}
+
+/// The absolute error has a kink at 0. Where the targets are what the model says, no entry of a parameter has a slope, unless
+/// no row depends on it: of the few features of this model every one is above 0 for some row.
+#[test]
+fn where_nothing_can_be_compared_nothing_passes() {
+    let folder = small_data();
+    let config = r#"
+        data = { type = "folder" }
+        backbone = { type = "encoder", hidden = 2 }
+        fusion = { type = "weighted-sum" }
+        head = { type = "regression", loss = "l1", standardization = { mean = 0.0, deviation = 1.0 } }
+        training = {}
+    "#;
+    let experiment: Experiment = toml::from_str(config).expect("a configuration");
+    std::fs::write(folder.path().join("config.toml"), config).expect("a file");
+
+    let device = Cpu::default();
+    let model = experiment.model::<f64, Cpu>(&device, &[4, 4], 0);
+    let modalities = features_from_folder(folder.path(), SplitName::Train).expect("features");
+    let mut rows = Split {
+        modalities,
+        targets: Targets::Numbers(vec![0.0; 30]),
+    };
+    MinMax::fit(&rows).apply(&mut rows).expect("in range");
+    let said = predict(&model.expect("a model"), &device, &rows.modalities).expect("finite");
+    for (split, rows) in [("tr", 30), ("te", 6)] {
+        let lines = said.outputs.iter().take(rows);
+        let targets: String = lines.map(|row| format!("{:e}\n", row[0])).collect();
+        std::fs::write(folder.path().join(format!("targets_{split}.csv")), targets)
+            .expect("a file");
+        std::fs::remove_file(folder.path().join(format!("labels_{split}.csv"))).expect("a file");
+    }
+
+    let config = folder.path().join("config.toml").display().to_string();
+    let data = folder.path().display().to_string();
+    let (output, json) = check_on("30", &config, &["--data", &data]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(json["passed"], false);
+    assert!(text.contains("\nnothing could be compared: "), "{text}");
+    let parameters = json["parameters"].as_array().expect("a table");
+    assert!(parameters
+        .iter()
+        .all(|row| row["compared"] == 0 && row["entries"] != 0));
 }
 
 /// A constant modality is 0 after scaling, and so is the gradient of what multiplies it.

@@ -6,7 +6,7 @@ use std::process::Command;
 use dfdx::prelude::*;
 use equilibria_core::{Backend, Matrix, Scalar};
 use equilibria_fusion::checkpoint::{decode, to_bytes, Checkpoint, Metadata};
-use equilibria_fusion::data::{features_from_folder, Part, Split, Targets};
+use equilibria_fusion::data::{features_from_folder, Split, SplitName, Targets};
 use equilibria_fusion::train::tensors;
 use equilibria_fusion::{Experiment, Model, Pass};
 use safetensors::SafeTensors;
@@ -55,7 +55,7 @@ where
     let mut model = untrained::<E>(&saved);
     saved.load(&mut model).expect("every parameter is there");
     let split = Split {
-        modalities: features_from_folder(&folder, Part::Test).expect("sound data"),
+        modalities: features_from_folder(&folder, SplitName::Test).expect("sound data"),
         targets: Targets::Classes(Vec::new()),
     };
     let outputs = bytes(&folder.join("outputs.safetensors"));

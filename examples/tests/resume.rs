@@ -263,7 +263,13 @@ fn a_run_goes_on_with_its_own_rows_only() {
     let moved = copy_with(&bench, "moved", "1_te.csv", "\n", "0\n");
     let resumed = bench.resume_with("run", &["--data", &moved]);
     assert!(resumed.status.success(), "{}", text(&resumed));
-    assert!(!text(&resumed).contains("digest"), "{}", text(&resumed));
+    // Solves of a training run may fail; there is nothing else to warn of.
+    let message = text(&resumed);
+    let mut warnings = message.lines().filter(|line| line.starts_with("warning"));
+    assert!(
+        warnings.all(|line| line.contains("samples unsolved")),
+        "{message}"
+    );
     let whole = bench.train("whole").output().expect("it starts");
     assert!(whole.status.success(), "{}", text(&whole));
     assert!(bench.result("run") == bench.result("whole"));

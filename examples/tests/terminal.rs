@@ -58,7 +58,12 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Forces steps that are not enough.
-const UNSOLVED: [&str; 2] = ["--set", "fusion.stop.max_evaluations=2"];
+const UNSOLVED: [&str; 4] = [
+    "--set",
+    "fusion.stop.max_evaluations=2",
+    "--set",
+    "fusion.backward={type=\"implicit\",stop={max_evaluations=1}}",
+];
 
 #[test]
 fn once_verbose_shows_solves_and_twice_steps() {
@@ -130,8 +135,16 @@ fn warnings_are_shown_and_counted() {
     let forward: Vec<&&str> = (warnings.iter())
         .filter(|line| line.contains("forward solve: "))
         .collect();
-    // Samples may stall or run out of steps: a few kinds, each with one line and its count, of some 30 warnings.
-    assert!((2..=6).contains(&forward.len()), "{shown}");
+    // Samples may stall or run out of steps: a few kinds for each of three equilibria, each with one line and its count, of
+    // some 30 warnings.
+    assert!((6..=18).contains(&forward.len()), "{shown}");
+    for name in ["theta.1", "theta.2", "fuse"] {
+        for solve in ["forward", "adjoint"] {
+            let start = format!("warning: {name}: {solve} solve: ");
+            let first = warnings.iter().filter(|line| line.starts_with(&start));
+            assert!(first.count() >= 1, "no `{start}` in {shown}");
+        }
+    }
     assert!(forward[0].contains("samples unsolved (sample "), "{shown}");
     let more = |line: &str| {
         line.strip_prefix("warning: ")?

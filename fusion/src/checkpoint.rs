@@ -3,6 +3,7 @@
 mod array;
 mod error;
 mod names;
+mod parameter;
 mod reparametrization;
 mod whole;
 
@@ -11,14 +12,13 @@ use std::path::Path;
 
 use dfdx::prelude::HasShape;
 use equilibria_core::{Backend, Parameters, Scalar};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 use safetensors::SafeTensors;
 
 use self::array::dtype;
 pub(crate) use self::array::{parameters, serialize, Array};
 pub use self::error::CheckpointError;
 use self::names::{Kept, Names};
-use self::reparametrization::{spectral_norm, weight_norm};
 pub use self::whole::write_whole;
 use crate::dtype::floats;
 
@@ -149,6 +149,19 @@ impl Checkpoint {
         Ok(numbers.into_iter().map(E::of).collect())
     }
 
+    /// The numbers of an array of exactly so many.
+    pub(crate) fn row<E: Scalar>(
+        &self,
+        name: &str,
+        length: usize,
+    ) -> Result<Vec<E>, CheckpointError> {
+        let numbers = self.numbers(name)?;
+        match numbers.len() == length {
+            true => Ok(numbers),
+            false => Err(self.mismatch::<E>(&self.file()?, name, format!("[{length}]"))),
+        }
+    }
+
     /// Whether there is an array of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.file().is_ok_and(|file| file.tensor(name).is_ok())
@@ -181,109 +194,6 @@ impl Checkpoint {
         SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))
     }
 
-    fn array<'f>(
-        &self,
-        file: &SafeTensors<'f>,
-        name: &str,
-    ) -> Result<TensorView<'f>, CheckpointError> {
-        file.tensor(name).map_err(|_| CheckpointError::Missing {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            nearest: None,
-        })
-    }
-
-    /// Numbers and shape of an array.
-    fn read_array(
-        &self,
-        file: &SafeTensors<'_>,
-        name: &str,
-    ) -> Result<(Vec<f64>, Vec<usize>), CheckpointError> {
-        let view = self.array(file, name)?;
-        let numbers = floats(view.dtype(), view.data());
-        let numbers = numbers.ok_or_else(|| CheckpointError::ElementType {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            got: format!("{:?}", view.dtype()),
-        })?;
-        Ok((numbers, view.shape().to_vec()))
-    }
-
-    /// The values of a parameter of the model, however they are kept.
-    fn parameter<E: Scalar>(
-        &self,
-        file: &SafeTensors<'_>,
-        name: &str,
-        (rows, columns): (usize, usize),
-        kept: &Kept<'_>,
-    ) -> Result<Vec<E>, CheckpointError> {
-        let needed = [rows, columns];
-        let fitting = |array: &str| -> Result<_, CheckpointError> {
-            let (numbers, shape) = self.read_array(file, array)?;
-            match fits(&shape, &needed) {
-                true => Ok((numbers, shape)),
-                false => Err(self.mismatch::<E>(file, array, format!("{needed:?}"))),
-            }
-        };
-        let numbers = match *kept {
-            Kept::Plain(array) => fitting(array)?.0,
-            Kept::WeightNorm { g, v } => {
-                let (direction, shape) = fitting(v)?;
-                let (lengths, of) = self.read_array(file, g)?;
-                let expected = format!("[{rows}, 1], [1, {columns}] or []");
-                weight_norm((&lengths, &of), (&direction, &shape))
-                    .ok_or_else(|| self.mismatch::<E>(file, g, expected))?
-            }
-            Kept::SpectralNorm { weight, u, v } => {
-                let (matrix, shape) = fitting(weight)?;
-                let ((left, _), (right, _)) =
-                    (self.read_array(file, u)?, self.read_array(file, v)?);
-                let expected = format!("[{rows}], and of v [{columns}]");
-                spectral_norm((&matrix, &shape), &left, &right)
-                    .ok_or_else(|| self.mismatch::<E>(file, u, expected))?
-            }
-        };
-        let values: Vec<E> = numbers.into_iter().map(E::of).collect();
-        match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(entry) => Err(CheckpointError::NonFinite {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                row: entry / columns + 1,
-                column: entry % columns + 1,
-                dtype: format!("{:?}", dtype::<E>()),
-            }),
-        }
-    }
-
-    fn missing(&self, name: &str, names: &Names<'_>, taken: &BTreeSet<&str>) -> CheckpointError {
-        let (path, name, stored) = (self.path.clone(), name.to_owned(), names.parts(name));
-        match stored.is_empty() {
-            true => CheckpointError::Missing {
-                nearest: names.nearest(&name, taken),
-                path,
-                name,
-            },
-            false => CheckpointError::Reparametrized { path, name, stored },
-        }
-    }
-
-    fn mismatch<E: Scalar>(
-        &self,
-        file: &SafeTensors<'_>,
-        array: &str,
-        expected: String,
-    ) -> CheckpointError {
-        let got = file.tensor(array).ok();
-        let got = got.map(|view| format!("{:?} {:?}", view.dtype(), view.shape()));
-        CheckpointError::Mismatch {
-            path: self.path.clone(),
-            name: array.to_owned(),
-            expected: format!("{:?} {expected}", dtype::<E>()),
-            got: got.unwrap_or_default(),
-        }
-    }
-
     /// Says which types had to be changed: rounding loses digits.
     fn log_types<E: Scalar>(
         &self,
@@ -302,14 +212,5 @@ impl Checkpoint {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether an array has the shape of a parameter: one row may be a vector, and a single number may have no dimension.
-fn fits(stored: &[usize], needed: &[usize; 2]) -> bool {
-    match (stored, needed) {
-        ([], needed) => *needed == [1, 1],
-        ([length], [1, columns]) => length == columns,
-        (stored, needed) => stored == needed,
     }
 }

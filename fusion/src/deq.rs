@@ -7,6 +7,7 @@ mod fusion;
 mod joint;
 mod joint_kernel;
 mod learned_start;
+mod masks;
 mod start;
 mod warm_start;
 

@@ -3,7 +3,7 @@
 use equilibria_core::{Backend, Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, MinMax, Part, Table, Targets};
+use crate::data::{DataError, MinMax, SplitName, Table, Targets};
 use crate::head::Head;
 use crate::heads::multi_class::MultiClass;
 use crate::layers::modules::Linear;
@@ -140,7 +140,7 @@ impl Experiment {
     pub fn check_range<E: Scalar>(
         &self,
         scaling: &MinMax,
-        part: Part,
+        part: SplitName,
         modalities: &[Table],
         targets: Option<&Targets>,
     ) -> Result<(), DataError> {

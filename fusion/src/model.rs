@@ -6,7 +6,7 @@ use dfdx::prelude::HasShape;
 use equilibria_core::registry::Kind;
 use equilibria_core::{Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
 
-use crate::data::{DataError, DataSet, Part, Split, Table, TargetKind, Targets};
+use crate::data::{DataError, DataSet, Split, SplitName, Table, TargetKind, Targets};
 use crate::head::{Head, Losses};
 use crate::layers::modules::Linear;
 use crate::layers::Initializer;
@@ -136,7 +136,7 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
     fn load(&self) -> Result<DataSet, DataError>;
 
     /// Reads the modalities of one split, whose labels may be missing. Default: those of the whole data set, with labels.
-    fn features(&self, part: Part) -> Result<Vec<Table>, DataError> {
+    fn features(&self, part: SplitName) -> Result<Vec<Table>, DataError> {
         Ok(self.load()?.split(part).modalities.clone())
     }
 
@@ -145,7 +145,7 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
     ///
     /// # Errors
     /// [`DataError::OtherClasses`] for data with other classes.
-    fn split(&self, part: Part, classes: &[String]) -> Result<Split, DataError> {
+    fn split(&self, part: SplitName, classes: &[String]) -> Result<Split, DataError> {
         let set = self.load()?;
         if set.classes != classes {
             return Err(DataError::other_classes(set.name, &set.classes, classes));
@@ -155,7 +155,7 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
 
     /// What errors call a row, from 0, of modality K, from 1, or of the targets where there is none: its file and its row
     /// there, from 1. Default: the modality by number, and the row in the data set.
-    fn place(&self, part: Part, modality: Option<usize>, row: usize) -> (String, usize) {
+    fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
         let what = modality.map_or("targets".to_owned(), |k| format!("modality {k}"));
         (format!("{what} [{part}]"), row + 1)
     }

@@ -1,15 +1,15 @@
 //! One pass through a model: the tape, the random seed, and what the solves had to report.
 
+mod dropout;
+
 use dfdx::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::{
-    separate, Adjoint, Backend, Equilibrium, Error, ImplicitLayer, Matrix, Report, Result, Scalar,
+    separate, Adjoint, AllSolved, Backend, Equilibrium, Error, ImplicitLayer, Matrix, Report,
+    Result, Scalar,
 };
 
-use crate::layers::modules::{concatenate, dropout, dropout_mask, linear_combination};
-
-/// Use of a seed that keeps masks apart from probes.
-const MASKS: u64 = 0x6D61_736B;
+use crate::layers::modules::{concatenate, linear_combination};
 
 pub use crate::layers::stabilizer::Traced;
 
@@ -213,22 +213,12 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let starts = problems
             .map(|((equilibrium, x), start)| start.map_or_else(|| equilibrium.zero_start(x), Ok))
             .collect::<Result<Vec<_>>>()?;
-        let (solved, penalties) = if self.recording {
-            let regularized = equilibria.iter().any(|e| !e.regularizers.is_empty());
-            let seeds = self.seed.filter(|_| regularized).map(|seed| {
-                let numbers = (self.solves.len()..).take(equilibria.len());
-                let seeds = numbers.map(|number| mix(seed, number as u64));
-                seeds.collect::<Vec<_>>()
-            });
-            self.lend(|tape| {
-                let seeds = seeds.as_deref();
-                let all = Equilibrium::forward_each(&equilibria, starts, x, tape, seeds)?;
-                Ok(((all.solved, all.penalties), all.tape))
-            })?
-        } else {
+        let AllSolved {
+            solved, penalties, ..
+        } = match self.recording {
+            true => self.solve_on_tape(&equilibria, x, starts)?,
             // Without a tape nothing is prepared for gradients.
-            let all = Equilibrium::forward_each(&equilibria, starts, x, NoneTape, None)?;
-            (all.solved, Vec::new())
+            false => Equilibrium::forward_each(&equilibria, starts, x, NoneTape, None)?,
         };
         for penalty in penalties {
             let penalty = self.run(&penalty, |penalty| penalty * E::of(share));
@@ -245,25 +235,29 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         Ok(states)
     }
 
-    /// Sets entries to zero with probability `p` and scales the others by `1 / (1 − p)`; does nothing in evaluation.
-    /// `site` tells the masks of one pass apart.
-    pub fn dropout(&mut self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Matrix<E, D>> {
-        match self.mask_seed(p, site) {
-            Some(seed) => self.try_run(x, |x| dropout(x, p, seed)),
-            None => Ok(x.clone()),
-        }
-    }
-
-    /// The mask of [`dropout`](Self::dropout) for a matrix of the shape of `x`; `None` where it does nothing.
-    pub fn mask(&self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Option<Matrix<E, D>>> {
-        let seed = self.mask_seed(p, site);
-        seed.map(|seed| dropout_mask(x.device(), *x.shape(), p, seed))
-            .transpose()
-    }
-
-    fn mask_seed(&self, p: f64, site: u64) -> Option<u64> {
-        let seed = self.seed.filter(|_| p > 0.0)?;
-        Some(mix(mix(seed, MASKS), site))
+    /// Solves and puts the equilibria on the tape; in training their penalties as well, if they have regularizers.
+    fn solve_on_tape<L: ImplicitLayer<E, D>>(
+        &mut self,
+        equilibria: &[Equilibrium<L>],
+        x: &[&[Matrix<E, D>]],
+        starts: Vec<Matrix<E, D>>,
+    ) -> Result<AllSolved<E, D, NoneTape>> {
+        let regularized = equilibria.iter().any(|e| !e.regularizers.is_empty());
+        let numbers = (self.solves.len()..).take(equilibria.len());
+        let seeds = self.seed.filter(|_| regularized).map(|seed| {
+            let seeds = numbers.map(|number| mix(seed, number as u64));
+            seeds.collect::<Vec<_>>()
+        });
+        self.lend(|tape| {
+            let seeds = seeds.as_deref();
+            let all = Equilibrium::forward_each(equilibria, starts, x, tape, seeds)?;
+            let solved = AllSolved {
+                solved: all.solved,
+                penalties: all.penalties,
+                tape: NoneTape,
+            };
+            Ok((solved, all.tape))
+        })
     }
 
     /// Adds all loss terms to `loss` and runs the tape.

@@ -1,5 +1,6 @@
 //! A training run between two epochs, and the file that keeps it.
 
+use dfdx::prelude::{HasShape, Shape};
 use equilibria_core::{Backend, Parameters, Result, Scalar};
 
 use crate::checkpoint::{self, Array, Checkpoint, CheckpointError, Metadata};
@@ -127,36 +128,21 @@ impl<E: Scalar> Progress<E> {
         training: &Training,
     ) -> Result<Self, CheckpointError> {
         saved.load_from("model.", model)?;
-        let names: Vec<String> = model.named().into_iter().map(|(name, _)| name).collect();
-        let all = |kind: &str| -> Result<Vec<Vec<E>>, CheckpointError> {
-            let get = |name: &String| saved.numbers(&format!("{kind}.{name}"));
-            names.iter().map(get).collect()
-        };
+        let arrays = SavedArrays::new(saved, model);
         let counts: Vec<f64> = saved.numbers("counts")?;
         let &[steps, averaged, seconds, epoch, merit, loss] = &counts[..] else {
             return Err(saved.damaged(format!("`counts` has {} numbers", counts.len())));
         };
-        let mean = |kind: &str, name: &str| {
-            let name = format!("{kind}.{name}");
-            match saved.has(&name) {
-                true => saved.numbers(&name),
-                false => Ok(Vec::new()),
-            }
+        // Before the first step there are no means.
+        let means = match steps > 0.0 {
+            true => arrays.means()?,
+            false => Vec::new(),
         };
-        let means = names
-            .iter()
-            .map(|name| Ok([mean("first", name)?, mean("second", name)?]));
-        let means = means.collect::<Result<Vec<_>, CheckpointError>>()?;
-        let steps = steps as usize;
-        // Before the first step there are none.
-        let means = means
-            .into_iter()
-            .take(if steps > 0 { usize::MAX } else { 0 });
-        let optimizer = Optimizer::resume(training.optimizer.clone(), steps, means)
+        let optimizer = Optimizer::resume(training.optimizer.clone(), steps as usize, means)
             .map_err(|error| saved.damaged(error.to_string()))?;
         let mut average = training.average.map(Average::new);
         if let Some(average) = average.as_mut().filter(|_| averaged > 0.0) {
-            (average.steps, average.values) = (averaged as usize, all("average")?);
+            (average.steps, average.values) = (averaged as usize, arrays.all("average")?);
         }
         let best = match epoch.is_nan() {
             true => None,
@@ -164,31 +150,86 @@ impl<E: Scalar> Progress<E> {
                 epoch: epoch as usize,
                 merit,
                 loss,
-                values: all("best")?,
+                values: arrays.all("best")?,
             }),
         };
-        if saved.has(STANDARDIZATION) {
-            let &[mean, deviation] = &saved.numbers::<f64>(STANDARDIZATION)?[..] else {
-                return Err(saved.damaged(format!("`{STANDARDIZATION}` is not a pair")));
-            };
-            (model.head).standardize(Standardization { mean, deviation });
-        }
-        for (name, values) in saved.entries("memory.")? {
-            model.fusion.remember(&name, values);
-        }
-        let rows: Vec<f64> = saved.numbers("history")?;
-        let rows = rows.chunks_exact(Epoch::columns(&*model.head).len());
-        let whole = rows.remainder().is_empty();
-        let history = whole.then(|| rows.map(Epoch::from_row).collect());
-        let history = history
-            .flatten()
-            .ok_or_else(|| saved.damaged("`history` ends within an epoch".to_owned()))?;
+        restore_state(saved, model)?;
         Ok(Self {
-            history,
+            history: read_history(saved, model)?,
             seconds,
             optimizer,
             average,
             best,
         })
     }
+}
+
+/// The arrays that a file has for every parameter of a model, each as long as the parameter.
+struct SavedArrays<'c> {
+    saved: &'c Checkpoint,
+    /// Names and lengths of the parameters.
+    parameters: Vec<(String, usize)>,
+}
+
+impl<'c> SavedArrays<'c> {
+    fn new<E: Scalar, D: Backend<E>>(saved: &'c Checkpoint, model: &Model<E, D>) -> Self {
+        let named = model.named().into_iter();
+        let parameters = named
+            .map(|(name, tensor)| (name, tensor.shape().num_elements()))
+            .collect();
+        Self { saved, parameters }
+    }
+
+    /// Those of a kind.
+    fn all<E: Scalar>(&self, kind: &str) -> Result<Vec<Vec<E>>, CheckpointError> {
+        let parameters = self.parameters.iter();
+        parameters
+            .map(|(name, length)| self.saved.row(&format!("{kind}.{name}"), *length))
+            .collect()
+    }
+
+    /// The running means, first and second; empty where the rule keeps none.
+    fn means<E: Scalar>(&self) -> Result<Vec<[Vec<E>; 2]>, CheckpointError> {
+        let mean = |kind: &str, (name, length): &(String, usize)| {
+            let name = format!("{kind}.{name}");
+            match self.saved.has(&name) {
+                true => self.saved.row(&name, *length),
+                false => Ok(Vec::new()),
+            }
+        };
+        let parameters = self.parameters.iter();
+        parameters
+            .map(|parameter| Ok([mean("first", parameter)?, mean("second", parameter)?]))
+            .collect()
+    }
+}
+
+/// Gives the head its scale, and the fusion what it remembers.
+fn restore_state<E: Scalar, D: Backend<E>>(
+    saved: &Checkpoint,
+    model: &mut Model<E, D>,
+) -> Result<(), CheckpointError> {
+    if saved.has(STANDARDIZATION) {
+        let &[mean, deviation] = &saved.numbers::<f64>(STANDARDIZATION)?[..] else {
+            return Err(saved.damaged(format!("`{STANDARDIZATION}` is not a pair")));
+        };
+        (model.head).standardize(Standardization { mean, deviation });
+    }
+    for (name, values) in saved.entries("memory.")? {
+        model.fusion.remember(&name, values);
+    }
+    Ok(())
+}
+
+fn read_history<E: Scalar, D: Backend<E>>(
+    saved: &Checkpoint,
+    model: &Model<E, D>,
+) -> Result<Vec<Epoch>, CheckpointError> {
+    let rows: Vec<f64> = saved.numbers("history")?;
+    let rows = rows.chunks_exact(Epoch::columns(&*model.head).len());
+    let whole = rows.remainder().is_empty();
+    let history = whole.then(|| rows.map(Epoch::from_row).collect());
+    history
+        .flatten()
+        .ok_or_else(|| saved.damaged("`history` ends within an epoch".to_owned()))
 }

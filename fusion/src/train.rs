@@ -69,28 +69,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         for epoch in progress.history.len() + 1..=self.training.epochs {
             let mut record = self.epoch(epoch, rows, progress)?;
             if let Some(validation) = validation {
-                progress.exchange_average(self.model)?;
-                let Evaluation { scores, loss, .. } =
-                    evaluate(self.model, self.device, validation)?;
-                let tracked = scores.iter().filter(|score| score.metric.tracked);
-                record.validation = tracked.map(|score| score.value).collect();
-                record.validation_loss = Some(loss);
-                let merit = |score: &Score| score.metric.merit(score.value);
-                // A head without metrics is judged by its loss.
-                let merit = scores.first().map_or(0.0, merit);
-                let better = progress.best.as_ref().is_none_or(|best| {
-                    merit > best.merit || (merit >= best.merit && loss < best.loss)
-                });
-                if better {
-                    let named = self.model.named();
-                    progress.best = Some(Best {
-                        epoch,
-                        merit,
-                        loss,
-                        values: named.iter().map(|(_, t)| t.as_vec()).collect(),
-                    });
-                }
-                progress.exchange_average(self.model)?;
+                self.validate(validation, &mut record, progress)?;
             }
             progress.history.push(record);
             observe(self.model, progress)?;
@@ -103,6 +82,37 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         Ok(best.epoch)
     }
 
+    /// Evaluates the averaged parameters, if averages are taken, and keeps them if they are the best so far.
+    fn validate(
+        &mut self,
+        rows: &Split,
+        record: &mut Epoch,
+        progress: &mut Progress<E>,
+    ) -> Result<()> {
+        progress.exchange_average(self.model)?;
+        let Evaluation { scores, loss, .. } = evaluate(self.model, self.device, rows)?;
+        let tracked = scores.iter().filter(|score| score.metric.tracked);
+        record.validation = tracked.map(|score| score.value).collect();
+        record.validation_loss = Some(loss);
+        let merit = |score: &Score| score.metric.merit(score.value);
+        // A head without metrics is judged by its loss.
+        let merit = scores.first().map_or(0.0, merit);
+        let better = progress
+            .best
+            .as_ref()
+            .is_none_or(|best| merit > best.merit || (merit >= best.merit && loss < best.loss));
+        if better {
+            let named = self.model.named();
+            progress.best = Some(Best {
+                epoch: record.epoch,
+                merit,
+                loss,
+                values: named.iter().map(|(_, t)| t.as_vec()).collect(),
+            });
+        }
+        progress.exchange_average(self.model)
+    }
+
     /// One pass over `rows`.
     fn epoch(&mut self, epoch: usize, rows: &Split, progress: &mut Progress<E>) -> Result<Epoch> {
         let decay = self.training.decay.as_ref();
@@ -110,19 +120,12 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
         let plan = batches(rows.len(), self.training.batch, self.seed, epoch as u64);
         for (step, batch) in plan.iter().enumerate() {
-            let targets = rows.targets.select(batch);
-            let targets = self.model.targets(self.device, &targets)?;
-            let x = predict::tensors(self.device, &rows.modalities, batch.iter().copied())?;
-            let mut pass = Pass::training(mix(mix(self.seed, epoch as u64), step as u64));
-            pass.samples = Some(batch.clone());
-            let outputs = self.model.outputs(&x, Some(&targets), &mut pass)?;
-            let loss = self.model.loss(&outputs, &targets, &mut pass)?;
             let Differentiated {
                 mut gradients,
-                loss: value,
+                loss,
                 reports,
-            } = pass.backward(&loss)?;
-            total += value * batch.len() as f64;
+            } = self.differentiate(rows, batch, (epoch, step))?;
+            total += loss * batch.len() as f64;
             for (_, report, of_adjoint) in &reports {
                 forward.add(report);
                 of_adjoint.iter().for_each(|report| adjoint.add(report));
@@ -130,7 +133,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             let norm = gradient_norm(self.model, &mut gradients)?;
             if !norm.is_finite() {
                 let place = (epoch, step + 1);
-                return Err(non_finite(self.model, &mut gradients, value, place)?);
+                return Err(non_finite(self.model, &mut gradients, loss, place)?);
             }
             let clip = self.training.clip;
             let clip = clip.map_or(1.0, |limit| clip_norm(norm, limit));
@@ -150,6 +153,23 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             adjoint_residual: adjoint.residual,
             adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
         })
+    }
+
+    /// The gradients of the loss on some rows, in a step of an epoch, which is counted from 0.
+    fn differentiate(
+        &self,
+        rows: &Split,
+        batch: &[usize],
+        (epoch, step): (usize, usize),
+    ) -> Result<Differentiated<E, D>> {
+        let targets = rows.targets.select(batch);
+        let targets = self.model.targets(self.device, &targets)?;
+        let x = predict::tensors(self.device, &rows.modalities, batch.iter().copied())?;
+        let mut pass = Pass::training(mix(mix(self.seed, epoch as u64), step as u64));
+        pass.samples = Some(batch.to_vec());
+        let outputs = self.model.outputs(&x, Some(&targets), &mut pass)?;
+        let loss = self.model.loss(&outputs, &targets, &mut pass)?;
+        pass.backward(&loss)
     }
 }
 

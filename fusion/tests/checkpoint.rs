@@ -1,25 +1,32 @@
-//! The shapes parameters have in files, and those that are accepted.
+//! The shapes parameters have in files, and those that are accepted; arrays of checkpoints that are too short.
 
 use std::path::Path;
 
 use dfdx::prelude::Cpu;
 use equilibria_fusion::checkpoint::{to_bytes, Checkpoint, CheckpointError, Metadata};
-use equilibria_fusion::core::Parameters;
+use equilibria_testing::random_values;
+use equilibria_fusion::core::{Error, Parameters};
+use equilibria_fusion::data::{Split, Table, Targets};
+use equilibria_fusion::progress::Progress;
+use equilibria_fusion::train::Trainer;
 use equilibria_fusion::{Experiment, Model};
 use safetensors::tensor::TensorView;
 use safetensors::SafeTensors;
 
-/// A model with linear maps from one feature and to one output.
-fn model(seed: u64) -> Model<f64, Cpu> {
+fn experiment(seed: u64) -> Experiment {
     let experiment = serde_json::json!({
         "seed": seed,
         "data": { "type": "folder" },
         "backbone": { "type": "mm-dynamics", "hidden": 8 },
         "fusion": { "type": "deq" },
-        "training": { "epochs": 1, "batch": 2, "optimizer": { "type": "adam" } },
+        "training": { "epochs": 1, "batch": 2, "optimizer": { "type": "adam" }, "average": 0.9 },
     });
-    let experiment: Experiment = serde_json::from_value(experiment).expect("a configuration");
-    let model = experiment.model(&Cpu::default(), &[1, 5], 3);
+    serde_json::from_value(experiment).expect("a configuration")
+}
+
+/// A model with linear maps from one feature and to one output.
+fn model(seed: u64) -> Model<f64, Cpu> {
+    let model = experiment(seed).model(&Cpu::default(), &[1, 5], 3);
     model.expect("sound")
 }
 
@@ -119,5 +126,71 @@ fn other_shapes_are_refused_by_name() {
             assert!(message.contains(part), "{message}");
         }
         assert_eq!(values(&other), before);
+    }
+}
+
+/// The checkpoint of a run after an epoch in which it has taken averages, and has a best epoch.
+fn checkpoint() -> Vec<u8> {
+    let (training, mut model) = (experiment(1).training, model(1));
+    let mut progress = Progress::new(&training).expect("a known rule");
+    let table = |columns: usize| Table {
+        name: columns.to_string(),
+        columns,
+        values: random_values(6 * columns, columns as u64),
+    };
+    let rows = Split {
+        modalities: vec![table(1), table(5)],
+        targets: Targets::Classes(vec![0, 1, 2, 0, 1, 2]),
+    };
+    let mut trainer = Trainer {
+        model: &mut model,
+        device: &Cpu::default(),
+        training: &training,
+        seed: 1,
+    };
+    trainer
+        .run::<Error>(&rows, Some(&rows), &mut progress, &mut |_, _| Ok(()))
+        .expect("it trains");
+    let snapshot = progress.snapshot(&model, Metadata::new());
+    snapshot.into_bytes().expect("serializable")
+}
+
+#[test]
+fn arrays_of_other_lengths_are_refused_by_file_and_name() {
+    let bytes = checkpoint();
+    let file = SafeTensors::deserialize(&bytes).expect("whole");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("checkpoint.safetensors");
+    let resume = |damaged: &str| {
+        let views = file.iter().map(|(name, view)| {
+            let data = match name == damaged {
+                true => &view.data()[8..],
+                false => view.data(),
+            };
+            let shape = match name == damaged {
+                true => vec![data.len() / 8],
+                false => view.shape().to_vec(),
+            };
+            (
+                name,
+                TensorView::new(view.dtype(), shape, data).expect("as many entries"),
+            )
+        });
+        let bytes = safetensors::serialize(views, None).expect("serializable");
+        std::fs::write(&path, bytes).expect("written");
+        let saved = Checkpoint::read(&path).expect("a safetensors file");
+        Progress::resume(&saved, &mut model(2), &experiment(1).training)
+    };
+    let whole = resume("none").expect("whole");
+    assert_eq!(whole.history.len(), 1);
+    for kind in ["first", "second", "average", "best"] {
+        let damaged = format!("{kind}.head.bias");
+        let error = resume(&damaged).err().expect("too short");
+        assert!(matches!(error, CheckpointError::Mismatch { .. }), "{error}");
+        let expected = format!(
+            "{}: parameter `{damaged}` is F64 [2], the model needs F64 [3]",
+            path.display()
+        );
+        assert!(error.to_string().starts_with(&expected), "{error}");
     }
 }

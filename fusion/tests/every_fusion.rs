@@ -104,6 +104,34 @@ fn counts_out_of_range_are_refused_by_key() {
     }
 }
 
+/// By where they stand in a configuration, not by the module that refuses them.
+#[test]
+fn groups_that_do_not_divide_the_width_are_refused_by_key() {
+    let with_groups: Vec<Plugin> = plugins()
+        .into_iter()
+        .filter(|plugin| plugin.default.get("groups").is_some())
+        .collect();
+    assert!(with_groups.len() >= 2, "deq and weight-tied");
+    for plugin in with_groups {
+        for (table, groups, groups_of_layer) in [("fusion", 5, 4), ("fusion.layer", 4, 5)] {
+            let mut config = plugin.default.clone();
+            config["groups"] = json!(groups);
+            config["layer"]["groups"] = json!(groups_of_layer);
+            let config = registry::make::<dyn FusionConfig>(&config).expect("it parses");
+            let case = Case {
+                config: &*config,
+                modalities: 2,
+                width: WIDTH,
+            };
+            let error = case.build().err().expect("5 does not divide 12");
+            let expected = format!(
+                "`{table}`: `groups` must be a divisor of the width, with at least two features to a group, got 5 for width {WIDTH}"
+            );
+            assert_eq!(error.to_string(), expected, "{}", plugin.name);
+        }
+    }
+}
+
 #[test]
 fn every_fusion_takes_any_number_of_modalities() -> Result<()> {
     for (name, config) in fusions() {

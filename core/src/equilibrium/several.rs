@@ -136,7 +136,7 @@ impl<L> Equilibrium<L> {
             let solver = self.solver.typetag_name();
             format!("{}forward solve by {solver}", prefix(&self.name))
         });
-        (self.stop.judge(&report, "forward")).map_err(|error| error.of_equilibrium(&self.name))?;
+        (self.stop.on_unconverged).judge(&report, "forward", &self.name)?;
         let z = outcome.state.expect("a solve leaves its state");
         Ok((z, report))
     }
@@ -200,7 +200,7 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         judged.map(
             |((pending, outcome), factors)| match pending.judge(outcome, factors) {
                 Ok((report, pulled)) => (Ok(report), pulled),
-                Err(error) => (Err(error.of_equilibrium(&pending.name)), Vec::new()),
+                Err(error) => (Err(error), Vec::new()),
             },
         );
     let (reports, found): (Vec<_>, Vec<_>) = judged.unzip();
@@ -247,11 +247,11 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
         outcome: Result<Outcome<E, D, Report>>,
         factors: &[f64],
     ) -> Result<(Report, Vec<Pulled<E, D>>)> {
-        let outcome = outcome?;
+        let outcome = outcome.map_err(|error| error.of_equilibrium(&self.name))?;
         let report: Report = outcome.results.into_iter().collect();
         let (name, backward) = (prefix(&self.name), &*self.backward);
         report.log(|| format!("{name}adjoint solve by {}", method(backward)));
-        backward.judge(&report)?;
+        (backward.on_unconverged()).judge(&report, "adjoint", &self.name)?;
         let mut pulled = vec![(1.0, outcome.gradients)];
         if let Some(penalty) = self.penalty.take() {
             pulled.extend(penalty.pulled(factors));

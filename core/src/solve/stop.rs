@@ -63,6 +63,30 @@ pub enum OnUnconverged {
     Accept,
 }
 
+impl OnUnconverged {
+    /// Applies it to a finished solve; `solve` is `forward` or `adjoint`, and `name` that of the equilibrium, or empty.
+    pub(crate) fn judge(self, report: &Report, solve: &'static str, name: &str) -> Result<()> {
+        let Some((sample, worst)) = report.worst_unconverged() else {
+            return Ok(());
+        };
+        let error = Error::Unconverged {
+            solve,
+            unconverged: report.unconverged(),
+            batch: report.samples.len(),
+            sample,
+            status: worst.status,
+            residual: worst.relative_residual,
+        };
+        let error = error.of_equilibrium(name);
+        match self {
+            Self::Error => return Err(error),
+            Self::Warn => log::warn!("{error}"),
+            Self::Accept => {}
+        }
+        Ok(())
+    }
+}
+
 /// When a solve ends, for every solver alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -132,22 +156,6 @@ impl Stop {
 
     /// Applies [`OnUnconverged`] to a finished solve; `solve` is `forward` or `adjoint`.
     pub fn judge(&self, report: &Report, solve: &'static str) -> Result<()> {
-        let Some((sample, worst)) = report.worst_unconverged() else {
-            return Ok(());
-        };
-        let error = Error::Unconverged {
-            solve,
-            unconverged: report.unconverged(),
-            batch: report.samples.len(),
-            sample,
-            status: worst.status,
-            residual: worst.relative_residual,
-        };
-        match self.on_unconverged {
-            OnUnconverged::Error => return Err(error),
-            OnUnconverged::Warn => log::warn!("{error}"),
-            OnUnconverged::Accept => {}
-        }
-        Ok(())
+        self.on_unconverged.judge(report, solve, "")
     }
 }

@@ -1,20 +1,21 @@
 //! `equilibria check`: are the gradients of a configured model right?
 
+mod subject;
+mod ways;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use dfdx::prelude::Cpu;
-use equilibria_fusion::data::MinMax;
-use equilibria_fusion::train::tensors;
-use equilibria_fusion::{Experiment, Model};
-use serde_json::{json, Value};
+use equilibria_fusion::Model;
+use serde_json::json;
 
-use crate::config::{self, DataArgs};
+use crate::config::DataArgs;
 use crate::error::Result;
-use crate::gradient_check::{
-    differentiate, solved_rows, Batch, Comparison, Differentiated, Gradients, Row,
-};
+use crate::gradient_check::{differentiate, Batch, Comparison, Differentiated, Gradients, Row};
 use crate::terminal::{print, print_line};
+use subject::Subject;
+use ways::configurations;
 
 /// Arguments of `check`.
 #[derive(clap::Args)]
@@ -43,9 +44,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Rows looked at for each row that is wanted.
-const CANDIDATES: usize = 16;
-
 /// A way to differentiate.
 struct Way {
     name: String,
@@ -54,76 +52,32 @@ struct Way {
 
 /// Runs the command; exit status 1 if a gradient is wrong.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let origin = args.config.display().to_string();
-    let mut experiment = config::read(&args.config, &args.overrides)?;
-    let data = args.data.load(&mut experiment)?;
-    let mut train = data.train.clone();
-    MinMax::fit(&data.train).apply(&mut train)?;
-    experiment.head.fit(&train.targets);
-    let columns: Vec<usize> = train.modalities.iter().map(|table| table.columns).collect();
-    let (device, classes) = (Cpu::default(), data.classes.len());
-    let batch = |rows: &[usize]| -> Result<Batch> {
-        let part = train.select(rows);
-        Ok(Batch {
-            x: tensors(&device, &part)?,
-            targets: (experiment.head.scaled(&part.targets))
-                .matrix(&device, experiment.head.outputs(classes))?,
-        })
-    };
-    // Every way has the same parameters: they depend on the seed alone.
-    let model = |config: &Value| -> Result<Model<f64, Cpu>> {
-        let experiment = config::parse(config, &origin)?;
-        Ok(experiment.model::<f64, Cpu>(&device, &columns, classes)?)
-    };
-
-    let configs = configurations(&experiment, args.unroll as usize);
-    let wanted = usize::from(args.rows);
-    let candidates: Vec<usize> = (0..train.len().min(CANDIDATES * wanted)).collect();
-    let mut rows = solved_rows(&model(&configs[0].1)?, &batch(&candidates)?)?;
-    if rows.len() < candidates.len() {
-        print_line(format_args!(
-            "{} of the first {} rows have equilibria that do not converge, and are left out",
-            candidates.len() - rows.len(),
-            candidates.len()
-        ))?;
-    }
-    rows.truncate(wanted);
-    if rows.is_empty() {
+    let subject = Subject::read(args)?;
+    let configs = configurations(&subject.experiment, args.unroll as usize);
+    let (_, first) = &configs[0];
+    let Some(batch) = subject.solved_batch(first, usize::from(args.rows))? else {
         print_line("no row is left to compare gradients on: try another seed")?;
         return Ok(ExitCode::from(1));
-    }
-    let batch = batch(&rows)?;
+    };
     let mut ways = Vec::new();
     for (name, config) in &configs {
-        let unrolled = name == "unrolled";
-        if unrolled && solved_rows(&model(&plain(config, args.unroll))?, &batch)?.len() < rows.len()
-        {
+        if name == "unrolled" && !subject.unrolls(config, args.unroll, &batch)? {
             print_line(format_args!(
                 "unrolled: not compared, {} plain iterations do not converge here",
                 args.unroll
             ))?;
             continue;
         }
-        let Differentiated { gradients, adjoint } = differentiate(&model(config)?, &batch)?;
-        if let Some((_, worst)) = adjoint.worst_unconverged() {
-            print_line(format_args!(
-                "{name}: {} of {} adjoint solves do not converge, largest relative residual {:.1e}",
-                adjoint.unconverged(),
-                adjoint.samples.len(),
-                worst.relative_residual
-            ))?;
-        }
-        let name = name.clone();
-        ways.push(Way { name, gradients });
+        ways.push(way(name, &subject.model(config)?, &batch)?);
     }
     let comparison = Comparison {
         batch: &batch,
         ways: &ways.iter().map(|way| &way.gradients).collect::<Vec<_>>(),
         entries: usize::from(args.entries),
         tolerance: args.tolerance,
-        seed: experiment.seed,
+        seed: subject.experiment.seed,
     };
-    let table = comparison.run(&mut model(&configs[0].1)?)?;
+    let table = comparison.run(&mut subject.model(first)?)?;
     let names: Vec<&str> = ways.iter().map(|way| way.name.as_str()).collect();
     let verdict = Verdict::of(&table, args.tolerance);
     print(table_text(&table, &names))?;
@@ -135,6 +89,21 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     })
+}
+
+/// Differentiates one way, and says how many adjoint solves have failed.
+fn way(name: &str, model: &Model<f64, Cpu>, batch: &Batch) -> Result<Way> {
+    let Differentiated { gradients, adjoint } = differentiate(model, batch)?;
+    if let Some((_, worst)) = adjoint.worst_unconverged() {
+        print_line(format_args!(
+            "{name}: {} of {} adjoint solves do not converge, largest relative residual {:.1e}",
+            adjoint.unconverged(),
+            adjoint.samples.len(),
+            worst.relative_residual
+        ))?;
+    }
+    let name = name.to_owned();
+    Ok(Way { name, gradients })
 }
 
 /// What the comparisons of all parameters come to.
@@ -192,53 +161,6 @@ impl Verdict {
             table.len(),
         )
     }
-}
-
-/// The configuration in f64 with accurate solves: differentiated implicitly, by unrolling, and as it says itself, if that
-/// is a third way. A fusion without equilibria has one way.
-fn configurations(experiment: &Experiment, unroll: usize) -> Vec<(String, Value)> {
-    let accurate = json!({
-        "tolerance": {"relative": 1e-13}, "max_evaluations": 1000, "patience": 100, "on_unconverged": "accept",
-    });
-    let mut base = json!(experiment);
-    base["dtype"] = json!("f64");
-    if base["fusion"].get("backward").is_none() {
-        return vec![("gradient".to_owned(), base)];
-    }
-    base["fusion"]["stop"] = accurate.clone();
-    let with = |backward: Value| {
-        let mut config = base.clone();
-        config["fusion"]["backward"] = backward;
-        config
-    };
-    let mut own = base["fusion"]["backward"].clone();
-    let name = own["type"].as_str().unwrap_or_default().to_owned();
-    let mut implicit = json!({"type": "implicit", "stop": accurate});
-    if own.get("stop").is_some() {
-        own["stop"] = accurate.clone();
-    }
-    if name == "implicit" {
-        implicit = own.clone();
-    }
-    let unrolled = json!({"type": "unrolled", "steps": unroll});
-    let mut all = vec![
-        ("implicit".to_owned(), with(implicit)),
-        ("unrolled".to_owned(), with(unrolled)),
-    ];
-    if !["implicit", "unrolled"].contains(&name.as_str()) {
-        all.push((name, with(own)));
-    }
-    all
-}
-
-/// The configuration with the solver that unrolling runs.
-fn plain(config: &Value, steps: u32) -> Value {
-    let mut config = config.clone();
-    config["fusion"]["solver"] = json!({"type": "picard"});
-    config["fusion"]["stop"] = json!({
-        "tolerance": {"relative": 1e-9}, "max_evaluations": steps, "on_unconverged": "accept",
-    });
-    config
 }
 
 /// One line per parameter, and what the columns mean.

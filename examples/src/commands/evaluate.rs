@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Report, Scalar};
-use equilibria_fusion::data::{Part, Split};
+use equilibria_fusion::data::{Split, SplitName};
 use equilibria_fusion::train::{evaluate, Evaluation};
 use equilibria_fusion::Dtype;
 
@@ -34,7 +34,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     let (experiment, classes) = (&mut saved.experiment, &saved.classes);
-    let data = args.data.split(experiment, Part::Test, classes)?;
+    let data = args.data.split(experiment, SplitName::Test, classes)?;
     let result = match saved.experiment.dtype {
         Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, data)?,
         Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, data)?,
@@ -56,7 +56,7 @@ fn run_on<E: Scalar, D: Backend<E>>(
 ) -> Result<Evaluation> {
     saved.check_features(&data.modalities)?;
     let (scaling, targets) = (&saved.scaling, Some(&data.targets));
-    (saved.experiment).check_range::<E>(scaling, Part::Test, &data.modalities, targets)?;
+    (saved.experiment).check_range::<E>(scaling, SplitName::Test, &data.modalities, targets)?;
     let model = saved.model::<E, D>(device)?;
     scaling.apply(&mut data)?;
     Ok(evaluate(&model, device, &data)?)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar, Status};
-use equilibria_fusion::data::{Part, Table};
+use equilibria_fusion::data::{SplitName, Table};
 use equilibria_fusion::predict::{predict, Prediction};
 use equilibria_fusion::Dtype;
 
@@ -44,20 +44,20 @@ enum Rows {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     let part = match args.split {
-        Rows::Test => Part::Test,
-        Rows::Train => Part::Train,
+        Rows::Test => SplitName::Test,
+        Rows::Train => SplitName::Train,
     };
     let modalities = args.data.features(&mut saved.experiment, part)?;
     let prediction = match saved.experiment.dtype {
         Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, part, modalities)?,
         Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, part, modalities)?,
     };
-    let outcomes: Vec<Outcome> = (0..prediction.outputs.len())
-        .map(|row| Outcome::of(&prediction, row))
+    let outcomes: Vec<RowSolve> = (0..prediction.outputs.len())
+        .map(|row| RowSolve::of(&prediction, row))
         .collect();
     write_whole(&args.out, table(&saved, &prediction, &outcomes))?;
     let unsolved =
-        |outcome: &&Outcome| matches!(outcome.status, Some(status) if status != Status::Converged);
+        |outcome: &&RowSolve| matches!(outcome.status, Some(status) if status != Status::Converged);
     print_line(format_args!(
         "{} rows, {} of them not converged; {}",
         outcomes.len(),
@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn run_on<E: Scalar, D: Backend<E>>(
     device: &D,
     saved: &SavedRun,
-    part: Part,
+    part: SplitName,
     mut modalities: Vec<Table>,
 ) -> Result<Prediction> {
     saved.check_features(&modalities)?;
@@ -81,7 +81,7 @@ fn run_on<E: Scalar, D: Backend<E>>(
 }
 
 /// How the equilibria of one row were found.
-struct Outcome {
+struct RowSolve {
     /// `converged` if all have; else of the one among the others with the largest relative residual. `None` if the model
     /// has no equilibria.
     status: Option<Status>,
@@ -91,7 +91,7 @@ struct Outcome {
     relative_residual: f64,
 }
 
-impl Outcome {
+impl RowSolve {
     fn of(prediction: &Prediction, row: usize) -> Self {
         let solves = prediction.solves_of(row);
         let worst = solves.worst();
@@ -105,7 +105,7 @@ impl Outcome {
 }
 
 /// One line per row, counted from 1; what a model without equilibria has none of is empty.
-fn table(saved: &SavedRun, prediction: &Prediction, outcomes: &[Outcome]) -> String {
+fn table(saved: &SavedRun, prediction: &Prediction, outcomes: &[RowSolve]) -> String {
     let (head, classes) = (saved.head(), &saved.classes);
     let line = |cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>();
     let mut csv = format!(

@@ -14,7 +14,7 @@ use crate::run_folder::{self, write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::study::{Columns, Convergence, Plan, Row, Table, Variant};
 use crate::terminal::{self, print_line, Verbosity};
-use crate::training_run::Run;
+use crate::training_run::TrainingRun;
 
 /// Arguments of `study`.
 #[derive(clap::Args)]
@@ -61,13 +61,11 @@ fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<E
     let heads = variants
         .iter()
         .map(|(_, (experiment, _))| &*experiment.head);
-    let (mut table, mut convergence) = (
-        Table {
-            columns: Columns::new(heads),
-            rows: Vec::new(),
-        },
-        Convergence::default(),
-    );
+    let mut table = Table {
+        columns: Columns::new(heads),
+        rows: Vec::new(),
+    };
+    let mut convergence = Convergence::default();
     for (variant, (mut experiment, data)) in variants {
         let mut runs = Vec::with_capacity(seeds.len());
         for &seed in seeds {
@@ -84,6 +82,12 @@ fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<E
             runs,
         });
     }
+    write_results(plan, out, &table, &convergence)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes and prints what is compared.
+fn write_results(plan: &Plan, out: &Path, table: &Table, convergence: &Convergence) -> Result<()> {
     write_whole(&out.join("runs.csv"), table.to_csv())?;
     let page = study_page(
         &plan.title,
@@ -100,8 +104,7 @@ fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<E
             convergence.to_text()
         ))?;
     }
-    print_line(format_args!("\nall runs are in {}", out.display()))?;
-    Ok(ExitCode::SUCCESS)
+    print_line(format_args!("\nall runs are in {}", out.display()))
 }
 
 /// The configuration of a variant, and its data.
@@ -146,7 +149,7 @@ fn train(
         Err(Error::NothingToResume { .. }) => (RunFolder::prepare(Some(folder), "", false)?, None),
         Err(error) => return Err(error),
     };
-    let run = Run {
+    let run = TrainingRun {
         experiment,
         folder,
         saved,

@@ -1,7 +1,11 @@
 //! `equilibria train`: trains a model and writes a run folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use equilibria_fusion::checkpoint::Checkpoint;
+use equilibria_fusion::data::DataSet;
+use equilibria_fusion::Experiment;
 
 use crate::config::{self, DataArgs};
 use crate::error::{Error, Result};
@@ -9,7 +13,7 @@ use crate::interrupt;
 use crate::run_folder::{RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::terminal::{self, print_line, Verbosity};
-use crate::training_run::Run;
+use crate::training_run::TrainingRun;
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
@@ -41,39 +45,26 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
-    let (experiment, data, folder, saved) = match (&args.resume, &args.config) {
-        (Some(run), _) => {
-            let Some(folder) = RunFolder::resume(run)? else {
-                print_line(format_args!(
-                    "{}: complete, nothing to resume",
-                    run.display()
-                ))?;
+    let start = match (&args.resume, &args.config) {
+        (Some(run), _) => match Start::again(args, run)? {
+            Some(start) => start,
+            None => {
+                let run = run.display();
+                print_line(format_args!("{run}: complete, nothing to resume"))?;
                 return Ok(ExitCode::SUCCESS);
-            };
-            let mut saved = SavedRun::read(&folder.path(CHECKPOINT))?;
-            let data = args.data.load(&mut saved.experiment)?;
-            saved.check(&data)?;
-            saved.check_same(&data)?;
-            (saved.experiment, data, folder, Some(saved.checkpoint))
-        }
-        (None, Some(config)) => {
-            let mut experiment = config::read(config, &args.overrides)?;
-            experiment.seed = args.seed.unwrap_or(experiment.seed);
-            let data = args.data.load(&mut experiment)?;
-            let name = config.file_stem().unwrap_or_default().to_string_lossy();
-            let folder = RunFolder::prepare(args.out.as_deref(), &name, args.force)?;
-            (experiment, data, folder, None)
-        }
+            }
+        },
+        (None, Some(config)) => Start::anew(args, config)?,
         (None, None) => unreachable!("clap asks for one of the two"),
     };
     interrupt::listen();
-    let run = Run {
-        experiment: &experiment,
-        folder,
-        saved,
+    let run = TrainingRun {
+        experiment: &start.experiment,
+        folder: start.folder,
+        saved: start.saved,
         verbosity,
     };
-    let (summary, place) = match run.complete(data) {
+    let (summary, place) = match run.complete(start.data) {
         Err(error @ Error::Interrupted { .. }) => {
             terminal::say(&error.to_string());
             return Ok(ExitCode::from(130));
@@ -90,4 +81,46 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
         print_line(serde_json::json!(summary))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a run starts from.
+struct Start {
+    experiment: Experiment,
+    data: DataSet,
+    folder: RunFolder,
+    /// Where it was left, if it was.
+    saved: Option<Checkpoint>,
+}
+
+impl Start {
+    /// From a configuration.
+    fn anew(args: &Args, config: &Path) -> Result<Self> {
+        let mut experiment = config::read(config, &args.overrides)?;
+        experiment.seed = args.seed.unwrap_or(experiment.seed);
+        let data = args.data.load(&mut experiment)?;
+        let name = config.file_stem().unwrap_or_default().to_string_lossy();
+        Ok(Self {
+            folder: RunFolder::prepare(args.out.as_deref(), &name, args.force)?,
+            experiment,
+            data,
+            saved: None,
+        })
+    }
+
+    /// From the checkpoint of an unfinished run; `None` if the run is complete.
+    fn again(args: &Args, run: &Path) -> Result<Option<Self>> {
+        let Some(folder) = RunFolder::resume(run)? else {
+            return Ok(None);
+        };
+        let mut saved = SavedRun::read(&folder.path(CHECKPOINT))?;
+        let data = args.data.load(&mut saved.experiment)?;
+        saved.check(&data)?;
+        saved.check_same(&data)?;
+        Ok(Some(Self {
+            experiment: saved.experiment,
+            data,
+            folder,
+            saved: Some(saved.checkpoint),
+        }))
+    }
 }

@@ -1,5 +1,8 @@
 //! Box plots, one box under the other with its name above, so that names of any length fit a narrow page.
 
+use std::ops::RangeInclusive;
+
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::page::printable;
@@ -55,40 +58,56 @@ pub fn draw(
             .x_desc(metric.chars().map(printable).collect::<String>())
             .x_label_formatter(&label)
             .draw()?;
-        let color = plot::color(0);
-        let line = color.stroke_width(2);
         for (index, group) in groups.iter().enumerate() {
-            // From the top down; the box in the lower two thirds of the row.
-            let bottom = (rows - 1 - index) as f64;
-            let at = |share: f64| bottom + share;
-            let name = Text::new(shortened(group.name), (low, at(0.92)), ("sans-serif", 17));
-            context.draw_series([name])?;
-            let Some(summary) = Summary::of(group.sorted) else {
-                continue;
-            };
-            let [least, lower, median, upper, most] = summary.0;
-            let frame = [(lower, at(0.12)), (upper, at(0.52))];
-            context.draw_series([Rectangle::new(frame, color.mix(0.3).filled())])?;
-            context.draw_series([
-                PathElement::new([(least, at(0.32)), (lower, at(0.32))], line),
-                PathElement::new([(upper, at(0.32)), (most, at(0.32))], line),
-                PathElement::new([(median, at(0.12)), (median, at(0.52))], line),
-            ])?;
-            let alone =
-                |value: &f64| group.sorted.len() <= SINGLE || !(least..=most).contains(value);
-            let mut dots: Vec<f64> = group.sorted.iter().copied().filter(alone).collect();
-            if group.sorted.len() > SINGLE {
-                // Equal ones cover each other, and there may be thousands.
-                dots.dedup_by(|a, b| a.total_cmp(b).is_eq());
-            }
-            context.draw_series(
-                dots.into_iter()
-                    .map(|x| Circle::new((x, at(0.32)), 3, BLACK.mix(0.7).filled())),
-            )?;
+            // From the top down.
+            draw_row(&mut context, group, low, (rows - 1 - index) as f64)?;
         }
         area.present()?;
         Ok(())
     })
+}
+
+/// What rows are drawn on.
+type Axes<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// Draws a name, which begins at `left`, and in the lower two thirds of the row the box with its dots.
+fn draw_row(
+    context: &mut Axes<'_>,
+    group: &Group<'_>,
+    left: f64,
+    bottom: f64,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let at = |share: f64| bottom + share;
+    let name = Text::new(shortened(group.name), (left, at(0.92)), ("sans-serif", 17));
+    context.draw_series([name])?;
+    let Some(summary) = Summary::of(group.sorted) else {
+        return Ok(());
+    };
+    let color = plot::color(0);
+    let line = color.stroke_width(2);
+    let [least, lower, median, upper, most] = summary.0;
+    let frame = [(lower, at(0.12)), (upper, at(0.52))];
+    context.draw_series([Rectangle::new(frame, color.mix(0.3).filled())])?;
+    context.draw_series([
+        PathElement::new([(least, at(0.32)), (lower, at(0.32))], line),
+        PathElement::new([(upper, at(0.32)), (most, at(0.32))], line),
+        PathElement::new([(median, at(0.12)), (median, at(0.52))], line),
+    ])?;
+    let dots = dots(group.sorted, least..=most).into_iter();
+    context.draw_series(dots.map(|x| Circle::new((x, at(0.32)), 3, BLACK.mix(0.7).filled())))?;
+    Ok(())
+}
+
+/// The values drawn one by one: of many, those beyond the whiskers.
+fn dots(sorted: &[f64], whiskers: RangeInclusive<f64>) -> Vec<f64> {
+    if sorted.len() <= SINGLE {
+        return sorted.to_vec();
+    }
+    let beyond = |value: &f64| !whiskers.contains(value);
+    let mut dots: Vec<f64> = sorted.iter().copied().filter(beyond).collect();
+    // Equal ones cover each other, and there may be thousands.
+    dots.dedup_by(|a, b| a.total_cmp(b).is_eq());
+    dots
 }
 
 fn shortened(name: &str) -> String {

@@ -10,24 +10,24 @@ use crate::plot::{Line, Scale};
 /// Up to this many equilibria have a line each in one chart of rows solved; more have a box each.
 const LINES: usize = 4;
 
+/// Headings of the table of solves.
+const COLUMNS: [&str; 6] = [
+    "equilibrium",
+    "solves",
+    "converged",
+    "mean steps",
+    "most steps",
+    "largest relative residual",
+];
+
 /// Writes how soon the equilibria were found, and how their residuals fell; nothing for a fusion that solves nothing.
 pub fn write(solves: &[(String, &Report)], page: &mut Page) {
     if solves.is_empty() {
         return;
     }
     page.heading("Solves of the test rows");
-    page.table(
-        "Solves by equilibrium",
-        &[
-            "equilibrium",
-            "solves",
-            "converged",
-            "mean steps",
-            "most steps",
-            "largest relative residual",
-        ],
-        &solves.iter().map(row).collect::<Vec<_>>(),
-    );
+    let rows: Vec<_> = solves.iter().map(row).collect();
+    page.table("Solves by equilibrium", &COLUMNS, &rows);
     let at_step = |pick: fn(&[f64]) -> f64| {
         lines(solves, |report| {
             let steps = residuals(report);

@@ -7,38 +7,47 @@ use super::RunReport;
 
 /// Writes the facts of the run and the metrics of the test rows.
 pub fn write(run: &RunReport<'_>, page: &mut Page) {
-    let (data, test, epochs) = (run.data, run.test, run.history.len());
-    let fact = |name: &str, value: String| (name.to_owned(), vec![Cell::new(value)]);
     page.paragraph(&format!(
         "A training run of equilibria {}.",
         env!("CARGO_PKG_VERSION")
     ));
-    let of_each = match &data.train.targets {
+    page.table("The run", &[], &facts(run));
+    page.heading("Metrics on the test rows");
+    page.table("Scores and solves", &[], &scores(run));
+}
+
+/// A row of a table of facts.
+fn fact(name: &str, value: String) -> (String, Vec<Cell>) {
+    (name.to_owned(), vec![Cell::new(value)])
+}
+
+fn facts(run: &RunReport<'_>) -> [(String, Vec<Cell>); 8] {
+    let (data, epochs) = (run.data, run.history.len());
+    let (what, of_each) = match &data.train.targets {
         Targets::Classes(_) => ("classes", data.classes.len().to_string()),
         Targets::LabelSets(_) => ("labels", data.classes.len().to_string()),
         Targets::Numbers(_) => ("to predict", "a number".to_owned()),
     };
-    page.table(
-        "The run",
-        &[],
-        &[
-            fact("data", data.name.clone()),
-            fact(
-                "rows",
-                format!("{} training, {} test", data.train.len(), data.test.len()),
-            ),
-            fact(of_each.0, of_each.1),
-            fact("seed", run.experiment.seed.to_string()),
-            fact("epochs", format!("{epochs}, best {}", run.best_epoch)),
-            fact("element type", dtype(run)),
-            fact("device", device(run.device).to_owned()),
-            fact(
-                "training and evaluation took",
-                format!("{:.1} seconds", run.seconds),
-            ),
-        ],
-    );
-    page.heading("Metrics on the test rows");
+    [
+        fact("data", data.name.clone()),
+        fact(
+            "rows",
+            format!("{} training, {} test", data.train.len(), data.test.len()),
+        ),
+        fact(what, of_each),
+        fact("seed", run.experiment.seed.to_string()),
+        fact("epochs", format!("{epochs}, best {}", run.best_epoch)),
+        fact("element type", dtype(run)),
+        fact("device", device(run.device).to_owned()),
+        fact(
+            "training and evaluation took",
+            format!("{:.1} seconds", run.seconds),
+        ),
+    ]
+}
+
+fn scores(run: &RunReport<'_>) -> Vec<(String, Vec<Cell>)> {
+    let test = run.test;
     let scores = test.scores.iter();
     let mut facts: Vec<_> = scores
         .map(|score| fact(&score.metric.heading(", "), number(score.value)))
@@ -51,7 +60,7 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
             number(100.0 * test.unconverged_fraction),
         ),
     ]);
-    page.table("Scores and solves", &[], &facts);
+    facts
 }
 
 /// As in a configuration.

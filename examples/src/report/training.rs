@@ -14,92 +14,115 @@ pub fn write(head: &dyn Head, history: &[Epoch], page: &mut Page) {
     if history.iter().all(|epoch| epoch.validation_loss.is_none()) {
         page.paragraph("No rows were held out for validation.");
     }
-    let line = |label: &str, value: fn(&Epoch) -> Option<f64>| Line {
+    let mut figures = vec![loss(head, history)];
+    figures.extend(metrics(head, history));
+    page.figures(&figures);
+    // A fusion that solves nothing, or a backward strategy that does not, leaves zeros.
+    if history.iter().any(|epoch| epoch.solver_steps > 0.0) {
+        page.heading("Solves in training");
+        page.figures(&solves(history));
+    }
+}
+
+/// A line over the epochs that have such a number.
+fn line(history: &[Epoch], label: &str, value: impl Fn(&Epoch) -> Option<f64>) -> Line {
+    Line {
         label: label.to_owned(),
         points: (history.iter())
             .filter_map(|epoch| Some((epoch.epoch, value(epoch)?)))
             .collect(),
-    };
-    let tracked = || head.tracked().enumerate();
-    let metric = |(index, metric): (usize, &Metric)| Line {
-        label: metric.label.to_owned(),
-        points: (history.iter())
-            .filter_map(|epoch| Some((epoch.epoch, *epoch.validation.get(index)?)))
-            .filter(|(_, value)| !value.is_nan())
-            .collect(),
-    };
-    let mut figures = vec![
-        figure(
-            "Loss",
-            ["epoch", "loss"],
-            Scale::Linear,
-            vec![
-                line("training, with auxiliary terms", |e| Some(e.loss)),
-                line(&format!("validation, {}", head.loss_name()), |e| {
-                    e.validation_loss
-                }),
-            ],
-        ),
-        figure(
-            "Metrics on the validation rows",
-            ["epoch", "percent"],
-            Scale::Linear,
-            tracked().filter(|(_, m)| m.percent).map(metric).collect(),
-        ),
-    ];
-    // What has a unit of its own has a chart of its own.
-    figures.extend(tracked().filter(|(_, m)| !m.percent).map(|(index, m)| {
-        let title = format!("{} on the validation rows", m.label);
-        figure(
-            &title,
-            ["epoch", m.label],
-            Scale::Linear,
-            vec![metric((index, m))],
-        )
-    }));
-    page.figures(&figures);
-    // A fusion that solves nothing, or a backward strategy that does not, leaves zeros.
-    if history.iter().all(|epoch| epoch.solver_steps <= 0.0) {
-        return;
     }
-    page.heading("Solves in training");
-    // No chart where no solve has failed.
-    let failed = history
-        .iter()
-        .any(|e| e.unconverged_fraction + e.adjoint_unconverged_fraction > 0.0);
-    let shares = match failed {
-        true => vec![
-            line("forward", |e| Some(e.unconverged_fraction)),
-            line("adjoint", |e| {
-                Some(e.adjoint_unconverged_fraction).filter(|_| e.adjoint_steps > 0.0)
-            }),
+}
+
+fn loss(head: &dyn Head, history: &[Epoch]) -> String {
+    let validation = format!("validation, {}", head.loss_name());
+    figure(
+        "Loss",
+        ["epoch", "loss"],
+        Scale::Linear,
+        vec![
+            line(history, "training, with auxiliary terms", |e| Some(e.loss)),
+            line(history, &validation, |e| e.validation_loss),
         ],
-        false => Vec::new(),
+    )
+}
+
+/// The metrics in percent in one chart; what has a unit of its own has a chart of its own.
+fn metrics(head: &dyn Head, history: &[Epoch]) -> Vec<String> {
+    let tracked = || head.tracked().enumerate();
+    let metric = |(index, metric): (usize, &Metric)| {
+        let value = |epoch: &Epoch| epoch.validation.get(index).copied();
+        line(history, metric.label, |epoch| {
+            value(epoch).filter(|value| !value.is_nan())
+        })
     };
-    page.figures(&[
+    let percent = figure(
+        "Metrics on the validation rows",
+        ["epoch", "percent"],
+        Scale::Linear,
+        tracked().filter(|(_, m)| m.percent).map(metric).collect(),
+    );
+    let others = tracked().filter(|(_, m)| !m.percent).map(|(index, m)| {
+        let title = format!("{} on the validation rows", m.label);
+        let lines = vec![metric((index, m))];
+        figure(&title, ["epoch", m.label], Scale::Linear, lines)
+    });
+    [percent].into_iter().chain(others).collect()
+}
+
+/// A line for the forward and one for the adjoint solves.
+fn both(history: &[Epoch], values: [fn(&Epoch) -> Option<f64>; 2]) -> Vec<Line> {
+    let lines = ["forward", "adjoint"].into_iter().zip(values);
+    lines
+        .map(|(label, value)| line(history, label, value))
+        .collect()
+}
+
+fn solves(history: &[Epoch]) -> [String; 3] {
+    [
         figure(
             "Solver steps per row, mean over equilibria",
             ["epoch", "steps"],
             Scale::Linear,
-            vec![
-                line("forward", |e| Some(e.solver_steps)),
-                line("adjoint", |e| Some(e.adjoint_steps).filter(|&n| n > 0.0)),
-            ],
+            both(
+                history,
+                [
+                    |e| Some(e.solver_steps),
+                    |e| Some(e.adjoint_steps).filter(|&n| n > 0.0),
+                ],
+            ),
         ),
         figure(
             "Largest relative residual",
             ["epoch", "relative residual"],
             Scale::Logarithmic,
-            vec![
-                line("forward", |e| Some(e.residual)),
-                line("adjoint", |e| Some(e.adjoint_residual)),
-            ],
+            both(
+                history,
+                [|e| Some(e.residual), |e| Some(e.adjoint_residual)],
+            ),
         ),
         figure(
             "Solves that did not converge",
             ["epoch", "share"],
             Scale::Share,
-            shares,
+            shares(history),
         ),
-    ]);
+    ]
+}
+
+/// No lines where no solve has failed.
+fn shares(history: &[Epoch]) -> Vec<Line> {
+    let failed = history
+        .iter()
+        .any(|e| e.unconverged_fraction + e.adjoint_unconverged_fraction > 0.0);
+    if !failed {
+        return Vec::new();
+    }
+    both(
+        history,
+        [
+            |e| Some(e.unconverged_fraction),
+            |e| Some(e.adjoint_unconverged_fraction).filter(|_| e.adjoint_steps > 0.0),
+        ],
+    )
 }

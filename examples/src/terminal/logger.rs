@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory};
+use equilibria_core::parallel::lock;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// How much is shown beside the results.
@@ -113,7 +114,7 @@ impl Log for Logger {
         match &self.seen {
             Some(seen) if record.level() == Level::Warn && self.inner.matches(record) => {
                 let text = record.args().to_string();
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut seen = lock(seen);
                 match seen.get_mut(&kind(&text)) {
                     Some(repeated) => {
                         repeated.more += 1;
@@ -134,7 +135,7 @@ impl Log for Logger {
         let Some(seen) = &self.seen else {
             return;
         };
-        let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let seen = std::mem::take(&mut *lock(seen));
         for Repeated { more, latest } in seen.into_values().filter(|warning| warning.more > 0) {
             let mut record = Record::builder();
             record.level(Level::Warn).target(module_path!());
@@ -148,10 +149,13 @@ impl Log for Logger {
     }
 }
 
-/// What warnings have in common that differ in numbers alone: the words without digits.
+/// What warnings have in common that differ in numbers alone: the other words, among them names such as `theta.1`.
 fn kind(text: &str) -> String {
-    let words = text.split_whitespace();
-    let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    let is_number = |word: &&str| {
+        let start = word.chars().find(|c| c.is_alphanumeric());
+        start.is_some_and(|c| c.is_ascii_digit())
+    };
+    let words = text.split_whitespace().filter(|word| !is_number(word));
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -168,5 +172,7 @@ mod tests {
         };
         assert_eq!(warning("forward", 3, 1e-3), warning("forward", 64, 2.5e7));
         assert_ne!(warning("forward", 3, 1e-3), warning("adjoint", 3, 1e-3));
+        let of = |equilibrium: &str| warning(&format!("{equilibrium}: forward"), 3, 1e-3);
+        assert_ne!(of("theta.1"), of("theta.2"));
     }
 }

@@ -1,7 +1,7 @@
 //! A data set as a single `.safetensors` file.
 
 use super::array::{self, Array};
-use super::check::{check, Part, Source};
+use super::check::{check, Source, SplitName};
 use super::{DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
 use crate::dtype;
 use safetensors::SafeTensors;
@@ -32,7 +32,7 @@ impl DataSet {
         self.validate()?;
         let invalid = |problem: String| invalid(&self.name, problem);
         let mut arrays = Vec::new();
-        for (part, split) in Part::BOTH.into_iter().zip([&self.train, &self.test]) {
+        for (part, split) in SplitName::BOTH.into_iter().zip([&self.train, &self.test]) {
             let targets = match &split.targets {
                 Targets::Classes(labels) => Array::labels(labels)
                     .ok_or_else(|| invalid("a label does not fit in 32 bits".into()))?,
@@ -77,8 +77,8 @@ impl DataSet {
         let set = Self {
             name: entries.text("name")?.to_owned(),
             classes: entries.names("classes")?,
-            train: reader.split(Part::Train, &modalities)?,
-            test: reader.split(Part::Test, &modalities)?,
+            train: reader.split(SplitName::Train, &modalities)?,
+            test: reader.split(SplitName::Test, &modalities)?,
         };
         check(&set, Source::Bundle(origin))?;
         reader.check_count(modalities.len())?;
@@ -143,7 +143,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn split(&self, part: Part, modalities: &[String]) -> Result<Split, DataError> {
+    fn split(&self, part: SplitName, modalities: &[String]) -> Result<Split, DataError> {
         let tables = (1..)
             .zip(modalities)
             .map(|(k, name)| self.table(&part.table_array(k), name));
@@ -178,7 +178,7 @@ impl Reader<'_> {
     }
 
     /// Those of the kind that is there; class ids where there is none.
-    fn targets(&self, part: Part) -> Result<Targets, DataError> {
+    fn targets(&self, part: SplitName) -> Result<Targets, DataError> {
         let names = self.arrays.names();
         let there = |kind: &TargetKind| names.contains(&part.targets_array(*kind).as_str());
         let kind = TargetKind::ALL.into_iter().find(there);

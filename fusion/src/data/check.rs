@@ -15,14 +15,14 @@ const HEADINGS: [&str; 5] = [
 
 /// One of the two splits of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum SplitName {
     /// Samples to learn from.
     Train,
     /// Samples for the final evaluation.
     Test,
 }
 
-impl Part {
+impl SplitName {
     /// Both splits.
     pub const BOTH: [Self; 2] = [Self::Train, Self::Test];
 
@@ -62,7 +62,7 @@ impl Part {
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for SplitName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -78,7 +78,7 @@ pub(super) enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn table(self, part: Part, k: usize) -> String {
+    fn table(self, part: SplitName, k: usize) -> String {
         match self {
             Self::Memory(name) => format!("{name} [modality {k}, {}]", part.name()),
             Self::Folder(path) => files::shown(path, &part.table_stem(k)),
@@ -86,7 +86,7 @@ impl Source<'_> {
         }
     }
 
-    pub(super) fn targets(self, part: Part, kind: TargetKind) -> String {
+    pub(super) fn targets(self, part: SplitName, kind: TargetKind) -> String {
         match self {
             Self::Memory(name) => format!("{name} [{}, {}]", kind.stem(), part.name()),
             Self::Folder(path) => files::shown(path, &part.targets_stem(kind)),
@@ -104,7 +104,7 @@ impl Source<'_> {
         }
     }
 
-    fn split(self, part: Part) -> String {
+    fn split(self, part: SplitName) -> String {
         match self {
             Self::Memory(name) | Self::Bundle(name) => format!("{name} [{}]", part.name()),
             Self::Folder(path) => format!("{} [{}]", path.display(), part.name()),
@@ -117,7 +117,7 @@ pub(super) fn check(set: &DataSet, source: Source<'_>) -> Result<(), DataError> 
     check_class_names(&set.classes, source)?;
     let count = set.train.modalities.len().max(1);
     let kind = set.train.targets.kind();
-    for part in Part::BOTH {
+    for part in SplitName::BOTH {
         let split = set.split(part);
         check_modality_count(split, count, part, source)?;
         check_split(split, (kind, set.classes.len()), part, source)?;
@@ -129,7 +129,7 @@ pub(super) fn check(set: &DataSet, source: Source<'_>) -> Result<(), DataError> 
 pub(super) fn check_split(
     split: &Split,
     (kind, classes): (TargetKind, usize),
-    part: Part,
+    part: SplitName,
     source: Source<'_>,
 ) -> Result<(), DataError> {
     check_targets(
@@ -166,7 +166,7 @@ fn check_class_names(classes: &[String], source: Source<'_>) -> Result<(), DataE
 /// Checks the tables of a split whose labels are not known.
 pub(super) fn check_features(
     modalities: &[Table],
-    part: Part,
+    part: SplitName,
     source: Source<'_>,
 ) -> Result<(), DataError> {
     let rows = modalities.first().map_or(0, Table::rows);
@@ -180,7 +180,7 @@ pub(super) fn check_features(
 fn check_modality_count(
     split: &Split,
     expected: usize,
-    part: Part,
+    part: SplitName,
     source: Source<'_>,
 ) -> Result<(), DataError> {
     let found = split.modalities.len();
@@ -258,7 +258,7 @@ fn check_table(
     table: &Table,
     k: usize,
     samples: (usize, impl FnOnce() -> String),
-    part: Part,
+    part: SplitName,
     source: Source<'_>,
 ) -> Result<(), DataError> {
     let file = || source.table(part, k);
@@ -298,9 +298,9 @@ fn check_columns(set: &DataSet, source: Source<'_>) -> Result<(), DataError> {
     {
         None => Ok(()),
         Some((k, (train, test))) => Err(DataError::ColumnCount {
-            file: source.table(Part::Test, k),
+            file: source.table(SplitName::Test, k),
             columns: test.columns,
-            reference: source.table(Part::Train, k),
+            reference: source.table(SplitName::Train, k),
             expected: train.columns,
         }),
     }

@@ -1,6 +1,6 @@
 //! The data set itself: tables, splits and class names.
 
-use super::check::{check, Part, Source};
+use super::check::{check, Source, SplitName};
 use super::{DataError, TargetKind, Targets};
 use std::collections::HashSet;
 
@@ -143,7 +143,7 @@ impl DataSet {
     }
 
     /// The error for a number that is no sentiment from −3 to 3; rows are counted from 0.
-    pub(crate) fn not_a_sentiment(&self, part: Part, row: usize, value: f64) -> DataError {
+    pub(crate) fn not_a_sentiment(&self, part: SplitName, row: usize, value: f64) -> DataError {
         DataError::NotASentiment {
             file: Source::Memory(&self.name).targets(part, TargetKind::Number),
             row: row + 1,
@@ -175,10 +175,10 @@ impl DataSet {
     }
 
     /// One of the two splits.
-    pub fn split(&self, part: Part) -> &Split {
+    pub fn split(&self, part: SplitName) -> &Split {
         match part {
-            Part::Train => &self.train,
-            Part::Test => &self.test,
+            SplitName::Train => &self.train,
+            SplitName::Test => &self.test,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{DataSet, LabelSets, Part, Table, Targets};
+use super::{DataSet, LabelSets, SplitName, Table, Targets};
 
 /// What tells whether two data sets hold the same rows in the same order: SHA-256 of each table, of the targets of each
 /// split, and of the names of classes. Where the rows come from, and what modalities are called, does not matter.
@@ -30,7 +30,7 @@ impl DataSet {
     /// By what this set is known again.
     pub fn digest(&self) -> Digest {
         let mut all = BTreeMap::from([("classes".to_owned(), of_classes(&self.classes))]);
-        for part in Part::BOTH {
+        for part in SplitName::BOTH {
             let split = self.split(part);
             for (k, table) in (1..).zip(&split.modalities) {
                 all.insert(part.table_stem(k), of_table(table));

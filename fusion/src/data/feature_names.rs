@@ -1,6 +1,6 @@
 //! Names of features: the headers of tables and the lists beside them.
 
-use super::check::Part;
+use super::check::SplitName;
 use super::header::{self, Header};
 use super::text::{read_lines, read_optional_lines};
 use super::{files, DataError, Split};
@@ -72,7 +72,7 @@ pub(super) fn check_feature_names(path: &Path, train: &Split) -> Result<(), Data
             return Err(DataError::FeatureNames {
                 file: file.display().to_string(),
                 names,
-                table: files::shown(path, &Part::Train.table_stem(k)),
+                table: files::shown(path, &SplitName::Train.table_stem(k)),
                 columns: table.columns,
             });
         }

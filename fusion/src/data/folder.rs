@@ -1,6 +1,6 @@
 //! A data set as a folder of files.
 
-use super::check::{check, check_features, check_split, Part, Source};
+use super::check::{check, check_features, check_split, Source, SplitName};
 use super::feature_names::{check_feature_names, check_headers};
 use super::files::{self, read_table};
 use super::modality_files::modality_names;
@@ -48,9 +48,9 @@ impl DataSet {
     /// together; the error names the file and, where there is one, the row and
     /// column.
     pub fn from_folder(path: &Path) -> Result<Self, DataError> {
-        let modalities = modality_names(path, &Part::BOTH)?;
-        let (targets, classes) = read_targets(path, &Part::BOTH, None)?;
-        let tables = read_tables(path, &modalities, &Part::BOTH)?;
+        let modalities = modality_names(path, &SplitName::BOTH)?;
+        let (targets, classes) = read_targets(path, &SplitName::BOTH, None)?;
+        let tables = read_tables(path, &modalities, &SplitName::BOTH)?;
         let splits = tables.into_iter().zip(targets);
         let mut splits = splits.map(|(modalities, targets)| Split {
             modalities,
@@ -68,7 +68,10 @@ impl DataSet {
         };
         check(&set, Source::Folder(path))?;
         check_feature_names(path, &set.train)?;
-        for (part, split) in [(Part::Train, &mut set.train), (Part::Test, &mut set.test)] {
+        for (part, split) in [
+            (SplitName::Train, &mut set.train),
+            (SplitName::Test, &mut set.test),
+        ] {
             align(path, part, split)?;
         }
         ids::warn_of_shared(path)?;
@@ -84,7 +87,7 @@ impl DataSet {
 /// # Errors
 ///
 /// Those of [`DataSet::from_folder`] for the files it reads.
-pub fn features_from_folder(path: &Path, part: Part) -> Result<Vec<Table>, DataError> {
+pub fn features_from_folder(path: &Path, part: SplitName) -> Result<Vec<Table>, DataError> {
     let modalities = modality_names(path, &[part])?;
     let tables = read_tables(path, &modalities, &[part])?;
     let mut tables = tables.into_iter().next().unwrap_or_default();
@@ -99,7 +102,11 @@ pub fn features_from_folder(path: &Path, part: Part) -> Result<Vec<Table>, DataE
 /// # Errors
 ///
 /// Those of [`DataSet::from_folder`] for the files it reads, and [`DataError::OtherClasses`] if `classes.csv` lists others.
-pub fn split_from_folder(path: &Path, part: Part, classes: &[String]) -> Result<Split, DataError> {
+pub fn split_from_folder(
+    path: &Path,
+    part: SplitName,
+    classes: &[String],
+) -> Result<Split, DataError> {
     let modalities = modality_names(path, &[part])?;
     // A model that predicts numbers has no classes; what it is to say of labels is for its head.
     let trained = Some(classes).filter(|classes| !classes.is_empty());
@@ -121,7 +128,7 @@ pub fn split_from_folder(path: &Path, part: Part, classes: &[String]) -> Result<
 /// from a folder.
 pub fn place_in_folder(
     path: &Path,
-    part: Part,
+    part: SplitName,
     modality: Option<usize>,
     row: usize,
 ) -> (String, usize) {
@@ -135,7 +142,7 @@ pub fn place_in_folder(
 }
 
 /// Puts the rows of the modalities in the order of the targets, by the names of the samples.
-fn align(path: &Path, part: Part, split: &mut Split) -> Result<(), DataError> {
+fn align(path: &Path, part: SplitName, split: &mut Split) -> Result<(), DataError> {
     let targets = (part.targets_stem(split.targets.kind()), split.len());
     ids::align(path, part, Some(targets), &mut split.modalities)
 }
@@ -156,7 +163,7 @@ fn folder_name(path: &Path) -> String {
 fn read_tables(
     path: &Path,
     modalities: &[String],
-    parts: &[Part],
+    parts: &[SplitName],
 ) -> Result<Vec<Vec<Table>>, DataError> {
     let mut splits = Vec::with_capacity(parts.len());
     let mut headers = Vec::new();

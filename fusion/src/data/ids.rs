@@ -3,7 +3,7 @@
 //! `K_tr_ids.csv` names the rows of `K_tr.csv`, `labels_tr_ids.csv` those of `labels_tr.csv`; `samples_tr.csv` names the
 //! rows of all files that have no list of their own. The rows of a split take the order of its targets.
 
-use super::check::Part;
+use super::check::SplitName;
 use super::text::read_lines;
 use super::{files, DataError, Table};
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ pub(super) struct Ids {
 
 impl Ids {
     /// Those of `stem`, if they are known.
-    fn read(folder: &Path, stem: &str, part: Part) -> Result<Option<Self>, DataError> {
+    fn read(folder: &Path, stem: &str, part: SplitName) -> Result<Option<Self>, DataError> {
         let own = folder.join(format!("{stem}_ids.csv"));
         let common = folder.join(format!("samples_{}.csv", part.suffix()));
         match [own, common].into_iter().find(|file| file.exists()) {
@@ -86,7 +86,7 @@ impl Ids {
 /// sample.
 pub(super) fn orders(
     folder: &Path,
-    part: Part,
+    part: SplitName,
     stems: &[(String, usize)],
 ) -> Result<Option<Vec<Vec<usize>>>, DataError> {
     let mut lists = Vec::with_capacity(stems.len());
@@ -120,7 +120,7 @@ pub(super) fn orders(
 /// Puts the rows of the tables of a split in the order of its targets, `(stem, rows)`, or of the first table.
 pub(super) fn align(
     folder: &Path,
-    part: Part,
+    part: SplitName,
     targets: Option<(String, usize)>,
     tables: &mut [Table],
 ) -> Result<(), DataError> {
@@ -143,7 +143,7 @@ pub(super) fn align(
 /// Where in the file of `stem` the sample stands that is in `row` of the file of `reference`, both from 0.
 pub(super) fn row_in_file(
     folder: &Path,
-    part: Part,
+    part: SplitName,
     reference: &str,
     stem: &str,
     row: usize,
@@ -157,7 +157,7 @@ pub(super) fn row_in_file(
 /// Warns of a sample that both splits name: what is learned of it is measured on it.
 pub(super) fn warn_of_shared(folder: &Path) -> Result<(), DataError> {
     let [train, test] =
-        Part::BOTH.map(|part| folder.join(format!("samples_{}.csv", part.suffix())));
+        SplitName::BOTH.map(|part| folder.join(format!("samples_{}.csv", part.suffix())));
     if !train.exists() || !test.exists() {
         return Ok(());
     }

@@ -47,7 +47,7 @@ mod target_files;
 mod targets;
 mod text;
 
-pub use check::Part;
+pub use check::SplitName;
 pub use dataset::{select_modalities, DataSet, Split, Table};
 pub use digest::Digest;
 pub use error::DataError;

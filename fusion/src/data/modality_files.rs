@@ -1,13 +1,13 @@
 //! Which modalities a data folder has, by its files.
 
-use super::check::Part;
+use super::check::SplitName;
 use super::text::read_optional_lines;
 use super::{endings, files, DataError};
 use std::path::{Path, PathBuf};
 
 /// The names of the modalities, after making sure that the files of each of
 /// them are there for the given splits.
-pub(super) fn modality_names(path: &Path, parts: &[Part]) -> Result<Vec<String>, DataError> {
+pub(super) fn modality_names(path: &Path, parts: &[SplitName]) -> Result<Vec<String>, DataError> {
     if !path.is_dir() {
         return Err(DataError::NoFolder {
             path: path.display().to_string(),
@@ -43,26 +43,31 @@ pub(super) fn modality_names(path: &Path, parts: &[Part]) -> Result<Vec<String>,
 }
 
 /// The modality files present, with their numbers.
-fn modality_numbers(path: &Path, parts: &[Part]) -> Result<Vec<(usize, String)>, DataError> {
+fn modality_numbers(path: &Path, parts: &[SplitName]) -> Result<Vec<(usize, String)>, DataError> {
     let names = endings::file_names(path)?.into_iter();
     Ok(names
         .filter_map(|file| Some((modality_number(&file, parts)?, file)))
         .collect())
 }
 
-fn modality_number(file: &str, parts: &[Part]) -> Option<usize> {
+fn modality_number(file: &str, parts: &[SplitName]) -> Option<usize> {
     numbered(files::stem(file)?, parts)
 }
 
 /// The number of the modality whose files have this name, without ending.
-fn numbered(stem: &str, parts: &[Part]) -> Option<usize> {
+fn numbered(stem: &str, parts: &[SplitName]) -> Option<usize> {
     let (number, suffix) = stem.split_once('_')?;
     let known = parts.iter().any(|part| part.suffix() == suffix);
     known.then(|| number.parse().ok()).flatten()
 }
 
 /// Asks for the files of modality `k`; `reason` tells why there should be one.
-fn require_modality(path: &Path, k: usize, parts: &[Part], reason: &str) -> Result<(), DataError> {
+fn require_modality(
+    path: &Path,
+    k: usize,
+    parts: &[SplitName],
+    reason: &str,
+) -> Result<(), DataError> {
     let mut reason = reason.to_owned();
     for part in parts {
         let file = require(path, &part.table_stem(k), &reason)?;
@@ -85,14 +90,14 @@ fn require(path: &Path, stem: &str, reason: &str) -> Result<PathBuf, DataError> 
 
 #[cfg(test)]
 mod tests {
-    use super::{modality_number, Part};
+    use super::{modality_number, SplitName};
 
     #[test]
     fn only_modality_files_are_numbered() {
-        let number = |file| modality_number(file, &Part::BOTH);
+        let number = |file| modality_number(file, &SplitName::BOTH);
         assert_eq!(number("12_tr.csv"), Some(12));
         assert_eq!(number("3_te.npz"), Some(3));
-        assert_eq!(modality_number("3_te.npz", &[Part::Train]), None);
+        assert_eq!(modality_number("3_te.npz", &[SplitName::Train]), None);
         for other in [
             "labels_tr.csv",
             "samples_te.csv",

@@ -1,12 +1,12 @@
 //! Numbers beyond those of the dtype a model computes in.
 
 use super::scale::FeatureRange;
-use super::{DataError, MinMax, Part, Table, Targets};
+use super::{DataError, MinMax, SplitName, Table, Targets};
 use equilibria_core::Scalar;
 
 /// What errors call a row, from 0, of a modality, from 1, or of the targets where there is none: its file and its row
 /// there, from 1.
-pub type Place<'a> = dyn Fn(Part, Option<usize>, usize) -> (String, usize) + 'a;
+pub type Place<'a> = dyn Fn(SplitName, Option<usize>, usize) -> (String, usize) + 'a;
 
 impl MinMax {
     /// Makes sure that all features, as they are and scaled, are numbers of the type `E`.
@@ -15,7 +15,7 @@ impl MinMax {
     /// [`DataError::OutOfRange`] with the first that is none.
     pub fn check_range<E: Scalar>(
         &self,
-        part: Part,
+        part: SplitName,
         modalities: &[Table],
         place: &Place<'_>,
     ) -> Result<(), DataError> {
@@ -44,7 +44,11 @@ impl Targets {
     ///
     /// # Errors
     /// [`DataError::OutOfRange`] with the first that is none.
-    pub fn check_range<E: Scalar>(&self, part: Part, place: &Place<'_>) -> Result<(), DataError> {
+    pub fn check_range<E: Scalar>(
+        &self,
+        part: SplitName,
+        place: &Place<'_>,
+    ) -> Result<(), DataError> {
         let Self::Numbers(numbers) = self else {
             return Ok(());
         };
@@ -96,7 +100,7 @@ mod tests {
         let scaling = MinMax::fit(&split);
         let place = |_, _, row| ("1_te.csv".to_owned(), row + 10);
         let tables = [table(&[0.0, value])];
-        let checked = scaling.check_range::<E>(Part::Test, &tables, &place);
+        let checked = scaling.check_range::<E>(SplitName::Test, &tables, &place);
         checked.err().map(|error| error.to_string())
     }
 
@@ -124,7 +128,7 @@ mod tests {
         let targets = Targets::Numbers(vec![1.0, 1e39]);
         let place = |_, k: Option<usize>, row| (format!("{k:?}"), row + 1);
         let error = targets
-            .check_range::<f32>(Part::Train, &place)
+            .check_range::<f32>(SplitName::Train, &place)
             .expect_err("beyond f32");
         assert!(
             error
@@ -132,6 +136,6 @@ mod tests {
                 .starts_with("None, row 2, column 1: found 1e39"),
             "{error}"
         );
-        assert!(targets.check_range::<f64>(Part::Train, &place).is_ok());
+        assert!(targets.check_range::<f64>(SplitName::Train, &place).is_ok());
     }
 }

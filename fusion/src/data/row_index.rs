@@ -3,7 +3,7 @@
 //! Such a column would become a feature, and where two modalities name their samples in different orders, rows would be
 //! paired that do not belong together. A column that `K_featname.csv` names is a feature.
 
-use super::check::Part;
+use super::check::SplitName;
 use super::{files, DataError, Table};
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ const TELLING_ALONE: usize = 10;
 pub(super) struct Tables<'a> {
     pub folder: &'a Path,
     /// By split, those of modality 1, 2, ….
-    pub splits: &'a [(Part, &'a [Table])],
+    pub splits: &'a [(SplitName, &'a [Table])],
 }
 
 impl Tables<'_> {
@@ -90,7 +90,7 @@ impl Tables<'_> {
         self.folder.join(format!("{k}_featname.csv"))
     }
 
-    fn refused(&self, part: Part, k: usize, problem: String) -> DataError {
+    fn refused(&self, part: SplitName, k: usize, problem: String) -> DataError {
         DataError::RowIndex {
             file: files::shown(self.folder, &part.table_stem(k)),
             problem,

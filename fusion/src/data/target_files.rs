@@ -1,7 +1,7 @@
 //! The files of a data folder that hold what is to be predicted.
 
 use super::cell::whole;
-use super::check::Part;
+use super::check::SplitName;
 use super::files::{self, read_cells, read_numbers, read_table};
 use super::labels::{self, Known, LabelFile};
 use super::text::{read_header, read_optional_lines};
@@ -9,7 +9,7 @@ use super::{endings, DataError, LabelSets, TargetKind, Targets};
 use std::path::{Path, PathBuf};
 
 /// The kind of targets a folder has, by its files; all of the given splits must have it.
-pub(super) fn find_kind(path: &Path, parts: &[Part]) -> Result<TargetKind, DataError> {
+pub(super) fn find_kind(path: &Path, parts: &[SplitName]) -> Result<TargetKind, DataError> {
     let mut found: Option<(TargetKind, PathBuf)> = None;
     for kind in TargetKind::ALL {
         for part in parts {
@@ -53,11 +53,11 @@ pub(super) fn find_kind(path: &Path, parts: &[Part]) -> Result<TargetKind, DataE
 /// the ones that count.
 pub(super) fn read_targets(
     path: &Path,
-    parts: &[Part],
+    parts: &[SplitName],
     trained: Option<&[String]>,
 ) -> Result<(Vec<Targets>, Vec<String>), DataError> {
     let kind = find_kind(path, parts)?;
-    let located = |part: &Part| files::locate(path, &part.targets_stem(kind));
+    let located = |part: &SplitName| files::locate(path, &part.targets_stem(kind));
     let files: Vec<PathBuf> = parts.iter().map(located).collect::<Result<_, _>>()?;
     let listed = || classes(path, trained);
     match kind {

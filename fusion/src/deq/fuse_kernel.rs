@@ -64,6 +64,28 @@ impl<E: Scalar> FuseKernel<E> {
         }
     }
 
+    /// The cotangent of `Σ_i z_i` due to that of `Σ_i α_i`; without the gate, to that of `Σ_i z'_i`, which is the same sum.
+    fn sum_backward(&self, bar: &[E], sum_bar: &mut [E]) {
+        match self.gate {
+            true => self.alpha.backward(bar, sum_bar),
+            false => sum_bar.copy_from_slice(bar),
+        }
+    }
+
+    /// Takes the cotangents of the tangent of f and of f, in place, back to before the ReLU; `tangent` is that after it.
+    fn rectified_tangent_backward(
+        &self,
+        at: &Linearization<E>,
+        tangent: &mut [E],
+        [p_bar, u_bar]: [&mut [E]; 2],
+        [weight, bias]: [&mut ParameterGradient<E>; 2],
+    ) {
+        let len = tangent.len();
+        (self.gn).tangent_backward(&at.norm, tangent, p_bar, u_bar, weight, bias);
+        relu_backward(&at.rectified[..len], p_bar);
+        relu_backward(&at.rectified[..len], u_bar);
+    }
+
     /// Work space for the given rows.
     pub fn rows(self: &Arc<Self>, rows: Range<usize>) -> FuseRows<E> {
         let dim = self.fuse.bias().len();
@@ -186,9 +208,7 @@ impl<E: Scalar> FuseRows<E> {
         };
         p_bar.copy_from_slice(p);
         u_bar.copy_from_slice(u);
-        k.gn.tangent_backward(&at.norm, value, p_bar, u_bar, weight, bias);
-        relu_backward(&at.rectified[..len], p_bar);
-        relu_backward(&at.rectified[..len], u_bar);
+        k.rectified_tangent_backward(at, value, [p_bar, u_bar], [weight, bias]);
         w_fuse.add_product(p_bar, purified);
         let point = &at.purified[..len];
         k.fuse.parameters_backward(point, u_bar, w_fuse, b_fuse);
@@ -204,15 +224,10 @@ impl<E: Scalar> FuseRows<E> {
             gate_tangent_backward(&at.z, v, value, other);
             w_alpha.add_product(value, argument);
             k.alpha_backward(other, &at.argument[..len], w_alpha, b_alpha);
-            k.alpha.backward(other, sum_bar);
-            if let Some(sum_dot) = sum_dot {
-                k.alpha.backward(value, sum_dot);
-            }
-        } else {
-            sum_bar.copy_from_slice(other);
-            if let Some(sum_dot) = sum_dot {
-                sum_dot.copy_from_slice(value);
-            }
+        }
+        k.sum_backward(other, sum_bar);
+        if let Some(sum_dot) = sum_dot {
+            k.sum_backward(value, sum_dot);
         }
     }
 
@@ -226,10 +241,31 @@ impl<E: Scalar> FuseRows<E> {
         mut gradients: Option<&mut KernelGradients<E>>,
         kept: Option<&mut Vec<E>>,
     ) {
-        let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let rounds = gradients.is_none() && kept.is_none();
         let exact = if rounds { self.exact } else { usize::MAX };
-        let room = &mut self.room;
+        let gate = self.kernel.gate;
+        let purified_bar = if gate { &mut *out } else { &mut *sum_bar };
+        self.combine_backward(u, purified_bar, gradients.as_deref_mut(), exact);
+        if let Some(kept) = kept {
+            kept.clear();
+            kept.extend_from_slice(purified_bar);
+        }
+        match gate {
+            true => self.purify_backward(out, sum_bar, gradients, exact),
+            false => out.fill(E::zero()),
+        }
+    }
+
+    /// From the cotangent u of f, that of `Σ_i z'_i`; adds the gradients of the normalization, of θ_fuse, b_fuse and x_fuse,
+    /// if they are wanted. Rows from `exact` on are rounded.
+    fn combine_backward(
+        &mut self,
+        u: &[E],
+        purified_bar: &mut [E],
+        mut gradients: Option<&mut KernelGradients<E>>,
+        exact: usize,
+    ) {
+        let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
         let upper = &mut self.scratch[..len];
         upper.copy_from_slice(u);
@@ -241,26 +277,28 @@ impl<E: Scalar> FuseRows<E> {
             k.fuse
                 .parameters_backward(&at.purified[..len], upper, weight, bias);
         }
-        if let Some([.., x_fuse]) = gradients.as_deref_mut().map(|g| &mut g.inputs[..]) {
+        if let Some([.., x_fuse]) = gradients.map(|g| &mut g.inputs[..]) {
             add(x_fuse, upper);
         }
-        let purified_bar = if k.gate { &mut *out } else { &mut *sum_bar };
-        k.fuse.backward_rounded(upper, purified_bar, exact, room);
-        if let Some(kept) = kept {
-            kept.clear();
-            kept.extend_from_slice(purified_bar);
-        }
-        if !k.gate {
-            out.fill(E::zero());
-            return;
-        }
+        (k.fuse).backward_rounded(upper, purified_bar, exact, &mut self.room);
+    }
+
+    /// From the cotangent of `Σ_i z'_i`, in `out`, that of z, in its place, and that of `Σ_i z_i`; adds the gradients of θ_α
+    /// and b_α, if they are wanted. Rows from `exact` on are rounded.
+    fn purify_backward(
+        &mut self,
+        out: &mut [E],
+        sum_bar: &mut [E],
+        gradients: Option<&mut KernelGradients<E>>,
+        exact: usize,
+    ) {
+        let (k, at, len) = (&*self.kernel, &self.at, out.len());
         // p = gate ⊙ z: the cotangent of p goes to z directly and, through the gate, to z and to the sum.
-        let gate_bar = upper;
+        let gate_bar = &mut self.scratch[..len];
         open_gate_backward(&at.z, &at.gate, gate_bar, out);
-        k.alpha.backward_rounded(gate_bar, sum_bar, exact, room);
+        (k.alpha).backward_rounded(gate_bar, sum_bar, exact, &mut self.room);
         add_scaled(out, k.modalities, sum_bar);
-        let Some(gradients) = gradients else { return };
-        if let [weight, bias, ..] = &mut gradients.parameters[..] {
+        if let Some([weight, bias, ..]) = gradients.map(|g| &mut g.parameters[..]) {
             k.alpha_backward(gate_bar, &at.argument[..len], weight, bias);
         }
     }

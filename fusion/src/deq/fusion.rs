@@ -1,11 +1,11 @@
 //! DEQ fusion: the equilibria of all modalities and of the fused state, on the tape of a pass.
 
-use dfdx::prelude::*;
 use equilibria_core::parameters::join;
 use equilibria_core::prelude::*;
 use equilibria_core::{to_host, AnyLayer, Equilibrium};
 
 use super::convergence::solver_differences;
+use super::masks::side_by_side;
 use super::{FuseBlock, JointLayer, Starts};
 use crate::fusions::deq::Schedule;
 use crate::fusions::weighted_sum::weighted_sum;
@@ -13,9 +13,6 @@ use crate::layers::modules::columns;
 use crate::layers::{stabilize, Masked, Stabilizer};
 use crate::model::Fusion;
 use crate::pass::{Gate, Pass};
-
-/// Keeps the masks of this fusion apart from those of a backbone, which counts from 0.
-const FIRST_SITE: u64 = 1 << 32;
 
 /// The parameters of DEQ fusion and the plugins that solve it.
 pub struct DeqFusion<E: Scalar, D: Backend<E>> {
@@ -141,20 +138,9 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
         let d = self.output_dim();
-        let mut masks = Vec::with_capacity(x.len() + 1);
-        for (index, x) in x.iter().enumerate() {
-            masks.push(self.mask(index, x, pass)?);
-        }
-        // Dropout is inside f_θ: f_fuse sees all of z_fuse.
-        let ones = x_fuse.device().try_ones_like(x_fuse.shape());
-        masks.push(Some(ones.map_err(Error::device)?));
-        let masks: Option<Vec<_>> = masks.into_iter().collect();
-        let mask = masks.and_then(side_by_side);
+        let mask = self.joint_mask(x, &x_fuse, pass)?;
         let inputs = [x, &[x_fuse]].concat();
-        let mut starts = Vec::with_capacity(inputs.len());
-        for (index, x) in inputs.iter().enumerate() {
-            starts.push(self.starts.begin(index, x, pass)?);
-        }
+        let starts = self.begin(&inputs, pass)?;
         let start: Option<Vec<_>> = starts.iter().cloned().collect();
         let start = start.and_then(side_by_side);
         let (name, share) = ("joint".to_owned(), self.share());
@@ -191,29 +177,8 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         x_fuse: Matrix<E, D>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>> {
-        let mut masks = Vec::with_capacity(x.len());
-        let mut starts = Vec::with_capacity(x.len());
-        for (index, x) in x.iter().enumerate() {
-            masks.push(self.mask(index, x, pass)?);
-            starts.push(self.starts.begin(index, x, pass)?);
-        }
-        let names = (1..=x.len()).map(|number| format!("theta.{number}"));
-        let theta = names.zip(layer.theta.iter().cloned());
-        let masks: Option<Vec<_>> = masks.into_iter().collect();
-        let mut states = match masks {
-            Some(masks) => {
-                let masked = theta.map(|(name, theta)| self.equilibrium(name, Masked(theta)));
-                let inputs: Vec<[Matrix<E, D>; 2]> =
-                    x.iter().cloned().zip(masks).map(Into::into).collect();
-                let inputs: Vec<&[Matrix<E, D>]> = inputs.iter().map(|pair| &pair[..]).collect();
-                pass.solve_each(masked.collect(), &inputs, starts.clone(), self.share())?
-            }
-            None => {
-                let plain = theta.map(|(name, theta)| self.equilibrium(name, theta));
-                let inputs: Vec<&[Matrix<E, D>]> = x.chunks(1).collect();
-                pass.solve_each(plain.collect(), &inputs, starts.clone(), self.share())?
-            }
-        };
+        let starts = self.begin(x, pass)?;
+        let mut states = self.solve_modalities(layer, x, starts.clone(), pass)?;
         for (index, (start, z)) in starts.iter().zip(&states).enumerate() {
             self.starts.finish(index, start.as_ref(), z, pass)?;
         }
@@ -231,17 +196,45 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
         Ok(states)
     }
 
-    /// The dropout mask of modality `index`, for states of the shape of `x`; `None` without dropout.
-    fn mask(
+    /// The equilibria `z_1*, …, z_N*` from `starts`.
+    fn solve_modalities(
         &self,
-        index: usize,
-        x: &Matrix<E, D>,
-        pass: &Pass<E, D>,
-    ) -> Result<Option<Matrix<E, D>>> {
-        pass.mask(x, self.dropout, FIRST_SITE + index as u64)
+        layer: &JointLayer<E, D>,
+        x: &[Matrix<E, D>],
+        starts: Vec<Option<Matrix<E, D>>>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Matrix<E, D>>> {
+        let names = (1..=x.len()).map(|number| format!("theta.{number}"));
+        let theta = names.zip(layer.theta.iter().cloned());
+        match self.masks(x, pass)? {
+            Some(masks) => {
+                let masked = theta.map(|(name, theta)| self.equilibrium(name, Masked(theta)));
+                let inputs: Vec<[Matrix<E, D>; 2]> =
+                    x.iter().cloned().zip(masks).map(Into::into).collect();
+                let inputs: Vec<&[Matrix<E, D>]> = inputs.iter().map(|pair| &pair[..]).collect();
+                pass.solve_each(masked.collect(), &inputs, starts, self.share())
+            }
+            None => {
+                let plain = theta.map(|(name, theta)| self.equilibrium(name, theta));
+                let inputs: Vec<&[Matrix<E, D>]> = x.chunks(1).collect();
+                pass.solve_each(plain.collect(), &inputs, starts, self.share())
+            }
+        }
     }
 
-    /// [`solve`](Self::solve) with the state masked inside the layer, where there is a mask.
+    /// Where the solves with the given inputs start.
+    fn begin(
+        &self,
+        x: &[Matrix<E, D>],
+        pass: &mut Pass<E, D>,
+    ) -> Result<Vec<Option<Matrix<E, D>>>> {
+        let numbered = x.iter().enumerate();
+        numbered
+            .map(|(index, x)| self.starts.begin(index, x, pass))
+            .collect()
+    }
+
+    /// A layer with the plugins, under a name.
     fn equilibrium<L>(&self, name: String, layer: L) -> Equilibrium<L> {
         Equilibrium {
             name,
@@ -256,15 +249,6 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             Schedule::Joint => 1.0,
         }
     }
-}
-
-/// `[a | b | …]`; `None` if there is nothing to put together.
-fn side_by_side<E: Scalar, D: Backend<E>>(parts: Vec<Matrix<E, D>>) -> Option<Matrix<E, D>> {
-    parts
-        .into_iter()
-        .reduce(|left: Matrix<E, D>, right: Matrix<E, D>| {
-            (left, right).concat_along(Axis::<1>).realize()
-        })
 }
 
 impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {

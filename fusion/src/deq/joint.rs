@@ -42,10 +42,30 @@ impl<E: Scalar, D: Backend<E>> JointLayer<E, D> {
                 inputs: &[width],
                 init: request.init,
             };
-            theta.push(<D as Backend<E>>::build(layer, request)?);
+            let built = <D as Backend<E>>::build(layer, request);
+            theta.push(built.map_err(|error| groups_of("fusion.layer", error))?);
         }
-        let fuse = FuseBlock::new(width, modalities, groups, deviation, request.init)?;
+        let fuse = FuseBlock::new(width, modalities, groups, deviation, request.init)
+            .map_err(|error| groups_of("fusion", error))?;
         Ok(Self { theta, fuse })
+    }
+}
+
+/// What a group normalization refuses, by the table of the configuration its `groups` are in.
+fn groups_of(table: &'static str, error: Error) -> Error {
+    match error {
+        Error::Config {
+            plugin: "group-norm",
+            field,
+            expected,
+            got,
+        } => Error::Config {
+            plugin: table,
+            field,
+            expected,
+            got,
+        },
+        other => other,
     }
 }
 

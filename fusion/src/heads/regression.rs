@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-use crate::data::{DataError, DataSet, Part, TargetKind, Targets};
+use crate::data::{DataError, DataSet, SplitName, TargetKind, Targets};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::loss::{absolute_error, squared_error};
 use crate::metrics::{MetricsError, Regression as Pairs, Zeros};
@@ -64,7 +64,7 @@ impl Head for Regression {
 
     fn check(&self, data: &DataSet) -> Result<(), DataError> {
         data.require(self.typetag_name(), self.targets())?;
-        for part in [Part::Train, Part::Test] {
+        for part in [SplitName::Train, SplitName::Test] {
             let Targets::Numbers(numbers) = &data.split(part).targets else {
                 continue;
             };

@@ -3,8 +3,8 @@
 use equilibria_core::prelude::*;
 
 use crate::data::{
-    features_from_folder, place_in_folder, split_from_folder, DataError, DataSet, OsPath, Part,
-    Split, Table,
+    features_from_folder, place_in_folder, split_from_folder, DataError, DataSet, OsPath, Split,
+    SplitName, Table,
 };
 use crate::model::DataSource;
 
@@ -28,15 +28,15 @@ impl DataSource for Folder {
         DataSet::from_folder(self.path.as_ref())
     }
 
-    fn features(&self, part: Part) -> Result<Vec<Table>, DataError> {
+    fn features(&self, part: SplitName) -> Result<Vec<Table>, DataError> {
         features_from_folder(self.path.as_ref(), part)
     }
 
-    fn split(&self, part: Part, classes: &[String]) -> Result<Split, DataError> {
+    fn split(&self, part: SplitName, classes: &[String]) -> Result<Split, DataError> {
         split_from_folder(self.path.as_ref(), part, classes)
     }
 
-    fn place(&self, part: Part, modality: Option<usize>, row: usize) -> (String, usize) {
+    fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
         place_in_folder(self.path.as_ref(), part, modality, row)
     }
 }

@@ -81,8 +81,7 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
     device: &D,
     split: &Split,
 ) -> Result<Evaluation> {
-    let (mut all, mut loss) = (Vec::new(), 0.0);
-    let mut gates: Vec<Gate> = Vec::new();
+    let (mut all, mut loss, mut gates) = (Vec::new(), 0.0, Vec::new());
     let solves = outputs(
         new_pass,
         model,
@@ -91,12 +90,7 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
         |rows, outputs, pass| {
             let some: Vec<usize> = rows.clone().collect();
             let targets = model.targets(device, &split.targets.select(&some))?;
-            let share = rows.len() as f64 / split.len() as f64;
-            gates.resize(pass.gates.len(), Gate::default());
-            for (mean, gate) in gates.iter_mut().zip(&pass.gates) {
-                mean.magnitude += share * gate.magnitude;
-                mean.weight = gate.weight;
-            }
+            add_share(&mut gates, &pass.gates, (rows.len(), split.len()));
             all.extend(outputs.as_vec().into_iter().map(E::wide));
             let value = model.loss(outputs, &targets, pass)?;
             loss += value.as_vec()[0].wide() * rows.len() as f64;
@@ -110,10 +104,9 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
         loss = sum_of_losses(model, device, &all, &split.targets)?;
     }
     let scores = model.head.metrics().iter().zip(values);
+    let scores = scores.map(|(&metric, value)| Score { metric, value });
     Ok(Evaluation {
-        scores: scores
-            .map(|(&metric, value)| Score { metric, value })
-            .collect(),
+        scores: scores.collect(),
         comparison,
         loss: model.head.loss_unit() * loss / split.len().max(1) as f64,
         mean_solver_steps: tally.mean_evaluations(),
@@ -121,6 +114,16 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
         solves,
         gates,
     })
+}
+
+/// Adds what some of all rows bring to the means over rows.
+fn add_share(means: &mut Vec<Gate>, gates: &[Gate], (some, all): (usize, usize)) {
+    let share = some as f64 / all as f64;
+    means.resize(gates.len(), Gate::default());
+    for (mean, gate) in means.iter_mut().zip(gates) {
+        mean.magnitude += share * gate.magnitude;
+        mean.weight = gate.weight;
+    }
 }
 
 /// The losses of all rows, each by itself, added up in f64, which holds the sum where `E` overflows.

@@ -1,7 +1,7 @@
 //! Tables and labels as NPY, NPZ and safetensors files. Those in the folder `numpy` were written by NumPy 2.
 
 use crate::{folder, refused_dir, SOUND};
-use equilibria_fusion::data::{features_from_folder, DataError, DataSet, Part};
+use equilibria_fusion::data::{features_from_folder, DataError, DataSet, SplitName};
 use safetensors::tensor::{Dtype, TensorView};
 use std::fs;
 use std::path::Path;
@@ -208,15 +208,15 @@ fn one_split_is_read_without_labels() {
     let dir = unlabeled();
     let expected = DataSet::from_folder(folder(&[]).path()).unwrap();
     let features = |part| features_from_folder(dir.path(), part);
-    assert_eq!(features(Part::Test).unwrap(), expected.test.modalities);
-    let error = features(Part::Train).unwrap_err();
+    assert_eq!(features(SplitName::Test).unwrap(), expected.test.modalities);
+    let error = features(SplitName::Train).unwrap_err();
     let parts = ["1_tr.csv is missing", "needs K_tr.csv;"];
     assert_error!(error, DataError::MissingFile { .. }, parts[0], parts[1]);
 
     // The other split and the labels do not matter.
     fs::write(dir.path().join("labels_te.csv"), "no label").unwrap();
     fs::write(dir.path().join("3_tr.csv"), "no number").unwrap();
-    assert_eq!(features(Part::Test).unwrap(), expected.test.modalities);
+    assert_eq!(features(SplitName::Test).unwrap(), expected.test.modalities);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn faults_of_one_split_are_named() {
     let refused = |file: &str, text: &str| {
         let dir = unlabeled();
         fs::write(dir.path().join(file), text).unwrap();
-        features_from_folder(dir.path(), Part::Test).unwrap_err()
+        features_from_folder(dir.path(), SplitName::Test).unwrap_err()
     };
     let error = refused("2_te.csv", "1\n2\n");
     let parts = ["2_te.csv has 2 rows, expected 1", "1_te.csv"];
@@ -234,6 +234,6 @@ fn faults_of_one_split_are_named() {
     assert_error!(error, DataError::NotFinite { .. }, place);
     let error = refused("4_te.csv", "1\n");
     assert_error!(error, DataError::MissingFile { .. }, "3_te.csv is missing");
-    let error = features_from_folder(Path::new("no/such/folder"), Part::Test).unwrap_err();
+    let error = features_from_folder(Path::new("no/such/folder"), SplitName::Test).unwrap_err();
     assert_error!(error, DataError::NoFolder { .. }, "no/such/folder");
 }

@@ -1,7 +1,9 @@
 //! Rows that are aligned by the names of the samples.
 
 use crate::{folder, refused};
-use equilibria_fusion::data::{features_from_folder, place_in_folder, DataError, DataSet, Part};
+use equilibria_fusion::data::{
+    features_from_folder, place_in_folder, DataError, DataSet, SplitName,
+};
 
 /// The training rows of the second modality in another order, with names for all rows.
 const ALIGNED: [(&str, &str); 4] = [
@@ -23,13 +25,13 @@ fn rows_take_the_order_of_the_labels() {
     let set = DataSet::from_folder(dir.path()).unwrap();
     let expected = DataSet::from_folder(folder(&[]).path()).unwrap();
     assert_eq!(set.train, expected.train);
-    let features = features_from_folder(dir.path(), Part::Train).unwrap();
+    let features = features_from_folder(dir.path(), SplitName::Train).unwrap();
     assert_eq!(features, expected.train.modalities);
     // Errors name the row of the file: sample s1 is in its second.
-    let (file, row) = place_in_folder(dir.path(), Part::Train, Some(2), 0);
+    let (file, row) = place_in_folder(dir.path(), SplitName::Train, Some(2), 0);
     assert!(file.ends_with("2_tr.csv"), "{file}");
     assert_eq!(row, 2);
-    assert_eq!(place_in_folder(dir.path(), Part::Train, None, 0).1, 1);
+    assert_eq!(place_in_folder(dir.path(), SplitName::Train, None, 0).1, 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{folder, refused, SOUND};
 use equilibria_fusion::data::{
-    features_from_folder, split_from_folder, DataError, DataSet, Part, Targets,
+    features_from_folder, split_from_folder, DataError, DataSet, SplitName, Targets,
 };
 use std::fs;
 
@@ -250,12 +250,12 @@ fn a_test_cohort_is_read_by_itself() {
         fs::remove_file(dir.path().join(file)).unwrap();
     }
     let classes = ["a", "b", "c"].map(str::to_owned);
-    let split = |classes: &[String]| split_from_folder(dir.path(), Part::Test, classes);
+    let split = |classes: &[String]| split_from_folder(dir.path(), SplitName::Test, classes);
     let read = split(&classes).unwrap();
     assert_eq!(read.targets, Targets::Classes(vec![2]));
     assert_eq!(
         read.modalities,
-        features_from_folder(dir.path(), Part::Test).unwrap()
+        features_from_folder(dir.path(), SplitName::Test).unwrap()
     );
     assert_error!(
         split(&classes[..2]).unwrap_err(),

@@ -62,12 +62,8 @@ impl BackwardStrategy for Dense {
         Ok(report)
     }
 
-    fn judge(&self, report: &Report) -> Result<()> {
-        let stop = Stop {
-            on_unconverged: self.on_unconverged,
-            ..Stop::default()
-        };
-        stop.judge(report, "adjoint")
+    fn on_unconverged(&self) -> OnUnconverged {
+        self.on_unconverged
     }
 }
 

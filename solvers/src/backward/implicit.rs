@@ -55,7 +55,7 @@ impl BackwardStrategy for Implicit {
         Some(&*self.solver)
     }
 
-    fn judge(&self, report: &Report) -> Result<()> {
-        self.stop.judge(report, "adjoint")
+    fn on_unconverged(&self) -> OnUnconverged {
+        self.stop.on_unconverged
     }
 }

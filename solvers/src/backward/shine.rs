@@ -79,8 +79,8 @@ impl BackwardStrategy for Shine {
         Some(&*self.solver)
     }
 
-    fn judge(&self, report: &Report) -> Result<()> {
-        self.stop.judge(report, "adjoint")
+    fn on_unconverged(&self) -> OnUnconverged {
+        self.stop.on_unconverged
     }
 }
 

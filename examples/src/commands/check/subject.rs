@@ -1,0 +1,86 @@
+//! The model whose gradients are checked, and the rows it is checked on.
+
+use dfdx::prelude::{Cpu, HasShape};
+use equilibria_fusion::data::{MinMax, Split};
+use equilibria_fusion::train::tensors;
+use equilibria_fusion::{Experiment, Model};
+use serde_json::Value;
+
+use super::ways::plain;
+use super::Args;
+use crate::config;
+use crate::error::Result;
+use crate::gradient_check::{solved_rows, Batch};
+use crate::terminal::print_line;
+
+/// Rows looked at for each row that is wanted.
+const CANDIDATES: usize = 16;
+
+/// A configured model, in as many variants as there are ways to differentiate it, and its training rows.
+pub struct Subject {
+    /// The configuration as it was read.
+    pub experiment: Experiment,
+    /// Where it was read.
+    origin: String,
+    /// Training rows, scaled.
+    rows: Split,
+    /// Number of classes or labels.
+    classes: usize,
+    device: Cpu,
+}
+
+impl Subject {
+    /// Reads configuration and data.
+    pub fn read(args: &Args) -> Result<Self> {
+        let mut experiment = config::read(&args.config, &args.overrides)?;
+        let data = args.data.load(&mut experiment)?;
+        let mut rows = data.train;
+        MinMax::fit(&rows).apply(&mut rows)?;
+        experiment.head.fit(&rows.targets);
+        Ok(Self {
+            experiment,
+            origin: args.config.display().to_string(),
+            rows,
+            classes: data.classes.len(),
+            device: Cpu::default(),
+        })
+    }
+
+    /// The model of a variant of the configuration. Every one has the same parameters: they depend on the seed alone.
+    pub fn model(&self, config: &Value) -> Result<Model<f64, Cpu>> {
+        let experiment = config::parse(config, &self.origin)?;
+        let tables = self.rows.modalities.iter();
+        let columns: Vec<usize> = tables.map(|table| table.columns).collect();
+        Ok(experiment.model::<f64, Cpu>(&self.device, &columns, self.classes)?)
+    }
+
+    fn batch(&self, rows: &[usize]) -> Result<Batch> {
+        let (head, part) = (&self.experiment.head, self.rows.select(rows));
+        Ok(Batch {
+            x: tensors(&self.device, &part)?,
+            targets: (head.scaled(&part.targets))
+                .matrix(&self.device, head.outputs(self.classes))?,
+        })
+    }
+
+    /// The first of the training rows whose equilibria converge, as many as are wanted; `None` if there are none.
+    pub fn solved_batch(&self, config: &Value, wanted: usize) -> Result<Option<Batch>> {
+        let candidates: Vec<usize> = (0..self.rows.len().min(CANDIDATES * wanted)).collect();
+        let mut rows = solved_rows(&self.model(config)?, &self.batch(&candidates)?)?;
+        if rows.len() < candidates.len() {
+            print_line(format_args!(
+                "{} of the first {} rows have equilibria that do not converge, and are left out",
+                candidates.len() - rows.len(),
+                candidates.len()
+            ))?;
+        }
+        rows.truncate(wanted);
+        (!rows.is_empty()).then(|| self.batch(&rows)).transpose()
+    }
+
+    /// Whether so many plain iterations converge on all rows of a batch.
+    pub fn unrolls(&self, config: &Value, steps: u32, batch: &Batch) -> Result<bool> {
+        let solved = solved_rows(&self.model(&plain(config, steps))?, batch)?;
+        Ok(solved.len() == batch.targets.shape().0)
+    }
+}

@@ -1,0 +1,77 @@
+//! What is done between two epochs.
+
+use std::time::Instant;
+
+use equilibria_core::{Backend, Scalar};
+use equilibria_fusion::progress::Progress;
+use equilibria_fusion::Model;
+
+use super::history::message;
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::run_folder::{RunFolder, CHECKPOINT};
+use crate::saved_run::RunMetadata;
+use crate::terminal::Epochs;
+
+/// The time spent on a run that may have been left before.
+pub struct Clock {
+    /// Seconds spent before.
+    pub earlier: f64,
+    /// When the run began, or went on.
+    pub started: Instant,
+}
+
+impl Clock {
+    /// Seconds spent until now.
+    pub fn seconds(&self) -> f64 {
+        self.earlier + self.started.elapsed().as_secs_f64()
+    }
+}
+
+/// Shows epochs, writes checkpoints, and ends a run that is interrupted.
+pub struct Watch<'a> {
+    /// Where epochs are shown.
+    pub shown: Epochs,
+    /// Where checkpoints are written.
+    pub folder: &'a mut RunFolder,
+    /// What is written beside the parameters.
+    pub metadata: &'a RunMetadata<'a>,
+    /// The time spent.
+    pub clock: &'a Clock,
+}
+
+impl Watch<'_> {
+    /// Sees model and progress after an epoch.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], and those of writing.
+    pub fn see<E: Scalar, D: Backend<E>>(
+        &mut self,
+        model: &Model<E, D>,
+        progress: &mut Progress<E>,
+    ) -> Result<()> {
+        progress.seconds = self.clock.seconds();
+        let Some(last) = progress.history.last() else {
+            return Ok(());
+        };
+        let (epoch, training) = (last.epoch, &self.metadata.experiment.training);
+        let text = message(&*model.head, last, self.shown.is_detailed());
+        self.shown.show(epoch, text);
+        let due = training.checkpoint > 0 && epoch.is_multiple_of(training.checkpoint);
+        let stop = interrupt::asked();
+        if !(due || stop) || epoch >= training.epochs {
+            return Ok(());
+        }
+        let snapshot = progress.snapshot(model, self.metadata.with(&*model.head));
+        (self.folder).write_behind(CHECKPOINT, || Ok(snapshot.into_bytes()?))?;
+        self.folder.keep();
+        if !stop {
+            return Ok(());
+        }
+        self.folder.wait()?;
+        Err(Error::Interrupted {
+            epoch,
+            path: self.folder.target().to_owned(),
+        })
+    }
+}

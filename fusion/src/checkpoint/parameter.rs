@@ -1,0 +1,142 @@
+//! The values of one parameter, however a file keeps them, and what is wrong where there are none.
+
+use std::collections::BTreeSet;
+
+use equilibria_core::Scalar;
+use safetensors::tensor::TensorView;
+use safetensors::SafeTensors;
+
+use super::array::dtype;
+use super::names::{Kept, Names};
+use super::reparametrization::{spectral_norm, weight_norm};
+use super::{Checkpoint, CheckpointError};
+use crate::dtype::floats;
+
+impl Checkpoint {
+    pub(super) fn array<'f>(
+        &self,
+        file: &SafeTensors<'f>,
+        name: &str,
+    ) -> Result<TensorView<'f>, CheckpointError> {
+        file.tensor(name).map_err(|_| CheckpointError::Missing {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            nearest: None,
+        })
+    }
+
+    /// Numbers and shape of an array.
+    pub(super) fn read_array(
+        &self,
+        file: &SafeTensors<'_>,
+        name: &str,
+    ) -> Result<(Vec<f64>, Vec<usize>), CheckpointError> {
+        let view = self.array(file, name)?;
+        let numbers = floats(view.dtype(), view.data());
+        let numbers = numbers.ok_or_else(|| CheckpointError::ElementType {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            got: format!("{:?}", view.dtype()),
+        })?;
+        Ok((numbers, view.shape().to_vec()))
+    }
+
+    /// The values of a parameter of the model, however they are kept.
+    pub(super) fn parameter<E: Scalar>(
+        &self,
+        file: &SafeTensors<'_>,
+        name: &str,
+        shape: (usize, usize),
+        kept: &Kept<'_>,
+    ) -> Result<Vec<E>, CheckpointError> {
+        let numbers = self.put_together::<E>(file, shape, kept)?;
+        let values: Vec<E> = numbers.into_iter().map(E::of).collect();
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(entry) => Err(CheckpointError::NonFinite {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                row: entry / shape.1 + 1,
+                column: entry % shape.1 + 1,
+                dtype: format!("{:?}", dtype::<E>()),
+            }),
+        }
+    }
+
+    /// The numbers of a parameter of the shape `[rows, columns]`, from all the arrays that keep it.
+    fn put_together<E: Scalar>(
+        &self,
+        file: &SafeTensors<'_>,
+        (rows, columns): (usize, usize),
+        kept: &Kept<'_>,
+    ) -> Result<Vec<f64>, CheckpointError> {
+        let needed = [rows, columns];
+        let fitting = |array: &str| -> Result<_, CheckpointError> {
+            let (numbers, shape) = self.read_array(file, array)?;
+            match fits(&shape, &needed) {
+                true => Ok((numbers, shape)),
+                false => Err(self.mismatch::<E>(file, array, format!("{needed:?}"))),
+            }
+        };
+        match *kept {
+            Kept::Plain(array) => Ok(fitting(array)?.0),
+            Kept::WeightNorm { g, v } => {
+                let (direction, shape) = fitting(v)?;
+                let (lengths, of) = self.read_array(file, g)?;
+                let expected = format!("[{rows}, 1], [1, {columns}] or []");
+                weight_norm((&lengths, &of), (&direction, &shape))
+                    .ok_or_else(|| self.mismatch::<E>(file, g, expected))
+            }
+            Kept::SpectralNorm { weight, u, v } => {
+                let (matrix, shape) = fitting(weight)?;
+                let ((left, _), (right, _)) =
+                    (self.read_array(file, u)?, self.read_array(file, v)?);
+                let expected = format!("[{rows}], and of v [{columns}]");
+                spectral_norm((&matrix, &shape), &left, &right)
+                    .ok_or_else(|| self.mismatch::<E>(file, u, expected))
+            }
+        }
+    }
+
+    pub(super) fn missing(
+        &self,
+        name: &str,
+        names: &Names<'_>,
+        taken: &BTreeSet<&str>,
+    ) -> CheckpointError {
+        let (path, name, stored) = (self.path.clone(), name.to_owned(), names.parts(name));
+        match stored.is_empty() {
+            true => CheckpointError::Missing {
+                nearest: names.nearest(&name, taken),
+                path,
+                name,
+            },
+            false => CheckpointError::Reparametrized { path, name, stored },
+        }
+    }
+
+    pub(super) fn mismatch<E: Scalar>(
+        &self,
+        file: &SafeTensors<'_>,
+        array: &str,
+        expected: String,
+    ) -> CheckpointError {
+        let got = file.tensor(array).ok();
+        let got = got.map(|view| format!("{:?} {:?}", view.dtype(), view.shape()));
+        CheckpointError::Mismatch {
+            path: self.path.clone(),
+            name: array.to_owned(),
+            expected: format!("{:?} {expected}", dtype::<E>()),
+            got: got.unwrap_or_default(),
+        }
+    }
+}
+
+/// Whether an array has the shape of a parameter: one row may be a vector, and a single number may have no dimension.
+fn fits(stored: &[usize], needed: &[usize; 2]) -> bool {
+    match (stored, needed) {
+        ([], needed) => *needed == [1, 1],
+        ([length], [1, columns]) => length == columns,
+        (stored, needed) => stored == needed,
+    }
+}

@@ -1,0 +1,34 @@
+//! Dropout in a pass.
+
+use dfdx::prelude::*;
+use equilibria_core::seed::mix;
+use equilibria_core::{Backend, Matrix, Result, Scalar};
+
+use super::Pass;
+use crate::layers::modules::{dropout, dropout_mask};
+
+/// Use of a seed that keeps masks apart from probes.
+const MASKS: u64 = 0x6D61_736B;
+
+impl<E: Scalar, D: Backend<E>> Pass<E, D> {
+    /// Sets entries to zero with probability `p` and scales the others by `1 / (1 − p)`; does nothing in evaluation.
+    /// `site` tells the masks of one pass apart.
+    pub fn dropout(&mut self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Matrix<E, D>> {
+        match self.mask_seed(p, site) {
+            Some(seed) => self.try_run(x, |x| dropout(x, p, seed)),
+            None => Ok(x.clone()),
+        }
+    }
+
+    /// The mask of [`dropout`](Self::dropout) for a matrix of the shape of `x`; `None` where it does nothing.
+    pub fn mask(&self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Option<Matrix<E, D>>> {
+        let seed = self.mask_seed(p, site);
+        seed.map(|seed| dropout_mask(x.device(), *x.shape(), p, seed))
+            .transpose()
+    }
+
+    fn mask_seed(&self, p: f64, site: u64) -> Option<u64> {
+        let seed = self.seed.filter(|_| p > 0.0)?;
+        Some(mix(mix(seed, MASKS), site))
+    }
+}
