@@ -45,7 +45,7 @@ impl<E: Scalar> GroupNorm<E> {
         }
     }
 
-    /// Room for the record of a forward pass over `rows` rows.
+    /// Memory for the record of a forward pass over `rows` rows.
     pub fn record(&self, rows: usize) -> Normalized<E> {
         Normalized {
             values: vec![E::zero(); rows * self.weight.len()],
