@@ -72,12 +72,4 @@ impl Solution {
     }
 }
 
-dyn_clone::clone_trait_object!(BackwardStrategy);
-
-impl crate::registry::Kind for dyn BackwardStrategy {
-    const NAME: &'static str = "backward";
-
-    fn check_ranges(&self) -> Result<()> {
-        self.validate()
-    }
-}
+crate::kind!(dyn BackwardStrategy, "backward", validate);

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::bound::{Job, Purpose};
-use crate::gradients::HostPart;
+use crate::bound::{BlockJob, Purpose};
+use crate::gradients::HostGradient;
 use crate::kernel::{Kernel, KernelGradients};
 use crate::parallel;
 use crate::simd::{whole_tiles, TILE};
@@ -87,12 +87,12 @@ impl Tangents<'_> {
     }
 }
 
-/// What a job leaves behind on the batch.
-pub(crate) struct Whole<E, R> {
+/// What a job leaves behind on the batch, in host memory.
+pub(crate) struct HostOutput<E, R> {
     /// The first state, after a solve.
     pub state: Option<Vec<E>>,
     /// Of parameters, then inputs; none at all if nothing was pulled back.
-    pub gradients: Vec<HostPart<E>>,
+    pub gradients: Vec<HostGradient<E>>,
     pub results: Vec<R>,
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct Blocks<E: Scalar> {
 
 /// Some rows of a batch.
 struct Block<E: Scalar> {
-    /// Linearized where the last job has left it, with room for vectors.
+    /// Linearized where the last job has left it, with memory for vectors.
     space: SliceSpace<E>,
     /// What jobs hold on to.
     held: Vec<Slot>,
@@ -128,73 +128,38 @@ impl<E: Scalar> Blocks<E> {
         purpose: Purpose,
         mut states: Vec<Vec<E>>,
         tangents: Tangents<'_>,
-        job: &Job<'_, R>,
-    ) -> Result<Whole<E, R>> {
+        job: &BlockJob<'_, R>,
+    ) -> Result<HostOutput<E, R>> {
         let Self {
             kernel,
             split,
             blocks,
         } = self;
         let count = blocks.len();
-        let mut parts: Vec<Vec<&mut [E]>> = blocks.iter().map(|_| Vec::new()).collect();
-        for state in &mut states {
-            let mut rest = &mut state[..];
-            for (index, parts) in parts.iter_mut().enumerate() {
-                let len = split.rows(index, count).len() * split.dim;
-                let (own, next) = std::mem::take(&mut rest).split_at_mut(len);
-                parts.push(own);
-                rest = next;
-            }
-        }
-        let blocks = blocks.iter_mut().zip(parts).enumerate();
-        let outcomes = parallel::map(blocks, |(index, (block, parts))| {
+        let given = split.states(&mut states, count);
+        let blocks = blocks.iter_mut().zip(given).enumerate();
+        let outputs = parallel::map(blocks, |(index, (place, given))| {
             let rows = split.rows(index, count);
-            let gradients = match purpose {
-                Purpose::Solve => KernelGradients::default(),
-                Purpose::Differentiate => split.zeros(rows.len()),
-            };
-            let mut own = block.take().unwrap_or_else(|| {
-                let block = kernel.clone().block(rows.clone());
-                Block {
-                    space: SliceSpace::new(block, split.dim, rows, KernelGradients::default()),
-                    held: Vec::new(),
-                }
-            });
-            let linearized_next = purpose == Purpose::Solve && split.partition.differentiates();
-            own.space.keep_evaluations(linearized_next);
-            own.space.collect_in(gradients);
-            let result = own.run(purpose, parts, tangents, job)?;
-            let collected = own.space.collected();
+            let mut block = (place.take()).unwrap_or_else(|| Block::new(kernel, split.dim, &rows));
+            block.prepare(purpose, split, rows.len());
+            let result = block.run(purpose, given, tangents, job)?;
+            let collected = block.space.collected();
             // No job comes after the last, and its memory is given back by all threads.
-            *block = Some(own).filter(|_| !tangents.last());
+            *place = Some(block).filter(|_| !tangents.last());
             Ok((result, collected))
         });
-        let (mut parameters, mut inputs) = (split.zeros(0).parameters, Vec::new());
-        inputs.resize_with(split.inputs.len(), Vec::new);
-        let (mut zero, mut results) = (true, Vec::with_capacity(outcomes.len()));
-        // Parts are added in order: the sum must not depend on which thread was faster.
-        for outcome in outcomes {
-            let (result, (part, part_is_zero)) = outcome?;
-            let sums = parameters.iter_mut().zip(part.parameters);
-            sums.for_each(|(sum, part)| sum.append(part));
-            let blocks = inputs.iter_mut().zip(part.inputs);
-            blocks.for_each(|(blocks, part)| blocks.push(part));
-            zero &= part_is_zero;
-            results.push(result);
-        }
-        let mut gradients = Vec::new();
-        if !zero {
-            gradients.extend(parameters.into_iter().map(HostPart::Parameter));
-            gradients.extend(inputs.into_iter().map(HostPart::Input));
-        }
+        let (results, gradients) = split.join(outputs)?;
         let mut states = states.into_iter();
-        Ok(Whole {
+        Ok(HostOutput {
             state: states.next().filter(|_| purpose == Purpose::Solve),
             gradients,
             results,
         })
     }
 }
+
+/// The result of a job on one block, what it has pulled back there, and whether that is nothing.
+type BlockOutput<E, R> = (R, (KernelGradients<E>, bool));
 
 impl Split {
     /// Those of one of `count` blocks, which are as large as tiles let them be.
@@ -207,15 +172,74 @@ impl Split {
         let (parameters, inputs) = (self.parameters.iter(), self.inputs.iter());
         KernelGradients::zeros(parameters.copied(), inputs.copied(), rows)
     }
+
+    /// The rows of every state in one of `count` blocks after the other.
+    fn states<'s, E>(&self, states: &'s mut [Vec<E>], count: usize) -> Vec<Vec<&'s mut [E]>> {
+        let mut blocks: Vec<Vec<&mut [E]>> = (0..count).map(|_| Vec::new()).collect();
+        for state in states {
+            let mut rest = &mut state[..];
+            for (index, block) in blocks.iter_mut().enumerate() {
+                let len = self.rows(index, count).len() * self.dim;
+                let (own, next) = std::mem::take(&mut rest).split_at_mut(len);
+                block.push(own);
+                rest = next;
+            }
+        }
+        blocks
+    }
+
+    /// The results of all blocks in order, and what they have pulled back: parameters, then inputs, or nothing at all.
+    fn join<E: Scalar, R>(
+        &self,
+        outputs: Vec<Result<BlockOutput<E, R>>>,
+    ) -> Result<(Vec<R>, Vec<HostGradient<E>>)> {
+        let (mut parameters, mut inputs) = (self.zeros(0).parameters, Vec::new());
+        inputs.resize_with(self.inputs.len(), Vec::new);
+        let (mut zero, mut results) = (true, Vec::with_capacity(outputs.len()));
+        // Gradients are added in order: the sum must not depend on which thread was faster.
+        for output in outputs {
+            let (result, (gradients, is_zero)) = output?;
+            let sums = parameters.iter_mut().zip(gradients.parameters);
+            sums.for_each(|(sum, gradient)| sum.append(gradient));
+            let blocks = inputs.iter_mut().zip(gradients.inputs);
+            blocks.for_each(|(blocks, rows)| blocks.push(rows));
+            zero &= is_zero;
+            results.push(result);
+        }
+        let mut gradients = Vec::new();
+        if !zero {
+            gradients.extend(parameters.into_iter().map(HostGradient::Parameter));
+            gradients.extend(inputs.into_iter().map(HostGradient::Input));
+        }
+        Ok((results, gradients))
+    }
 }
 
 impl<E: Scalar> Block<E> {
+    fn new(kernel: &Arc<dyn Kernel<E>>, dim: usize, rows: &Range<usize>) -> Self {
+        let block = kernel.clone().block(rows.clone());
+        Self {
+            space: SliceSpace::new(block, dim, rows.clone(), KernelGradients::default()),
+            held: Vec::new(),
+        }
+    }
+
+    /// Gets ready for a job on these `rows` rows.
+    fn prepare(&mut self, purpose: Purpose, split: &Split, rows: usize) {
+        let linearized_next = purpose == Purpose::Solve && split.partition.differentiates();
+        self.space.linearize_evaluations(linearized_next);
+        self.space.collect_in(match purpose {
+            Purpose::Solve => KernelGradients::default(),
+            Purpose::Differentiate => split.zeros(rows),
+        });
+    }
+
     fn run<R>(
         &mut self,
         purpose: Purpose,
-        parts: Vec<&mut [E]>,
+        states: Vec<&mut [E]>,
         tangents: Tangents<'_>,
-        job: &Job<'_, R>,
+        job: &BlockJob<'_, R>,
     ) -> Result<R> {
         let Self { space, held } = self;
         match tangents {
@@ -223,16 +247,16 @@ impl<E: Scalar> Block<E> {
             Tangents::Wait(number) => space.defer(number),
             Tangents::Join(factors) => space.join_deferred(factors),
         }
-        for part in &parts {
+        for state in &states {
             let slot = space.alloc()?;
-            space.state_mut(slot).copy_from_slice(part);
+            space.state_mut(slot).copy_from_slice(state);
             held.push(slot);
         }
         let result = job(space, held)?;
-        if let (Purpose::Solve, Some(part), Some(&slot)) =
-            (purpose, parts.into_iter().next(), held.first())
+        if let (Purpose::Solve, Some(state), Some(&slot)) =
+            (purpose, states.into_iter().next(), held.first())
         {
-            part.copy_from_slice(space.state(slot));
+            state.copy_from_slice(space.state(slot));
             // It may be long until gradients are wanted.
             space.shrink();
         }

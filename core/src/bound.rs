@@ -6,8 +6,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 
 use crate::backend::{from_host, to_host};
-use crate::blocks::{Blocks, Partition, Split, Tangents, Whole};
-use crate::gradients::{HostPart, Part, Pulled};
+use crate::blocks::{Blocks, HostOutput, Partition, Split, Tangents};
+use crate::gradients::{HostGradient, TensorGradient, WeightedGradients};
 use crate::kernel::Kernel;
 use crate::space::TensorSpace;
 use crate::{parallel, simd};
@@ -38,28 +38,28 @@ pub(crate) enum Purpose {
     Differentiate,
 }
 
-/// What a job leaves behind.
-pub(crate) struct Outcome<E: Scalar, D: Backend<E>, R> {
+/// What a job leaves behind, on the device of the layer.
+pub(crate) struct JobOutput<E: Scalar, D: Backend<E>, R> {
     /// The first state, after a solve.
     pub state: Option<Matrix<E, D>>,
     /// What was pulled back: parameters, then inputs. None if nothing was.
-    pub gradients: Vec<Part<E, D>>,
+    pub gradients: Vec<TensorGradient<E, D>>,
     /// One result per block, in order.
     pub results: Vec<R>,
 }
 
 /// A job to be run on a layer.
-pub(crate) struct Run<'r, E: Scalar, D: Backend<E>, L, R> {
+pub(crate) struct LayerJob<'r, E: Scalar, D: Backend<E>, L, R> {
     pub bound: &'r mut Bound<E, D, L>,
     /// States to be added to those that are held, each `[batch, state_dim]`.
     pub given: Vec<Matrix<E, D>>,
     pub tangents: Tangents<'r>,
-    pub job: &'r Job<'r, R>,
+    pub block_job: &'r BlockJob<'r, R>,
 }
 
-/// A job runs in every state space the batch is split into, on the slots that are held from the jobs before and those of the
+/// What a job does in every state space the batch is split into, on the slots that are held from the jobs before and those of the
 /// given states. What it leaves among them is held for the next one; what it takes away is its own to release.
-pub(crate) type Job<'j, R> =
+pub(crate) type BlockJob<'j, R> =
     dyn Fn(&mut dyn DifferentiableSpace, &mut Vec<Slot>) -> Result<R> + Sync + 'j;
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
@@ -103,44 +103,47 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         })
     }
 
-    /// Runs `job` on what is held and on the given states, each `[batch, state_dim]`.
+    /// Runs `block_job` on what is held and on the given states, each `[batch, state_dim]`.
     pub fn run<R: Send>(
         &mut self,
         purpose: Purpose,
         given: Vec<Matrix<E, D>>,
         tangents: Tangents<'_>,
-        job: &Job<'_, R>,
-    ) -> Result<Outcome<E, D, R>> {
+        block_job: &BlockJob<'_, R>,
+    ) -> Result<JobOutput<E, D, R>> {
         self.check(&given)?;
         match self.kernel.clone() {
             Some(kernel) => {
-                let done = self.task(kernel, &given, tangents).run(purpose, job);
+                let host_job = self.host_job(kernel, &given, tangents);
+                let done = host_job.run(purpose, block_job);
                 self.finish(done)
             }
-            None => self.run_tensors(purpose, given, job),
+            None => self.run_tensors(purpose, given, block_job),
         }
     }
 
     /// [`run`](Self::run) of several jobs, at the same time where all layers have kernels.
     pub fn run_each<R: Send>(
         purpose: Purpose,
-        runs: Vec<Run<'_, E, D, L, R>>,
-    ) -> Vec<Result<Outcome<E, D, R>>> {
-        let kernels = runs.iter().map(|run| run.bound.kernel.clone());
+        jobs: Vec<LayerJob<'_, E, D, L, R>>,
+    ) -> Vec<Result<JobOutput<E, D, R>>> {
+        let kernels = jobs.iter().map(|job| job.bound.kernel.clone());
         let Some(kernels) = kernels.collect::<Option<Vec<_>>>() else {
-            let alone = |run: Run<'_, E, D, L, R>| {
-                (run.bound).run(purpose, run.given, run.tangents, run.job)
+            let alone = |job: LayerJob<'_, E, D, L, R>| {
+                (job.bound).run(purpose, job.given, job.tangents, job.block_job)
             };
-            return runs.into_iter().map(alone).collect();
+            return jobs.into_iter().map(alone).collect();
         };
-        let (mut bounds, mut tasks) = (Vec::new(), Vec::new());
-        for (run, kernel) in runs.into_iter().zip(kernels) {
-            let checked = run.bound.check(&run.given);
-            let task = run.bound.task(kernel, &run.given, run.tangents);
-            tasks.push((checked.map(|()| task), run.job));
-            bounds.push(run.bound);
+        let (mut bounds, mut host_jobs) = (Vec::new(), Vec::new());
+        for (job, kernel) in jobs.into_iter().zip(kernels) {
+            let checked = job.bound.check(&job.given);
+            let host_job = job.bound.host_job(kernel, &job.given, job.tangents);
+            host_jobs.push((checked.map(|()| host_job), job.block_job));
+            bounds.push(job.bound);
         }
-        let done = parallel::map(tasks.into_iter(), |(task, job)| task?.run(purpose, job));
+        let done = parallel::map(host_jobs.into_iter(), |(host_job, block_job)| {
+            host_job?.run(purpose, block_job)
+        });
         let done = bounds.into_iter().zip(done);
         done.map(|(bound, done)| bound.finish(done)).collect()
     }
@@ -161,37 +164,37 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         &mut self,
         purpose: Purpose,
         given: Vec<Matrix<E, D>>,
-        job: &Job<'_, R>,
-    ) -> Result<Outcome<E, D, R>> {
+        block_job: &BlockJob<'_, R>,
+    ) -> Result<JobOutput<E, D, R>> {
         let mut space =
             TensorSpace::new(&self.layer, self.device.clone(), &self.inputs, self.batch);
         let mut slots = (self.held.drain(..).chain(given))
             .map(|state| space.adopt(state))
             .collect::<Result<Vec<_>>>()?;
-        let result = job(&mut space, &mut slots)?;
+        let result = block_job(&mut space, &mut slots)?;
         self.held = (slots.iter())
             .map(|&slot| space.state(slot))
             .collect::<Result<_>>()?;
         let gradients = space.into_gradients();
         let state = self.held.first().filter(|_| purpose == Purpose::Solve);
-        Ok(Outcome {
+        Ok(JobOutput {
             state: state.cloned(),
             gradients: gradients
                 .parameters
                 .into_iter()
                 .chain(gradients.inputs)
-                .map(|part| part.map_or(Part::Zero, Part::Device))
+                .map(|gradient| gradient.map_or(TensorGradient::Zero, TensorGradient::Device))
                 .collect(),
             results: vec![result],
         })
     }
 
-    fn task<'t>(
+    fn host_job<'t>(
         &mut self,
         kernel: Arc<dyn Kernel<E>>,
         given: &[Matrix<E, D>],
         tangents: Tangents<'t>,
-    ) -> Task<'t, E> {
+    ) -> HostJob<'t, E> {
         let blocks = self.blocks.take().unwrap_or_else(|| {
             let (parameters, inputs) = match self.partition {
                 Partition::Threads => (Vec::new(), Vec::new()),
@@ -210,27 +213,30 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
             };
             Blocks::new(kernel, split)
         });
-        Task {
+        HostJob {
             blocks,
             states: given.iter().map(to_host).collect(),
             tangents,
         }
     }
 
-    /// What a task on this layer has left on the host, on its device. Keeps the blocks for the next one.
-    fn finish<R>(&mut self, done: Result<(Whole<E, R>, Blocks<E>)>) -> Result<Outcome<E, D, R>> {
-        let (whole, blocks) = done?;
+    /// What a job on this layer has left on the host, on its device. Keeps the blocks for the next one.
+    fn finish<R>(
+        &mut self,
+        done: Result<(HostOutput<E, R>, Blocks<E>)>,
+    ) -> Result<JobOutput<E, D, R>> {
+        let (output, blocks) = done?;
         self.blocks = Some(blocks);
         let shape = (self.batch, self.layer.state_dim());
         let state = |values| from_host(&self.device, values, shape);
-        let part = |part: HostPart<E>| match part.is_zero() {
-            true => Part::Zero,
-            false => Part::Host(part),
+        let gradient = |gradient: HostGradient<E>| match gradient.is_zero() {
+            true => TensorGradient::Zero,
+            false => TensorGradient::Host(gradient),
         };
-        Ok(Outcome {
-            state: whole.state.map(state).transpose()?,
-            gradients: whole.gradients.into_iter().map(part).collect(),
-            results: whole.results,
+        Ok(JobOutput {
+            state: output.state.map(state).transpose()?,
+            gradients: output.gradients.into_iter().map(gradient).collect(),
+            results: output.results,
         })
     }
 
@@ -258,14 +264,14 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         self.parameters().iter().chain(&self.inputs)
     }
 
-    /// What jobs have pulled back, each part with the tensor whose gradient it is and with its factor.
-    pub fn parts<'p>(
+    /// What jobs have pulled back, each gradient with the tensor whose gradient it is and with its factor.
+    pub fn by_tensor<'p>(
         &'p self,
-        pulled: impl IntoIterator<Item = Pulled<E, D>> + 'p,
-    ) -> impl Iterator<Item = (&'p Matrix<E, D>, Part<E, D>, f64)> + 'p {
-        pulled.into_iter().flat_map(|(factor, parts)| {
-            let parts = self.tensors().zip(parts);
-            parts.map(move |(tensor, part)| (tensor, part, factor))
+        pulled: impl IntoIterator<Item = WeightedGradients<E, D>> + 'p,
+    ) -> impl Iterator<Item = (&'p Matrix<E, D>, TensorGradient<E, D>, f64)> + 'p {
+        pulled.into_iter().flat_map(|(factor, gradients)| {
+            let gradients = self.tensors().zip(gradients);
+            gradients.map(move |(tensor, gradient)| (tensor, gradient, factor))
         })
     }
 
@@ -278,21 +284,21 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     }
 }
 
-/// What it takes to run a job on the host, on any thread.
-struct Task<'t, E: Scalar> {
+/// A job on the host, which any thread may run.
+struct HostJob<'t, E: Scalar> {
     blocks: Blocks<E>,
     states: Vec<Vec<E>>,
     tangents: Tangents<'t>,
 }
 
-impl<E: Scalar> Task<'_, E> {
+impl<E: Scalar> HostJob<'_, E> {
     fn run<R: Send>(
         mut self,
         purpose: Purpose,
-        job: &Job<'_, R>,
-    ) -> Result<(Whole<E, R>, Blocks<E>)> {
-        let whole = (self.blocks).run(purpose, self.states, self.tangents, job)?;
-        Ok((whole, self.blocks))
+        block_job: &BlockJob<'_, R>,
+    ) -> Result<(HostOutput<E, R>, Blocks<E>)> {
+        let output = (self.blocks).run(purpose, self.states, self.tangents, block_job)?;
+        Ok((output, self.blocks))
     }
 }
 

@@ -7,26 +7,26 @@ use crate::simd::add_scaled;
 use crate::{Backend, Matrix, ParameterGradient, Result, Scalar};
 
 /// The gradient of one parameter or input, or what is known of it.
-pub(crate) enum Part<E: Scalar, D: Backend<E>> {
+pub(crate) enum TensorGradient<E: Scalar, D: Backend<E>> {
     /// Nothing was pulled back.
     Zero,
     /// From a kernel.
-    Host(HostPart<E>),
+    Host(HostGradient<E>),
     /// From tensors.
     Device(Matrix<E, D>),
 }
 
 /// What one job has pulled back to parameters and inputs, and the factor it counts with.
-pub(crate) type Pulled<E, D> = (f64, Vec<Part<E, D>>);
+pub(crate) type WeightedGradients<E, D> = (f64, Vec<TensorGradient<E, D>>);
 
 /// A gradient as the kernels of a batch leave it.
-pub(crate) enum HostPart<E> {
+pub(crate) enum HostGradient<E> {
     Parameter(ParameterGradient<E>),
     /// Of an input: the rows of every block, in order.
     Input(Vec<Vec<E>>),
 }
 
-impl<E: Scalar> HostPart<E> {
+impl<E: Scalar> HostGradient<E> {
     /// Whether nothing was pulled back.
     pub fn is_zero(&self) -> bool {
         matches!(self, Self::Parameter(gradient) if gradient.is_zero())
@@ -48,26 +48,28 @@ impl<E: Scalar> HostPart<E> {
     }
 }
 
-/// Adds each part, times its factor, to the gradient of its tensor. What kernels have left is added up by all threads, and
+/// Adds each gradient, times its factor, to that of its tensor on the tape. What kernels have left is added up by all threads, and
 /// products of weight gradients are written to their place at once.
 pub(crate) fn accumulate<'t, E: Scalar, D: Backend<E>>(
     gradients: &mut Gradients<E, D>,
-    parts: impl Iterator<Item = (&'t Matrix<E, D>, Part<E, D>, f64)>,
+    pulled: impl Iterator<Item = (&'t Matrix<E, D>, TensorGradient<E, D>, f64)>,
 ) -> Result<()> {
     let (mut tensors, mut sums) = (Vec::new(), Vec::new());
-    for (tensor, part, factor) in parts {
+    for (tensor, gradient, factor) in pulled {
         let factor = E::of(factor);
-        match part {
-            Part::Zero => {}
-            Part::Device(part) => D::accumulate(gradients, tensor, &(part * factor))?,
-            Part::Host(part) => {
+        match gradient {
+            TensorGradient::Zero => {}
+            TensorGradient::Device(gradient) => {
+                D::accumulate(gradients, tensor, &(gradient * factor))?;
+            }
+            TensorGradient::Host(gradient) => {
                 tensors.push(tensor);
-                sums.push((D::take_gradient(gradients, tensor)?, part, factor));
+                sums.push((D::take_gradient(gradients, tensor)?, gradient, factor));
             }
         }
     }
-    let sums = parallel::map(sums.into_iter(), |(mut sum, part, factor)| {
-        part.add_to(&mut sum, factor);
+    let sums = parallel::map(sums.into_iter(), |(mut sum, gradient, factor)| {
+        gradient.add_to(&mut sum, factor);
         sum
     });
     let mut sums = tensors.into_iter().zip(sums);

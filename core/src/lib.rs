@@ -52,7 +52,7 @@ pub use space::{
 };
 
 #[doc(hidden)]
-pub use {dfdx, inventory, serde, serde_json, typetag};
+pub use {dfdx, dyn_clone, inventory, serde, serde_json, typetag};
 
 /// Everything a plugin file needs.
 pub mod prelude {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// A kind of plugin; implemented for the trait object, e.g. `dyn FixedPointSolver`.
+/// A kind of plugin; [`kind!`](crate::kind) implements it for the trait object, e.g. `dyn FixedPointSolver`.
 pub trait Kind {
     /// Name of the kind, which is also the configuration key plugins of this kind stand under.
     const NAME: &'static str;
@@ -17,6 +17,37 @@ pub trait Kind {
     fn check_ranges(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Makes a trait a kind of plugins: its trait object, which can then be cloned in a box, is a [`Kind`] of this name. The last
+/// argument is the method of the trait that checks the ranges of all fields; without it, everything is allowed.
+///
+/// ```
+/// use equilibria_core::prelude::*;
+///
+/// trait Shape: equilibria_core::dyn_clone::DynClone {
+///     fn validate(&self) -> Result<()>;
+/// }
+///
+/// equilibria_core::kind!(dyn Shape, "shape", validate);
+///
+/// assert_eq!(<dyn Shape as registry::Kind>::NAME, "shape");
+/// ```
+#[macro_export]
+macro_rules! kind {
+    (dyn $plugin:ident, $name:literal $(, $validate:ident)?) => {
+        $crate::dyn_clone::clone_trait_object!($plugin);
+
+        impl $crate::registry::Kind for dyn $plugin {
+            const NAME: &'static str = $name;
+
+            $(
+                fn check_ranges(&self) -> $crate::Result<()> {
+                    self.$validate()
+                }
+            )?
+        }
+    };
 }
 
 /// What [`plugin!`](crate::plugin) submits.

@@ -21,12 +21,4 @@ pub trait Regularizer: Debug + Send + Sync + dyn_clone::DynClone {
     fn penalty(&self, space: &mut dyn DifferentiableSpace, z: Slot, seed: u64) -> Result<f64>;
 }
 
-dyn_clone::clone_trait_object!(Regularizer);
-
-impl crate::registry::Kind for dyn Regularizer {
-    const NAME: &'static str = "regularizer";
-
-    fn check_ranges(&self) -> Result<()> {
-        self.validate()
-    }
-}
+crate::kind!(dyn Regularizer, "regularizer", validate);

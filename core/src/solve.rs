@@ -9,7 +9,7 @@ pub use stop::{OnUnconverged, Stop, Tolerance};
 
 use crate::report::Report;
 use crate::solver::LowRank;
-use crate::{Coef, Evaluation, FixedPointSolver, Result, Slot, StateSpace};
+use crate::{Coef, Evaluation, FixedPointSolver, Iteration, Result, Slot, StateSpace};
 
 use books::Books;
 use counted::Counted;
@@ -72,7 +72,7 @@ pub fn solve_with_inverse(
     }
     swaps.reverse();
     space.permute(&swaps, batch)?;
-    if books.all_kept() && !space.linearized {
+    if books.all_linearized() && !space.linearized {
         space.keep_linearization(z);
     }
     Ok((books.into_report(), inverse))
@@ -100,30 +100,11 @@ fn run(
     space.combine(point, &[(Coef::Same(1.0), z)])?;
     space.combine(best, &[(Coef::Same(1.0), z)])?;
     loop {
-        if books.rounds {
-            space.allow_rounding(books.exact);
-        }
-        // Not where the solver has fixed a point itself.
-        let kept = match books.near && !space.linearized {
-            true => space.apply_keeping(point, fz)?,
-            false => space.apply(point, fz).map(|()| false)?,
-        };
-        books.record(space, (point, fz), residual, next, kept)?;
-        let all_improved = books.improved.len() == space.batch();
-        if all_improved {
-            // Nearly always: the slots change places, and nothing is copied.
-            std::mem::swap(&mut point, &mut best);
-        } else {
-            space.copy_rows(point, best, &books.improved)?;
-        }
+        let linearized = evaluate(space, (point, fz), books)?;
+        books.record(space, (point, fz), residual, next, linearized)?;
+        let all_improved = save_best(space, &mut point, &mut best, &books.improved)?;
         space.copy_rows(best, z, &books.ended)?;
-
-        let first_swap = swaps.len();
-        let active = books.retire(swaps);
-        if swaps.len() > first_swap || active < space.batch() {
-            space.permute(&swaps[first_swap..], active)?;
-            iteration.permute(&swaps[first_swap..], active);
-        }
+        let active = retire(space, &mut *iteration, books, swaps)?;
         if active == 0 {
             break;
         }
@@ -142,4 +123,49 @@ fn run(
         space.release(slot);
     }
     Ok(iteration.finish(space))
+}
+
+/// Evaluates `f(point)`; returns whether the space has linearized there.
+fn evaluate(space: &mut Counted<'_>, (point, fz): (Slot, Slot), books: &Books<'_>) -> Result<bool> {
+    if books.rounds {
+        space.allow_rounding(books.exact_rows);
+    }
+    // Not where the solver has fixed a point itself.
+    match books.near && !space.linearized {
+        true => space.apply_keeping(point, fz),
+        false => space.apply(point, fz).map(|()| false),
+    }
+}
+
+/// Saves the rows that have improved in `best`. Where all have, which is nearly always so, the slots change places and nothing is
+/// copied; returns whether they do.
+fn save_best(
+    space: &mut Counted<'_>,
+    point: &mut Slot,
+    best: &mut Slot,
+    improved: &[usize],
+) -> Result<bool> {
+    let all_improved = improved.len() == space.batch();
+    if all_improved {
+        std::mem::swap(point, best);
+    } else {
+        space.copy_rows(*point, *best, improved)?;
+    }
+    Ok(all_improved)
+}
+
+/// Lets the samples leave that are no longer active. Returns how many are left.
+fn retire(
+    space: &mut Counted<'_>,
+    iteration: &mut dyn Iteration,
+    books: &mut Books<'_>,
+    swaps: &mut Vec<(usize, usize)>,
+) -> Result<usize> {
+    let first = swaps.len();
+    let active = books.retire(swaps);
+    if swaps.len() > first || active < space.batch() {
+        space.permute(&swaps[first..], active)?;
+        iteration.permute(&swaps[first..], active);
+    }
+    Ok(active)
 }

@@ -37,15 +37,7 @@ pub trait FixedPointSolver: Debug + Send + Sync + dyn_clone::DynClone {
     }
 }
 
-dyn_clone::clone_trait_object!(FixedPointSolver);
-
-impl crate::registry::Kind for dyn FixedPointSolver {
-    const NAME: &'static str = "solver";
-
-    fn check_ranges(&self) -> Result<()> {
-        self.validate()
-    }
-}
+crate::kind!(dyn FixedPointSolver, "solver", validate);
 
 /// One evaluation of the map, for all active samples.
 #[derive(Debug, Clone, Copy)]

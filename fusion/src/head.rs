@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt::Debug;
 
-use equilibria_core::registry::Kind;
 use equilibria_core::{Backend, BuildAny, Family, Matrix, Result, Scalar};
 use serde::ser::Serializer;
 
@@ -77,15 +76,7 @@ pub trait Head: BuildAny<Losses> + Debug + Send + Sync + dyn_clone::DynClone {
     fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<String>;
 }
 
-dyn_clone::clone_trait_object!(Head);
-
-impl Kind for dyn Head {
-    const NAME: &'static str = "head";
-
-    fn check_ranges(&self) -> Result<()> {
-        self.validate()
-    }
-}
+equilibria_core::kind!(dyn Head, "head", validate);
 
 impl dyn Head + '_ {
     /// Learns numbers on the scale of the training targets, unless there is a scale already.

@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 
 use dfdx::prelude::HasShape;
-use equilibria_core::registry::Kind;
 use equilibria_core::{Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
 
 use crate::data::{DataError, DataSet, Split, SplitName, Table, TargetKind, Targets};
@@ -62,15 +61,7 @@ pub trait FusionConfig: BuildAny<Fusions> + Debug + Send + Sync + dyn_clone::Dyn
     }
 }
 
-dyn_clone::clone_trait_object!(FusionConfig);
-
-impl Kind for dyn FusionConfig {
-    const NAME: &'static str = "fusion";
-
-    fn check_ranges(&self) -> Result<()> {
-        self.validate()
-    }
-}
+equilibria_core::kind!(dyn FusionConfig, "fusion", validate);
 
 /// From raw modalities, `[batch, features of the modality]`, to one feature each, `[batch, width]`.
 pub trait Backbone<E: Scalar, D: Backend<E>>: Parameters<E, D> {
@@ -119,15 +110,7 @@ pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone:
     }
 }
 
-dyn_clone::clone_trait_object!(BackboneConfig);
-
-impl Kind for dyn BackboneConfig {
-    const NAME: &'static str = "backbone";
-
-    fn check_ranges(&self) -> Result<()> {
-        self.validate()
-    }
-}
+equilibria_core::kind!(dyn BackboneConfig, "backbone", validate);
 
 /// Where data comes from.
 #[equilibria_core::typetag::serde(tag = "type")]
@@ -161,11 +144,7 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
     }
 }
 
-dyn_clone::clone_trait_object!(DataSource);
-
-impl Kind for dyn DataSource {
-    const NAME: &'static str = "data";
-}
+equilibria_core::kind!(dyn DataSource, "data");
 
 /// Backbone, fusion, linear map and head.
 pub struct Model<E: Scalar, D: Backend<E>> {

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use dfdx::prelude::Cpu;
 use equilibria_fusion::checkpoint::{to_bytes, Checkpoint, CheckpointError, Metadata};
-use equilibria_testing::random_values;
 use equilibria_fusion::core::{Error, Parameters};
 use equilibria_fusion::data::{Split, Table, Targets};
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::Trainer;
 use equilibria_fusion::{Experiment, Model};
+use equilibria_testing::random_values;
 use safetensors::tensor::TensorView;
 use safetensors::SafeTensors;
 

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 
-use equilibria_core::registry::Kind;
 use equilibria_core::{AnyLayer, Backend, BuildAny, Family, Result, Scalar};
 
 use crate::Initializer;
@@ -35,12 +34,4 @@ pub trait LayerConfig: BuildAny<Layers> + Debug + Send + Sync + dyn_clone::DynCl
     }
 }
 
-dyn_clone::clone_trait_object!(LayerConfig);
-
-impl Kind for dyn LayerConfig {
-    const NAME: &'static str = "layer";
-
-    fn check_ranges(&self) -> Result<()> {
-        self.validate()
-    }
-}
+equilibria_core::kind!(dyn LayerConfig, "layer", validate);

@@ -42,12 +42,12 @@ vectorized! {
     }
 }
 
-/// Work space in `N` parts of `len` numbers, of any content. `room` grows to the largest that was wanted.
-pub fn parts<E: Element, const N: usize>(room: &mut Vec<E>, len: usize) -> [&mut [E]; N] {
-    if room.len() < N * len {
-        room.resize(N * len, E::zero());
+/// Scratch memory in `N` parts of `len` numbers, of any content. `scratch` grows to the largest that was wanted.
+pub fn parts<E: Element, const N: usize>(scratch: &mut Vec<E>, len: usize) -> [&mut [E]; N] {
+    if scratch.len() < N * len {
+        scratch.resize(N * len, E::zero());
     }
-    let mut rest = &mut room[..];
+    let mut rest = &mut scratch[..];
     std::array::from_fn(|_| {
         let (part, others) = std::mem::take(&mut rest).split_at_mut(len);
         rest = others;

@@ -11,7 +11,7 @@ use equilibria_core::to_host;
 /// e.g. a [`dropout_mask`](crate::modules::dropout_mask).
 ///
 /// A mask drawn anew in every step would leave nothing to converge to. As an input it is the same in all steps of the
-/// solve, of its adjoint and of its penalties, so the equilibrium exists and its gradient is exact.
+/// solve, of its adjoint and of its penalties, so the equilibrium exists and its gradient is exact_rows.
 ///
 /// Reference: Y. Gal, Z. Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural Networks,
 /// NeurIPS 2016, §4.
@@ -69,7 +69,7 @@ impl<E: Scalar> Kernel<E> for MaskedKernel<E> {
             dim: self.dim,
             z: zeros(),
             scratch: zeros(),
-            exact: usize::MAX,
+            exact_rows: usize::MAX,
             mask,
         })
     }
@@ -83,7 +83,7 @@ struct MaskedRows<E> {
     z: Vec<E>,
     scratch: Vec<E>,
     /// Rows that are not rounded.
-    exact: usize,
+    exact_rows: usize,
 }
 
 /// `out = a ⊙ b`, as long as `a`.
@@ -126,7 +126,7 @@ impl<E: Scalar> KernelBlock<E> for MaskedRows<E> {
             let masked_bar = &mut self.scratch[..u.len()];
             self.inner.allow_rounding(usize::MAX);
             self.inner.vjp(u, masked_bar);
-            self.inner.allow_rounding(self.exact);
+            self.inner.allow_rounding(self.exact_rows);
             for ((bar, &masked), &z) in mask_bar.iter_mut().zip(&*masked_bar).zip(&self.z) {
                 *bar += masked * z;
             }
@@ -135,7 +135,7 @@ impl<E: Scalar> KernelBlock<E> for MaskedRows<E> {
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {
-        self.exact = from;
+        self.exact_rows = from;
         self.inner.allow_rounding(from)
     }
 

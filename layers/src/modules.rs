@@ -9,7 +9,7 @@ mod linear;
 mod linear_combination;
 mod pointwise;
 mod recorded;
-mod room;
+mod scratch;
 
 pub use columns::columns;
 pub use concatenate::concatenate;

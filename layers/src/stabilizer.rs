@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 
 use dfdx::prelude::*;
-use equilibria_core::registry::Kind;
 use equilibria_core::{Backend, BuildAny, Error, Family, Matrix, Parameters, Result, Scalar};
 
 /// A matrix on a tape.
@@ -40,15 +39,7 @@ pub trait StabilizerConfig:
     }
 }
 
-dyn_clone::clone_trait_object!(StabilizerConfig);
-
-impl Kind for dyn StabilizerConfig {
-    const NAME: &'static str = "stabilizer";
-
-    fn check_ranges(&self) -> Result<()> {
-        self.validate()
-    }
-}
+equilibria_core::kind!(dyn StabilizerConfig, "stabilizer", validate);
 
 /// The pattern of a stabilizer that applies to all weights.
 pub fn all_weights() -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-/// Room for coefficients, kept from step to step.
+/// Scratch memory for coefficients, kept from step to step.
 #[derive(Default)]
 pub(crate) struct Combination {
     products: Vec<f64>,
@@ -47,18 +47,18 @@ impl Combination {
     }
 }
 
-/// Copies coefficients to `room`; returns for how many vectors.
+/// Copies coefficients to `scratch`; returns for how many vectors.
 fn fill(
-    room: &mut Vec<Vec<f64>>,
+    scratch: &mut Vec<Vec<f64>>,
     coefficients: impl Iterator<Item = impl Iterator<Item = f64>>,
 ) -> usize {
     let mut count = 0;
     for own in coefficients {
-        if count == room.len() {
-            room.push(Vec::new());
+        if count == scratch.len() {
+            scratch.push(Vec::new());
         }
-        room[count].clear();
-        room[count].extend(own);
+        scratch[count].clear();
+        scratch[count].extend(own);
         count += 1;
     }
     count

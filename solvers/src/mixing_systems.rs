@@ -19,10 +19,10 @@ pub(crate) struct MixingSystems {
     /// G, `[groups, m, m]`.
     gram: Vec<Group>,
     /// How many of its newest points each sample mixes, `[groups]`.
-    kept: Vec<Group>,
+    mixed: Vec<Group>,
     /// α, `[m, batch]`.
     weights: Vec<Vec<f64>>,
-    /// Work space: L of H = L Lᵀ, with the inverse of its diagonal in place of the diagonal, and a solution.
+    /// Scratch memory: L of H = L Lᵀ, with the inverse of its diagonal in place of the diagonal, and a solution.
     factor: Vec<Group>,
     solution: Vec<Group>,
 }
@@ -36,7 +36,7 @@ impl MixingSystems {
             ridge,
             relative,
             gram: vec![Group::default(); groups * memory * memory],
-            kept: vec![Group::default(); groups],
+            mixed: vec![Group::default(); groups],
             weights: vec![vec![0.0; groups * LANES]; memory],
             factor: vec![Group::default(); memory * memory],
             solution: vec![Group::default(); memory],
@@ -61,11 +61,11 @@ impl MixingSystems {
     }
 
     /// Lets a sample mix one point more than before, as far as there is memory, or only the newest one.
-    pub fn keep(&mut self, sample: usize, only_newest: bool) {
-        let kept = &mut self.kept[sample / LANES][sample % LANES];
-        *kept = match only_newest {
+    pub fn extend(&mut self, sample: usize, only_newest: bool) {
+        let mixed = &mut self.mixed[sample / LANES][sample % LANES];
+        *mixed = match only_newest {
             true => 1.0,
-            false => (*kept + 1.0).min(self.memory as f64),
+            false => (*mixed + 1.0).min(self.memory as f64),
         };
     }
 
@@ -78,7 +78,7 @@ impl MixingSystems {
             let (x, y) = (entries[a][a_lane], entries[b][b_lane]);
             (entries[a][a_lane], entries[b][b_lane]) = (y, x);
         };
-        swap(&mut self.kept, (a, b));
+        swap(&mut self.mixed, (a, b));
         for entry in 0..block {
             swap(&mut self.gram, (a * block + entry, b * block + entry));
         }
@@ -88,11 +88,11 @@ impl MixingSystems {
     /// H is not positive definite takes its newest point alone.
     pub fn solve(&mut self, places: &[usize], batch: usize) {
         let block = self.memory * self.memory;
-        let groups = self.gram.chunks_exact(block).zip(&self.kept);
-        for (group, (gram, kept)) in groups.take(batch.div_ceil(LANES)).enumerate() {
+        let groups = self.gram.chunks_exact(block).zip(&self.mixed);
+        for (group, (gram, mixed)) in groups.take(batch.div_ceil(LANES)).enumerate() {
             let system = System {
                 gram,
-                kept,
+                mixed,
                 places,
                 memory: self.memory,
                 ridge: self.ridge,
@@ -119,7 +119,7 @@ impl MixingSystems {
 /// The problems of one group.
 struct System<'a, E> {
     gram: &'a [[E; LANES]],
-    kept: &'a [E; LANES],
+    mixed: &'a [E; LANES],
     places: &'a [usize],
     memory: usize,
     ridge: f64,
@@ -135,84 +135,153 @@ vectorized! {
         solution: &'a mut [[E; LANES]],
     ) {
         for index in 0..LANES / E::count::<S>() {
-            system.minimize(simd, index, factor, solution);
+            system.minimize(Register { simd, index }, factor, solution);
         }
+    }
+}
+
+/// The samples of a group that are in one register.
+#[derive(Clone, Copy)]
+struct Register<S> {
+    simd: S,
+    index: usize,
+}
+
+impl<S: Simd> Register<S> {
+    #[inline(always)]
+    fn get<E: Element>(self, group: &[E; LANES]) -> E::Vector<S> {
+        E::vectors::<S>(group).0[self.index]
+    }
+
+    #[inline(always)]
+    fn set<E: Element>(self, group: &mut [E; LANES], value: E::Vector<S>) {
+        E::vectors_mut::<S>(group).0[self.index] = value;
+    }
+
+    /// `entry ← entry − factor · other`.
+    #[inline(always)]
+    fn subtract<E: Element>(
+        self,
+        entry: &mut [E; LANES],
+        factor: E::Vector<S>,
+        other: &[E; LANES],
+    ) {
+        let product = E::times(self.simd, factor, self.get(other));
+        self.set(entry, E::minus(self.simd, self.get(entry), product));
     }
 }
 
 impl<E: Element> System<'_, E> {
     /// [`minimize`] for the samples of one register.
     #[inline(always)]
-    fn minimize<S: Simd>(&self, simd: S, index: usize, l: &mut [[E; LANES]], x: &mut [[E; LANES]]) {
+    fn minimize<S: Simd>(&self, of: Register<S>, l: &mut [[E; LANES]], x: &mut [[E; LANES]]) {
         let n = self.places.len();
-        let get = |group: &[E; LANES]| E::vectors::<S>(group).0[index];
-        let set = |group: &mut [E; LANES], value| E::vectors_mut::<S>(group).0[index] = value;
-        let [zero, one] = [E::splat(simd, E::zero()), E::splat(simd, E::one())];
-        let kept = get(self.kept);
-        let ridge = E::splat(simd, E::of(self.ridge));
-        let gram = |row: usize, column: usize| {
-            get(&self.gram[self.places[row] * self.memory + self.places[column]])
-        };
-        let mut inverse = one;
-        if self.relative {
-            let mut largest = zero;
-            for row in 0..n {
-                let age = E::splat(simd, E::of(row as f64));
-                let own = E::if_less(simd, age, kept, gram(row, row), zero);
-                largest = E::if_less(simd, largest, own, own, largest);
-            }
-            inverse = E::divide(simd, one, largest);
-        }
-        for row in 0..n {
-            // Points that a sample does not mix are rows of the identity, with 0 on the right.
-            let age = E::splat(simd, E::of(row as f64));
-            for column in 0..=row {
-                let (entry, absent) = match row == column {
-                    true => (E::fused(simd, gram(row, row), inverse, ridge), one),
-                    false => (E::times(simd, gram(row, column), inverse), zero),
-                };
-                set(
-                    &mut l[row * n + column],
-                    E::if_less(simd, age, kept, entry, absent),
-                );
-            }
-            set(&mut x[row], E::if_less(simd, age, kept, one, zero));
-        }
-        // `entry − factor · other`, as soon as the factor is known, so that few numbers wait for each other.
-        let subtract = |entry: &mut [E; LANES], factor, other: &[E; LANES]| {
-            let product = E::times(simd, factor, get(other));
-            set(entry, E::minus(simd, get(entry), product));
-        };
-        for k in 0..n {
-            let pivot = E::divide(simd, one, E::root(simd, get(&l[k * n + k])));
-            set(&mut l[k * n + k], pivot);
-            for row in k + 1..n {
-                let scaled = E::times(simd, get(&l[row * n + k]), pivot);
-                set(&mut l[row * n + k], scaled);
-                for column in k + 1..=row {
-                    let other = l[column * n + k];
-                    subtract(&mut l[row * n + column], scaled, &other);
-                }
-            }
-            let known = E::times(simd, get(&x[k]), pivot);
-            set(&mut x[k], known);
-            for row in k + 1..n {
-                subtract(&mut x[row], known, &l[row * n + k]);
-            }
-        }
-        let mut sum = zero;
-        for row in (0..n).rev() {
-            let value = E::times(simd, get(&x[row]), get(&l[row * n + row]));
-            set(&mut x[row], value);
-            sum = E::plus(simd, sum, value);
-            for k in 0..row {
-                subtract(&mut x[k], value, &l[row * n + k]);
-            }
-        }
+        self.assemble(of, l, x);
+        eliminate(of, n, l, x);
+        let sum = substitute(of, n, l, x);
         for x in &mut x[..n] {
-            set(x, E::divide(simd, get(x), sum));
+            of.set(x, E::divide(of.simd, of.get(x), sum));
         }
     }
+
+    /// Writes the lower triangle of H to `l`, and 1 to `x`. Points that a sample does not mix are rows of the identity, with 0 on
+    /// the right.
+    #[inline(always)]
+    fn assemble<S: Simd>(&self, of: Register<S>, l: &mut [[E; LANES]], x: &mut [[E; LANES]]) {
+        let (simd, n) = (of.simd, self.places.len());
+        let [zero, one] = [E::splat(simd, E::zero()), E::splat(simd, E::one())];
+        let mixed = of.get(self.mixed);
+        let ridge = E::splat(simd, E::of(self.ridge));
+        let inverse = match self.relative {
+            true => E::divide(simd, one, self.largest(of)),
+            false => one,
+        };
+        for row in 0..n {
+            let age = E::splat(simd, E::of(row as f64));
+            for column in 0..=row {
+                let gram = self.gram(of, row, column);
+                let (entry, absent) = match row == column {
+                    true => (E::fused(simd, gram, inverse, ridge), one),
+                    false => (E::times(simd, gram, inverse), zero),
+                };
+                of.set(
+                    &mut l[row * n + column],
+                    E::if_less(simd, age, mixed, entry, absent),
+                );
+            }
+            of.set(&mut x[row], E::if_less(simd, age, mixed, one, zero));
+        }
+    }
+
+    /// The largest diagonal entry of G among the points that a sample mixes.
+    #[inline(always)]
+    fn largest<S: Simd>(&self, of: Register<S>) -> E::Vector<S> {
+        let (simd, mixed) = (of.simd, of.get(self.mixed));
+        let zero = E::splat(simd, E::zero());
+        let mut largest = zero;
+        for row in 0..self.places.len() {
+            let age = E::splat(simd, E::of(row as f64));
+            let own = E::if_less(simd, age, mixed, self.gram(of, row, row), zero);
+            largest = E::if_less(simd, largest, own, own, largest);
+        }
+        largest
+    }
+
+    #[inline(always)]
+    fn gram<S: Simd>(&self, of: Register<S>, row: usize, column: usize) -> E::Vector<S> {
+        of.get(&self.gram[self.places[row] * self.memory + self.places[column]])
+    }
+}
+
+/// From H to L with H = L Lᵀ, and from the right-hand side to y with L y = x, in place. What a factor is multiplied with is
+/// subtracted as soon as the factor is known, so that few numbers wait for each other.
+#[inline(always)]
+fn eliminate<E: Element, S: Simd>(
+    of: Register<S>,
+    n: usize,
+    l: &mut [[E; LANES]],
+    x: &mut [[E; LANES]],
+) {
+    let simd = of.simd;
+    let one = E::splat(simd, E::one());
+    for k in 0..n {
+        let pivot = E::divide(simd, one, E::root(simd, of.get(&l[k * n + k])));
+        of.set(&mut l[k * n + k], pivot);
+        for row in k + 1..n {
+            let scaled = E::times(simd, of.get(&l[row * n + k]), pivot);
+            of.set(&mut l[row * n + k], scaled);
+            for column in k + 1..=row {
+                let other = l[column * n + k];
+                of.subtract(&mut l[row * n + column], scaled, &other);
+            }
+        }
+        let known = E::times(simd, of.get(&x[k]), pivot);
+        of.set(&mut x[k], known);
+        for row in k + 1..n {
+            of.subtract(&mut x[row], known, &l[row * n + k]);
+        }
+    }
+}
+
+/// Solves Lᵀ x = y in place; returns the sum of x.
+#[inline(always)]
+fn substitute<E: Element, S: Simd>(
+    of: Register<S>,
+    n: usize,
+    l: &[[E; LANES]],
+    x: &mut [[E; LANES]],
+) -> E::Vector<S> {
+    let simd = of.simd;
+    let mut sum = E::splat(simd, E::zero());
+    for row in (0..n).rev() {
+        let value = E::times(simd, of.get(&x[row]), of.get(&l[row * n + row]));
+        of.set(&mut x[row], value);
+        sum = E::plus(simd, sum, value);
+        for k in 0..row {
+            of.subtract(&mut x[k], value, &l[row * n + k]);
+        }
+    }
+    sum
 }
 
 #[cfg(test)]
@@ -221,52 +290,64 @@ mod tests {
 
     use super::*;
 
-    /// Eleven samples, two groups: the conditions of the minimum, Hα = λ1 and Σα = 1, in the points that a sample keeps.
-    #[test]
-    fn every_sample_has_its_own_minimum() {
-        const M: usize = 5;
-        const BATCH: usize = 11;
-        let mut systems = MixingSystems::new(M, BATCH, 1e-3, true);
-        let vectors: Vec<Vec<f64>> = (0..M as u64)
-            .map(|point| random_values(8 * BATCH, point))
-            .collect();
-        let product = |sample: usize, a: usize, b: usize| -> f64 {
-            let row = |point: usize| &vectors[point][sample * 8..][..8];
+    const POINTS: usize = 5;
+    const BATCH: usize = 11;
+    const RIDGE: f64 = 1e-3;
+
+    /// ⟨a, b⟩ of the residuals of a sample in two points.
+    struct Products(Vec<Vec<f64>>);
+
+    impl Products {
+        fn of(&self, sample: usize, a: usize, b: usize) -> f64 {
+            let row = |point: usize| &self.0[point][sample * 8..][..8];
             row(a).iter().zip(row(b)).map(|(a, b)| a * b).sum()
-        };
-        for newest in 0..M {
-            let products: Vec<f64> = (0..BATCH)
-                .flat_map(|sample| (0..=newest).map(move |other| product(sample, newest, other)))
+        }
+    }
+
+    /// Random residuals of all samples in all points, of which sample s mixes the 1 + s mod 5 newest.
+    fn systems() -> (MixingSystems, Products) {
+        let mut systems = MixingSystems::new(POINTS, BATCH, RIDGE, true);
+        let vectors = (0..POINTS as u64).map(|point| random_values(8 * BATCH, point));
+        let products = Products(vectors.collect());
+        for newest in 0..POINTS {
+            let all = (0..BATCH).flat_map(|sample| (0..=newest).map(move |other| (sample, other)));
+            let all: Vec<f64> = all
+                .map(|(s, other)| products.of(s, newest, other))
                 .collect();
-            systems.insert(newest, newest + 1, &products);
+            systems.insert(newest, newest + 1, &all);
         }
         for sample in 0..BATCH {
-            for point in 0..=sample % M {
-                systems.keep(sample, point == 0);
+            for point in 0..=sample % POINTS {
+                systems.extend(sample, point == 0);
             }
         }
+        (systems, products)
+    }
+
+    /// Eleven samples, two groups: the conditions of the minimum, Hα = λ1 and Σα = 1, in the points that a sample mixes.
+    #[test]
+    fn every_sample_has_its_own_minimum() {
+        let (mut systems, products) = systems();
         let places = [4, 3, 2, 1, 0];
         systems.solve(&places, BATCH);
         for sample in 0..BATCH {
-            let (kept, forgotten) = places.split_at(1 + sample % M);
+            let (mixed, forgotten) = places.split_at(1 + sample % POINTS);
             let weight = |place: &usize| systems.weights[*place][sample];
             assert!(forgotten.iter().all(|place| weight(place).abs() < 1e-300));
-            let sum: f64 = kept.iter().map(weight).sum();
+            let sum: f64 = mixed.iter().map(weight).sum();
             approx::assert_relative_eq!(sum, 1.0, epsilon = 1e-12);
-            let diagonal = kept.iter().map(|&place| product(sample, place, place));
+            let diagonal = mixed.iter().map(|&place| products.of(sample, place, place));
             let largest = diagonal.fold(0.0, f64::max);
-            let slopes: Vec<f64> = (kept.iter())
-                .map(|&row| {
-                    let terms = kept.iter().map(|place| {
-                        let ridge = if row == *place { 1e-3 } else { 0.0 };
-                        (product(sample, row, *place) / largest + ridge) * weight(place)
-                    });
-                    terms.sum()
-                })
-                .collect();
+            let slope = |&row: &usize| -> f64 {
+                let terms = mixed.iter().map(|place| {
+                    let ridge = if row == *place { RIDGE } else { 0.0 };
+                    (products.of(sample, row, *place) / largest + ridge) * weight(place)
+                });
+                terms.sum()
+            };
             // The condition of H is at most some 1e4 here.
-            for slope in &slopes {
-                approx::assert_relative_eq!(*slope, slopes[0], epsilon = 1e-11);
+            for row in mixed {
+                approx::assert_relative_eq!(slope(row), slope(&mixed[0]), epsilon = 1e-11);
             }
         }
     }
@@ -278,7 +359,7 @@ mod tests {
         // The same residual twice, and two that are orthogonal.
         systems.insert(1, 2, &[1.0, 1.0, 0.0, 1.0]);
         for sample in [0, 0, 1, 1] {
-            systems.keep(sample, false);
+            systems.extend(sample, false);
         }
         systems.solve(&[1, 0], 2);
         let [old, new] = [0, 1].map(|place| &systems.weights[place][..2]);

@@ -79,21 +79,7 @@ fn arnoldi(
         for (scale, square) in scales.iter_mut().zip(&products) {
             *scale = scale.max(square.sqrt());
         }
-        // Modified Gram-Schmidt; the second pass restores the orthogonality that rounding takes from the first.
-        for _ in 0..2 {
-            for (row, &vector) in basis.iter().enumerate() {
-                space.dots(next, &[vector], &mut products)?;
-                for (projection, product) in projections.iter_mut().zip(&mut products) {
-                    projection[(row, column)] += *product;
-                    *product = -*product;
-                }
-                let terms = [
-                    (Coef::Same(1.0), next),
-                    (Coef::PerSample(&products), vector),
-                ];
-                space.combine(next, &terms)?;
-            }
-        }
+        orthogonalize(space, next, &basis, &mut projections, &mut products)?;
         if column + 1 < size {
             let bounds: Vec<f64> = scales.iter().map(|scale| rounding * scale).collect();
             let norms = normalize(space, next, &bounds)?;
@@ -111,6 +97,31 @@ fn arnoldi(
         }
     }
     Ok(projections)
+}
+
+/// Takes what lies along the basis away from `next`, the image of its last vector, by modified Gram-Schmidt, and adds it to the
+/// column of that vector in the projections. `products` is overwritten.
+fn orthogonalize(
+    space: &mut dyn DifferentiableSpace,
+    next: Slot,
+    basis: &[Slot],
+    projections: &mut [DMatrix<f64>],
+    products: &mut [f64],
+) -> Result<()> {
+    let column = basis.len() - 1;
+    // The second pass restores the orthogonality that rounding takes from the first.
+    for _ in 0..2 {
+        for (row, &vector) in basis.iter().enumerate() {
+            space.dots(next, &[vector], products)?;
+            for (projection, product) in projections.iter_mut().zip(&mut *products) {
+                projection[(row, column)] += *product;
+                *product = -*product;
+            }
+            let terms = [(Coef::Same(1.0), next), (Coef::PerSample(products), vector)];
+            space.combine(next, &terms)?;
+        }
+    }
+    Ok(())
 }
 
 /// Divides the vector of every sample by its norm and returns that; one no longer than its bound becomes 0.

@@ -18,14 +18,14 @@ pub(crate) fn pull_back(
     v: Slot,
     (steps, damping): (usize, f64),
 ) -> Result<()> {
-    let (keep, step) = (Coef::Same(1.0 - damping), Coef::Same(damping));
+    let (old_share, new_share) = (Coef::Same(1.0 - damping), Coef::Same(damping));
     let [value, lambda, cotangent] = [space.alloc()?, space.alloc()?, space.alloc()?];
     let mut points = vec![start];
     let mut last = start;
     for _ in 1..steps {
         let next = space.alloc()?;
         space.apply(last, value)?;
-        space.combine(next, &[(keep, last), (step, value)])?;
+        space.combine(next, &[(old_share, last), (new_share, value)])?;
         points.push(next);
         last = next;
     }
@@ -33,13 +33,13 @@ pub(crate) fn pull_back(
     // λ_k = v and λ_j = (1 − β) λ_{j+1} + Jᵀ(z_j) β λ_{j+1}.
     space.combine(lambda, &[(Coef::Same(1.0), v)])?;
     while let Some(point) = points.pop() {
-        space.combine(cotangent, &[(step, lambda)])?;
+        space.combine(cotangent, &[(new_share, lambda)])?;
         space.linearize(point)?;
         space.pull_back(cotangent)?;
         // λ_0 reaches the start only, which gets no gradient and belongs to the caller.
         if !points.is_empty() {
             space.vjp(cotangent, value)?;
-            space.combine(lambda, &[(keep, lambda), (Coef::Same(1.0), value)])?;
+            space.combine(lambda, &[(old_share, lambda), (Coef::Same(1.0), value)])?;
             space.release(point);
         }
     }

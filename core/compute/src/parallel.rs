@@ -54,6 +54,14 @@ pub fn map<T: Send, R: Send>(
         stay_awake(|| ready.load(Ordering::Relaxed) < helpers);
     });
     drop(call);
+    let_linger(helpers);
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_unstable_by_key(|&(index, _)| index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Lets so many threads wait for the next call, unless another one is under way.
+fn let_linger(helpers: usize) {
     if CALLS.load(Ordering::Relaxed) == 0 {
         let caller = rayon::current_thread_index();
         let more = helpers.saturating_sub(LINGERING.load(Ordering::Relaxed));
@@ -61,9 +69,6 @@ pub fn map<T: Send, R: Send>(
             rayon::spawn(move || linger(caller));
         }
     }
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_unstable_by_key(|&(index, _)| index);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Waits for the next call without going to sleep, and does other work of rayon's meanwhile. Not on the thread that is to make

@@ -38,7 +38,7 @@ impl<L> Equilibrium<L> {
         )?;
         let states: Vec<_> = contiguous(states, NoneTape).0;
         let job = |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| job(space, slots);
-        let outcome = bound.run(Purpose::Differentiate, states, Tangents::Now, &job)?;
-        Ok(outcome.results)
+        let output = bound.run(Purpose::Differentiate, states, Tangents::Now, &job)?;
+        Ok(output.results)
     }
 }

@@ -4,8 +4,8 @@ use dfdx::prelude::*;
 
 use super::Equilibrium;
 use crate::blocks::{Partition, Tangents};
-use crate::bound::{Bound, Purpose, Run};
-use crate::gradients::{accumulate, Part, Pulled};
+use crate::bound::{Bound, LayerJob, Purpose};
+use crate::gradients::{accumulate, WeightedGradients};
 use crate::layer::AnyTape;
 use crate::seed::mix;
 use crate::{from_host, Backend, DifferentiableSpace, ImplicitLayer, Matrix, Result, Scalar, Slot};
@@ -37,7 +37,10 @@ impl<L> Equilibrium<L> {
                 let rest = bound.run(Purpose::Differentiate, Vec::new(), tangents, &flush);
                 let all = rest.and_then(|rest| {
                     let rest = std::iter::once((1.0, rest.gradients));
-                    accumulate(gradients, bound.parts(rest.chain(penalty.pulled(&factors))))
+                    accumulate(
+                        gradients,
+                        bound.by_tensor(rest.chain(penalty.pulled(&factors))),
+                    )
                 });
                 if all.is_err() {
                     bound.poison(gradients);
@@ -55,7 +58,7 @@ pub(super) struct Penalty<E: Scalar, D: Backend<E>> {
     pub value: Matrix<E, D>,
     /// What each regularizer counts in it, and what it has pulled back. The rest waits in the blocks of the layer, under
     /// the number of the regularizer.
-    terms: Vec<(f64, Vec<Part<E, D>>)>,
+    terms: Vec<WeightedGradients<E, D>>,
 }
 
 /// The penalties of several equilibria, the k-th with the probes of `seeds[k]`, at the same time: at the first state that is
@@ -66,49 +69,63 @@ pub(super) fn penalize<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     z: &[Matrix<E, D>],
     seeds: &[u64],
 ) -> Result<Vec<Penalty<E, D>>> {
-    let mut sums: Vec<(f64, Vec<_>)> = bounds.iter().map(|_| Default::default()).collect();
+    let mut sums: Vec<PenaltySum<E, D>> = bounds.iter().map(|_| Default::default()).collect();
     let most = equilibria.iter().map(|e| e.regularizers.len()).max();
     for number in 0..most.unwrap_or(0) {
-        let regularizers = equilibria.iter().map(|e| e.regularizers.get(number));
-        let jobs: Vec<_> = (regularizers.zip(seeds))
-            .map(|(regularizer, &seed)| {
-                let (regularizer, seed) = (regularizer?, mix(seed, number as u64));
-                let job = move |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| {
-                    regularizer.penalty(space, slots[0], seed)
-                };
-                Some((regularizer.weight(), job))
-            })
-            .collect();
-        let (mut runs, mut owners) = (Vec::new(), Vec::new());
-        let all = bounds.iter_mut().zip(&mut sums).zip(&jobs).enumerate();
-        for (index, ((bound, sum), job)) in all {
-            let Some((weight, job)) = job else { continue };
-            owners.push((sum, weight / bound.batch() as f64));
-            runs.push(Run {
-                bound,
-                given: z
-                    .get(index)
-                    .filter(|_| number == 0)
-                    .cloned()
-                    .into_iter()
-                    .collect(),
-                tangents: Tangents::Wait(number),
-                job,
-            });
-        }
-        let outcomes = Bound::run_each(Purpose::Differentiate, runs);
-        for ((sum, factor), outcome) in owners.into_iter().zip(outcomes) {
-            let outcome = outcome?;
-            sum.0 += factor * outcome.results.iter().sum::<f64>();
-            sum.1.push((factor, outcome.gradients));
-        }
+        let given = if number == 0 { z } else { &[] };
+        add_term(equilibria, number, bounds, given, seeds, &mut sums)?;
     }
     let penalties = sums.into_iter().zip(bounds);
-    let penalty = |((sum, terms), bound): ((f64, _), &mut Bound<E, D, L>)| {
+    let penalty = |((sum, terms), bound): (PenaltySum<E, D>, &mut Bound<E, D, L>)| {
         let value = from_host(bound.device(), vec![E::of(sum)], (1, 1))?;
         Ok(Penalty { value, terms })
     };
     penalties.map(penalty).collect()
+}
+
+/// The value of a penalty as far as it is known, and its [terms](Penalty::terms).
+type PenaltySum<E, D> = (f64, Vec<WeightedGradients<E, D>>);
+
+/// Adds the regularizer of this number of every equilibrium that has one, as [`penalize`] does; `given` are the states to be held.
+fn add_term<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
+    equilibria: &[Equilibrium<L>],
+    number: usize,
+    bounds: &mut [Bound<E, D, L>],
+    given: &[Matrix<E, D>],
+    seeds: &[u64],
+    sums: &mut [PenaltySum<E, D>],
+) -> Result<()> {
+    let regularizers = equilibria.iter().map(|e| e.regularizers.get(number));
+    let block_jobs: Vec<_> = (regularizers.zip(seeds))
+        .map(|(regularizer, &seed)| {
+            let (regularizer, seed) = (regularizer?, mix(seed, number as u64));
+            let block_job = move |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| {
+                regularizer.penalty(space, slots[0], seed)
+            };
+            Some((regularizer.weight(), block_job))
+        })
+        .collect();
+    let (mut jobs, mut owners) = (Vec::new(), Vec::new());
+    let all = bounds.iter_mut().zip(sums).zip(&block_jobs).enumerate();
+    for (index, ((bound, sum), block_job)) in all {
+        let Some((weight, block_job)) = block_job else {
+            continue;
+        };
+        owners.push((sum, weight / bound.batch() as f64));
+        jobs.push(LayerJob {
+            bound,
+            given: given.get(index).cloned().into_iter().collect(),
+            tangents: Tangents::Wait(number),
+            block_job,
+        });
+    }
+    let outputs = Bound::run_each(Purpose::Differentiate, jobs);
+    for ((sum, factor), output) in owners.into_iter().zip(outputs) {
+        let output = output?;
+        sum.0 += factor * output.results.iter().sum::<f64>();
+        sum.1.push((factor, output.gradients));
+    }
+    Ok(())
 }
 
 impl<E: Scalar, D: Backend<E>> Penalty<E, D> {
@@ -124,8 +141,8 @@ impl<E: Scalar, D: Backend<E>> Penalty<E, D> {
     }
 
     /// What the regularizers have pulled back, each with its factor.
-    pub fn pulled(self, factors: &[f64]) -> impl Iterator<Item = Pulled<E, D>> + '_ {
-        let parts = self.terms.into_iter().map(|(_, parts)| parts);
-        factors.iter().copied().zip(parts)
+    pub fn pulled(self, factors: &[f64]) -> impl Iterator<Item = WeightedGradients<E, D>> + '_ {
+        let gradients = self.terms.into_iter().map(|(_, gradients)| gradients);
+        factors.iter().copied().zip(gradients)
     }
 }

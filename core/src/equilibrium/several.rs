@@ -7,8 +7,8 @@ use dfdx::prelude::*;
 use super::penalty::{penalize, Penalty};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
 use crate::blocks::{Partition, Tangents};
-use crate::bound::{Bound, Outcome, Purpose, Run};
-use crate::gradients::{accumulate, Pulled};
+use crate::bound::{Bound, JobOutput, LayerJob, Purpose};
+use crate::gradients::{accumulate, WeightedGradients};
 use crate::layer::AnyTape;
 use crate::{
     solve_with_inverse, Backend, BackwardStrategy, Coef, DifferentiableSpace, Error, ImplicitLayer,
@@ -50,47 +50,28 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
-        let partition = match T::OWNS_TAPE || seeds.is_some() {
-            true => Partition::Sizes {
-                together: equilibria.len(),
-            },
-            false => Partition::Threads,
+        let (mut bounds, tape) = bind_each(equilibria, x, tape, seeds.is_some())?;
+        let solutions = Self::solve_each(equilibria, &mut bounds, starts, T::OWNS_TAPE)?;
+        let penalties = match seeds {
+            Some(seeds) => penalize(equilibria, &mut bounds, &[], seeds)?,
+            None => Vec::new(),
         };
-        let (mut bounds, tape) = bind_each(equilibria, x, tape, partition)?;
-        let jobs: Vec<_> = equilibria.iter().map(|e| e.job(T::OWNS_TAPE)).collect();
-        let runs = bounds.iter_mut().zip(starts).zip(&jobs);
-        let runs = runs.map(|((bound, start), job)| Run {
-            bound,
-            given: vec![start],
-            tangents: Tangents::Now,
-            job,
-        });
-        let outcomes = Bound::run_each(Purpose::Solve, runs.collect());
-        let judged = equilibria.iter().zip(outcomes);
-        let judged = judged.map(|(equilibrium, outcome)| {
-            equilibrium.judged(outcome.map_err(|error| error.of_equilibrium(&equilibrium.name))?)
-        });
-        let judged: Vec<(Matrix<E, D>, Report)> = judged.collect::<Result<_>>()?;
-        let mut penalties = Vec::new();
-        if let Some(seeds) = seeds {
-            penalties = penalize(equilibria, &mut bounds, &[], seeds)?;
-        }
         let mut all = AllSolved {
             solved: Vec::with_capacity(equilibria.len()),
             penalties: penalties.iter().map(|p| p.value.clone()).collect(),
             tape,
         };
         let (mut pending, mut penalties) = (Vec::new(), penalties.into_iter());
-        let solves = equilibria.iter().zip(bounds).zip(judged);
+        let solves = equilibria.iter().zip(bounds).zip(solutions);
         for ((equilibrium, bound), (z, report)) in solves {
             let adjoint = Adjoint::default();
             pending.push(Pending {
-                name: equilibrium.name.clone(),
-                backward: equilibrium.backward.clone(),
                 bound,
                 z: z.clone(),
-                adjoint: adjoint.clone(),
                 penalty: penalties.next(),
+                name: equilibrium.name.clone(),
+                backward: equilibrium.backward.clone(),
+                adjoint: adjoint.clone(),
             });
             all.solved.push(Solved { z, report, adjoint });
         }
@@ -100,9 +81,38 @@ impl<L> Equilibrium<L> {
         Ok(all)
     }
 
+    /// z* of every equilibrium and how its solve went, once all have been judged. `gradients` as in
+    /// [`block_solve`](Self::block_solve).
+    fn solve_each<E: Scalar, D: Backend<E>>(
+        equilibria: &[Self],
+        bounds: &mut [Bound<E, D, L>],
+        starts: Vec<Matrix<E, D>>,
+        gradients: bool,
+    ) -> Result<Vec<(Matrix<E, D>, Report)>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        let block_jobs: Vec<_> = (equilibria.iter())
+            .map(|equilibrium| equilibrium.block_solve(gradients))
+            .collect();
+        let jobs = bounds.iter_mut().zip(starts).zip(&block_jobs);
+        let jobs = jobs.map(|((bound, start), block_job)| LayerJob {
+            bound,
+            given: vec![start],
+            tangents: Tangents::Now,
+            block_job,
+        });
+        let outputs = Bound::run_each(Purpose::Solve, jobs.collect());
+        let judged = equilibria.iter().zip(outputs);
+        let judged = judged.map(|(equilibrium, output)| {
+            equilibrium.judged(output.map_err(|error| error.of_equilibrium(&equilibrium.name))?)
+        });
+        judged.collect()
+    }
+
     /// Solves a block. If `gradients` will be wanted, z* is held for them, and, if the backward strategy needs them, the start
     /// and what the solver has learned of the inverse.
-    fn job(
+    fn block_solve(
         &self,
         gradients: bool,
     ) -> impl Fn(&mut dyn DifferentiableSpace, &mut Vec<Slot>) -> Result<Report> + Sync + '_ {
@@ -129,26 +139,32 @@ impl<L> Equilibrium<L> {
     /// Puts the blocks together and judges how they went.
     fn judged<E: Scalar, D: Backend<E>>(
         &self,
-        outcome: Outcome<E, D, Report>,
+        output: JobOutput<E, D, Report>,
     ) -> Result<(Matrix<E, D>, Report)> {
-        let report: Report = outcome.results.into_iter().collect();
+        let report: Report = output.results.into_iter().collect();
         report.log(|| {
             let solver = self.solver.typetag_name();
             format!("{}forward solve by {solver}", prefix(&self.name))
         });
         (self.stop.on_unconverged).judge(&report, "forward", &self.name)?;
-        let z = outcome.state.expect("a solve leaves its state");
+        let z = output.state.expect("a solve leaves its state");
         Ok((z, report))
     }
 }
 
-/// Binds the inputs of every equilibrium.
+/// Binds the inputs of every equilibrium for a solve and, if the tape is to be used or if they are `penalized`, for gradients.
 fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>, L: ImplicitLayer<E, D>>(
     equilibria: &[Equilibrium<L>],
     x: &[&[Matrix<E, D>]],
     mut tape: T,
-    partition: Partition,
+    penalized: bool,
 ) -> Result<AllBound<E, D, L, T>> {
+    let partition = match T::OWNS_TAPE || penalized {
+        true => Partition::Sizes {
+            together: equilibria.len(),
+        },
+        false => Partition::Threads,
+    };
     let mut bounds = Vec::with_capacity(equilibria.len());
     for (equilibrium, x) in equilibria.iter().zip(x) {
         let (bound, next) = equilibrium.bind(x, tape, partition)?;
@@ -174,39 +190,18 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     mut all: Vec<Pending<E, D, L>>,
     gradients: &mut Gradients<E, D>,
 ) -> std::result::Result<(), D::Err> {
-    let (mut cotangents, mut factors, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut cotangents, mut factors) = (Vec::new(), Vec::new());
     for pending in &all {
         gradients.try_alloc_for(&pending.z)?;
         cotangents.push(gradients.get(&pending.z));
         let penalty = pending.penalty.as_ref();
         factors.push(penalty.map_or(Ok(Vec::new()), |p| p.factors(gradients))?);
-        let backward = pending.backward.clone();
-        jobs.push(
-            move |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| {
-                differentiate(&*backward, space, slots)
-            },
-        );
     }
-    let runs = all.iter_mut().zip(cotangents).zip(&factors).zip(&jobs);
-    let runs = runs.map(|(((pending, v), factors), job)| Run {
-        bound: &mut pending.bound,
-        given: vec![v],
-        tangents: Tangents::Join(factors),
-        job,
-    });
-    let outcomes = Bound::run_each(Purpose::Differentiate, runs.collect());
-    let judged = all.iter_mut().zip(outcomes).zip(&factors);
-    let judged =
-        judged.map(
-            |((pending, outcome), factors)| match pending.judge(outcome, factors) {
-                Ok((report, pulled)) => (Ok(report), pulled),
-                Err(error) => (Err(error), Vec::new()),
-            },
-        );
-    let (reports, found): (Vec<_>, Vec<_>) = judged.unzip();
-    let parts = all.iter().zip(found);
-    let parts = parts.flat_map(|(pending, pulled)| pending.bound.parts(pulled));
-    let failure = accumulate(gradients, parts).err();
+    let differentiated = differentiate_each(&mut all, cotangents, &factors);
+    let (reports, pulled): (Vec<_>, Vec<_>) = differentiated.into_iter().unzip();
+    let pulled = all.iter().zip(pulled);
+    let pulled = pulled.flat_map(|(pending, pulled)| pending.bound.by_tensor(pulled));
+    let failure = accumulate(gradients, pulled).err();
     for (pending, mut report) in all.into_iter().zip(reports) {
         if let (Some(failure), Ok(_)) = (&failure, &report) {
             report = Err(Error::device(failure));
@@ -217,6 +212,41 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         pending.adjoint.set(report);
     }
     Ok(())
+}
+
+/// The report of an adjoint solve, and what was pulled back to parameters and inputs.
+type Differentiated<E, D> = (Result<Report>, Vec<WeightedGradients<E, D>>);
+
+/// Pulls the cotangents of the equilibria back, and with them what waits of their penalties, times its factors.
+fn differentiate_each<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
+    all: &mut [Pending<E, D, L>],
+    cotangents: Vec<Matrix<E, D>>,
+    factors: &[Vec<f64>],
+) -> Vec<Differentiated<E, D>> {
+    let strategies: Vec<_> = all.iter().map(|pending| pending.backward.clone()).collect();
+    let block_jobs: Vec<_> = (strategies.iter())
+        .map(|backward| {
+            move |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| {
+                differentiate(&**backward, space, slots)
+            }
+        })
+        .collect();
+    let jobs = all.iter_mut().zip(cotangents).zip(factors).zip(&block_jobs);
+    let jobs = jobs.map(|(((pending, v), factors), block_job)| LayerJob {
+        bound: &mut pending.bound,
+        given: vec![v],
+        tangents: Tangents::Join(factors),
+        block_job,
+    });
+    let outputs = Bound::run_each(Purpose::Differentiate, jobs.collect());
+    let judged = all.iter_mut().zip(outputs).zip(factors);
+    let judged = judged.map(
+        |((pending, output), factors)| match pending.judge(output, factors) {
+            Ok((report, pulled)) => (Ok(report), pulled),
+            Err(error) => (Err(error.of_equilibrium(&pending.name)), Vec::new()),
+        },
+    );
+    judged.collect()
 }
 
 /// Pulls the cotangent of a block back; the slots are those of z*, of the start and of an approximate inverse where the strategy
@@ -244,15 +274,15 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
     /// Judges the adjoint solve. Returns its report and what was pulled back, by the penalty as well, with its factor.
     fn judge(
         &mut self,
-        outcome: Result<Outcome<E, D, Report>>,
+        output: Result<JobOutput<E, D, Report>>,
         factors: &[f64],
-    ) -> Result<(Report, Vec<Pulled<E, D>>)> {
-        let outcome = outcome.map_err(|error| error.of_equilibrium(&self.name))?;
-        let report: Report = outcome.results.into_iter().collect();
+    ) -> Result<(Report, Vec<WeightedGradients<E, D>>)> {
+        let output = output.map_err(|error| error.of_equilibrium(&self.name))?;
+        let report: Report = output.results.into_iter().collect();
         let (name, backward) = (prefix(&self.name), &*self.backward);
         report.log(|| format!("{name}adjoint solve by {}", method(backward)));
         (backward.on_unconverged()).judge(&report, "adjoint", &self.name)?;
-        let mut pulled = vec![(1.0, outcome.gradients)];
+        let mut pulled = vec![(1.0, output.gradients)];
         if let Some(penalty) = self.penalty.take() {
             pulled.extend(penalty.pulled(factors));
         }

@@ -62,11 +62,11 @@ impl StateSpace for Counted<'_> {
     }
 
     fn jvp(&mut self, v: Slot, out: Slot) -> Result<bool> {
-        let exact = self.inner.jvp(v, out)?;
-        if exact {
+        let computed = self.inner.jvp(v, out)?;
+        if computed {
             self.count();
         }
-        Ok(exact)
+        Ok(computed)
     }
 
     fn permute(&mut self, swaps: &[(usize, usize)], batch: usize) -> Result<()> {

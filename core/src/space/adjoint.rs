@@ -17,7 +17,7 @@ pub struct AdjointSpace<'s> {
     inner: &'s mut dyn DifferentiableSpace,
     v: Slot,
     /// How many of the active rows are evaluated exactly while those behind are rounded; none where nothing is rounded.
-    exact: Option<usize>,
+    exact_rows: Option<usize>,
     /// None before anything is rounded.
     refinement: Option<Refinement>,
 }
@@ -33,7 +33,7 @@ struct Refinement {
     begun: bool,
     /// What rounding has changed in the last evaluation, ‖·‖₂ per row.
     errors: Vec<f64>,
-    /// Work space: two numbers per row, and row numbers.
+    /// Scratch memory: two numbers per row, and row numbers.
     squares: [Vec<f64>; 2],
     rows: Vec<usize>,
 }
@@ -45,12 +45,12 @@ impl<'s> AdjointSpace<'s> {
         Self {
             inner,
             v,
-            exact: None,
+            exact_rows: None,
             refinement: None,
         }
     }
 
-    /// Room for evaluations by differences, from the first one on, when all samples that may be evaluated like this are active.
+    /// What evaluations by differences take, from the first one on, when all samples that may be evaluated like this are active.
     fn refinement(&mut self) -> Result<Refinement> {
         if let Some(refinement) = self.refinement.take() {
             return Ok(refinement);
@@ -79,19 +79,19 @@ impl<'s> AdjointSpace<'s> {
 }
 
 impl Refinement {
-    /// `out = Jᵀu + v`, exactly in the first `exact` rows.
+    /// `out = Jᵀu + v`, exactly in the first `exact_rows` rows.
     fn apply(
         &mut self,
         space: &mut dyn DifferentiableSpace,
         u: Slot,
-        exact: usize,
+        exact_rows: usize,
         out: Slot,
     ) -> Result<()> {
         let batch = space.batch();
         let (point, value) = (self.point, self.value);
         let [distances, products] = self.squares.each_mut().map(|squares| &mut squares[..batch]);
         self.rows.clear();
-        self.rows.extend(0..exact.min(batch));
+        self.rows.extend(0..exact_rows.min(batch));
         // Exact products with the distance are as good as those with u.
         let mut difference = u;
         if self.begun {
@@ -105,7 +105,7 @@ impl Refinement {
         space.combine(out, &[(Coef::Same(1.0), out), (Coef::Same(1.0), value)])?;
         let errors = self.errors.iter_mut().zip(distances.iter().zip(&*products));
         for (row, (error, (distance, product))) in errors.enumerate() {
-            let scale = if row < exact { 0.0 } else { ROUNDING };
+            let scale = if row < exact_rows { 0.0 } else { ROUNDING };
             *error = scale * distance.max(*product).sqrt();
         }
         space.copy_rows(u, point, &self.rows)?;
@@ -133,21 +133,21 @@ impl StateSpace for AdjointSpace<'_> {
     );
 
     fn apply(&mut self, u: Slot, out: Slot) -> Result<()> {
-        let Some(exact) = self.exact else {
+        let Some(exact_rows) = self.exact_rows else {
             self.inner.vjp(u, out)?;
             let terms = [(Coef::Same(1.0), out), (Coef::Same(1.0), self.v)];
             return self.inner.combine(out, &terms);
         };
         let mut refinement = self.refinement()?;
-        let applied = refinement.apply(self.inner, u, exact, out);
+        let applied = refinement.apply(self.inner, u, exact_rows, out);
         self.refinement = Some(refinement);
         applied
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {
         let rounds = self.inner.allow_rounding(from);
-        self.exact = Some(from).filter(|&from| rounds && from < usize::MAX);
-        if self.exact.is_none() {
+        self.exact_rows = Some(from).filter(|&from| rounds && from < usize::MAX);
+        if self.exact_rows.is_none() {
             self.end_refinement();
         }
         rounds
@@ -160,12 +160,12 @@ impl StateSpace for AdjointSpace<'_> {
     }
 
     fn jvp(&mut self, u: Slot, out: Slot) -> Result<bool> {
-        if self.exact.is_some() {
+        if self.exact_rows.is_some() {
             self.inner.allow_rounding(usize::MAX);
         }
         self.inner.vjp(u, out)?;
-        if let Some(exact) = self.exact {
-            self.inner.allow_rounding(exact);
+        if let Some(exact_rows) = self.exact_rows {
+            self.inner.allow_rounding(exact_rows);
         }
         Ok(true)
     }

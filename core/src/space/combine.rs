@@ -8,7 +8,7 @@ use crate::Result;
 /// Terms of one pass.
 const TERMS: usize = 16;
 
-/// [`StateSpace::combine`] for terms from an iterator, without room on the heap: `out = Σ_k c_k v_k`, sixteen terms in a
+/// [`StateSpace::combine`] for terms from an iterator, without memory on the heap: `out = Σ_k c_k v_k`, sixteen terms in a
 /// pass. `out` may be the first of the vectors, but none of the others.
 pub fn combine_all<'c>(
     space: &mut dyn StateSpace,

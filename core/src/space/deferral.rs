@@ -51,8 +51,8 @@ impl<E: Scalar> Deferral<E> {
         self.waiting.is_empty()
     }
 
-    /// Room for what the kernel keeps of a product Jᵀu, if `pull_back_tangent` may want it.
-    pub fn keep(&mut self, u: Slot, linearization: u64) -> Option<&mut Vec<E>> {
+    /// Memory for what the kernel keeps of a product Jᵀu, if `pull_back_tangent` may want it.
+    pub fn record(&mut self, u: Slot, linearization: u64) -> Option<&mut Vec<E>> {
         self.kept_of = self.number.map(|_| (u, linearization));
         self.kept_of.map(|_| &mut self.kept)
     }

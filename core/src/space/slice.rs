@@ -26,7 +26,7 @@ pub struct SliceSpace<E: Scalar> {
     /// How many times the map was linearized: tells one point from another.
     linearizations: u64,
     /// Whether the solution of the next solve is to be linearized.
-    keeps: bool,
+    linearizes_evaluations: bool,
     deferral: Deferral<E>,
 }
 
@@ -51,7 +51,7 @@ impl<E: Scalar> SliceSpace<E> {
             point: None,
             linearized: false,
             linearizations: 0,
-            keeps: false,
+            linearizes_evaluations: false,
             deferral: Deferral::default(),
         }
     }
@@ -94,8 +94,8 @@ impl<E: Scalar> SliceSpace<E> {
     }
 
     /// Whether evaluations that may be the last keep what a linearization takes, which makes them dearer.
-    pub(crate) fn keep_evaluations(&mut self, keeps: bool) {
-        self.keeps = keeps;
+    pub(crate) fn linearize_evaluations(&mut self, wanted: bool) {
+        self.linearizes_evaluations = wanted;
     }
 
     /// Gives the memory of slots back that nobody holds.
@@ -206,7 +206,7 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
     }
 
     fn apply_keeping(&mut self, z: Slot, out: Slot) -> Result<bool> {
-        if !self.keeps {
+        if !self.linearizes_evaluations {
             self.apply(z, out)?;
             return Ok(false);
         }
@@ -340,14 +340,14 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
         self.require_linearization()?;
         let mut product = std::mem::take(&mut self.scratch);
         let len = self.len();
-        let exact = self
+        let computed = self
             .kernel
             .jvp(&self.slots[v.0][..len], &mut product[..len]);
-        if exact {
+        if computed {
             self.writable(out)[..len].copy_from_slice(&product[..len]);
         }
         self.scratch = product;
-        Ok(exact)
+        Ok(computed)
     }
 }
 
@@ -356,7 +356,7 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
         self.require_linearization()?;
         let write = |space: &mut Self, out: &mut [E]| {
             let values = &space.slots[u.0][..out.len()];
-            match space.deferral.keep(u, space.linearizations) {
+            match space.deferral.record(u, space.linearizations) {
                 Some(kept) => space.kernel.vjp_keeping(values, out, kept),
                 None => space.kernel.vjp(values, out),
             }

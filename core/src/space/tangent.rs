@@ -12,6 +12,32 @@ pub fn jacobian_product(space: &mut dyn StateSpace, z: Slot, v: Slot, out: Slot)
     if space.jvp(v, out)? {
         return Ok(());
     }
+    let steps = steps(space, z, v)?;
+    let scaled = |factor: f64| -> Vec<f64> { steps.iter().map(|h| factor * h).collect() };
+    let inverse = |factor: f64| -> Vec<f64> {
+        let inverse = |&h: &f64| if h > 0.0 { factor / h } else { 0.0 };
+        steps.iter().map(inverse).collect()
+    };
+    let [point, value] = [space.alloc()?, space.alloc()?];
+    for (sign, out) in [(-1.0, value), (1.0, out)] {
+        let step = scaled(sign);
+        let terms = [(Coef::Same(1.0), z), (Coef::PerSample(&step), v)];
+        space.combine(point, &terms)?;
+        space.apply(point, out)?;
+    }
+    let (ahead, behind) = (inverse(0.5), inverse(-0.5));
+    let terms = [
+        (Coef::PerSample(&ahead), out),
+        (Coef::PerSample(&behind), value),
+    ];
+    space.combine(out, &terms)?;
+    space.release(point);
+    space.release(value);
+    Ok(())
+}
+
+/// The step h of every sample; 0 where v = 0.
+fn steps(space: &mut dyn StateSpace, z: Slot, v: Slot) -> Result<Vec<f64>> {
     let batch = space.batch();
     let (mut length, mut size) = (vec![0.0; batch], vec![0.0; batch]);
     space.dots(v, &[v], &mut length)?;
@@ -25,31 +51,5 @@ pub fn jacobian_product(space: &mut dyn StateSpace, z: Slot, v: Slot, out: Slot)
             0.0
         }
     });
-    let steps: Vec<f64> = steps.collect();
-    let scaled = |factor: f64| -> Vec<f64> { steps.iter().map(|h| factor * h).collect() };
-    let inverse = |factor: f64| -> Vec<f64> {
-        let inverse = |&h: &f64| if h > 0.0 { factor / h } else { 0.0 };
-        steps.iter().map(inverse).collect()
-    };
-    let [point, value] = [space.alloc()?, space.alloc()?];
-    space.combine(
-        point,
-        &[(Coef::Same(1.0), z), (Coef::PerSample(&scaled(-1.0)), v)],
-    )?;
-    space.apply(point, value)?;
-    space.combine(
-        point,
-        &[(Coef::Same(1.0), z), (Coef::PerSample(&scaled(1.0)), v)],
-    )?;
-    space.apply(point, out)?;
-    space.combine(
-        out,
-        &[
-            (Coef::PerSample(&inverse(0.5)), out),
-            (Coef::PerSample(&inverse(-0.5)), value),
-        ],
-    )?;
-    space.release(point);
-    space.release(value);
-    Ok(())
+    Ok(steps.collect())
 }

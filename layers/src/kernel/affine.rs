@@ -65,18 +65,20 @@ impl<E: Scalar> Affine<E> {
         once_if_equal(x, y, shape, |x, y| self.forward.multiply(x, y));
     }
 
-    /// [`product`](Self::product) with the factors of all rows but the first `exact` rounded to bf16, where the processor
-    /// is faster with them. What a row gives does not depend on the others. `room` is work space.
-    pub fn product_rounded(&self, x: &[E], y: &mut [E], exact: usize, room: &mut Vec<u32>) {
+    /// [`product`](Self::product) with the factors of all rows but the first `exact_rows` rounded to bf16, where the processor
+    /// is faster with them. What a row gives does not depend on the others. `scratch` is overwritten.
+    pub fn product_rounded(&self, x: &[E], y: &mut [E], exact_rows: usize, scratch: &mut Vec<u32>) {
         let (inputs, outputs) = (self.forward.inner(), self.forward.columns());
-        let all_exact = exact.saturating_mul(inputs) >= x.len();
+        let all_exact = exact_rows.saturating_mul(inputs) >= x.len();
         let Some(weight) = rounded(&self.rounded_forward, &self.forward, all_exact) else {
             return self.product(x, y);
         };
-        let (exact_x, x) = x.split_at(exact * inputs);
-        let (exact_y, y) = y.split_at_mut(exact * outputs);
+        let (exact_x, x) = x.split_at(exact_rows * inputs);
+        let (exact_y, y) = y.split_at_mut(exact_rows * outputs);
         self.product(exact_x, exact_y);
-        once_if_equal(x, y, (inputs, outputs), |x, y| weight.multiply(x, y, room));
+        once_if_equal(x, y, (inputs, outputs), |x, y| {
+            weight.multiply(x, y, scratch)
+        });
     }
 
     /// Whether some of the rounded products differ from the others.
@@ -96,15 +98,21 @@ impl<E: Scalar> Affine<E> {
     }
 
     /// [`backward`](Self::backward) with rounded factors, as in [`product_rounded`](Self::product_rounded).
-    pub fn backward_rounded(&self, u: &[E], x_bar: &mut [E], exact: usize, room: &mut Vec<u32>) {
-        let all_exact = exact.saturating_mul(self.bias.len()) >= u.len();
+    pub fn backward_rounded(
+        &self,
+        u: &[E],
+        x_bar: &mut [E],
+        exact_rows: usize,
+        scratch: &mut Vec<u32>,
+    ) {
+        let all_exact = exact_rows.saturating_mul(self.bias.len()) >= u.len();
         let Some(weight) = rounded(&self.rounded_backward, self.weight(), all_exact) else {
             return self.backward(u, x_bar);
         };
-        let (exact_u, u) = u.split_at(exact * weight.inner());
-        let (exact_x_bar, x_bar) = x_bar.split_at_mut(exact * weight.columns());
+        let (exact_u, u) = u.split_at(exact_rows * weight.inner());
+        let (exact_x_bar, x_bar) = x_bar.split_at_mut(exact_rows * weight.columns());
         self.backward(exact_u, exact_x_bar);
-        weight.multiply(u, x_bar, room);
+        weight.multiply(u, x_bar, scratch);
     }
 
     /// `x̄ = x̄ + u W`.

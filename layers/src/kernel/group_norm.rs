@@ -48,7 +48,7 @@ impl<E: Element> GroupNorm<E> {
         }
     }
 
-    /// Room for the record of a forward pass over `rows` rows.
+    /// Memory for the record of a forward pass over `rows` rows.
     pub fn record(&self, rows: usize) -> Normalized<E> {
         Normalized {
             values: vec![E::zero(); rows * self.weight.len()],

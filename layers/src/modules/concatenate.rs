@@ -34,37 +34,44 @@ pub fn concatenate<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         return Ok(in_tensor_operations(x, tape));
     }
     let widths: Vec<usize> = shapes.iter().map(|shape| shape.1).collect();
-    let total: usize = widths.iter().sum();
-    let mut values = vec![E::zero(); rows * total];
-    let mut first = 0;
-    for (x, &width) in x.iter().zip(&widths) {
-        let part = to_host(x);
-        let places = values.chunks_exact_mut(total.max(1));
-        for (place, part) in places.zip(part.chunks_exact(width.max(1))) {
-            place[first..first + width].copy_from_slice(part);
-        }
-        first += width;
-    }
-    let y = from_host(x[0].device(), values, (rows, total))?;
+    let total = widths.iter().sum();
+    let y = from_host(x[0].device(), joined(x, rows, total), (rows, total))?;
     let x = x.to_vec();
     let y = recorded(y, tape, move |gradients, cotangent| {
         let mut first = 0;
         for (x, &width) in x.iter().zip(&widths) {
             D::add_to_gradient(gradients, x, |x_bar| {
-                let rows = x_bar.chunks_exact_mut(width.max(1));
-                for (x_bar, cotangent) in rows.zip(cotangent.chunks_exact(total.max(1))) {
-                    let own = &cotangent[first..first + width];
-                    x_bar
-                        .iter_mut()
-                        .zip(own)
-                        .for_each(|(x_bar, &c)| *x_bar += c);
-                }
+                add_columns(x_bar, width, cotangent, (first, total));
             })?;
             first += width;
         }
         Ok(())
     });
     Ok(y.split_tape())
+}
+
+/// The matrices side by side, `[rows, total]`.
+fn joined<E: Scalar, D: Backend<E>>(x: &[Matrix<E, D>], rows: usize, total: usize) -> Vec<E> {
+    let mut values = vec![E::zero(); rows * total];
+    let mut first = 0;
+    for x in x {
+        let (part, width) = (to_host(x), x.shape().1);
+        let places = values.chunks_exact_mut(total.max(1));
+        for (place, part) in places.zip(part.chunks_exact(width.max(1))) {
+            place[first..first + width].copy_from_slice(part);
+        }
+        first += width;
+    }
+    values
+}
+
+/// Adds the columns of `all`, which has `total`, from `first` on to a matrix of `width` columns.
+fn add_columns<E: Scalar>(sum: &mut [E], width: usize, all: &[E], (first, total): (usize, usize)) {
+    let rows = sum.chunks_exact_mut(width.max(1));
+    for (sum, row) in rows.zip(all.chunks_exact(total.max(1))) {
+        let own = &row[first..first + width];
+        sum.iter_mut().zip(own).for_each(|(sum, &c)| *sum += c);
+    }
 }
 
 /// Of copies, for every operand needs an identity of its own.

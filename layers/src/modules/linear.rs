@@ -10,7 +10,7 @@ use crate::kernel::{add_rows, Affine, AffineCache};
 use crate::Initializer;
 
 use super::recorded;
-use super::room::{Copied, Room};
+use super::scratch::{Copied, Scratch};
 
 /// `y = x Wᵀ + b`.
 #[derive(Clone)]
@@ -20,7 +20,7 @@ pub struct Linear<E: Scalar, D: Backend<E>> {
     /// b, `[1, outputs]`.
     pub bias: Matrix<E, D>,
     cache: AffineCache<E, D>,
-    room: Room<E>,
+    scratch: Scratch<E>,
 }
 
 parameters!(Linear { weight, bias });
@@ -32,7 +32,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
             weight,
             bias,
             cache: AffineCache::default(),
-            room: Room::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -99,7 +99,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         let map = if self.is_packed() || !(FEW..shape.1).contains(&shape.0) {
             Map::Packed(self.affine())
         } else {
-            Map::Rows(self.room.copy(&self.weight), to_host(&self.bias))
+            Map::Rows(self.scratch.copy(&self.weight), to_host(&self.bias))
         };
         let values = to_host(x);
         let y = x.device().tensor_from_vec(map.forward(&values), shape);

@@ -61,7 +61,7 @@ impl Adam {
         decay: Decay,
     ) {
         let rate = self.rate * factors.rate;
-        let (penalty, keep) = match decay {
+        let (penalty, shrink) = match decay {
             Decay::Penalty => (self.weight_decay, 1.0),
             Decay::Decoupled => (0.0, 1.0 - rate * self.weight_decay),
         };
@@ -71,9 +71,9 @@ impl Adam {
             epsilon: E::of(self.epsilon),
             scale: E::of(factors.gradient),
             penalty: E::of(penalty),
-            keep: E::of(keep),
-            keeps: [self.beta1, self.beta2].map(E::of),
-            takes: [1.0 - self.beta1, 1.0 - self.beta2].map(E::of),
+            shrink: E::of(shrink),
+            old_shares: [self.beta1, self.beta2].map(E::of),
+            new_shares: [1.0 - self.beta1, 1.0 - self.beta2].map(E::of),
         };
         descend(
             share.values,
@@ -95,11 +95,12 @@ struct Rule<E> {
     /// Of gradients.
     scale: E,
     penalty: E,
-    keep: E,
+    /// What w is multiplied by beside the update.
+    shrink: E,
     /// β₁ and β₂.
-    keeps: [E; 2],
+    old_shares: [E; 2],
     /// 1 − β₁ and 1 − β₂.
-    takes: [E; 2],
+    new_shares: [E; 2],
 }
 
 vectorized! {
@@ -111,13 +112,13 @@ vectorized! {
         second: &'a mut [E],
         rule: &'a Rule<E>,
     ) {
-        let Rule { rate, correction, epsilon, scale, penalty, keep, keeps, takes } = *rule;
+        let Rule { rate, correction, epsilon, scale, penalty, shrink, old_shares, new_shares } = *rule;
         let means = first.iter_mut().zip(second);
         for ((w, &g), (first, second)) in values.iter_mut().zip(gradient).zip(means) {
             let g = scale * g + penalty * *w;
-            *first = keeps[0] * *first + takes[0] * g;
-            *second = keeps[1] * *second + takes[1] * g * g;
-            *w = keep * *w - rate * *first / (second.sqrt() * correction + epsilon);
+            *first = old_shares[0] * *first + new_shares[0] * g;
+            *second = old_shares[1] * *second + new_shares[1] * g * g;
+            *w = shrink * *w - rate * *first / (second.sqrt() * correction + epsilon);
         }
     }
 }

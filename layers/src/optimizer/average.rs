@@ -58,9 +58,9 @@ impl<E: Scalar> Average<E> {
 vectorized! {
     /// `a ← β a + (1 − β) w`.
     pub(super) fn follow<'a, E, S>(_simd: S, average: &'a mut [E], values: &'a [E], decay: f64) {
-        let (keep, take) = (E::of(decay), E::one() - E::of(decay));
+        let (old_share, new_share) = (E::of(decay), E::one() - E::of(decay));
         for (average, &new) in average.iter_mut().zip(values) {
-            *average = keep * *average + take * new;
+            *average = old_share * *average + new_share * new;
         }
     }
 }

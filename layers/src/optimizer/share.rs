@@ -9,6 +9,8 @@ pub(super) struct Factors {
     pub gradient: f64,
     /// Number of the step, from 1.
     pub steps: i32,
+    /// β of the averages.
+    pub decay: f64,
 }
 
 /// Numbers of a parameter in one share.
@@ -18,7 +20,7 @@ pub(super) const SHARE: usize = 1 << 13;
 pub(super) struct Share<'a, E> {
     pub values: &'a mut [E],
     pub gradient: &'a [E],
-    /// Running means; empty where the rule keeps none.
+    /// Running means; empty where the rule has none.
     pub first: &'a mut [E],
     pub second: &'a mut [E],
     /// Empty if no average is taken.

@@ -1,7 +1,7 @@
 //! One optimizer step over all parameters.
 
 use dfdx::prelude::{Gradients, HasShape};
-use equilibria_core::{copy_to_host, parallel, Backend, Parameters, Result, Scalar};
+use equilibria_core::{copy_to_host, parallel, Backend, Matrix, Parameters, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Adam, Decay};
@@ -37,8 +37,8 @@ impl OptimizerConfig {
         }
     }
 
-    /// Whether the rule keeps a first and a second running mean.
-    fn keeps(&self) -> [bool; 2] {
+    /// Whether the rule has a first and a second running mean.
+    fn has_means(&self) -> [bool; 2] {
         match self {
             Self::Sgd(_) => [true, false],
             Self::Adam(_) | Self::AdamW(_) => [true, true],
@@ -62,7 +62,7 @@ pub struct Optimizer<E> {
     config: OptimizerConfig,
     steps: i32,
     moments: Vec<Moments<E>>,
-    /// Work space: as many numbers as the largest parameter has.
+    /// Scratch memory: as many numbers as the largest parameter has.
     values: Vec<E>,
 }
 
@@ -74,17 +74,17 @@ struct Moments<E> {
 }
 
 impl<E: Scalar> Moments<E> {
-    /// The means that are kept, `length` numbers each, 0 at first.
-    fn room(&mut self, keeps: [bool; 2], length: usize) -> [&mut [E]; 2] {
+    /// The means that there are, `length` numbers each, 0 at first.
+    fn means(&mut self, has_means: [bool; 2], length: usize) -> [&mut [E]; 2] {
         [
-            room(&mut self.first, keeps[0], length),
-            room(&mut self.second, keeps[1], length),
+            mean(&mut self.first, has_means[0], length),
+            mean(&mut self.second, has_means[1], length),
         ]
     }
 }
 
-fn room<E: Scalar>(mean: &mut Vec<E>, kept: bool, length: usize) -> &mut [E] {
-    if !kept {
+fn mean<E: Scalar>(mean: &mut Vec<E>, has_mean: bool, length: usize) -> &mut [E] {
+    if !has_mean {
         return &mut [];
     }
     mean.resize(length, E::zero());
@@ -107,7 +107,7 @@ impl<E: Scalar> Optimizer<E> {
     }
 
     /// What the next step depends on beside the parameters: the number of steps so far, and the running means of every
-    /// parameter, first and second; empty where the rule keeps none.
+    /// parameter, first and second; empty where the rule has none.
     pub fn state(&self) -> (usize, impl Iterator<Item = [&[E]; 2]>) {
         let moments = self.moments.iter();
         (
@@ -161,44 +161,59 @@ impl<E: Scalar> Optimizer<E> {
             rate: rate_factor,
             gradient: gradient_factor,
             steps: self.steps,
+            decay: average.as_mut().map_or(0.0, |average| average.advance()),
         };
-        let decay = average.as_mut().map_or(0.0, |average| average.advance());
-        let (config, values) = (&self.config, &mut self.values);
         let (mut index, mut outcome) = (0, Ok(()));
         parameters.visit_mut("", &mut |_, tensor| {
-            if outcome.is_err() {
-                return;
+            if outcome.is_ok() {
+                let average = average.as_mut();
+                let average = average.map_or(&mut [][..], |all| all.of(index, count(tensor)));
+                outcome = self.update(index, tensor, gradients, factors, average);
+                index += 1;
             }
-            let (rows, columns) = *tensor.shape();
-            values.resize(values.len().max(rows * columns), E::zero());
-            let values = &mut values[..rows * columns];
-            copy_to_host(tensor, values);
-            if self.moments.len() == index {
-                self.moments.push(Moments::default());
-            }
-            let [first, second] = self.moments[index].room(config.keeps(), values.len());
-            let average = average.as_mut();
-            let average = average.map_or(&mut [][..], |all| all.of(index, values.len()));
-            outcome = D::with_gradient(gradients, tensor, |gradient| {
-                let whole = Share {
-                    values,
-                    gradient,
-                    first,
-                    second,
-                    average,
-                };
-                let shares: Vec<_> = whole.split().collect();
-                parallel::map(shares.into_iter(), |mut share| {
-                    config.update(&mut share, factors);
-                    follow(share.average, share.values, decay);
-                });
-            });
-            outcome =
-                std::mem::replace(&mut outcome, Ok(())).and_then(|()| D::overwrite(tensor, values));
-            index += 1;
         });
         outcome
     }
+
+    /// Updates the parameter of this number; its `average`, empty if there is none, follows.
+    fn update<D: Backend<E>>(
+        &mut self,
+        index: usize,
+        tensor: &mut Matrix<E, D>,
+        gradients: &mut Gradients<E, D>,
+        factors: Factors,
+        average: &mut [E],
+    ) -> Result<()> {
+        let (config, length) = (&self.config, count(tensor));
+        self.values.resize(self.values.len().max(length), E::zero());
+        let values = &mut self.values[..length];
+        copy_to_host(tensor, values);
+        if self.moments.len() == index {
+            self.moments.push(Moments::default());
+        }
+        let [first, second] = self.moments[index].means(config.has_means(), length);
+        D::with_gradient(gradients, tensor, |gradient| {
+            let whole = Share {
+                values,
+                gradient,
+                first,
+                second,
+                average,
+            };
+            let shares: Vec<_> = whole.split().collect();
+            parallel::map(shares.into_iter(), |mut share| {
+                config.update(&mut share, factors);
+                follow(share.average, share.values, factors.decay);
+            });
+        })?;
+        D::overwrite(tensor, values)
+    }
+}
+
+/// How many numbers a matrix has.
+fn count<E: Scalar, D: Backend<E>>(matrix: &Matrix<E, D>) -> usize {
+    let (rows, columns) = *matrix.shape();
+    rows * columns
 }
 
 #[cfg(test)]
@@ -206,7 +221,7 @@ mod tests {
     use super::*;
     use approx::assert_relative_eq;
     use dfdx::prelude::{Cpu, TensorFromVec};
-    use equilibria_core::{to_host, Matrix};
+    use equilibria_core::to_host;
     use equilibria_testing::{random_matrix, random_values};
 
     use crate::optimizer::share::SHARE;

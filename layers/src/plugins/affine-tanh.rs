@@ -154,7 +154,7 @@ struct AffineTanhBlock<E> {
     /// f there.
     value: Vec<E>,
     cotangent: Vec<E>,
-    /// Room for [`pull_back_tangent`](KernelBlock::pull_back_tangent), empty until then.
+    /// Scratch memory for [`pull_back_tangent`](KernelBlock::pull_back_tangent), empty until then.
     tangents: Vec<E>,
 }
 

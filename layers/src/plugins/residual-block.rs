@@ -182,6 +182,43 @@ impl<E: Scalar> ResidualKernel<E> {
         }
         relu_backward(&at.rectified[..len], rectified);
     }
+
+    /// From the cotangents of the value's tangent and of the value to those of θ̃ẑ + x + b̃, in place; adds
+    /// the gradients of both normalizations. The tangents of θ̃ẑ and ReLU(z̃) are of no use afterwards.
+    fn tangent_backward_norms(
+        &self,
+        at: &Linearization<E>,
+        [second, rectified]: [&mut [E]; 2],
+        [p_bar, u_bar]: &mut [&mut [E]; 2],
+        [w2, b2, w3, b3]: [&mut ParameterGradient<E>; 4],
+    ) {
+        let len = p_bar.len();
+        self.gn3
+            .tangent_backward(&at.norm3, rectified, p_bar, u_bar, w3, b3);
+        relu_backward(&at.rectified[..len], p_bar);
+        relu_backward(&at.rectified[..len], u_bar);
+        self.gn2
+            .tangent_backward(&at.norm2, second, p_bar, u_bar, w2, b2);
+    }
+
+    /// Takes the cotangents of ẑ's tangent and of ẑ, `p_bar` and `u_bar`, to the parameters of the first line; `first` is the
+    /// tangent of θ̂z. What is left in all three is of no use.
+    fn tangent_backward_hat(
+        &self,
+        at: &Linearization<E>,
+        v: &[E],
+        [first, p_bar, u_bar]: [&mut [E]; 3],
+        [weight, bias, w1, b1]: [&mut ParameterGradient<E>; 4],
+    ) {
+        let len = v.len();
+        relu_backward(&at.hat[..len], p_bar);
+        relu_backward(&at.hat[..len], u_bar);
+        self.gn1
+            .tangent_backward(&at.norm1, first, p_bar, u_bar, w1, b1);
+        weight.add_product(p_bar, v);
+        self.hat
+            .parameters_backward(&at.z[..len], u_bar, weight, bias);
+    }
 }
 
 impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
@@ -196,14 +233,14 @@ impl<E: Scalar> Kernel<E> for ResidualKernel<E> {
             lower: zeros(),
             skipped: if self.skip { zeros() } else { Vec::new() },
             tangents: Vec::new(),
-            exact: usize::MAX,
-            room: Vec::new(),
+            exact_rows: usize::MAX,
+            scratch: Vec::new(),
             at: Linearization::default(),
         })
     }
 }
 
-/// The rows of one block: injected input, linearization, work space.
+/// The rows of one block: injected input, linearization, scratch memory.
 struct ResidualBlockRows<E> {
     kernel: Arc<ResidualKernel<E>>,
     dim: usize,
@@ -211,11 +248,11 @@ struct ResidualBlockRows<E> {
     upper: Vec<E>,
     lower: Vec<E>,
     skipped: Vec<E>,
-    /// Room for tangents, empty until some are wanted.
+    /// Scratch memory for tangents, empty until some are wanted.
     tangents: Vec<E>,
-    /// Rows that are not rounded, and room for those that are.
-    exact: usize,
-    room: Vec<u32>,
+    /// Rows that are not rounded, and scratch memory for those that are.
+    exact_rows: usize,
+    scratch: Vec<u32>,
     at: Linearization<E>,
 }
 
@@ -233,7 +270,7 @@ struct Linearization<E> {
 }
 
 impl<E: Scalar> ResidualBlockRows<E> {
-    fn make_room(&mut self) {
+    fn make_records(&mut self) {
         let (k, at, len) = (&*self.kernel, &mut self.at, self.injected.len());
         if at.z.is_empty() {
             for rows in [&mut at.z, &mut at.hat, &mut at.rectified] {
@@ -253,31 +290,19 @@ impl<E: Scalar> ResidualBlockRows<E> {
         mut gradients: Option<&mut KernelGradients<E>>,
         kept: Option<&mut Vec<E>>,
     ) {
-        let (k, at, len) = (&*self.kernel, &self.at, u.len());
         let rounds = gradients.is_none() && kept.is_none();
-        let exact = if rounds { self.exact } else { usize::MAX };
+        let exact_rows = if rounds { self.exact_rows } else { usize::MAX };
         let mut parameters = gradients.as_deref_mut().map(|g| &mut g.parameters[..]);
-        let (upper, lower) = (&mut self.upper[..len], &mut self.lower[..len]);
-        upper.copy_from_slice(u);
-        if let Some([.., w3, b3]) = &mut parameters {
-            k.gn3.parameters_backward(&at.norm3, upper, w3, b3);
-        }
-        k.gn3
-            .backward(&at.norm3, upper, &at.rectified, Rectify::Before);
-        if k.skip {
-            self.skipped[..len].copy_from_slice(upper);
-        }
-        if let Some([.., w2, b2, _, _]) = &mut parameters {
-            k.gn2.parameters_backward(&at.norm2, upper, w2, b2);
-        }
-        k.gn2.backward(&at.norm2, upper, &[], Rectify::Never);
+        self.backward_norms(u, parameters.as_deref_mut());
+        let (k, at, len) = (&*self.kernel, &self.at, u.len());
+        let (upper, lower) = (&self.upper[..len], &mut self.lower[..len]);
         if let Some([_, _, weight, bias, ..]) = &mut parameters {
             k.tilde
                 .parameters_backward(&at.hat[..len], upper, weight, bias);
         }
 
         k.tilde
-            .backward_rounded(upper, lower, exact, &mut self.room);
+            .backward_rounded(upper, lower, exact_rows, &mut self.scratch);
         if let Some(kept) = kept {
             kept.clear();
             kept.extend_from_slice(lower);
@@ -296,12 +321,31 @@ impl<E: Scalar> ResidualBlockRows<E> {
         }
     }
 
+    /// Takes the cotangent `u` of the value down to that of θ̃ẑ + x + b̃, in `upper`, past the skip, in `skipped`.
+    fn backward_norms(&mut self, u: &[E], mut parameters: Option<&mut [ParameterGradient<E>]>) {
+        let (k, at, len) = (&*self.kernel, &self.at, u.len());
+        let upper = &mut self.upper[..len];
+        upper.copy_from_slice(u);
+        if let Some([.., w3, b3]) = &mut parameters {
+            k.gn3.parameters_backward(&at.norm3, upper, w3, b3);
+        }
+        k.gn3
+            .backward(&at.norm3, upper, &at.rectified, Rectify::Before);
+        if k.skip {
+            self.skipped[..len].copy_from_slice(upper);
+        }
+        if let Some([.., w2, b2, _, _]) = &mut parameters {
+            k.gn2.parameters_backward(&at.norm2, upper, w2, b2);
+        }
+        k.gn2.backward(&at.norm2, upper, &[], Rectify::Never);
+    }
+
     /// Takes the cotangent of θ̂z + b̂, in `lower`, and that past the skip to z.
     fn backward_hat(&mut self, out: &mut [E]) {
         let (k, len) = (&*self.kernel, out.len());
         let lower = &self.lower[..len];
         k.hat
-            .backward_rounded(lower, out, self.exact, &mut self.room);
+            .backward_rounded(lower, out, self.exact_rows, &mut self.scratch);
         if k.skip {
             add(out, &self.skipped);
         }
@@ -311,10 +355,10 @@ impl<E: Scalar> ResidualBlockRows<E> {
 impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
     fn apply(&mut self, z: &[E], out: &mut [E]) {
         let (k, hat) = (&*self.kernel, &mut self.upper[..z.len()]);
-        let (exact, room) = (self.exact, &mut self.room);
-        k.hat.product_rounded(z, hat, exact, room);
+        let (exact_rows, scratch) = (self.exact_rows, &mut self.scratch);
+        k.hat.product_rounded(z, hat, exact_rows, scratch);
         k.gn1.forward(hat, k.hat.bias(), Rectify::After);
-        k.tilde.product_rounded(hat, out, exact, room);
+        k.tilde.product_rounded(hat, out, exact_rows, scratch);
         if k.skip {
             k.gn2.forward(out, &self.injected, Rectify::Never);
             k.gn3.forward(out, z, Rectify::Before);
@@ -325,14 +369,14 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
     }
 
     fn linearize(&mut self, z: &[E], out: &mut [E]) {
-        self.make_room();
+        self.make_records();
         let (k, at, len) = (&*self.kernel, &mut self.at, z.len());
         at.z[..len].copy_from_slice(z);
-        let (hat, exact, room) = (&mut at.hat[..len], self.exact, &mut self.room);
-        k.hat.product_rounded(z, hat, exact, room);
+        let (hat, exact_rows, scratch) = (&mut at.hat[..len], self.exact_rows, &mut self.scratch);
+        k.hat.product_rounded(z, hat, exact_rows, scratch);
         k.gn1
             .forward_recorded(hat, k.hat.bias(), Rectify::After, &mut at.norm1);
-        k.tilde.product_rounded(hat, out, exact, room);
+        k.tilde.product_rounded(hat, out, exact_rows, scratch);
         let rectify = if k.skip {
             Rectify::Never
         } else {
@@ -389,15 +433,11 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
             return true;
         };
         // The cotangents of these tangents, and of what they are the tangents of.
-        let (p_bar, u_bar) = (&mut self.upper[..len], &mut self.lower[..len]);
-        p_bar.copy_from_slice(p);
-        u_bar.copy_from_slice(u);
-        k.gn3
-            .tangent_backward(&at.norm3, third, p_bar, u_bar, w3, b3);
-        relu_backward(&at.rectified[..len], p_bar);
-        relu_backward(&at.rectified[..len], u_bar);
-        k.gn2
-            .tangent_backward(&at.norm2, second, p_bar, u_bar, w2, b2);
+        let mut bars = [&mut self.upper[..len], &mut self.lower[..len]];
+        bars[0].copy_from_slice(p);
+        bars[1].copy_from_slice(u);
+        k.tangent_backward_norms(at, [second, third], &mut bars, [w2, b2, w3, b3]);
+        let [p_bar, u_bar] = bars;
         w_tilde.add_product(p_bar, hat);
         k.tilde
             .parameters_backward(&at.hat[..len], u_bar, w_tilde, b_tilde);
@@ -409,17 +449,12 @@ impl<E: Scalar> KernelBlock<E> for ResidualBlockRows<E> {
             kept => second.copy_from_slice(kept),
         }
         k.tilde.backward(u_bar, third);
-        relu_backward(&at.hat[..len], second);
-        relu_backward(&at.hat[..len], third);
-        k.gn1
-            .tangent_backward(&at.norm1, first, second, third, w1, b1);
-        w_hat.add_product(second, v);
-        k.hat.parameters_backward(&at.z[..len], third, w_hat, b_hat);
+        k.tangent_backward_hat(at, v, [first, second, third], [w_hat, b_hat, w1, b1]);
         true
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {
-        self.exact = from;
+        self.exact_rows = from;
         self.kernel.hat.rounds()
     }
 

@@ -149,10 +149,10 @@ impl StateSpace for Preconditioned<'_> {
 
     /// The derivative I + M (Jᵀ − I) is the same map without v.
     fn jvp(&mut self, u: Slot, out: Slot) -> Result<bool> {
-        let exact = self.inner.jvp(u, out)?;
-        if exact {
+        let computed = self.inner.jvp(u, out)?;
+        if computed {
             self.correct(u, out)?;
         }
-        Ok(exact)
+        Ok(computed)
     }
 }

@@ -142,34 +142,12 @@ impl Iteration for Mixing {
         self.systems.insert(newest, points, products);
         for (sample, &norm) in at.residual_norms.iter().enumerate() {
             let grown = self.has_grown(sample, norm);
-            self.systems.keep(sample, grown);
+            self.systems.extend(sample, grown);
         }
         self.places.clear();
         (self.places).extend((0..points).map(|age| (newest + points - age) % points));
         self.systems.solve(&self.places, batch);
-
-        // TorchDEQ takes its first step undamped.
-        let undamped = self.evaluations == 1 && self.config.compat.is_some();
-        let mixing = if undamped { 1.0 } else { self.config.mixing };
-        let weights = self.systems.weights();
-        let values = weights.iter().zip(&self.values);
-        let values = values.map(|(weight, &value)| (Coef::PerSample(weight), value));
-        combine_all(space, next, values)?;
-        // Σ α (z + β r) = Σ α f(z) − (1 − β) Σ α r: with the usual β = 1 the residuals need not be read.
-        #[allow(clippy::float_cmp)] // exactly 1 is the common case
-        if mixing != 1.0 {
-            for weight in weights.iter_mut().flatten() {
-                *weight *= mixing - 1.0;
-            }
-            let rest = weights.iter().zip(&self.residuals);
-            let rest = rest.map(|(weight, &residual)| (Coef::PerSample(weight), residual));
-            combine_all(
-                space,
-                next,
-                std::iter::once((Coef::Same(1.0), next)).chain(rest),
-            )?;
-        }
-        Ok(())
+        self.mix(space, next)
     }
 
     fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {
@@ -199,6 +177,32 @@ impl Mixing {
         std::mem::swap(&mut self.values[place], &mut at.fz);
         std::mem::swap(&mut self.residuals[place], &mut at.residual);
         Ok(place)
+    }
+
+    /// Writes the next point by the weights that the systems have: Σ α (z + β r).
+    fn mix(&mut self, space: &mut dyn StateSpace, next: Slot) -> Result<()> {
+        // TorchDEQ takes its first step undamped.
+        let undamped = self.evaluations == 1 && self.config.compat.is_some();
+        let mixing = if undamped { 1.0 } else { self.config.mixing };
+        let weights = self.systems.weights();
+        let values = weights.iter().zip(&self.values);
+        let values = values.map(|(weight, &value)| (Coef::PerSample(weight), value));
+        combine_all(space, next, values)?;
+        // Σ α (z + β r) = Σ α f(z) − (1 − β) Σ α r: with the usual β = 1 the residuals need not be read.
+        #[allow(clippy::float_cmp)] // exactly 1 is the common case
+        if mixing != 1.0 {
+            for weight in weights.iter_mut().flatten() {
+                *weight *= mixing - 1.0;
+            }
+            let rest = weights.iter().zip(&self.residuals);
+            let rest = rest.map(|(weight, &residual)| (Coef::PerSample(weight), residual));
+            combine_all(
+                space,
+                next,
+                std::iter::once((Coef::Same(1.0), next)).chain(rest),
+            )?;
+        }
+        Ok(())
     }
 
     /// Whether the residual of a sample has grown so much that it had better forget its points.

@@ -186,13 +186,32 @@ impl QuasiNewton {
         let transposed = (terms.1, terms.0);
         self.combination
             .project(space, b, self.s, transposed, 1.0)?;
+        self.weigh(space)?;
+        // The oldest update has taken part so far; now it is overwritten, in place, so that samples which have left keep theirs.
+        let place = self.updates % self.config.memory;
+        if place == self.left.len() {
+            self.left.push(space.alloc()?);
+            self.right.push(space.alloc()?);
+        }
+        let scales = self.scales.each_ref();
+        let [left, minus, right] = scales.map(|scale| &scale[..space.batch()]);
+        space.combine(
+            self.left[place],
+            &[(Coef::PerSample(left), self.s), (Coef::PerSample(minus), a)],
+        )?;
+        space.combine(self.right[place], &[(Coef::PerSample(right), b)])?;
+        self.updates += 1;
+        Ok(())
+    }
 
+    /// Computes the factors of s, H y and Hᵀs in the update; the first two are 0 where it is left out.
+    fn weigh(&mut self, space: &mut dyn StateSpace) -> Result<()> {
         let batch = space.batch();
         let [scale, minus, s] = &mut self.scales;
         let (scale, minus, s) = (&mut scale[..batch], &mut minus[..batch], &mut s[..batch]);
-        space.dots(self.s, &[a], scale)?;
+        space.dots(self.s, &[self.a], scale)?;
         space.dots(self.s, &[self.s], s)?;
-        space.dots(a, &[a], minus)?;
+        space.dots(self.a, &[self.a], minus)?;
         for sample in 0..batch {
             let denominator = scale[sample];
             let sound = denominator.abs() > DEGENERATE * (s[sample] * minus[sample]).sqrt();
@@ -210,35 +229,19 @@ impl QuasiNewton {
             minus[sample] = -scale[sample];
             s[sample] = 1.0 / unit;
         }
-        // The oldest update has taken part so far; now it makes room. Written in place, so that samples which have left keep
-        // theirs.
-        let place = self.updates % self.config.memory;
-        if place == self.left.len() {
-            self.left.push(space.alloc()?);
-            self.right.push(space.alloc()?);
-        }
-        space.combine(
-            self.left[place],
-            &[
-                (Coef::PerSample(scale), self.s),
-                (Coef::PerSample(minus), a),
-            ],
-        )?;
-        space.combine(self.right[place], &[(Coef::PerSample(s), b)])?;
-        self.updates += 1;
         Ok(())
     }
 
     /// Back to H = I for the samples that start again.
     fn forget(&mut self, space: &mut dyn StateSpace) -> Result<()> {
-        let keep = &mut self.scales[0][..space.batch()];
-        for (sample, (keep, fresh)) in keep.iter_mut().zip(&mut self.fresh).enumerate() {
+        let remaining = &mut self.scales[0][..space.batch()];
+        for (sample, (remaining, fresh)) in remaining.iter_mut().zip(&mut self.fresh).enumerate() {
             *fresh = self.restarted.contains(&sample);
-            *keep = if *fresh { 0.0 } else { 1.0 };
+            *remaining = if *fresh { 0.0 } else { 1.0 };
         }
         if !self.restarted.is_empty() {
             for &a in &self.left {
-                space.combine(a, &[(Coef::PerSample(keep), a)])?;
+                space.combine(a, &[(Coef::PerSample(remaining), a)])?;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ plugin! {
     ///
     /// Each sample moves on by itself, from its best iterate so far; those that are solved stay solved. All share the
     /// budget of steps. Converges where one of its solvers does, if that one's turn comes: a sample that runs out of steps
-    /// does not move on, so give the budget room beyond `patience`. Cost: that of its solvers, and one evaluation per
+    /// does not move on, so give the budget a margin beyond `patience`. Cost: that of its solvers, and one evaluation per
     /// sample that moves on.
     ///
     /// The report tells in `stage` which solver had a sample last, from 0.

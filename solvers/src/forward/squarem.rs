@@ -135,10 +135,15 @@ impl Extrapolation {
         // extrapolation with r = 0, which moves it nowhere else.
         space.copy_rows(self.fallback, next, &self.rejected)?;
         space.copy_rows(self.fallback, self.z, &self.rejected)?;
-        let keep = &mut self.scales[0][..batch];
-        keep.fill(1.0);
-        self.rejected.iter().for_each(|&sample| keep[sample] = 0.0);
-        space.combine(self.residual, &[(Coef::PerSample(keep), self.residual)])?;
+        let remaining = &mut self.scales[0][..batch];
+        remaining.fill(1.0);
+        self.rejected
+            .iter()
+            .for_each(|&sample| remaining[sample] = 0.0);
+        space.combine(
+            self.residual,
+            &[(Coef::PerSample(remaining), self.residual)],
+        )?;
         self.phase = Phase::Second;
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Regularizer for FixedPointCorrection {
     }
 
     fn penalty(&self, space: &mut dyn DifferentiableSpace, z: Slot, _seed: u64) -> Result<f64> {
-        let (keep, step) = (Coef::Same(1.0 - self.damping), Coef::Same(self.damping));
+        let (old_share, new_share) = (Coef::Same(1.0 - self.damping), Coef::Same(self.damping));
         let [point, value, error] = [space.alloc()?, space.alloc()?, space.alloc()?];
         let mut squares = vec![0.0; space.batch()];
         let mut penalty = 0.0;
@@ -54,7 +54,7 @@ impl Regularizer for FixedPointCorrection {
         space.apply(point, value)?;
         for state in 1..=self.states {
             for _ in 0..self.spacing {
-                space.combine(point, &[(keep, point), (step, value)])?;
+                space.combine(point, &[(old_share, point), (new_share, value)])?;
                 space.apply(point, value)?;
             }
             let share = self.decay.powf((self.states - state) as f64) / space.dim() as f64;

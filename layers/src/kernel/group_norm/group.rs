@@ -27,6 +27,16 @@ impl<E> Group<'_, E> {
         &rows[row * self.width + self.first..][..self.weight.len()]
     }
 
+    /// Its part of what is injected into a row.
+    #[inline(always)]
+    fn of_injected<'x>(&self, injected: &'x [E], row: usize) -> &'x [E] {
+        let step = usize::from(injected.len() > self.width);
+        match injected.is_empty() {
+            true => injected,
+            false => self.of(injected, row * step),
+        }
+    }
+
     #[inline(always)]
     fn of_mut<'x>(&self, rows: &'x mut [E], row: usize) -> &'x mut [E] {
         &mut rows[row * self.width + self.first..][..self.weight.len()]
@@ -47,103 +57,159 @@ pub(super) fn normalize<E: Element, S: Simd, const K: usize, const PART: bool>(
     let (rows, size) = (x.len() / group.width, group.weight.len());
     let inverse = E::one() / E::of(size as f64);
     let inside = E::load_part(simd, &[E::one(); ROWS][..size % E::count::<S>()]);
-    let injection_step = usize::from(injected.len() > group.width);
     // Means and variances of what is left in x.
     let (mut means, mut scales) = ([E::zero(); ROWS], [E::zero(); ROWS]);
     for (row, (mean, variance)) in means[..rows].iter_mut().zip(&mut scales).enumerate() {
         let x = group.of_mut(x, row);
-        let injection = match injected.is_empty() {
-            true => injected,
-            false => group.of(injected, row * injection_step),
+        let injection = (group.of_injected(injected, row), rectify);
+        (*mean, *variance) = match K {
+            0 => inject_large(simd, x, injection, group.weight, inverse),
+            _ => inject::<E, S, K, PART>(simd, x, injection, inside, inverse),
         };
-        if K == 0 {
-            if !injection.is_empty() {
-                update(simd, x, injection, injection, |x, injection, _| {
-                    E::plus(simd, x, injection)
-                });
-            }
-            if rectify == Rectify::Before {
-                let weight = group.weight;
-                update(simd, x, weight, weight, |x, _, _| E::rectified(simd, x));
-            }
-            *mean = sum(simd, x) * inverse;
-            *variance = sum_deviations(simd, x, *mean) * inverse;
-            continue;
-        }
-        let mut v = load::<E, S, K, PART>(simd, x);
-        if !injection.is_empty() {
-            let injection = load::<E, S, K, PART>(simd, injection);
-            for k in 0..K {
-                v[k] = E::plus(simd, v[k], injection[k]);
-            }
-        }
-        if rectify == Rectify::Before {
-            for v in &mut v {
-                *v = E::rectified(simd, *v);
-            }
-        }
-        // From a number of the group, so that what both sums have in common is not large beside the variance; unlike the
-        // mean it is there at once, and the sums need not wait for each other.
-        let shift = E::splat(simd, E::first::<S>(v[0]));
-        for v in &mut v {
-            *v = E::minus(simd, *v, shift);
-        }
-        if PART {
-            // Behind the end of the group there were zeros, which do not count.
-            v[K - 1] = E::times(simd, v[K - 1], inside);
-        }
-        store::<E, S, K, PART>(simd, x, v);
-        let mut squares = v;
-        for k in 0..K {
-            squares[k] = E::times(simd, v[k], v[k]);
-        }
-        *mean = total::<E, S, K>(simd, v) * inverse;
-        *variance = total::<E, S, K>(simd, squares) * inverse - *mean * *mean;
     }
+    take_roots(rows, &mut means, &mut scales, epsilon);
+    for (row, (&scale, &offset)) in scales[..rows].iter().zip(&means).enumerate() {
+        let x = group.of_mut(x, row);
+        let normal = (E::splat(simd, scale), E::splat(simd, offset));
+        let record = match record.is_empty() {
+            true => &mut [],
+            false => group.of_mut(record, row),
+        };
+        match K {
+            0 => transform_large(simd, group, x, normal, rectify, record),
+            _ => transform::<E, S, K, PART>(simd, group, x, normal, rectify, record),
+        }
+    }
+    scales
+}
+
+/// Turns the variances of the first rows into scales, and their means into what is to be added to scaled numbers.
+#[inline(always)]
+fn take_roots<E: Element>(rows: usize, means: &mut [E; ROWS], scales: &mut [E; ROWS], epsilon: E) {
     // All of them, so that it is done in registers, unless they are few.
     let rooted = if rows > ROWS / 4 { ROWS } else { rows };
-    for (mean, scale) in means[..rooted].iter_mut().zip(&mut scales) {
+    for (mean, scale) in means[..rooted].iter_mut().zip(scales) {
         *scale = E::one() / (*scale + epsilon).sqrt();
         *mean *= -*scale;
     }
-    for (row, (&scale, &offset)) in scales[..rows].iter().zip(&means).enumerate() {
-        let x = group.of_mut(x, row);
-        let (factor, offset) = (E::splat(simd, scale), E::splat(simd, offset));
-        let normal = |x| E::fused(simd, x, factor, offset);
-        if K == 0 {
-            if !record.is_empty() {
-                let values = group.of_mut(record, row);
-                update(simd, values, x, x, |_, x, _| normal(x));
-            }
-            update(simd, x, group.weight, group.bias, |x, w, b| {
-                let y = E::fused(simd, normal(x), w, b);
-                match rectify {
-                    Rectify::After => E::rectified(simd, y),
-                    _ => y,
-                }
-            });
-            continue;
-        }
-        let mut v = load::<E, S, K, PART>(simd, x);
-        for v in &mut v {
-            *v = normal(*v);
-        }
-        if !record.is_empty() {
-            store::<E, S, K, PART>(simd, group.of_mut(record, row), v);
-        }
-        let weight = load::<E, S, K, PART>(simd, group.weight);
-        let bias = load::<E, S, K, PART>(simd, group.bias);
-        for k in 0..K {
-            v[k] = E::fused(simd, v[k], weight[k], bias[k]);
-        }
-        if rectify == Rectify::After {
-            for v in &mut v {
-                *v = E::rectified(simd, *v);
-            }
-        }
-        store::<E, S, K, PART>(simd, x, v);
+}
+
+/// `x ← x + injection`, rectified if that comes first, in one row; returns mean and variance. `inverse` is 1 over the size of
+/// the group, `like` as long as it.
+#[inline(always)]
+fn inject_large<E: Element, S: Simd>(
+    simd: S,
+    x: &mut [E],
+    (injection, rectify): (&[E], Rectify),
+    like: &[E],
+    inverse: E,
+) -> (E, E) {
+    if !injection.is_empty() {
+        update(simd, x, injection, injection, |x, injection, _| {
+            E::plus(simd, x, injection)
+        });
     }
-    scales
+    if rectify == Rectify::Before {
+        update(simd, x, like, like, |x, _, _| E::rectified(simd, x));
+    }
+    let mean = sum(simd, x) * inverse;
+    (mean, sum_deviations(simd, x, mean) * inverse)
+}
+
+/// [`inject_large`] in registers. What is left in x is less by a number, as is the mean. `inside` is 1 where the last register
+/// is filled.
+#[inline(always)]
+fn inject<E: Element, S: Simd, const K: usize, const PART: bool>(
+    simd: S,
+    x: &mut [E],
+    (injection, rectify): (&[E], Rectify),
+    inside: E::Vector<S>,
+    inverse: E,
+) -> (E, E) {
+    let mut v = load::<E, S, K, PART>(simd, x);
+    if !injection.is_empty() {
+        let injection = load::<E, S, K, PART>(simd, injection);
+        for k in 0..K {
+            v[k] = E::plus(simd, v[k], injection[k]);
+        }
+    }
+    if rectify == Rectify::Before {
+        for v in &mut v {
+            *v = E::rectified(simd, *v);
+        }
+    }
+    // From a number of the group, so that what both sums have in common is not large beside the variance; unlike the
+    // mean it is there at once, and the sums need not wait for each other.
+    let shift = E::splat(simd, E::first::<S>(v[0]));
+    for v in &mut v {
+        *v = E::minus(simd, *v, shift);
+    }
+    if PART {
+        // Behind the end of the group there were zeros, which do not count.
+        v[K - 1] = E::times(simd, v[K - 1], inside);
+    }
+    store::<E, S, K, PART>(simd, x, v);
+    let mut squares = v;
+    for k in 0..K {
+        squares[k] = E::times(simd, v[k], v[k]);
+    }
+    let mean = total::<E, S, K>(simd, v) * inverse;
+    let variance = total::<E, S, K>(simd, squares) * inverse - mean * mean;
+    (mean, variance)
+}
+
+/// `x ← w ⊙ x̂ + b` with `x̂ = factor · x + offset`, rectified if that comes last, in one row. `record` receives x̂, unless it is
+/// empty.
+#[inline(always)]
+fn transform_large<E: Element, S: Simd>(
+    simd: S,
+    group: Group<'_, E>,
+    x: &mut [E],
+    (factor, offset): (E::Vector<S>, E::Vector<S>),
+    rectify: Rectify,
+    record: &mut [E],
+) {
+    let normal = |x| E::fused(simd, x, factor, offset);
+    if !record.is_empty() {
+        update(simd, record, x, x, |_, x, _| normal(x));
+    }
+    update(simd, x, group.weight, group.bias, |x, w, b| {
+        let y = E::fused(simd, normal(x), w, b);
+        match rectify {
+            Rectify::After => E::rectified(simd, y),
+            _ => y,
+        }
+    });
+}
+
+/// [`transform_large`] in registers.
+#[inline(always)]
+fn transform<E: Element, S: Simd, const K: usize, const PART: bool>(
+    simd: S,
+    group: Group<'_, E>,
+    x: &mut [E],
+    (factor, offset): (E::Vector<S>, E::Vector<S>),
+    rectify: Rectify,
+    record: &mut [E],
+) {
+    let mut v = load::<E, S, K, PART>(simd, x);
+    for v in &mut v {
+        *v = E::fused(simd, *v, factor, offset);
+    }
+    if !record.is_empty() {
+        store::<E, S, K, PART>(simd, record, v);
+    }
+    let weight = load::<E, S, K, PART>(simd, group.weight);
+    let bias = load::<E, S, K, PART>(simd, group.bias);
+    for k in 0..K {
+        v[k] = E::fused(simd, v[k], weight[k], bias[k]);
+    }
+    if rectify == Rectify::After {
+        for v in &mut v {
+            *v = E::rectified(simd, *v);
+        }
+    }
+    store::<E, S, K, PART>(simd, x, v);
 }
 
 /// `x ← scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization, in one row. It is symmetric: `x` is
@@ -153,48 +219,64 @@ pub(super) fn normalize<E: Element, S: Simd, const K: usize, const PART: bool>(
 pub(super) fn project<E: Element, S: Simd, const K: usize, const PART: bool, const FIRST: bool>(
     simd: S,
     x: &mut [E],
+    record: (&[E], E),
+    weight: &[E],
+    rectified: (&[E], Rectify),
+) {
+    match K {
+        0 => project_large::<E, S, FIRST>(simd, x, record, weight, rectified),
+        _ => project_registers::<E, S, K, PART, FIRST>(simd, x, record, weight, rectified),
+    }
+}
+
+#[inline(always)]
+fn project_large<E: Element, S: Simd, const FIRST: bool>(
+    simd: S,
+    x: &mut [E],
     (values, scale): (&[E], E),
     weight: &[E],
     (rectified, rectify): (&[E], Rectify),
 ) {
     let inverse = E::one() / E::of(weight.len() as f64);
     let factor = E::splat(simd, scale);
-    let pass = |rectified, x| {
-        let zero = E::splat(simd, E::zero());
-        E::if_less(simd, zero, rectified, x, zero)
-    };
-    if K == 0 {
-        if FIRST && rectify == Rectify::After {
-            update(simd, x, rectified, rectified, |x, rectified, _| {
-                pass(rectified, x)
-            });
-        }
-        if FIRST {
-            update(simd, x, weight, weight, |x, w, _| E::times(simd, x, w));
-        }
-        let mean = E::splat(simd, sum(simd, x) * inverse);
-        let correlation = E::splat(simd, -sum_products(simd, x, values) * inverse);
-        update(simd, x, values, weight, |x, value, w| {
-            let rest = E::fused(simd, value, correlation, E::minus(simd, x, mean));
-            let factor = match FIRST {
-                true => factor,
-                false => E::times(simd, factor, w),
-            };
-            E::times(simd, factor, rest)
+    if FIRST && rectify == Rectify::After {
+        update(simd, x, rectified, rectified, |x, rectified, _| {
+            pass_relu::<E, S>(simd, rectified, x)
         });
-        if FIRST && rectify == Rectify::Before {
-            update(simd, x, rectified, rectified, |x, rectified, _| {
-                pass(rectified, x)
-            });
-        }
-        return;
     }
+    if FIRST {
+        update(simd, x, weight, weight, |x, w, _| E::times(simd, x, w));
+    }
+    let mean = E::splat(simd, sum(simd, x) * inverse);
+    let correlation = E::splat(simd, -sum_products(simd, x, values) * inverse);
+    update(simd, x, values, weight, |x, value, w| {
+        let rest = E::fused(simd, value, correlation, E::minus(simd, x, mean));
+        let factor = match FIRST {
+            true => factor,
+            false => E::times(simd, factor, w),
+        };
+        E::times(simd, factor, rest)
+    });
+    if FIRST && rectify == Rectify::Before {
+        update(simd, x, rectified, rectified, |x, rectified, _| {
+            pass_relu::<E, S>(simd, rectified, x)
+        });
+    }
+}
+
+#[inline(always)]
+fn project_registers<E: Element, S: Simd, const K: usize, const PART: bool, const FIRST: bool>(
+    simd: S,
+    x: &mut [E],
+    (values, scale): (&[E], E),
+    weight: &[E],
+    (rectified, rectify): (&[E], Rectify),
+) {
+    let inverse = E::one() / E::of(weight.len() as f64);
+    let factor = E::splat(simd, scale);
     let mut v = load::<E, S, K, PART>(simd, x);
     if FIRST && rectify == Rectify::After {
-        let rectified = load::<E, S, K, PART>(simd, rectified);
-        for k in 0..K {
-            v[k] = pass(rectified[k], v[k]);
-        }
+        pass_relus::<E, S, K, PART>(simd, rectified, &mut v);
     }
     let weight = load::<E, S, K, PART>(simd, weight);
     let values = load::<E, S, K, PART>(simd, values);
@@ -216,12 +298,33 @@ pub(super) fn project<E: Element, S: Simd, const K: usize, const PART: bool, con
         v[k] = E::times(simd, factor, rest);
     }
     if FIRST && rectify == Rectify::Before {
-        let rectified = load::<E, S, K, PART>(simd, rectified);
-        for k in 0..K {
-            v[k] = pass(rectified[k], v[k]);
-        }
+        pass_relus::<E, S, K, PART>(simd, rectified, &mut v);
     }
     store::<E, S, K, PART>(simd, x, v);
+}
+
+/// `x` where the result of the ReLU is above 0, else 0.
+#[inline(always)]
+fn pass_relu<E: Element, S: Simd>(
+    simd: S,
+    rectified: E::Vector<S>,
+    x: E::Vector<S>,
+) -> E::Vector<S> {
+    let zero = E::splat(simd, E::zero());
+    E::if_less(simd, zero, rectified, x, zero)
+}
+
+/// [`pass_relu`] of a group in registers.
+#[inline(always)]
+fn pass_relus<E: Element, S: Simd, const K: usize, const PART: bool>(
+    simd: S,
+    rectified: &[E],
+    v: &mut [E::Vector<S>; K],
+) {
+    let rectified = load::<E, S, K, PART>(simd, rectified);
+    for k in 0..K {
+        v[k] = pass_relu::<E, S>(simd, rectified[k], v[k]);
+    }
 }
 
 /// The derivative of ⟨p, ẏ⟩ + ⟨u, y⟩ with ẏ = w ⊙ t, t = scale · P ẋ, where P takes mean and correlation with x̂ away as

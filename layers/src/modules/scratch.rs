@@ -1,4 +1,4 @@
-//! Memory that is used again.
+//! Scratch memory that is used again.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
@@ -10,15 +10,15 @@ use equilibria_core::{copy_to_host, Backend, Matrix, Scalar};
 /// Memory for a host copy that is made in every step of a training: to ask for it anew each time, and to clear it, would take
 /// as long as the copy does. It stays as long as its owner, whose clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Room<E>(Arc<Mutex<Vec<E>>>);
+pub(super) struct Scratch<E>(Arc<Mutex<Vec<E>>>);
 
 /// A host copy, row-major, that leaves its memory to the next one.
 pub(super) struct Copied<E> {
     values: Vec<E>,
-    room: Room<E>,
+    scratch: Scratch<E>,
 }
 
-impl<E: Scalar> Room<E> {
+impl<E: Scalar> Scratch<E> {
     /// A copy of `tensor`.
     pub fn copy<D: Backend<E>>(&self, tensor: &Matrix<E, D>) -> Copied<E> {
         let (rows, columns) = *tensor.shape();
@@ -27,12 +27,12 @@ impl<E: Scalar> Room<E> {
         copy_to_host(tensor, &mut values);
         Copied {
             values,
-            room: self.clone(),
+            scratch: self.clone(),
         }
     }
 }
 
-impl<E> Room<E> {
+impl<E> Scratch<E> {
     /// Takes the memory that is here, if any is, and leaves another.
     fn exchange(&self, values: Vec<E>) -> Vec<E> {
         std::mem::replace(&mut *lock(&self.0), values)
@@ -49,7 +49,7 @@ impl<E> Deref for Copied<E> {
 
 impl<E> Drop for Copied<E> {
     fn drop(&mut self) {
-        self.room.exchange(std::mem::take(&mut self.values));
+        self.scratch.exchange(std::mem::take(&mut self.values));
     }
 }
 
@@ -66,16 +66,16 @@ mod tests {
             let shape = (1, values.len());
             from_host(&Cpu::default(), values, shape).expect("memory")
         };
-        let room = Room::default();
+        let scratch = Scratch::default();
         let (first, second) = (
-            room.copy(&tensor(vec![1.0, 2.0, 3.0])),
-            room.clone().copy(&tensor(vec![4.0])),
+            scratch.copy(&tensor(vec![1.0, 2.0, 3.0])),
+            scratch.clone().copy(&tensor(vec![4.0])),
         );
         assert_eq!((&*first, &*second), (&[1.0, 2.0, 3.0][..], &[4.0][..]));
         drop(second);
         let place = first.as_ptr();
         drop(first);
-        let third = room.copy(&tensor(vec![5.0, 6.0]));
+        let third = scratch.copy(&tensor(vec![5.0, 6.0]));
         assert_eq!(*third, [5.0, 6.0]);
         assert!(std::ptr::eq(third.as_ptr(), place));
     }
