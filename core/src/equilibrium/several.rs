@@ -243,7 +243,7 @@ fn differentiate_each<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     let judged = judged.map(
         |((pending, output), factors)| match pending.judge(output, factors) {
             Ok((report, pulled)) => (Ok(report), pulled),
-            Err(error) => (Err(error.of_equilibrium(&pending.name)), Vec::new()),
+            Err(error) => (Err(error), Vec::new()),
         },
     );
     judged.collect()
