@@ -19,7 +19,7 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAM = ROOT / "target" / "release" / "equilibria"
+PROGRAM = ROOT / "target" / "dist" / "equilibria"
 JOBS = ("map", "solve", "train")
 TOLERANCE = 1e-4
 
@@ -249,7 +249,7 @@ def processor():
 
 
 def main():
-    subprocess.run(["cargo", "build", "--release"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--profile", "dist"], cwd=ROOT, check=True)
     module, script = workloads(), lambda name: [sys.executable, str(options.peers / name)]
     peers = {
         "TorchDEQ": (installed("torchdeq", "torch"), script("bench_torch.py") + ["--threads", str(options.threads)]),

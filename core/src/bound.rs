@@ -91,7 +91,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         }
         let kernel = D::HAS_KERNELS.then(|| layer.kernel(&inputs)).flatten();
         Ok(Self {
-            layer: layer.clone(),
+            layer: dyn_clone::clone(layer),
             device,
             inputs,
             kernel,

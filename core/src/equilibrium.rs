@@ -23,7 +23,6 @@ pub use several::AllSolved;
 /// A layer, a solver, a backward strategy and regularizers, together a differentiable function `x ↦ z*`.
 ///
 /// Works in training and evaluation alike: whether gradients flow depends on the tape alone.
-#[derive(Clone)]
 pub struct Equilibrium<L> {
     /// What it is called in the log, e.g. `theta.1`; nothing by default.
     pub name: String,
@@ -50,6 +49,12 @@ pub struct Solved<E: Scalar, D: Backend<E>, T> {
 }
 
 parameters!(Equilibrium<L>.layer);
+
+impl<L: dyn_clone::DynClone> Clone for Equilibrium<L> {
+    fn clone(&self) -> Self {
+        self.with_layer(dyn_clone::clone(&self.layer))
+    }
+}
 
 impl<L> Equilibrium<L> {
     /// Puts a layer and its plugins together, with the default [`Stop`] and no regularizers.

@@ -1,4 +1,4 @@
-//! Hand-written CPU implementations of a layer's map, on contiguous slices.
+//! A layer's map for the CPU, on contiguous slices: the program recorded from its step, or what a layer has in place of it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use crate::Element;
 
 /// The map of one layer with its injected inputs bound, ready for the CPU.
 ///
-/// A kernel computes the same map as [`ImplicitLayer::step`](crate::ImplicitLayer::step);
-/// `check_kernel` of `equilibria-testing` compares the two, value and gradient.
+/// It computes the same map as [`ImplicitLayer::step`](crate::ImplicitLayer::step), of which it is the recorded program unless a
+/// layer has a kernel of its own; `check_kernel` of `equilibria-testing` compares the two, value and gradient.
 pub trait Kernel<E: Element>: Send + Sync {
     /// Work space for the given rows of the batch, to be used by one thread at a time.
     fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>>;
@@ -35,27 +35,17 @@ pub trait KernelBlock<E: Element>: Send {
     /// `out = (∂f/∂z)ᵀ u` at the linearization point.
     fn vjp(&mut self, u: &[E], out: &mut [E]);
 
-    /// [`vjp`](Self::vjp) that leaves in `kept` what [`pull_back_tangent`](Self::pull_back_tangent) with this u as p would compute
-    /// again: `[rows, n]`, with an n of the kernel's choice, and every row linear in that row of u. It is not rounded, whatever is
-    /// [allowed](Self::allow_rounding). Default: nothing.
-    fn vjp_keeping(&mut self, u: &[E], out: &mut [E], kept: &mut Vec<E>) {
-        kept.clear();
-        self.vjp(u, out);
-    }
-
     /// Adds `(∂f/∂θ)ᵀ u` and `(∂f/∂x)ᵀ u` at the linearization point.
     fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>);
 
     /// Adds the gradients of `⟨u, f(z)⟩ + ⟨p, (∂f/∂z) v⟩` by θ and x at the linearization point, with u, p and v held
     /// constant; false, with nothing added, if the kernel cannot. That depends on the kind of the kernel alone: a call with
-    /// empty slices tells. `kept` is what [`vjp_keeping`](Self::vjp_keeping) has left of p at this point, or empty. Default: it
-    /// cannot, and penalties on the Jacobian take a difference.
+    /// empty slices tells. Default: it cannot, and penalties on the Jacobian take a difference.
     fn pull_back_tangent(
         &mut self,
         _u: &[E],
         _p: &[E],
         _v: &[E],
-        _kept: &[E],
         _gradients: &mut KernelGradients<E>,
     ) -> bool {
         false

@@ -2,7 +2,8 @@
 //!
 //! | who | contract | knows |
 //! |---|---|---|
-//! | a layer | [`ImplicitLayer`] | dfdx tensors; nothing of solvers |
+//! | a layer | [`ImplicitLayer`] | operations on [`Value`]s; nothing of solvers, tapes or devices |
+//! | an operation | [`Operation`], [`RowOperation`] | dfdx tensors and slices; nothing of layers |
 //! | a solver | [`FixedPointSolver`], [`Iteration`] | the vectors of a [`StateSpace`]; nothing of layers or gradients |
 //! | a backward strategy | [`BackwardStrategy`] | vectors and `Jᵀu` of a [`DifferentiableSpace`] |
 //! | a regularizer | [`Regularizer`] | the same |
@@ -13,6 +14,7 @@ mod blocks;
 mod bound;
 mod gradients;
 mod layout;
+mod program;
 
 pub mod backend;
 pub mod backward;
@@ -23,6 +25,8 @@ pub mod input;
 pub mod kernel;
 pub mod layer;
 pub mod measure;
+pub mod operation;
+pub mod operations;
 pub mod parameters;
 pub mod registry;
 pub mod regularizer;
@@ -31,6 +35,7 @@ pub mod seed;
 pub mod solve;
 pub mod solver;
 pub mod space;
+pub mod value;
 
 pub use equilibria_compute::{parallel, simd, vectorized, Element};
 
@@ -39,10 +44,12 @@ pub use backward::{BackwardStrategy, Solution};
 pub use build::{Build, BuildAny, Family};
 pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};
 pub use error::{Error, Result};
-pub use input::{separate, Input};
+pub use input::separate;
 pub use kernel::{Kernel, KernelBlock, KernelGradients, ParameterGradient};
-pub use layer::{AnyLayer, AnyTape, DynLayer, ImplicitLayer, StepOnly};
+pub use layer::{apply, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
+pub use operation::{At, Gradients, Neighbor, Neighbors, Operation, Reads, RowOperation, Scratch};
 pub use parameters::Parameters;
+pub use program::MOST_ARGUMENTS;
 pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status, Step, Tally, TracePoint};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
@@ -50,6 +57,8 @@ pub use solver::{Evaluation, FixedPointSolver, Iteration, LowRank};
 pub use space::{
     combine_all, jacobian_product, AdjointSpace, Coef, DifferentiableSpace, Slot, StateSpace,
 };
+
+pub use value::Value;
 
 #[doc(hidden)]
 pub use {dfdx, dyn_clone, inventory, serde, serde_json, typetag};
@@ -60,9 +69,9 @@ pub mod prelude {
     pub use crate::{
         combine_all, delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace,
         AnyTape, Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
-        FixedPointSolver, ImplicitLayer, Input, Iteration, Kernel, KernelBlock, KernelGradients,
-        LowRank, Matrix, OnUnconverged, ParameterGradient, Parameters, Regularizer, Report, Result,
-        Scalar, Slot, Solution, StateSpace, Status, Stop, Tolerance,
+        FixedPointSolver, ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
+        Matrix, OnUnconverged, ParameterGradient, Parameters, Regularizer, Report, Result, Scalar,
+        Slot, Solution, StateSpace, Status, Stop, Tolerance, Value,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

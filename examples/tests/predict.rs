@@ -103,7 +103,9 @@ fn predict(model: &TempDir, data: &TempDir, more: &[&str]) -> Vec<Row> {
 
 #[test]
 fn the_table_agrees_with_evaluate() {
-    let data = trained(r#"{ type = "deq" }"#);
+    // Groups of two features would be normalized to ±1, between which a state may go to and fro.
+    let fusion = r#"{ type = "deq", groups = 2, layer = { type = "residual-block", groups = 2 } }"#;
+    let data = trained(fusion);
     let rows = predict(&data, &data, &[]);
     assert_eq!(rows.len(), 5);
     for row in &rows {

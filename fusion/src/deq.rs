@@ -2,10 +2,8 @@
 
 mod convergence;
 mod fuse;
-mod fuse_kernel;
 mod fusion;
 mod joint;
-mod joint_kernel;
 mod learned_start;
 mod masks;
 mod start;

@@ -10,8 +10,8 @@ use building::Case;
 use dfdx::prelude::*;
 use equilibria_core::serde_json::{json, Value};
 use equilibria_core::{
-    registry, AnyLayer, Backend, BackwardStrategy, Equilibrium, FixedPointSolver, ImplicitLayer,
-    Input, OnUnconverged, Parameters, Result, StepOnly, Stop, Tolerance,
+    apply, registry, AnyLayer, Backend, BackwardStrategy, Equilibrium, FixedPointSolver,
+    ImplicitLayer, OnUnconverged, Parameters, Result, StepOnly, Stop, Tolerance,
 };
 use equilibria_fusion::data::TargetKind;
 use equilibria_fusion::head::{Head, Losses};
@@ -237,7 +237,7 @@ fn every_layer_applied_once() -> Result<()> {
         let step = on_tape(|a, tape| {
             let (parameters, [z, x]) = a.split_last_chunk::<2>().expect("two inputs");
             let layer = with_parameters(layer.clone(), parameters);
-            let y = layer.step(z.clone().put_tape(tape), &[Input::new(x.clone())])?;
+            let y = apply(&layer, z.clone().put_tape(tape), std::slice::from_ref(x))?;
             Ok(y.split_tape())
         });
         check(&format!("{name}, step"), ONE, &all, step);
@@ -251,7 +251,7 @@ fn check_equilibrium<L: ImplicitLayer<f64, Cpu>>(name: &str, layer: &L) -> Resul
     let of = on_tape(|a, tape| {
         let (x, parameters) = a.split_last().expect("an input");
         let mut equilibrium = Equilibrium::new(
-            with_parameters(layer.clone(), parameters),
+            with_parameters(dyn_clone::clone(layer), parameters),
             registry::default::<dyn FixedPointSolver>("newton-gmres")?,
             registry::make::<dyn BackwardStrategy>(&backward)?,
         );

@@ -1,12 +1,12 @@
-//! The CPU kernel toolkit: what hand-written kernels of layers are made of, on contiguous row-major slices.
+//! What operations and modules do on contiguous row-major slices.
 //!
-//! Each part has a forward pass, a backward pass for cotangents and, where it is not linear, one for tangents. Parts keep no state of their own: a kernel block owns the buffers.
+//! Each part has a forward pass, a backward pass for cotangents and, where it is not linear, one for tangents. Parts keep no state of
+//! their own: the caller owns the buffers.
 
-mod affine;
-mod group_norm;
+mod weight;
 
-pub use affine::{Affine, AffineCache};
-pub use group_norm::{GroupNorm, Normalized, Rectify};
+pub use equilibria_core::simd::group_norm::{GroupNorm, Normalized, Rectify};
+pub use weight::{Weight, WeightCache};
 
 pub use equilibria_core::simd::add_scaled;
 use equilibria_core::{vectorized, Element};
@@ -40,19 +40,6 @@ vectorized! {
             sum.iter_mut().zip(row).for_each(|(sum, &row)| *sum += row);
         }
     }
-}
-
-/// Scratch memory in `N` parts of `len` numbers, of any content. `scratch` grows to the largest that was wanted.
-pub fn parts<E: Element, const N: usize>(scratch: &mut Vec<E>, len: usize) -> [&mut [E]; N] {
-    if scratch.len() < N * len {
-        scratch.resize(N * len, E::zero());
-    }
-    let mut rest = &mut scratch[..];
-    std::array::from_fn(|_| {
-        let (part, others) = std::mem::take(&mut rest).split_at_mut(len);
-        rest = others;
-        part
-    })
 }
 
 /// `sum ← sum + part`.

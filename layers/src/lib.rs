@@ -1,6 +1,7 @@
-//! Implicit layers, the modules and CPU kernels they are built from, and what trains them.
+//! Implicit layers, the operations and modules they are written with, and what trains them.
 //!
-//! A new file in `src/plugins` is a new layer, one in `src/stabilizers` a new stabilizer; nothing else is edited.
+//! A new file in `src/plugins` is a new layer, one in `src/stabilizers` a new stabilizer; nothing else is edited. [`Vocabulary`] has
+//! the operations.
 
 pub use equilibria_solvers as solvers;
 pub use equilibria_solvers::core;
@@ -10,6 +11,7 @@ pub mod initialize;
 pub mod kernel;
 pub mod masked;
 pub mod modules;
+pub mod operations;
 pub mod optimizer;
 pub mod stabilizer;
 
@@ -26,6 +28,7 @@ pub mod stabilizers {
 pub use config::{LayerConfig, LayerRequest, Layers};
 pub use initialize::Initializer;
 pub use masked::Masked;
+pub use operations::{concatenate, Vocabulary};
 pub use stabilizer::{stabilize, Stabilizer, StabilizerConfig, Stabilizers};
 
 #[cfg(doctest)]

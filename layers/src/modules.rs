@@ -1,5 +1,5 @@
-//! Building blocks, most of them with parameters: what `step` functions and explicit layers are made of. All are recorded on
-//! the tape; on the CPU, those that take long are written by hand.
+//! Building blocks on dfdx tensors, most of them with parameters: what surrounds an equilibrium. All are recorded on the tape; on the
+//! CPU, those that take long are written by hand. [`Linear`] and [`GroupNorm`] have a method `of` for values, in the equation of a layer.
 
 mod columns;
 mod concatenate;

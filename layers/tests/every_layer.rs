@@ -140,11 +140,11 @@ fn the_kernel_check_sees_small_mistakes() {
         fn input_dims(&self) -> Vec<usize> {
             self.0.input_dims()
         }
-        fn step<T: AnyTape<f64, Cpu>>(
+        fn step(
             &self,
-            z: Matrix<f64, Cpu, T>,
-            x: &[Input<f64, Cpu, T>],
-        ) -> Result<Matrix<f64, Cpu, T>> {
+            z: &equilibria_core::Value<f64, Cpu>,
+            x: &[equilibria_core::Value<f64, Cpu>],
+        ) -> Result<equilibria_core::Value<f64, Cpu>> {
             self.0.step(z, x)
         }
         fn kernel(&self, x: &[Matrix<f64, Cpu>]) -> Option<Arc<dyn Kernel<f64>>> {
@@ -169,10 +169,10 @@ fn single_precision_is_the_same_map() {
         let (double, single) = (layer::<f64>(&config, WIDTH), layer::<f32>(&config, WIDTH));
         let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
         let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
-        let exact = to_host(&double.step(z, &Input::all(&x)).expect("a value"));
+        let exact = to_host(&equilibria_core::apply(&double, z, &x).expect("a value"));
         let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
         let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
-        let rounded = to_host(&single.step(z, &Input::all(&x)).expect("a value"));
+        let rounded = to_host(&equilibria_core::apply(&single, z, &x).expect("a value"));
         let rounded: Vec<f64> = rounded.into_iter().map(f64::from).collect();
         // ε = 1.2e-7, sums of 12 terms, three normalizations that divide by deviations of order 1.
         assert!(relative_difference(&rounded, &exact) < 1e-5, "{config}");

@@ -11,6 +11,7 @@ use equilibria_layers::solvers::backward::implicit::Implicit;
 use equilibria_layers::solvers::backward::jacobian_free::JacobianFree;
 use equilibria_layers::solvers::forward::anderson::Anderson;
 use equilibria_layers::solvers::regularizers::jacobian::Jacobian;
+use equilibria_layers::Vocabulary;
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
 use equilibria_testing::{
     central_difference, check_equilibrium, perturb, random_matrix, relative_difference,
@@ -87,12 +88,12 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Half<E, D> {
         vec![self.state_dim()]
     }
 
-    fn step<T: AnyTape<E, D>>(
+    fn step(
         &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
-        Ok((z.matmul(self.w.retaped::<T>()) + x[0].value()).tanh() * E::of(0.5))
+        z: &equilibria_core::Value<E, D>,
+        x: &[equilibria_core::Value<E, D>],
+    ) -> Result<equilibria_core::Value<E, D>> {
+        Ok((z.product_transposed(&self.w) + &x[0]).tanh() * 0.5)
     }
 }
 
@@ -186,9 +187,7 @@ fn jacobian_free_is_the_gradient_of_one_step() {
                 .expect("solvable"),
         };
         let (z, tape) = solved.z.split_tape();
-        let one_step = layer
-            .step(z.leaky_trace(), &Input::all(&input))
-            .expect("a value");
+        let one_step = equilibria_core::apply(&layer, z.leaky_trace(), &input).expect("a value");
         let expected = gradients(&layer, &x, one_step);
         for (got, expected) in gradients(&layer, &x, z.put_tape(tape))
             .iter()

@@ -114,12 +114,8 @@ fn an_input_may_meet_itself_and_is_on_the_tape() {
         fn input_dims(&self) -> Vec<usize> {
             vec![WIDTH]
         }
-        fn step<T: AnyTape<f64, Cpu>>(
-            &self,
-            z: Matrix<f64, Cpu, T>,
-            x: &[Input<f64, Cpu, T>],
-        ) -> Result<Matrix<f64, Cpu, T>> {
-            Ok(z * 0.5 + x[0].value() * 0.5 + x[0].value() * x[0].value())
+        fn step(&self, z: &Value<f64, Cpu>, x: &[Value<f64, Cpu>]) -> Result<Value<f64, Cpu>> {
+            Ok(z * 0.5 + &x[0] * 0.5 + &x[0] * &x[0])
         }
     }
     let x = matrix(BATCH, 3);

@@ -94,8 +94,7 @@ fn unrolled_and_phantom_are_the_gradient_of_their_steps() {
             let mut last = if from_solution { z.clone() } else { start }.leaky_trace();
             for _ in 0..steps {
                 let (kept, tape) = last.split_tape();
-                let value = layer
-                    .step(kept.clone().put_tape(tape), &Input::all(&x))
+                let value = equilibria_core::apply(&layer, kept.clone().put_tape(tape), &x)
                     .expect("a value");
                 let kept = kept.retaped::<OwnedTape<f64, Cpu>>() * (1.0 - damping);
                 last = value * damping + kept;
@@ -130,12 +129,8 @@ impl ImplicitLayer<f64, Cpu> for Slopes {
         vec![2, 2]
     }
 
-    fn step<T: AnyTape<f64, Cpu>>(
-        &self,
-        z: Matrix<f64, Cpu, T>,
-        x: &[Input<f64, Cpu, T>],
-    ) -> Result<Matrix<f64, Cpu, T>> {
-        Ok(z * x[0].value() + x[1].value())
+    fn step(&self, z: &Value<f64, Cpu>, x: &[Value<f64, Cpu>]) -> Result<Value<f64, Cpu>> {
+        Ok(z * &x[0] + &x[1])
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
+use equilibria_core::operations::{arguments, TensorCode, Tensors};
 use equilibria_core::prelude::*;
 use equilibria_core::Equilibrium;
 use equilibria_solvers::backward::implicit::Implicit;
@@ -51,6 +52,24 @@ struct Gate<E: Scalar, D: Backend<E>> {
 
 parameters!(Gate { w, b });
 
+impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Gate<E, D> {
+    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
+        let [z, x] = arguments(x)?;
+        let shape = *z.shape();
+        let square = match self.taped {
+            true => self.w.retaped::<T>().square(),
+            false => self.w.clone().square().put_tape(T::default()),
+        };
+        let b = self.b.retaped::<T>().reshape_like(&(shape.1,));
+        let sum = z.matmul(square) + b.broadcast_like::<_, Axis<0>>(&shape);
+        Ok(sum.tanh() * x)
+    }
+
+    fn parameters(&self) -> Vec<Matrix<E, D>> {
+        vec![self.w.clone(), self.b.clone()]
+    }
+}
+
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Gate<E, D> {
     fn state_dim(&self) -> usize {
         self.w.shape().0
@@ -60,19 +79,8 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Gate<E, D> {
         vec![self.state_dim()]
     }
 
-    fn step<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
-        let shape = *z.shape();
-        let square = match self.taped {
-            true => self.w.retaped::<T>().square(),
-            false => self.w.clone().square().put_tape(T::default()),
-        };
-        let b = self.b.retaped::<T>().reshape_like(&(shape.1,));
-        let sum = z.matmul(square) + b.broadcast_like::<_, Axis<0>>(&shape);
-        Ok(sum.tanh() * x[0].value())
+    fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        Ok(Value::of(&Tensors(self.clone()), &[z, &x[0]]))
     }
 }
 
@@ -112,11 +120,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Idle<E, D> {
         self.map.input_dims()
     }
 
-    fn step<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
+    fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         self.map.step(z, x)
     }
 }
@@ -195,18 +199,22 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for BatchMean<E, D> {
         self.map.input_dims()
     }
 
-    fn step<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
-        let shape = *z.shape();
-        if self.of_inputs {
-            let mean = x[0].value().mean::<(usize,), Axis<0>>();
-            return Ok(self.map.step(z, x)? - mean.broadcast_like::<_, Axis<0>>(&shape));
-        }
-        let mean = z.with_empty_tape().mean::<(usize,), Axis<0>>();
-        Ok(self.map.step(z, x)? - mean.broadcast_like::<_, Axis<0>>(&shape))
+    fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        let coupled = if self.of_inputs { &x[0] } else { z };
+        Ok(self.map.step(z, x)? - Value::of(&Tensors(Mean), &[coupled]))
+    }
+}
+
+/// The mean of all rows, in every row.
+#[derive(Clone)]
+struct Mean;
+
+impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Mean {
+    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
+        let [x] = arguments(x)?;
+        let shape = *x.shape();
+        let mean = x.mean::<(usize,), Axis<0>>();
+        Ok(mean.broadcast_like::<_, Axis<0>>(&shape))
     }
 }
 

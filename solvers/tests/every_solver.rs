@@ -59,7 +59,7 @@ where
             to_host(matrix).into_iter().map(E::wide).collect()
         };
         let (z, given) = (wide(&solved.z), wide(&x[0]));
-        let fz = wide(&map.step(solved.z, &Input::all(&x)).expect("one step"));
+        let fz = wide(&equilibria_core::apply(&map, solved.z, &x).expect("one step"));
         for (sample, report) in solved.report.samples.iter().enumerate() {
             let place = format!("{name}, spectrum {eigenvalues:?}, sample {sample}: {report:?}");
             let row = |all: &[f64]| all[sample * dim..][..dim].to_vec();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
+use equilibria_core::operations::{arguments, TensorCode, Tensors};
 use equilibria_core::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::serde_json::{json, Value};
@@ -28,6 +29,17 @@ struct Tanh<E: Scalar, D: Backend<E>> {
 
 parameters!(Tanh { w });
 
+impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Tanh<E, D> {
+    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
+        let [z, x] = arguments(x)?;
+        Ok((z.matmul(self.w.retaped::<T>()) + x).tanh())
+    }
+
+    fn parameters(&self) -> Vec<Matrix<E, D>> {
+        vec![self.w.clone()]
+    }
+}
+
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
     fn state_dim(&self) -> usize {
         self.w.shape().0
@@ -37,12 +49,15 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
         vec![self.state_dim()]
     }
 
-    fn step<T: AnyTape<E, D>>(
+    fn step(
         &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
-        Ok((z.matmul(self.w.retaped::<T>()) + x[0].value()).tanh())
+        z: &equilibria_core::Value<E, D>,
+        x: &[equilibria_core::Value<E, D>],
+    ) -> Result<equilibria_core::Value<E, D>> {
+        Ok(equilibria_core::Value::of(
+            &Tensors(self.clone()),
+            &[z, &x[0]],
+        ))
     }
 }
 
@@ -173,10 +188,7 @@ fn fixed_point_correction_is_the_distance_of_intermediate_states() {
         let mut at: Matrix<f64, Cpu> = z.clone() * 0.0;
         let mut points = Vec::new();
         for step in 1..=states * spacing {
-            let value = model
-                .layer
-                .step(at.clone(), &Input::all(&x))
-                .expect("a value");
+            let value = equilibria_core::apply(&model.layer, at.clone(), &x).expect("a value");
             at = at * (1.0 - damping) + value * damping;
             if step % spacing == 0 {
                 points.push(at.clone());
@@ -186,7 +198,7 @@ fn fixed_point_correction_is_the_distance_of_intermediate_states() {
             let mut sum = 0.0;
             for (index, point) in points.iter().enumerate() {
                 let error =
-                    to_host(&(model.layer.step(point.clone(), &Input::all(x))? - z.clone()));
+                    to_host(&(equilibria_core::apply(&model.layer, point.clone(), x)? - z.clone()));
                 let weight = 0.8_f64.powi((states - 1 - index) as i32);
                 sum += weight * squares(&error).iter().sum::<f64>();
             }

@@ -109,12 +109,8 @@ impl ImplicitLayer<f64, Cpu> for Slopes {
         vec![3]
     }
 
-    fn step<T: AnyTape<f64, Cpu>>(
-        &self,
-        z: Matrix<f64, Cpu, T>,
-        x: &[Input<f64, Cpu, T>],
-    ) -> Result<Matrix<f64, Cpu, T>> {
-        Ok(z * x[0].value())
+    fn step(&self, z: &Value<f64, Cpu>, x: &[Value<f64, Cpu>]) -> Result<Value<f64, Cpu>> {
+        Ok(z * &x[0])
     }
 }
 

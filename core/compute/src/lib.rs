@@ -3,6 +3,7 @@
 pub mod parallel;
 pub mod simd;
 
+mod compiled;
 mod element;
 
 pub use element::Element;

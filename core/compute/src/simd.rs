@@ -3,10 +3,13 @@
 //! The `pulp` crate makes the choice and keeps it safe; no build flags are needed. But for [`Packed`], these are ordinary
 //! loops over slices that the compiler vectorizes; [`vectorized!`](crate::vectorized!) defines more of them.
 
-mod product;
+pub mod functions;
+
+pub mod group_norm;
+pub(crate) mod product;
 mod rounded;
 mod rows;
-mod transposed_product;
+pub(crate) mod transposed_product;
 
 use pulp::Arch;
 pub use pulp::Simd;

@@ -13,8 +13,8 @@ impl<L> Equilibrium<L> {
     /// Runs `job` in the state spaces the layer is solved in, on slots that hold the given states: for diagnostics and for
     /// experiments with solvers, where neither gradients nor changed states are wanted.
     ///
-    /// Returns one result per block of rows, in the order of the batch: a single one for a layer without a kernel, else one
-    /// per block of a size that suits the processor. Blocks run at the same time. What the job pulls back or writes is dropped.
+    /// Returns one result per block of rows, in the order of the batch: on the CPU one
+    /// per block of a size that suits the processor, in tensors a single one. Blocks run at the same time. What the job pulls back or writes is dropped.
     ///
     /// # Shapes
     /// `states[i]`: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.

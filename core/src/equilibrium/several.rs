@@ -29,8 +29,8 @@ pub struct AllSolved<E: Scalar, D: Backend<E>, T> {
 type AllBound<E, D, L, T> = (Vec<Bound<E, D, L>>, T);
 
 impl<L> Equilibrium<L> {
-    /// [`forward_from`](Self::forward_from) of several equilibria, the k-th from `starts[k]` with the inputs `x[k]`. Where
-    /// their layers have kernels they are solved at the same time, and so are their adjoint equations: no thread waits for
+    /// [`forward_from`](Self::forward_from) of several equilibria, the k-th from `starts[k]` with the inputs `x[k]`. On the
+    /// CPU they are solved at the same time, and so are their adjoint equations: no thread waits for
     /// the last sample of each.
     ///
     /// With `seeds`, one per equilibrium, the [`penalty`](Self::penalty) of each at its z* is computed as well. It shares the

@@ -1,27 +1,22 @@
 //! Gradients of products with the Jacobian that wait for a cotangent.
 
-use crate::{Scalar, Slot};
+use crate::Scalar;
 
 /// `Σ_s c_s ⟨p_s, J_s v_s⟩`, whose gradient is wanted.
 pub(super) struct Product<E> {
     pub p: Vec<E>,
     pub v: Vec<E>,
-    /// What the kernel has [kept](crate::KernelBlock::vjp_keeping) of p, or nothing.
-    pub kept: Vec<E>,
     /// c.
     pub factors: Vec<f64>,
 }
 
 impl<E: Scalar> Product<E> {
-    /// Multiplies p by c and by `factor`, and with it what was kept of it: the product is `⟨p, J v⟩` then.
+    /// Multiplies p by c and by `factor`: the product is `⟨p, J v⟩` then.
     pub fn scale(&mut self, factor: f64) {
-        let samples = self.factors.len().max(1);
-        for values in [&mut self.p, &mut self.kept] {
-            let width = (values.len() / samples).max(1);
-            for (row, c) in values.chunks_exact_mut(width).zip(&self.factors) {
-                let factor = E::of(c * factor);
-                row.iter_mut().for_each(|value| *value *= factor);
-            }
+        let width = (self.p.len() / self.factors.len().max(1)).max(1);
+        for (row, c) in self.p.chunks_exact_mut(width).zip(&self.factors) {
+            let factor = E::of(c * factor);
+            row.iter_mut().for_each(|value| *value *= factor);
         }
     }
 }
@@ -40,39 +35,12 @@ pub(super) struct Deferral<E> {
     pub point: Vec<E>,
     /// With their numbers.
     waiting: Vec<(usize, Product<E>)>,
-    /// What the kernel has kept of the last slot that Jᵀ was multiplied with, at which linearization.
-    kept: Vec<E>,
-    kept_of: Option<(Slot, u64)>,
 }
 
 impl<E: Scalar> Deferral<E> {
     /// Whether none wait.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
-    }
-
-    /// Memory for what the kernel keeps of a product Jᵀu, if `pull_back_tangent` may want it.
-    pub fn record(&mut self, u: Slot, linearization: u64) -> Option<&mut Vec<E>> {
-        self.kept_of = self.number.map(|_| (u, linearization));
-        self.kept_of.map(|_| &mut self.kept)
-    }
-
-    /// What was kept of a slot whose contents are the same since; nothing at all if that is not known.
-    pub fn take_kept(&mut self, p: Slot, linearization: u64) -> Vec<E> {
-        match self.kept_of.take() == Some((p, linearization)) {
-            true => std::mem::take(&mut self.kept),
-            false => Vec::new(),
-        }
-    }
-
-    /// The contents of a slot change.
-    pub fn forget(&mut self, slot: Slot) {
-        self.kept_of.take_if(|(kept_of, _)| *kept_of == slot);
-    }
-
-    /// The rows of all slots change.
-    pub fn forget_all(&mut self) {
-        self.kept_of = None;
     }
 
     /// Keeps a product of a linearization for later; gives it back if it may not wait, if others wait at another point, or if

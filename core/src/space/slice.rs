@@ -75,7 +75,6 @@ impl<E: Scalar> SliceSpace<E> {
     /// What is known of the contents of a slot does not hold any more.
     fn forget(&mut self, slot: Slot) {
         self.point.take_if(|point| *point == slot);
-        self.deferral.forget(slot);
     }
 
     /// What was pulled back, in the order of the block's samples.
@@ -296,7 +295,6 @@ impl<E: Scalar> StateSpace for SliceSpace<E> {
             self.kernel.swap_rows(a, b);
             self.samples.swap(a, b);
         }
-        self.deferral.forget_all();
         self.batch = batch;
         Ok(())
     }
@@ -355,11 +353,7 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
         self.require_linearization()?;
         let write = |space: &mut Self, out: &mut [E]| {
-            let values = &space.slots[u.0][..out.len()];
-            match space.deferral.record(u, space.linearizations) {
-                Some(kept) => space.kernel.vjp_keeping(values, out, kept),
-                None => space.kernel.vjp(values, out),
-            }
+            space.kernel.vjp(&space.slots[u.0][..out.len()], out);
         };
         match u == out {
             true => self.refill(out, write),
@@ -384,7 +378,7 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
     fn pull_back_tangent(&mut self, p: Slot, v: Slot, factors: &[f64]) -> Result<bool> {
         self.require_linearization()?;
         let gradients = &mut self.gradients;
-        if !(self.kernel).pull_back_tangent(&[], &[], &[], &[], gradients) {
+        if !(self.kernel).pull_back_tangent(&[], &[], &[], gradients) {
             return Ok(false);
         }
         if factors.len() != self.batch {
@@ -399,7 +393,6 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
         let product = Product {
             p: p_values,
             v,
-            kept: self.deferral.take_kept(p, self.linearizations),
             factors: factors.to_vec(),
         };
         let point = self.point.map(|slot| &self.slots[slot.0][..]);
@@ -418,10 +411,10 @@ impl<E: Scalar> DifferentiableSpace for SliceSpace<E> {
 fn pull_back_both<E: Scalar>(
     kernel: &mut dyn KernelBlock<E>,
     u: &[E],
-    Product { p, v, kept, .. }: &Product<E>,
+    Product { p, v, .. }: &Product<E>,
     gradients: &mut KernelGradients<E>,
 ) {
-    kernel.pull_back_tangent(u, p, v, kept, gradients);
+    kernel.pull_back_tangent(u, p, v, gradients);
 }
 
 vectorized! {

@@ -6,7 +6,7 @@ use super::normal::normal_row;
 use crate::backend::{from_host, to_host};
 use crate::input::separate;
 use crate::{
-    Backend, Coef, DifferentiableSpace, Error, ImplicitLayer, Input, Matrix, Result, Scalar, Slot,
+    apply, Backend, Coef, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot,
     StateSpace,
 };
 
@@ -74,7 +74,7 @@ impl<E: Scalar, D: Backend<E>> Rows<E, D> {
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> TensorSpace<E, D, L> {
     /// A space for the map of `layer` with the injected inputs `inputs`, each `[batch, width]`.
     pub fn new(layer: &L, device: D, inputs: &[Matrix<E, D>], batch: usize) -> Self {
-        let mut layer = layer.clone();
+        let mut layer = dyn_clone::clone(layer);
         layer.visit_mut("", &mut |_, parameter| {
             *parameter = parameter.clone().contiguous()
         });
@@ -133,7 +133,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> TensorSpace<E, D, L> {
         let point = self.point.as_ref().map(|rows| rows.active.clone());
         let point = point.ok_or_else(Error::not_linearized)?;
         let inputs = self.active_inputs();
-        let fz = (self.layer).step(point.leaky_trace(), &Input::all(&inputs))?;
+        let fz = apply(&self.layer, point.leaky_trace(), &inputs)?;
         let gradients = (fz * self.state(u)?).sum::<Rank0, _>().backward();
         Ok((gradients, point, inputs))
     }
@@ -174,9 +174,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> StateSpace for TensorSpac
     }
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        let fz = self
-            .layer
-            .step(self.state(z)?, &Input::all(&self.active_inputs()))?;
+        let fz = apply(&self.layer, self.state(z)?, &self.active_inputs())?;
         if fz.shape() != &(self.batch, self.dim()) {
             return Err(Error::Shape {
                 what: "the result of `step`".to_owned(),

@@ -7,14 +7,15 @@ use std::ops::Range;
 use super::random_values;
 use dfdx::prelude::*;
 use equilibria_core::kernel::swap_rows;
+use equilibria_core::operations::{arguments, TensorCode, Tensors};
 use equilibria_core::{
-    from_host, parameters, to_host, AnyTape, Backend, ImplicitLayer, Input, Kernel, KernelBlock,
-    KernelGradients, Matrix, Result, Scalar,
+    from_host, parameters, to_host, AnyTape, Backend, ImplicitLayer, Kernel, KernelBlock,
+    KernelGradients, Matrix, Result, Scalar, Value,
 };
 
 /// `f(z; x) = z A + x` with a symmetric A of chosen eigenvalues: its contraction factor is the largest |eigenvalue|.
 ///
-/// Its kernel is written in plain loops, one row after the other, so that the result for a row is the same to the
+/// It has a kernel of its own, in plain loops, one row after the other, so that the result for a row is the same to the
 /// last bit whatever the other rows are.
 #[derive(Clone)]
 pub struct AffineMap<E: Scalar, D: Backend<E>> {
@@ -73,6 +74,21 @@ impl<E: Scalar, D: Backend<E>> AffineMap<E, D> {
     }
 }
 
+/// `z A`.
+#[derive(Clone)]
+struct Times<E: Scalar, D: Backend<E>>(Matrix<E, D>);
+
+impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Times<E, D> {
+    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
+        let [z] = arguments(x)?;
+        Ok(z.matmul(self.0.retaped::<T>()))
+    }
+
+    fn parameters(&self) -> Vec<Matrix<E, D>> {
+        vec![self.0.clone()]
+    }
+}
+
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineMap<E, D> {
     fn state_dim(&self) -> usize {
         self.a.shape().0
@@ -82,12 +98,8 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineMap<E, D> {
         vec![self.state_dim()]
     }
 
-    fn step<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
-        Ok(z.matmul(self.a.retaped::<T>()) + x[0].value())
+    fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        Ok(Value::of(&Tensors(Times(self.a.clone())), &[z]) + &x[0])
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {

@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 
 use super::{perturb, random_matrix, random_values, relative_difference, worse};
 use equilibria_core::{
-    from_host, to_host, Equilibrium, Error, ImplicitLayer, Input, Matrix, OnUnconverged,
+    apply, from_host, to_host, Equilibrium, Error, ImplicitLayer, Matrix, OnUnconverged,
     Parameters, Result,
 };
 
@@ -138,11 +138,11 @@ fn require_independent_rows<L: ImplicitLayer<f64, Cpu>>(
     }
     let dim = layer.state_dim();
     let z = random_matrix(&Cpu::default(), (batch, dim), 4)?;
-    let before = to_host(&layer.step(z.clone(), &Input::all(x))?);
+    let before = to_host(&apply(layer, z.clone(), x)?);
     for other in 0..batch {
         let inputs = x.iter().map(|x| with_other_row(x, other));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let after = to_host(&layer.step(with_other_row(&z, other)?, &Input::all(&inputs))?);
+        let after = to_host(&apply(layer, with_other_row(&z, other)?, &inputs)?);
         let rows = after.chunks(dim).zip(before.chunks(dim)).enumerate();
         for (row, (after, before)) in rows.filter(|&(row, _)| row != other) {
             // What is not finite is for the solve to tell.

@@ -1,4 +1,4 @@
-//! Does a kernel compute the same map as `step`?
+//! Does the program of a layer compute the same map as its `step` in tensors?
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use equilibria_core::{
 };
 
 /// The largest relative difference ‖kernel − step‖ / ‖step‖ over all arrays that [`Kernel`] and
-/// [`step`](ImplicitLayer::step) both define: f(z), Jᵀu, Jv, and the gradients of ⟨u, f(z)⟩ by every parameter and
-/// injected input. `None` if the layer has no kernel.
+/// [`step`](ImplicitLayer::step) in tensors both define: f(z), Jᵀu, Jv, and the gradients of ⟨u, f(z)⟩ by every parameter and
+/// injected input. The kernel is the program recorded from the step, unless the layer has one of its own; `None` if the step cannot be
+/// recorded.
 ///
 /// A kernel with a [`jvp`](equilibria_core::KernelBlock::jvp) is held to Jv as its entries ⟨Jᵀeᵢ, v⟩ give it, exactly, and to
 /// ⟨u, Jv⟩ = ⟨Jᵀu, v⟩ in every row, relative to the largest ‖u‖‖Jv‖.

@@ -1,8 +1,8 @@
-//! Checks for authors of layers, solvers and kernels.
+//! Checks for authors of layers, operations and solvers.
 //!
 //! | question | answer |
 //! |---|---|
-//! | does my kernel compute the same as `step`? | [`check_kernel`] |
+//! | does the program of my layer compute what its `step` does in tensors? | [`check_kernel`] |
 //! | are its gradients of products with the Jacobian right? | [`check_tangent_gradients`] |
 //! | are the gradients of my equilibrium right? | [`check_equilibrium`] |
 //! | are the gradients of any loss right? | [`central_difference`] |

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    from_host, to_host, AdjointSpace, Coef, Equilibrium, ImplicitLayer, Input, Matrix,
-    OnUnconverged, Report, Stop, Tolerance,
+    apply, from_host, to_host, AdjointSpace, Coef, Equilibrium, Matrix, OnUnconverged, Report,
+    Stop, Tolerance,
 };
 use equilibria_fusion::checkpoint::decode;
 use equilibria_fusion::deq::DeqFusion;
@@ -212,9 +212,10 @@ impl Workload {
     /// Largest ‖F(z) − z‖ / ‖F(z)‖ over the samples, F the joint map in f64.
     pub fn residual(&self, states: &[Matrix<f32, Cpu>]) -> Result<f64> {
         let joint = joint(states, &self.parts.sizes);
-        let value = to_host(&self.wide.joint().step(
+        let value = to_host(&apply(
+            &self.wide.joint(),
             from_host(&Cpu::default(), joint.clone(), self.shape())?,
-            &Input::all(&self.wide.joint_inputs()?),
+            &self.wide.joint_inputs()?,
         )?);
         let samples = residuals(&value, &joint, self.parts.sizes.joint_dim());
         Ok(samples.into_iter().fold(0.0, worse))

@@ -1,13 +1,9 @@
 //! `f_fuse`: purify, then combine.
 
-use std::sync::Arc;
-
-use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 
-use super::fuse_kernel::FuseKernel;
-use crate::layers::modules::{relu, GroupNorm, Linear};
-use crate::layers::Initializer;
+use crate::layers::modules::{GroupNorm, Linear};
+use crate::layers::{Initializer, Vocabulary};
 
 /// Purify-then-combine, eqs. 9-11, with the modality states held fixed:
 ///
@@ -50,36 +46,22 @@ impl<E: Scalar, D: Backend<E>> FuseBlock<E, D> {
     }
 
     /// `α_i = θ_α (z_fuse + z_i) + b_α`, eq. 9.
-    pub fn alpha<T: AnyTape<E, D>>(
-        &self,
-        z_fuse: Matrix<E, D, T>,
-        z_i: &Matrix<E, D>,
-    ) -> Matrix<E, D, T> {
-        self.alpha.forward(z_fuse + z_i.clone())
+    pub fn alpha(&self, z_fuse: &Value<E, D>, z_i: &Value<E, D>) -> Value<E, D> {
+        self.alpha.of(&(z_fuse + z_i))
     }
 
-    /// `Σ_i z'_i`, eq. 10, from `Σ_i z_i`.
-    pub fn purified<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        sum: Matrix<E, D, T>,
-    ) -> Matrix<E, D, T> {
+    /// `Σ_i z'_i = N (θ_α (z + Σ_i z_i / N) + b_α) ⊙ z`, eq. 10, from `Σ_i z_i`.
+    pub fn purified(&self, z: &Value<E, D>, sum: &Value<E, D>) -> Value<E, D> {
         if !self.gate {
-            return sum + z * E::zero();
+            return sum.clone();
         }
-        let n = E::of(self.modalities as f64);
-        let again = z.with_empty_tape();
-        self.alpha.forward(z + sum / n) * n * again
+        let n = self.modalities as f64;
+        self.alpha.of(&(z + sum * (1.0 / n))) * n * z
     }
 
     /// `GN(ReLU(θ_fuse p + b_fuse + x_fuse))`, eq. 11, from `p = Σ_i z'_i`.
-    pub fn combine<T: AnyTape<E, D>>(
-        &self,
-        purified: Matrix<E, D, T>,
-        x_fuse: Matrix<E, D, T>,
-    ) -> Result<Matrix<E, D, T>> {
-        let sum = relu(self.fuse.forward(purified) + x_fuse)?;
-        Ok(self.gn.forward(sum))
+    pub fn combine(&self, purified: &Value<E, D>, x_fuse: &Value<E, D>) -> Value<E, D> {
+        self.gn.of(&(self.fuse.of(purified) + x_fuse).relu())
     }
 }
 
@@ -92,15 +74,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for FuseBlock<E, D> {
         vec![self.state_dim(); 2]
     }
 
-    fn step<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
-        self.combine(self.purified(z, x[0].value()), x[1].value())
-    }
-
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
-        Some(Arc::new(FuseKernel::new(self, Some(&x[0]), &x[1])))
+    fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        Ok(self.combine(&self.purified(z, &x[0]), &x[1]))
     }
 }

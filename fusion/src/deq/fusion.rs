@@ -120,7 +120,9 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             return Vec::new();
         };
         let gate = |(z_i, weight): (&Matrix<E, D>, E)| {
-            let alpha = to_host(&fuse.alpha(z_fuse.clone(), z_i));
+            let [z_fuse, z_i] = [z_fuse, z_i].map(|z| Value::plain(z.clone()));
+            let alpha = fuse.alpha(&z_fuse, &z_i).into_matrix();
+            let alpha = alpha.map_or_else(|_| Vec::new(), |alpha| to_host(&alpha));
             let sum: f64 = alpha.iter().map(|alpha| alpha.wide().abs()).sum();
             Gate {
                 magnitude: sum / alpha.len().max(1) as f64,

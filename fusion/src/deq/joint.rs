@@ -1,15 +1,10 @@
 //! All states of DEQ fusion in one system, as in the paper's figures.
 
-use std::sync::Arc;
-
-use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
-use super::joint_kernel::JointKernel;
 use super::FuseBlock;
-use crate::layers::modules::columns;
-use crate::layers::{LayerConfig, LayerRequest};
+use crate::layers::{concatenate, LayerConfig, LayerRequest, Vocabulary};
 use crate::model::FusionRequest;
 
 /// `F(z) = (u_1, …, u_N, f_fuse(z_fuse; {u_i}, x_fuse))` with `u_i = f_θi(z_i; x_i)`, eqs. 7-13.
@@ -78,37 +73,18 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
         vec![self.fuse.state_dim(); self.theta.len() + 1]
     }
 
-    fn step<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
+    fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         let (n, d) = (self.theta.len(), self.fuse.state_dim());
-        let part = |index: usize| columns(z.with_empty_tape(), index * d..(index + 1) * d);
-        let mut sum: Option<Matrix<E, D, T>> = None;
-        let mut joint: Option<Matrix<E, D, T>> = None;
-        let append = |joint: Option<Matrix<E, D, T>>, next: Matrix<E, D, T>| match joint {
-            Some(joint) => (joint, next).concat_along(Axis::<1>).realize(),
-            None => next,
-        };
+        let part = |index: usize| z.columns(index * d..(index + 1) * d);
+        let mut states = Vec::with_capacity(n + 1);
         for (index, theta) in self.theta.iter().enumerate() {
-            let u = theta.step(part(index)?, std::slice::from_ref(&x[index]))?;
-            sum = Some(match sum {
-                Some(sum) => sum + u.with_empty_tape(),
-                None => u.with_empty_tape(),
-            });
-            joint = Some(append(joint, u));
+            states.push(theta.step(&part(index), &x[index..=index])?);
         }
-        let z_fuse = part(n)?;
-        let sum = sum.unwrap_or_else(|| z_fuse.with_empty_tape() * E::zero());
-        let purified = self.fuse.purified(z_fuse, sum);
-        let fused = self.fuse.combine(purified, x[n].value())?;
-        let (_, tape) = z.split_tape();
-        let (joint, rest) = append(joint, fused).split_tape();
-        Ok(joint.put_tape(tape.merge(rest)))
-    }
-
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
-        JointKernel::new(self, x).map(|kernel| Arc::new(kernel) as Arc<dyn Kernel<E>>)
+        let z_fuse = part(n);
+        let sum = states.iter().cloned().reduce(|sum, u| sum + u);
+        let sum = sum.unwrap_or_else(|| &z_fuse * 0.0);
+        let purified = self.fuse.purified(&z_fuse, &sum);
+        states.push(self.fuse.combine(&purified, &x[n]));
+        Ok(concatenate(states))
     }
 }

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use equilibria_core::parameters::join;
 use equilibria_core::prelude::*;
-use equilibria_core::Equilibrium;
+use equilibria_core::{apply, Equilibrium};
 
 use crate::deq::{solver_differences, JointLayer};
 use crate::fusions::weighted_sum::weighted_sum;
@@ -107,9 +107,10 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightTied<E, D> {
             .device()
             .try_zeros_like(&(batch, self.layer.state_dim()));
         let mut z = zero.map_err(Error::device)?;
-        let inputs = Input::all(&[x, &[x_fuse]].concat());
+        let inputs = [x, &[x_fuse]].concat();
         for _ in 0..self.steps {
-            z = pass.lend(|tape| Ok(self.layer.step(z.put_tape(tape), &inputs)?.split_tape()))?;
+            z =
+                pass.lend(|tape| Ok(apply(&self.layer, z.put_tape(tape), &inputs)?.split_tape()))?;
         }
         let mut part =
             |index: usize| pass.try_run(&z, |z| columns(z, index * width..(index + 1) * width));

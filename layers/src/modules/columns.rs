@@ -7,7 +7,7 @@ use equilibria_core::{from_host, simd, to_host, AnyTape, Backend, Error, Matrix,
 
 use super::recorded;
 
-/// The columns `range` of `x`, e.g. one part of a joint state.
+/// The columns `range` of `x`. In the equation of a layer, use [`Vocabulary::columns`](crate::Vocabulary::columns).
 ///
 /// In place of dfdx's `slice`, whose backward pass *sets* the gradient of the sliced tensor instead of adding to it, and so
 /// drops what other uses of the same tensor have left there.

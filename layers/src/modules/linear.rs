@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 use equilibria_core::simd::{self, Packed};
 use equilibria_core::{parallel, parameters, to_host, AnyTape, Backend, Matrix, Result, Scalar};
 
-use crate::kernel::{add_rows, Affine, AffineCache};
+use crate::kernel::{add_rows, add_to_rows, Weight, WeightCache};
 use crate::Initializer;
 
 use super::recorded;
@@ -19,7 +19,7 @@ pub struct Linear<E: Scalar, D: Backend<E>> {
     pub weight: Matrix<E, D>,
     /// b, `[1, outputs]`.
     pub bias: Matrix<E, D>,
-    cache: AffineCache<E, D>,
+    cache: WeightCache<E, D>,
     scratch: Scratch<E>,
 }
 
@@ -31,7 +31,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         Self {
             weight,
             bias,
-            cache: AffineCache::default(),
+            cache: WeightCache::default(),
             scratch: Scratch::default(),
         }
     }
@@ -63,9 +63,9 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         self.weight.shape().0
     }
 
-    /// The same map on slices, packed once until a parameter changes.
-    pub fn affine(&self) -> Arc<Affine<E>> {
-        self.cache.get(&self.weight, &self.bias)
+    /// W on slices, packed once until it changes.
+    pub fn packed(&self) -> Arc<Weight<E>> {
+        self.cache.get(&self.weight)
     }
 
     /// `x Wᵀ + b`. Shapes: `x` `[batch, inputs]`, result `[batch, outputs]`.
@@ -97,12 +97,13 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         let (inputs, shape) = (self.inputs(), (x.shape().0, self.outputs()));
         assert_eq!(x.shape().1, inputs, "the width of x and of the weight");
         let map = if self.is_packed() || !(FEW..shape.1).contains(&shape.0) {
-            Map::Packed(self.affine())
+            Map::Packed(self.packed())
         } else {
-            Map::Rows(self.scratch.copy(&self.weight), to_host(&self.bias))
+            Map::Rows(self.scratch.copy(&self.weight))
         };
         let values = to_host(x);
-        let y = x.device().tensor_from_vec(map.forward(&values), shape);
+        let y = map.forward(&values, inputs, &to_host(&self.bias));
+        let y = x.device().tensor_from_vec(y, shape);
         let (x, weight, bias) = (x.clone(), self.weight.clone(), self.bias.clone());
         // Where nothing is sent back, nobody waits for the weights.
         let map = match sends {
@@ -111,7 +112,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         };
         recorded(y, tape, move |gradients, cotangent| {
             if let Some(map) = map {
-                D::put_gradient(gradients, &x, map.backward(cotangent, inputs))?;
+                D::put_gradient(gradients, &x, map.backward(cotangent, shape.1))?;
             }
             D::add_to_gradient(gradients, &bias, |bias_bar| add_rows(bias_bar, cotangent))?;
             D::add_to_gradient(gradients, &weight, |weight_bar| {
@@ -121,7 +122,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     }
 
     fn is_packed(&self) -> bool {
-        self.cache.holds(&self.weight, &self.bias)
+        self.cache.holds(&self.weight)
     }
 
     fn in_tensor_operations<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
@@ -141,41 +142,43 @@ const TURNED: usize = 16;
 /// The map on the host. A weight that changes from step to step is not worth packing: where x is smaller, x is packed instead.
 /// Both give the same numbers.
 enum Map<E> {
-    Packed(Arc<Affine<E>>),
-    /// W and b.
-    Rows(Copied<E>, Vec<E>),
+    Packed(Arc<Weight<E>>),
+    /// W.
+    Rows(Copied<E>),
 }
 
 impl<E: Scalar> Map<E> {
-    /// `y = x Wᵀ + b`.
-    fn forward(&self, x: &[E]) -> Vec<E> {
+    /// `y = x Wᵀ + b`, x with rows of so many `inputs`.
+    fn forward(&self, x: &[E], inputs: usize, bias: &[E]) -> Vec<E> {
+        let rows = x.len() / inputs;
+        let mut y = vec![E::zero(); rows * bias.len()];
         match self {
-            Self::Packed(affine) => {
-                let mut y = vec![E::zero(); x.len() / affine.inputs() * affine.bias().len()];
-                affine.forward_shared(x, &mut y);
+            Self::Packed(weight) => {
+                weight.multiply_shared(false, x, &mut y);
+                add_to_rows(&mut y, bias);
                 y
             }
-            Self::Rows(weight, bias) => {
-                let inputs = weight.len() / bias.len();
-                let rows = x.len() / inputs;
-                let mut turned = vec![E::zero(); bias.len() * rows];
-                Packed::transposed(x, inputs, rows).multiply_shared(weight, &mut turned);
-                turned_sum(&turned, bias)
+            Self::Rows(weight) => {
+                Packed::transposed(x, inputs, rows).multiply_shared(weight, &mut y);
+                turned_sum(&y, bias)
             }
         }
     }
 
-    /// `x̄ = ȳ W`.
-    fn backward(&self, cotangent: &[E], inputs: usize) -> Vec<E> {
+    /// `x̄ = ȳ W`, ȳ with rows of so many `outputs`.
+    fn backward(&self, cotangent: &[E], outputs: usize) -> Vec<E> {
+        let rows = cotangent.len() / outputs;
+        let zeros = |inputs: usize| vec![E::zero(); rows * inputs];
         match self {
-            Self::Packed(affine) => {
-                let mut x_bar = vec![E::zero(); cotangent.len() / affine.bias().len() * inputs];
-                affine.backward_shared(cotangent, &mut x_bar);
+            Self::Packed(weight) => {
+                let mut x_bar = zeros(weight.inputs());
+                weight.multiply_shared(true, cotangent, &mut x_bar);
                 x_bar
             }
-            Self::Rows(weight, bias) => {
-                let mut x_bar = vec![E::zero(); cotangent.len() / bias.len() * inputs];
-                let weight = Packed::new(weight, bias.len(), inputs);
+            Self::Rows(weight) => {
+                let inputs = weight.len() / outputs;
+                let mut x_bar = zeros(inputs);
+                let weight = Packed::new(weight, outputs, inputs);
                 weight.multiply_shared(cotangent, &mut x_bar);
                 x_bar
             }

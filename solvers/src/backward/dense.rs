@@ -14,7 +14,7 @@ plugin! {
     ///
     /// Cost, with d the dimension of one state: d products Jᵀe_k, each for all samples at once, d³/3 multiplications
     /// per sample, and one product for the residual ‖Jᵀu + v − u‖₂ in the report. Memory: d² numbers in f64 per sample
-    /// of a block (of the batch, for a layer without a kernel). Not for large states: `max_dim` refuses them.
+    /// of a block (of the batch, on other devices than the CPU). Not for large states: `max_dim` refuses them.
     ///
     /// Reference: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, chapter 9.
     pub struct Dense: BackwardStrategy {

@@ -13,7 +13,7 @@ plugin! {
     /// times. With `window = 1` it must shrink at every step, and gets stuck more often on piecewise smooth maps.
     ///
     /// It needs no contraction: it converges locally, superlinearly, wherever I − J is regular, also where the spectral
-    /// radius exceeds 1. Cost per step: as many products with J as GMRES takes (exact through a kernel, else a central
+    /// radius exceeds 1. Cost per step: as many products with J as GMRES takes (exact where all operations have tangents, else a central
     /// difference of two evaluations each), plus one evaluation per trial; memory `restart` + 5 vectors. Where
     /// `anderson` converges it is cheaper.
     ///

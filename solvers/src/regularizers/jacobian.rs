@@ -12,7 +12,7 @@ plugin! {
     ///
     /// For ε ~ N(0, I), E‖εᵀJ‖² = ‖J‖²_F; averaged over the d entries of a state, the probes and the batch. The value is
     /// exact for its probes: w = Jᵀε is one product with the transposed Jacobian. The gradient, with z* held constant, is
-    /// 2 ⟨ε, ∂J w⟩. It is exact where the kernel of a layer knows it; elsewhere J w is the slope of f along w, a central
+    /// 2 ⟨ε, ∂J w⟩. It is exact where all operations of a layer have tangents; elsewhere J w is the slope of f along w, a central
     /// difference of two pull-backs, so that no layer needs second derivatives. Its error is O(h²) where f is smooth between
     /// the two points.
     ///

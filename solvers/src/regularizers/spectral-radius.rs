@@ -13,7 +13,7 @@ plugin! {
     /// lie above the spectral radius, and it may oscillate with the number of steps. `spectrum::spectral_radius` measures the
     /// spectral radius of any J.
     ///
-    /// The gradient, with z* and w held constant, is 2 ⟨w, ∂J Jᵀw⟩: exact where the kernel of a layer knows it, else a
+    /// The gradient, with z* and w held constant, is 2 ⟨w, ∂J Jᵀw⟩: exact where all operations of a layer have tangents, else a
     /// central difference of two pull-backs with an error of O(h²). For a normal J and a w that has converged to a real
     /// eigenvector, it is the gradient of ρ² as well.
     ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use equilibria_core::dfdx::prelude::*;
+use equilibria_core::operations::{arguments, TensorCode, Tensors};
 use equilibria_core::prelude::*;
 use equilibria_core::{from_host, parameters, to_host, Equilibrium};
 use equilibria_testing::{random_matrix, random_values, AffineMap};
@@ -40,6 +41,17 @@ pub struct Tanh<E: Scalar, D: Backend<E>> {
 
 parameters!(Tanh { w });
 
+impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Tanh<E, D> {
+    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
+        let [z, x] = arguments(x)?;
+        Ok((z.matmul(self.w.retaped::<T>()) + x).tanh())
+    }
+
+    fn parameters(&self) -> Vec<Matrix<E, D>> {
+        vec![self.w.clone()]
+    }
+}
+
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
     fn state_dim(&self) -> usize {
         self.w.shape().0
@@ -49,12 +61,8 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
         vec![self.state_dim()]
     }
 
-    fn step<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
-        Ok((z.matmul(self.w.retaped::<T>()) + x[0].value()).tanh())
+    fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        Ok(Value::of(&Tensors(self.clone()), &[z, &x[0]]))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{run, Lanes};
-use crate::parallel;
+use crate::{parallel, Element};
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 
 /// Rows of the left factor that one tile covers: what is split into blocks of rows is split between tiles.
@@ -187,7 +187,9 @@ impl<E: Lanes> Packed<E> {
     pub fn columns(&self) -> usize {
         self.columns
     }
+}
 
+impl<E: Element> Packed<E> {
     /// `y = x B`, `x` `[rows, inner]`, `y` `[rows, columns]`, both row-major.
     pub fn multiply(&self, x: &[E], y: &mut [E]) {
         self.product(x, y, false);
@@ -217,8 +219,12 @@ impl<E: Lanes> Packed<E> {
             y.len() * self.inner,
             "as many rows in the left factor as in the result"
         );
-        run(Product { x, b: self, y, add });
+        E::multiply(x, self, y, add);
     }
+}
+
+pub(crate) fn product<E: Lanes>(x: &[E], b: &Packed<E>, y: &mut [E], add: bool) {
+    run(Product { x, b, y, add });
 }
 
 /// Asks for the lanes of a register and the registers of a panel.

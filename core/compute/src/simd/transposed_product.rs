@@ -4,14 +4,14 @@ use pulp::{NullaryFnOnce, Simd, WithSimd};
 
 use super::product::{store, Packed, Panel, TILE};
 use super::{run, Lanes};
-use crate::parallel;
+use crate::{parallel, Element};
 
 /// Rows of the result that one thread works on at a time.
 const STRIP: usize = 8 * TILE;
 
 /// `out = out + Σ_i a_iᵀ b_i` with `[a_i, b_i]` `[inner_i, rows]` and `[inner_i, columns]`, `out` `[rows, columns]`, all
 /// row-major. Shares the rows of the result among the threads.
-pub fn add_transposed_product<E: Lanes>(
+pub fn add_transposed_product<E: Element>(
     factors: &[[impl AsRef<[E]> + Sync; 2]],
     out: &mut [E],
     columns: usize,
@@ -29,7 +29,7 @@ pub fn add_transposed_product<E: Lanes>(
     let strip = |(index, out): (usize, &mut [E])| {
         let own = index * STRIP..index * STRIP + out.len() / columns;
         let a = &tiles(left().map(|row| &row[own.clone()]), inner, own.len());
-        run(Strip { a, b, out });
+        E::add_strip(a, b, out);
     };
     parallel::map(out.chunks_mut(STRIP * columns).enumerate(), strip);
 }
@@ -53,6 +53,10 @@ fn tiles<'a, E: Lanes>(
         }
     }
     tiles
+}
+
+pub(crate) fn strip<E: Lanes>(a: &[[E; TILE]], b: &Packed<E>, out: &mut [E]) {
+    run(Strip { a, b, out });
 }
 
 /// Some rows of the result.

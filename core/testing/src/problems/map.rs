@@ -8,9 +8,10 @@ use dfdx::prelude::*;
 
 use super::stage::{Function, Stage, EPSILON};
 use equilibria_core::kernel::swap_rows;
+use equilibria_core::operations::{TensorCode, Tensors};
 use equilibria_core::{
-    from_host, to_host, AnyTape, Backend, ImplicitLayer, Input, Kernel, KernelBlock,
-    KernelGradients, Matrix, Parameters, Result, Scalar,
+    from_host, to_host, AnyTape, Backend, Error, ImplicitLayer, Kernel, KernelBlock,
+    KernelGradients, Matrix, Parameters, Result, Scalar, Value,
 };
 
 /// The map of a problem on one device: stages applied one after the other, without parameters. Stages that take an
@@ -55,12 +56,28 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ProblemLayer<E, D> {
         inputs.map(|_| self.dim).collect()
     }
 
-    fn step<T: AnyTape<E, D>>(
-        &self,
-        z: Matrix<E, D, T>,
-        x: &[Input<E, D, T>],
-    ) -> Result<Matrix<E, D, T>> {
-        let (mut z, mut inputs) = (z, x.iter().map(Input::value));
+    fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        let arguments: Vec<&Value<E, D>> = std::iter::once(z).chain(x).collect();
+        Ok(Value::of(&Tensors(self.clone()), &arguments))
+    }
+
+    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
+        Some(Arc::new(ProblemKernel {
+            dim: self.dim,
+            stages: self.stages.clone(),
+            inputs: x.iter().map(to_host).collect(),
+        }))
+    }
+}
+
+/// The stages in dfdx tensors.
+impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for ProblemLayer<E, D> {
+    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
+        let mut inputs = x.into_iter();
+        let mut z = inputs.next().ok_or_else(|| Error::Missing {
+            what: "the state".to_owned(),
+            remedy: "give it first",
+        })?;
         for (stage, matrix) in self.stages.iter().zip(&self.matrices) {
             let x = stage.takes_input().then(|| inputs.next()).flatten();
             z = match (stage, matrix, x) {
@@ -78,14 +95,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ProblemLayer<E, D> {
             };
         }
         Ok(z)
-    }
-
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
-        Some(Arc::new(ProblemKernel {
-            dim: self.dim,
-            stages: self.stages.clone(),
-            inputs: x.iter().map(to_host).collect(),
-        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ablations of tables 6 and 7.
 
 use dfdx::prelude::*;
-use equilibria_core::{to_host, ImplicitLayer, Input, Matrix};
+use equilibria_core::{apply, to_host, Matrix};
 
 use super::equilibrium::Differentiated;
 use super::file::Golden;
@@ -96,7 +96,7 @@ fn once(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
         .zip(&subject.x)
         .zip(to_host(&subject.w))
     {
-        terms.push(theta.step(start[0].clone(), &[Input::new(x.clone())])? * w);
+        terms.push(apply(theta, start[0].clone(), std::slice::from_ref(x))? * w);
     }
     let name = "ablation.once_weighted_sum_of_f_theta";
     ledger.compare(golden, name, &sum(&terms), STEP);

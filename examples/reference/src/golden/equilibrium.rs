@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    solve, to_host, AdjointSpace, Coef, DifferentiableSpace, Matrix, Parameters,
+    solve, to_host, AdjointSpace, Coef, DifferentiableSpace, Matrix, Parameters, Value,
 };
 use equilibria_fusion::deq::DeqFusion;
 use equilibria_fusion::fusions::weighted_sum::WeightedSum;
@@ -95,7 +95,8 @@ pub fn compare(
                 tolerance,
             );
             if index < subject.sizes.modalities {
-                let alpha = to_host(&subject.fuse.alpha(z_fuse.clone(), z));
+                let [z_fuse, z] = [z_fuse, z].map(|z| Value::plain(z.clone()));
+                let alpha = to_host(&subject.fuse.alpha(&z_fuse, &z).into_matrix()?);
                 ledger.compare(
                     golden,
                     &format!("fixed_point.alpha.{name}"),

@@ -1,7 +1,7 @@
 //! One application of eqs. 8-12.
 
 use dfdx::prelude::*;
-use equilibria_core::{from_host, to_host, ImplicitLayer, Input, Matrix};
+use equilibria_core::{from_host, to_host, ImplicitLayer, Matrix, Value};
 
 use super::file::Golden;
 use super::ledger::Ledger;
@@ -32,35 +32,36 @@ fn compare_step(
     z: &[f64],
 ) -> Result<()> {
     let parts = parts(subject, z)?;
-    let z_fuse = &parts[subject.sizes.modalities];
-    let mut check = |name: String, value: &Matrix<f64, Cpu>| {
-        ledger.compare(golden, &format!("{case}.{name}"), &to_host(value), STEP);
+    let z_fuse = Value::plain(parts[subject.sizes.modalities].clone());
+    let mut check = |name: String, value: &Value<f64, Cpu>| -> Result<()> {
+        let value = to_host(&value.clone().into_matrix()?);
+        ledger.compare(golden, &format!("{case}.{name}"), &value, STEP);
+        Ok(())
     };
-    let mut purified: Option<Matrix<f64, Cpu>> = None;
+    let mut purified: Option<Value<f64, Cpu>> = None;
     for (index, (theta, x)) in subject.theta.iter().zip(&subject.x).enumerate() {
         let i = index + 1;
-        let hat = theta.hat(parts[index].clone())?;
-        let tilde = theta.tilde(hat.clone(), x.clone());
-        let out = theta.step(parts[index].clone(), &[Input::new(x.clone())])?;
-        let alpha = subject.fuse.alpha(z_fuse.clone(), &out);
-        let own = alpha.clone() * z_fuse.clone();
-        check(format!("hat.{i}"), &hat);
-        check(format!("tilde.{i}"), &tilde);
-        check(format!("out.{i}"), &out);
-        check(format!("alpha.{i}"), &alpha);
-        check(format!("purified.{i}"), &own);
+        let [z, x] = [&parts[index], x].map(|of| Value::plain(of.clone()));
+        let hat = theta.hat(&z);
+        let tilde = theta.tilde(&hat, &x);
+        let out = theta.step(&z, &[x])?;
+        let alpha = subject.fuse.alpha(&z_fuse, &out);
+        let own = &alpha * &z_fuse;
+        check(format!("hat.{i}"), &hat)?;
+        check(format!("tilde.{i}"), &tilde)?;
+        check(format!("out.{i}"), &out)?;
+        check(format!("alpha.{i}"), &alpha)?;
+        check(format!("purified.{i}"), &own)?;
         purified = Some(match purified {
             Some(sum) => sum + own,
             None => own,
         });
     }
     if let Some(purified) = purified {
-        let hat = subject.fuse.fuse.forward(purified.clone());
-        check("fuse_hat".to_owned(), &hat);
-        check(
-            "out.fuse".to_owned(),
-            &subject.fuse.combine(purified, subject.x_fuse()?)?,
-        );
+        check("fuse_hat".to_owned(), &subject.fuse.fuse.of(&purified))?;
+        let x_fuse = Value::plain(subject.x_fuse()?);
+        let fused = subject.fuse.combine(&purified, &x_fuse);
+        check("out.fuse".to_owned(), &fused)?;
     }
 
     // The same through the joint map, whose gate is collapsed, in both spaces.
@@ -74,7 +75,7 @@ fn compare_step(
         let outs = self::parts(subject, &outcome.result)?;
         for (index, out) in outs.iter().enumerate() {
             let name = part_name(index, subject.sizes.modalities);
-            check(format!("out.{name}"), out);
+            check(format!("out.{name}"), &Value::plain(out.clone()))?;
         }
     }
     Ok(())

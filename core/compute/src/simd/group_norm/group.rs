@@ -3,8 +3,8 @@
 //! `K` registers hold a group of one row, so that it is read and written once; of the last one it fills but a part, if
 //! `PART`. 0 stands for groups that are larger.
 
-use equilibria_core::simd::{sum, sum_deviations, sum_products, update, Simd};
-use equilibria_core::Element;
+use crate::simd::{sum, sum_deviations, sum_products, update, Simd};
+use crate::Element;
 
 use super::Rectify;
 

@@ -2,14 +2,12 @@
 
 mod group;
 
-use equilibria_core::kernel::swap_rows;
-use equilibria_core::simd::Simd;
-use equilibria_core::{to_host, vectorized, Backend, Element, ParameterGradient, Scalar};
+use crate::simd::Simd;
+use crate::{vectorized, Element};
 
-use crate::modules;
 use group::{Group, ROWS};
 
-/// `y = w ⊙ (x − μ) / √(σ² + ε) + b` per group; see [`modules::GroupNorm`].
+/// `y = w ⊙ (x − μ) / √(σ² + ε) + b` per group of adjacent columns.
 pub struct GroupNorm<E> {
     weight: Vec<E>,
     bias: Vec<E>,
@@ -17,100 +15,93 @@ pub struct GroupNorm<E> {
     epsilon: E,
 }
 
-/// What derivatives need to know of the forward pass; empty by default.
-#[derive(Default)]
-pub struct Normalized<E> {
+/// What derivatives need to know of the forward pass.
+#[derive(Clone, Copy)]
+pub struct Normalized<'r, E> {
     /// `(x − μ) / √(σ² + ε)`, `[rows, width]`.
-    values: Vec<E>,
+    pub values: &'r [E],
     /// `1 / √(σ² + ε)`, `[rows, groups]`.
-    scales: Vec<E>,
-}
-
-impl<E: Element> Normalized<E> {
-    /// Exchanges the records of two rows.
-    pub fn swap_rows(&mut self, norm: &GroupNorm<E>, a: usize, b: usize) {
-        swap_rows(&mut self.values, norm.weight.len(), a, b);
-        swap_rows(&mut self.scales, norm.groups, a, b);
-    }
+    pub scales: &'r [E],
 }
 
 impl<E: Element> GroupNorm<E> {
-    /// Copies the parameters of a module.
-    pub fn new<D: Backend<E>>(module: &modules::GroupNorm<E, D>) -> Self
-    where
-        E: Scalar,
-    {
+    /// w and b, as long as each other and divided by the number of groups, and ε.
+    pub fn new(weight: Vec<E>, bias: Vec<E>, groups: usize, epsilon: E) -> Self {
+        assert_eq!(weight.len(), bias.len(), "as many weights as biases");
         Self {
-            weight: to_host(&module.weight),
-            bias: to_host(&module.bias),
-            groups: module.groups,
-            epsilon: E::of(modules::GroupNorm::<E, D>::EPSILON),
+            weight,
+            bias,
+            groups,
+            epsilon,
         }
     }
 
-    /// Memory for the record of a forward pass over `rows` rows.
-    pub fn record(&self, rows: usize) -> Normalized<E> {
-        Normalized {
-            values: vec![E::zero(); rows * self.weight.len()],
-            scales: vec![E::zero(); rows * self.groups],
-        }
+    /// Width of x, and number of groups.
+    pub fn widths(&self) -> [usize; 2] {
+        [self.weight.len(), self.groups]
     }
 
     /// Normalizes `x + injected`, `[rows, width]`, in place, and rectifies on the way. What is injected is empty, one row
     /// for all, or a row for each.
     pub fn forward(&self, x: &mut [E], injected: &[E], rectify: Rectify) {
-        forward(self, x, (injected, rectify), None);
+        E::normalize(self, x, (injected, rectify), None);
     }
 
-    /// [`forward`](Self::forward) that keeps a record for [`backward`](Self::backward) and [`tangent`](Self::tangent).
+    /// [`forward`](Self::forward) that records [`Normalized::values`] and [`Normalized::scales`].
     pub fn forward_recorded(
         &self,
         x: &mut [E],
         injected: &[E],
         rectify: Rectify,
-        record: &mut Normalized<E>,
+        values: &mut [E],
+        scales: &mut [E],
     ) {
-        forward(self, x, (injected, rectify), Some(record));
+        E::normalize(self, x, (injected, rectify), Some((values, scales)));
     }
 
     /// Turns the cotangent `u` of `y` into that of `x`, in place:
     /// `x̄ = scale · (ū − mean(ū) − x̂ · mean(ū ⊙ x̂))` with `ū = w ⊙ u`, means over the group. Passes the ReLU beside the
     /// normalization as well, where it is said to be, which has left `rectified`.
-    pub fn backward(&self, record: &Normalized<E>, u: &mut [E], rectified: &[E], rectify: Rectify) {
-        backward(self, record, u, (rectified, rectify));
+    pub fn backward(
+        &self,
+        record: Normalized<'_, E>,
+        u: &mut [E],
+        rectified: &[E],
+        rectify: Rectify,
+    ) {
+        E::normalize_back(self, record, u, (rectified, rectify));
     }
 
     /// Turns the tangent `v` of `x` into that of `y`, in place:
     /// `ẏ = w ⊙ scale · (v − mean(v) − x̂ · mean(v ⊙ x̂))`. The projection is symmetric, so [`backward`](Self::backward)
     /// does the same in the other order.
-    pub fn tangent(&self, record: &Normalized<E>, v: &mut [E]) {
-        tangent(self, record, v);
+    pub fn tangent(&self, record: Normalized<'_, E>, v: &mut [E]) {
+        E::normalize_tangent(self, record, v);
     }
 
     /// Adds the gradients of weight, the sum of rows `u ⊙ x̂`, and bias, the sum of rows `u`.
     pub fn parameters_backward(
         &self,
-        record: &Normalized<E>,
+        record: Normalized<'_, E>,
         u: &[E],
-        weight: &mut ParameterGradient<E>,
-        bias: &mut ParameterGradient<E>,
+        weight: &mut [E],
+        bias: &mut [E],
     ) {
-        parameters_backward(record, u, weight.sum(), bias.sum());
+        parameters_backward(record, u, weight, bias);
     }
 
     /// Turns the cotangents `p` of the tangent `ẏ` and `u` of `y` into those of the tangent `x_dot` of x and of x, in place,
     /// and adds the gradients of weight and bias. What is left in `x_dot` is of no use.
     pub fn tangent_backward(
         &self,
-        record: &Normalized<E>,
+        record: Normalized<'_, E>,
         x_dot: &mut [E],
         p: &mut [E],
         u: &mut [E],
-        weight: &mut ParameterGradient<E>,
-        bias: &mut ParameterGradient<E>,
+        weight: &mut [E],
+        bias: &mut [E],
     ) {
-        let bars = [weight.sum(), bias.sum()];
-        tangent_backward(self, record, x_dot, [p, u], bars);
+        E::normalize_tangent_back(self, record, x_dot, [p, u], [weight, bias]);
     }
 
     #[inline(always)]
@@ -124,7 +115,7 @@ impl<E: Element> GroupNorm<E> {
         simd: S,
         x: &mut [E],
         (injected, rectify): (&[E], Rectify),
-        mut record: Option<&mut Normalized<E>>,
+        mut record: Option<(&mut [E], &mut [E])>,
     ) {
         let (width, size) = (self.weight.len(), self.size());
         for (index, x) in x.chunks_mut(ROWS * width).enumerate() {
@@ -141,14 +132,14 @@ impl<E: Element> GroupNorm<E> {
                     bias: &self.bias[number * size..][..size],
                 };
                 let values = match &mut record {
-                    Some(record) => &mut record.values[first..][..len],
+                    Some((values, _)) => &mut values[first..][..len],
                     None => &mut [],
                 };
                 let (injection, epsilon) = ((injected, rectify), self.epsilon);
                 let scales =
                     group::normalize::<E, S, K, PART>(simd, group, x, injection, epsilon, values);
-                if let Some(record) = &mut record {
-                    let places = record.scales[index * ROWS * self.groups + number..].iter_mut();
+                if let Some((_, kept)) = &mut record {
+                    let places = kept[index * ROWS * self.groups + number..].iter_mut();
                     let places = places.step_by(self.groups).take(len / width);
                     places.zip(scales).for_each(|(place, scale)| *place = scale);
                 }
@@ -160,12 +151,12 @@ impl<E: Element> GroupNorm<E> {
     fn project_rows<S: Simd, const K: usize, const PART: bool, const BACKWARD: bool>(
         &self,
         simd: S,
-        record: &Normalized<E>,
+        record: Normalized<'_, E>,
         x: &mut [E],
         (rectified, rectify): (&[E], Rectify),
     ) {
         let size = self.size();
-        let records = record.values.chunks_exact(size).zip(&record.scales);
+        let records = record.values.chunks_exact(size).zip(record.scales);
         let weights = self.weight.chunks_exact(size).cycle();
         let groups = x.chunks_exact_mut(size).zip(records).zip(weights);
         for (index, ((x, (values, &scale)), weight)) in groups.enumerate() {
@@ -200,47 +191,47 @@ macro_rules! in_registers {
 }
 
 vectorized! {
-    fn forward<'a, E, S>(
+    pub(crate) fn forward<'a, E, S>(
         simd: S,
         norm: &'a GroupNorm<E>,
         x: &'a mut [E],
         injection: (&'a [E], Rectify),
-        record: Option<&'a mut Normalized<E>>,
+        record: Option<(&'a mut [E], &'a mut [E])>,
     ) {
         in_registers!(norm.normalize_rows(simd, x, injection, record));
     }
 
-    fn backward<'a, E, S>(
+    pub(crate) fn backward<'a, E, S>(
         simd: S,
         norm: &'a GroupNorm<E>,
-        record: &'a Normalized<E>,
+        record: Normalized<'a, E>,
         u: &'a mut [E],
         rectified: (&'a [E], Rectify),
     ) {
         in_registers!(norm.project_rows::<true>(simd, record, u, rectified));
     }
 
-    fn tangent<'a, E, S>(
+    pub(crate) fn tangent<'a, E, S>(
         simd: S,
         norm: &'a GroupNorm<E>,
-        record: &'a Normalized<E>,
+        record: Normalized<'a, E>,
         v: &'a mut [E],
     ) {
         let nothing = (&[][..], Rectify::Never);
         in_registers!(norm.project_rows::<false>(simd, record, v, nothing));
     }
 
-    fn tangent_backward<'a, E, S>(
+    pub(crate) fn tangent_backward<'a, E, S>(
         simd: S,
         norm: &'a GroupNorm<E>,
-        record: &'a Normalized<E>,
+        record: Normalized<'a, E>,
         x_dot: &'a mut [E],
         bars: [&'a mut [E]; 2],
         parameter_bars: [&'a mut [E]; 2],
     ) {
         let (size, groups) = (norm.size(), norm.groups);
         let [p, u] = bars.map(|bar| bar.chunks_exact_mut(size));
-        let records = record.values.chunks_exact(size).zip(&record.scales);
+        let records = record.values.chunks_exact(size).zip(record.scales);
         let [weight_bar, bias_bar] = parameter_bars;
         for (index, (((x_dot, p), u), (values, &scale))) in
             x_dot.chunks_exact_mut(size).zip(p).zip(u).zip(records).enumerate()
@@ -254,7 +245,7 @@ vectorized! {
 
     fn parameters_backward<'a, E, S>(
         _simd: S,
-        record: &'a Normalized<E>,
+        record: Normalized<'a, E>,
         u: &'a [E],
         weight: &'a mut [E],
         bias: &'a mut [E],

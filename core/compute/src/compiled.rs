@@ -1,0 +1,63 @@
+//! Large loops that are compiled here, once for each type of element.
+//!
+//! A generic function is compiled anew by every crate that calls it, for every instruction set. These are so large that this would
+//! take most of the time of a build, and without optimization a test would spend its time in them.
+
+use crate::simd::group_norm::{self, GroupNorm, Normalized, Rectify};
+use crate::simd::{product, transposed_product, Packed, TILE};
+
+macro_rules! compiled {
+    ($(
+        $(#[$meta:meta])*
+        fn $name:ident($($argument:ident: $type:ty),* $(,)?) = $function:path;
+    )*) => {
+        /// See [the module](self).
+        #[doc(hidden)]
+        pub trait Compiled: Sized {
+            $( $(#[$meta])* fn $name($($argument: $type),*); )*
+        }
+
+        compiled!(@ f32, $($name($($argument: $type),*) = $function;)*);
+        compiled!(@ f64, $($name($($argument: $type),*) = $function;)*);
+    };
+    (@ $element:ty, $($name:ident($($argument:ident: $type:ty),*) = $function:path;)*) => {
+        impl Compiled for $element {
+            $( fn $name($($argument: $type),*) { $function($($argument),*) } )*
+        }
+    };
+}
+
+compiled! {
+    /// See [`Packed::multiply`] and [`Packed::multiply_add`].
+    fn multiply(x: &[Self], b: &Packed<Self>, y: &mut [Self], add: bool) = product::product;
+    /// See [`add_transposed_product`](crate::simd::add_transposed_product).
+    fn add_strip(a: &[[Self; TILE]], b: &Packed<Self>, out: &mut [Self]) = transposed_product::strip;
+    /// See [`GroupNorm::forward`].
+    fn normalize(
+        norm: &GroupNorm<Self>,
+        x: &mut [Self],
+        injection: (&[Self], Rectify),
+        record: Option<(&mut [Self], &mut [Self])>,
+    ) = group_norm::forward;
+    /// See [`GroupNorm::backward`].
+    fn normalize_back(
+        norm: &GroupNorm<Self>,
+        record: Normalized<'_, Self>,
+        u: &mut [Self],
+        rectified: (&[Self], Rectify),
+    ) = group_norm::backward;
+    /// See [`GroupNorm::tangent`].
+    fn normalize_tangent(
+        norm: &GroupNorm<Self>,
+        record: Normalized<'_, Self>,
+        v: &mut [Self],
+    ) = group_norm::tangent;
+    /// See [`GroupNorm::tangent_backward`].
+    fn normalize_tangent_back(
+        norm: &GroupNorm<Self>,
+        record: Normalized<'_, Self>,
+        x_dot: &mut [Self],
+        bars: [&mut [Self]; 2],
+        parameter_bars: [&mut [Self]; 2],
+    ) = group_norm::tangent_backward;
+}

@@ -1,0 +1,308 @@
+//! What runs when, and where its result lies.
+
+use std::ops::Range;
+
+use super::places::{share, Life};
+use super::Node;
+use crate::Element;
+
+/// What a program needs to know of its nodes.
+pub(super) struct Plan {
+    /// Whether a value depends on the state.
+    pub varies: Vec<bool>,
+    /// Whether derivatives read a value.
+    pub kept: Vec<bool>,
+    /// Nodes that are constant during a solve, in order.
+    pub constants: Vec<usize>,
+    /// The others, in order.
+    pub groups: Vec<Group>,
+    /// The place of the value of each node that varies, and the width of each place.
+    pub places: Vec<usize>,
+    pub widths: Vec<usize>,
+    /// Whether the output is an argument of an operation as well.
+    pub output_is_read: bool,
+    /// Whether the output depends on a value.
+    used: Vec<bool>,
+}
+
+/// Operations that run one after the other on the same rows.
+pub(super) struct Group {
+    pub nodes: Vec<usize>,
+    /// Whether they run on all rows at once, or on a few at a time.
+    pub all_rows: bool,
+    /// Rows that are a few.
+    pub tile: usize,
+}
+
+impl Group {
+    /// Ranges of the first `rows` rows that run one after the other, and whether each is rounded, as those from `exact` on are where
+    /// products can be.
+    pub fn parts(&self, rows: usize, exact: usize) -> impl Iterator<Item = (Range<usize>, bool)> {
+        let (step, split) = match self.all_rows {
+            true => (rows.max(1), exact.min(rows)),
+            false => (self.tile, rows),
+        };
+        let starts = (0..split)
+            .step_by(step)
+            .map(move |start| (start, split, false));
+        let rounded = (split < rows).then_some((split, rows, true));
+        let ranges = starts.chain(rounded);
+        ranges.map(move |(start, limit, rounded)| (start..(start + step).min(limit), rounded))
+    }
+}
+
+/// The way of cotangents back.
+pub(super) struct Back {
+    /// Whether the cotangent of a value is wanted.
+    pub wanted: Vec<bool>,
+    /// Nodes made by operations, the last one first.
+    pub groups: Vec<Group>,
+    /// The place of each cotangent, and the width of each place.
+    pub places: Vec<usize>,
+    pub widths: Vec<usize>,
+    /// What each node does to the cotangents of its arguments.
+    pub arguments: Vec<Vec<Cotangent>>,
+    /// The node whose cotangent that of a value is, where an operation passes it on.
+    pub same_as: Vec<Option<usize>>,
+}
+
+/// Numbers of one value that fit into the cache next to some others.
+const TILE_NUMBERS: usize = 1 << 12;
+
+impl Plan {
+    pub fn new<E: Element>(nodes: &[Node<E>], output: usize) -> Self {
+        let used = used(nodes, output);
+        let varies = reached(nodes, |node| node == 0);
+        let operations = |varies_too: bool| {
+            let all = (0..nodes.len()).filter(|&node| used[node] && nodes[node].made_by.is_some());
+            let chosen = all.filter(|&node| varies[node] == varies_too);
+            chosen.collect::<Vec<_>>()
+        };
+        let (constants, varying) = (operations(false), operations(true));
+        let (places, widths) = forward_places(nodes, &varying, output);
+        Self {
+            kept: kept(nodes, &used),
+            groups: groups(nodes, &varying),
+            output_is_read: made(nodes)
+                .any(|(node, made)| used[node] && made.arguments.contains(&output)),
+            varies,
+            constants,
+            places,
+            widths,
+            used,
+        }
+    }
+
+    /// The way back to the state.
+    pub fn back_to_state<E: Element>(&self, nodes: &[Node<E>], output: usize) -> Back {
+        let wanted = self.varies.iter().zip(&self.used);
+        Back::new(
+            nodes,
+            output,
+            wanted.map(|(&varies, &used)| varies && used).collect(),
+        )
+    }
+
+    /// The way back to parameters and inputs, which are the first nodes after the state.
+    pub fn back_to_gradients<E: Element>(
+        &self,
+        nodes: &[Node<E>],
+        output: usize,
+        inputs: usize,
+    ) -> Back {
+        let learns = reached(nodes, |node| {
+            let made = nodes[node].made_by.as_ref();
+            let parameters = made.iter().flat_map(|made| &made.parameters);
+            (1..=inputs).contains(&node) || parameters.into_iter().any(Option::is_some)
+        });
+        let wanted = learns.iter().zip(&self.used);
+        Back::new(
+            nodes,
+            output,
+            wanted.map(|(&learns, &used)| learns && used).collect(),
+        )
+    }
+}
+
+/// Which nodes the output depends on.
+pub(super) fn used<E>(nodes: &[Node<E>], output: usize) -> Vec<bool> {
+    let mut used = vec![false; nodes.len()];
+    used[output] = true;
+    for node in (0..nodes.len()).rev() {
+        if let (true, Some(made)) = (used[node], &nodes[node].made_by) {
+            made.arguments.iter().for_each(|&from| used[from] = true);
+        }
+    }
+    used
+}
+
+/// Which nodes depend on one that is a source.
+pub(super) fn reached<E>(nodes: &[Node<E>], source: impl Fn(usize) -> bool) -> Vec<bool> {
+    let mut reached = vec![false; nodes.len()];
+    for (node, Node { made_by, .. }) in nodes.iter().enumerate() {
+        let arguments = made_by.iter().flat_map(|made| &made.arguments);
+        reached[node] = source(node) || arguments.into_iter().any(|&from| reached[from]);
+    }
+    reached
+}
+
+/// Which values derivatives read.
+fn kept<E: Element>(nodes: &[Node<E>], used: &[bool]) -> Vec<bool> {
+    let mut kept = vec![false; nodes.len()];
+    for (node, made) in made(nodes).filter(|&(node, _)| used[node]) {
+        let reads = made.operation.reads();
+        kept[node] |= reads.result;
+        if reads.arguments {
+            made.arguments.iter().for_each(|&from| kept[from] = true);
+        }
+    }
+    kept
+}
+
+fn made<E>(nodes: &[Node<E>]) -> impl Iterator<Item = (usize, &super::Made<E>)> {
+    let nodes = nodes.iter().enumerate();
+    nodes.filter_map(|(node, of)| Some((node, of.made_by.as_ref()?)))
+}
+
+/// The output is written where the caller wants it, at the end.
+fn forward_places<E>(
+    nodes: &[Node<E>],
+    varying: &[usize],
+    output: usize,
+) -> (Vec<usize>, Vec<usize>) {
+    let mut lives = Vec::with_capacity(varying.len());
+    for (from, &node) in varying.iter().enumerate() {
+        let reads = |&reader: &usize| {
+            let made = nodes[reader].made_by.as_ref();
+            made.is_some_and(|made| made.arguments.contains(&node))
+        };
+        let last = varying.iter().rposition(reads).unwrap_or(from);
+        lives.push(Life {
+            from,
+            until: if node == output { varying.len() } else { last },
+            width: nodes[node].width,
+        });
+    }
+    let (own, widths) = share(&lives);
+    let mut places = vec![usize::MAX; nodes.len()];
+    varying
+        .iter()
+        .zip(own)
+        .for_each(|(&node, place)| places[node] = place);
+    (places, widths)
+}
+
+fn groups<E: Element>(nodes: &[Node<E>], varying: &[usize]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for &node in varying {
+        let Some(made) = &nodes[node].made_by else {
+            continue;
+        };
+        let all_rows = made.operation.shares_parameter();
+        match groups.last_mut() {
+            Some(group) if !all_rows && !group.all_rows => group.nodes.push(node),
+            _ => groups.push(Group {
+                nodes: vec![node],
+                all_rows,
+                tile: 1,
+            }),
+        }
+    }
+    for group in &mut groups {
+        let widest = group.nodes.iter().map(|&node| nodes[node].width).max();
+        group.tile = (TILE_NUMBERS / widest.unwrap_or(1).max(1)).clamp(1, 64);
+    }
+    groups
+}
+
+/// What an operation does to the cotangent of an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cotangent {
+    /// Nothing: nobody asks for it.
+    Unwanted,
+    /// Nothing: it is that of the result.
+    Same,
+    /// It is the first to write it.
+    Written,
+    /// It adds to what is there.
+    Added,
+}
+
+impl Back {
+    /// The value whose place holds the cotangent of `node`.
+    pub fn holder(&self, mut node: usize) -> usize {
+        while let Some(other) = self.same_as[node] {
+            node = other;
+        }
+        node
+    }
+
+    fn new<E: Element>(nodes: &[Node<E>], output: usize, wanted: Vec<bool>) -> Self {
+        let mut order: Vec<usize> = made(nodes).map(|(node, _)| node).collect();
+        order.retain(|&node| wanted[node]);
+        order.reverse();
+        let uses = uses(nodes, &order);
+        let (mut arguments, mut same_as) = (vec![Vec::new(); nodes.len()], vec![None; nodes.len()]);
+        // When the cotangent of each value begins to be.
+        let mut begun: Vec<Option<usize>> = vec![None; nodes.len()];
+        begun[output] = Some(0);
+        for (time, &node) in order.iter().enumerate() {
+            let Some(made) = &nodes[node].made_by else {
+                continue;
+            };
+            for (index, &argument) in made.arguments.iter().enumerate() {
+                let only = uses[argument] == 1 && argument != output;
+                arguments[node].push(if !wanted[argument] {
+                    Cotangent::Unwanted
+                } else if only && made.operation.passes(index) {
+                    same_as[argument] = Some(node);
+                    Cotangent::Same
+                } else if begun[argument].is_none() {
+                    begun[argument] = Some(time);
+                    Cotangent::Written
+                } else {
+                    Cotangent::Added
+                });
+            }
+        }
+        let mut back = Self {
+            groups: groups(nodes, &order),
+            wanted,
+            places: vec![usize::MAX; nodes.len()],
+            widths: Vec::new(),
+            arguments,
+            same_as,
+        };
+        // When each cotangent is read last: by the node itself, by those that have the same, and at the end if it is that of the state or
+        // of an input.
+        let mut until = vec![0; nodes.len()];
+        for node in 0..nodes.len() {
+            let read = order.iter().position(|&other| other == node);
+            let holder = back.holder(node);
+            until[holder] = until[holder].max(read.unwrap_or(order.len()));
+        }
+        let values: Vec<usize> = (0..nodes.len())
+            .filter(|&node| begun[node].is_some())
+            .collect();
+        let life = |&node: &usize| Life {
+            from: begun[node].unwrap_or(0),
+            until: until[node],
+            width: nodes[node].width,
+        };
+        let (own, widths) = share(&values.iter().map(life).collect::<Vec<_>>());
+        (values.iter().zip(own)).for_each(|(&node, place)| back.places[node] = place);
+        back.widths = widths;
+        back
+    }
+}
+
+/// How often each value is an argument of the given nodes.
+fn uses<E>(nodes: &[Node<E>], order: &[usize]) -> Vec<usize> {
+    let mut uses = vec![0; nodes.len()];
+    let made = order
+        .iter()
+        .filter_map(|&node| nodes[node].made_by.as_ref());
+    made.flat_map(|made| &made.arguments)
+        .for_each(|&from| uses[from] += 1);
+    uses
+}

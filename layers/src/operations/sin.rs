@@ -1,0 +1,31 @@
+//! The sine.
+
+use equilibria_core::simd::functions;
+use equilibria_core::{Element, Reads};
+
+use super::pointwise::{pointwise, Pointwise, ARGUMENT};
+
+/// `y = sin x`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sin;
+
+pointwise!(Sin, "sin", |_this, x| Ok(x.sin()), |this| *this);
+
+impl<E: Element> Pointwise<E> for Sin {
+    const READS: Reads = ARGUMENT;
+
+    #[inline(always)]
+    fn value(self, x: E) -> E {
+        functions::sin(x)
+    }
+
+    #[inline(always)]
+    fn derivative(self, x: E, _y: E) -> E {
+        functions::cos(x)
+    }
+
+    #[inline(always)]
+    fn second(self, x: E, _y: E) -> E {
+        -functions::sin(x)
+    }
+}
