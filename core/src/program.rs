@@ -4,6 +4,7 @@
 //! is constant during a solve and where results may lie in memory; a [`Block`] runs them on some rows of a batch, ahead, along tangents
 //! and back.
 
+mod back;
 mod backward;
 mod block;
 mod forward;
@@ -19,8 +20,9 @@ use crate::kernel::{Kernel, KernelBlock};
 use crate::operation::RowOperation;
 use crate::{Element, Error, Result};
 
+use back::Back;
 use block::Block;
-use plan::{Back, Plan};
+use plan::Plan;
 
 pub(crate) use recorder::{record, Recorded};
 

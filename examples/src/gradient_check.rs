@@ -43,8 +43,8 @@ pub fn differentiate(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Different
     let loss = model.loss(&outputs, &batch.targets, &mut pass)?;
     let mut outcome = pass.backward(&loss)?;
     let gradient = |(name, tensor): (String, Matrix<f64, Cpu>)| {
-        let room = outcome.gradients.try_alloc_for(&tensor);
-        room.map_err(equilibria_core::Error::device)?;
+        let place = outcome.gradients.try_alloc_for(&tensor);
+        place.map_err(equilibria_core::Error::device)?;
         Ok((name, to_host(&outcome.gradients.get(&tensor))))
     };
     let gradients = model.named().into_iter().map(gradient);

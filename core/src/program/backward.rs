@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
+use super::back::{Back, Cotangent};
 use super::block::{reserve, Memory};
 use super::forward::{rows_of, rows_of_mut};
-use super::plan::{Back, Cotangent};
 use super::{Made, Program, MOST_ARGUMENTS};
-use crate::kernel::KernelGradients;
+use crate::kernel::{KernelGradients, ParameterGradient};
 use crate::operation::{At, Gradients, Scratch};
 use crate::simd::add_scaled;
 use crate::Element;
@@ -85,24 +85,9 @@ impl<E: Element> Program<E> {
         for group in &back.groups {
             for (rows, _) in group.parts(rows.len(), usize::MAX) {
                 for &node in &group.nodes {
-                    let Some(made) = self.made(node) else {
-                        continue;
-                    };
-                    let own = &mut Gradients {
-                        all: &mut *parameters,
-                        own: &made.parameters,
-                    };
-                    let (of, operation) = ((node, made), &*made.operation);
-                    self.pass(memory, &mut bars, of, &rows, |at, u, x_bar, scratch| {
-                        operation.pull_back(at, u, own, scratch);
-                        operation.vjp(at, u, x_bar, scratch);
-                    });
-                    if let Some((p_bars, v)) = tangent.as_mut().filter(|_| self.plan.varies[node]) {
-                        self.bend(memory, [p_bars, &mut bars], of, (v, &rows), own);
-                        self.pass(memory, p_bars, of, &rows, |at, p, x_bar, scratch| {
-                            operation.vjp(at, p, x_bar, scratch);
-                        });
-                    }
+                    let tangent = tangent.as_mut().filter(|_| self.plan.varies[node]);
+                    let tangent = tangent.map(|(p_bars, v)| (p_bars, *v));
+                    self.pull_node_back(memory, &mut bars, tangent, (node, &rows), parameters);
                 }
             }
         }
@@ -116,6 +101,34 @@ impl<E: Element> Program<E> {
         memory.gradient_bars = bars.places;
         if let Some((p_bars, _)) = tangent {
             memory.state_bars = p_bars.places;
+        }
+    }
+
+    /// Turns the cotangents of a value and, where there is one, of its tangent into those of the arguments, and adds the gradients of the
+    /// parameters that take part.
+    fn pull_node_back<'b>(
+        &self,
+        memory: &mut Memory<E>,
+        bars: &mut Bars<'b, E>,
+        tangent: Option<(&mut Bars<'b, E>, &[E])>,
+        (node, rows): (usize, &Range<usize>),
+        parameters: &mut [ParameterGradient<E>],
+    ) {
+        let Some(made) = self.made(node) else { return };
+        let own = &mut Gradients {
+            all: parameters,
+            own: &made.parameters,
+        };
+        let (of, operation) = ((node, made), &*made.operation);
+        self.pass(memory, bars, of, rows, |at, u, x_bar, scratch| {
+            operation.pull_back(at, u, own, scratch);
+            operation.vjp(at, u, x_bar, scratch);
+        });
+        if let Some((p_bars, v)) = tangent {
+            self.bend(memory, [p_bars, bars], of, (v, rows), own);
+            self.pass(memory, p_bars, of, rows, |at, p, x_bar, scratch| {
+                operation.vjp(at, p, x_bar, scratch);
+            });
         }
     }
 
@@ -201,18 +214,30 @@ impl<E: Element> Program<E> {
                 job(at, u, &mut x_bar, &mut scratch)
             });
         }
+        self.settle(bars, (node, made), rows, (written, &addends));
+        memory.addends = addends;
+        memory.scratch = scratch;
+    }
+
+    /// Puts cotangents of arguments back to their places, and adds those that are not the first.
+    fn settle(
+        &self,
+        bars: &mut Bars<'_, E>,
+        (node, made): (usize, &Made<E>),
+        rows: &Range<usize>,
+        (written, addends): (ArrayVec<Vec<E>, MOST_ARGUMENTS>, &[Vec<E>]),
+    ) {
+        let cotangents = &bars.back.arguments[node];
         for ((&from, written), cotangent) in made.arguments.iter().zip(written).zip(cotangents) {
             if *cotangent == Cotangent::Written {
                 bars.places[bars.back.places[from]] = written;
             }
         }
-        for ((&from, addend), cotangent) in made.arguments.iter().zip(&addends).zip(cotangents) {
+        for ((&from, addend), cotangent) in made.arguments.iter().zip(addends).zip(cotangents) {
             if *cotangent == Cotangent::Added {
                 self.add(bars, from, rows, addend);
             }
         }
-        memory.addends = addends;
-        memory.scratch = scratch;
     }
 
     /// The cotangent of a value.

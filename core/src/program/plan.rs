@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::back::Back;
 use super::places::{share, Life};
 use super::Node;
 use crate::Element;
@@ -49,21 +50,6 @@ impl Group {
         let ranges = starts.chain(rounded);
         ranges.map(move |(start, limit, rounded)| (start..(start + step).min(limit), rounded))
     }
-}
-
-/// The way of cotangents back.
-pub(super) struct Back {
-    /// Whether the cotangent of a value is wanted.
-    pub wanted: Vec<bool>,
-    /// Nodes made by operations, the last one first.
-    pub groups: Vec<Group>,
-    /// The place of each cotangent, and the width of each place.
-    pub places: Vec<usize>,
-    pub widths: Vec<usize>,
-    /// What each node does to the cotangents of its arguments.
-    pub arguments: Vec<Vec<Cotangent>>,
-    /// The node whose cotangent that of a value is, where an operation passes it on.
-    pub same_as: Vec<Option<usize>>,
 }
 
 /// Numbers of one value that fit into the cache next to some others.
@@ -159,7 +145,7 @@ fn kept<E: Element>(nodes: &[Node<E>], used: &[bool]) -> Vec<bool> {
     kept
 }
 
-fn made<E>(nodes: &[Node<E>]) -> impl Iterator<Item = (usize, &super::Made<E>)> {
+pub(super) fn made<E>(nodes: &[Node<E>]) -> impl Iterator<Item = (usize, &super::Made<E>)> {
     let nodes = nodes.iter().enumerate();
     nodes.filter_map(|(node, of)| Some((node, of.made_by.as_ref()?)))
 }
@@ -192,7 +178,7 @@ fn forward_places<E>(
     (places, widths)
 }
 
-fn groups<E: Element>(nodes: &[Node<E>], varying: &[usize]) -> Vec<Group> {
+pub(super) fn groups<E: Element>(nodes: &[Node<E>], varying: &[usize]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for &node in varying {
         let Some(made) = &nodes[node].made_by else {
@@ -213,96 +199,4 @@ fn groups<E: Element>(nodes: &[Node<E>], varying: &[usize]) -> Vec<Group> {
         group.tile = (TILE_NUMBERS / widest.unwrap_or(1).max(1)).clamp(1, 64);
     }
     groups
-}
-
-/// What an operation does to the cotangent of an argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cotangent {
-    /// Nothing: nobody asks for it.
-    Unwanted,
-    /// Nothing: it is that of the result.
-    Same,
-    /// It is the first to write it.
-    Written,
-    /// It adds to what is there.
-    Added,
-}
-
-impl Back {
-    /// The value whose place holds the cotangent of `node`.
-    pub fn holder(&self, mut node: usize) -> usize {
-        while let Some(other) = self.same_as[node] {
-            node = other;
-        }
-        node
-    }
-
-    fn new<E: Element>(nodes: &[Node<E>], output: usize, wanted: Vec<bool>) -> Self {
-        let mut order: Vec<usize> = made(nodes).map(|(node, _)| node).collect();
-        order.retain(|&node| wanted[node]);
-        order.reverse();
-        let uses = uses(nodes, &order);
-        let (mut arguments, mut same_as) = (vec![Vec::new(); nodes.len()], vec![None; nodes.len()]);
-        // When the cotangent of each value begins to be.
-        let mut begun: Vec<Option<usize>> = vec![None; nodes.len()];
-        begun[output] = Some(0);
-        for (time, &node) in order.iter().enumerate() {
-            let Some(made) = &nodes[node].made_by else {
-                continue;
-            };
-            for (index, &argument) in made.arguments.iter().enumerate() {
-                let only = uses[argument] == 1 && argument != output;
-                arguments[node].push(if !wanted[argument] {
-                    Cotangent::Unwanted
-                } else if only && made.operation.passes(index) {
-                    same_as[argument] = Some(node);
-                    Cotangent::Same
-                } else if begun[argument].is_none() {
-                    begun[argument] = Some(time);
-                    Cotangent::Written
-                } else {
-                    Cotangent::Added
-                });
-            }
-        }
-        let mut back = Self {
-            groups: groups(nodes, &order),
-            wanted,
-            places: vec![usize::MAX; nodes.len()],
-            widths: Vec::new(),
-            arguments,
-            same_as,
-        };
-        // When each cotangent is read last: by the node itself, by those that have the same, and at the end if it is that of the state or
-        // of an input.
-        let mut until = vec![0; nodes.len()];
-        for node in 0..nodes.len() {
-            let read = order.iter().position(|&other| other == node);
-            let holder = back.holder(node);
-            until[holder] = until[holder].max(read.unwrap_or(order.len()));
-        }
-        let values: Vec<usize> = (0..nodes.len())
-            .filter(|&node| begun[node].is_some())
-            .collect();
-        let life = |&node: &usize| Life {
-            from: begun[node].unwrap_or(0),
-            until: until[node],
-            width: nodes[node].width,
-        };
-        let (own, widths) = share(&values.iter().map(life).collect::<Vec<_>>());
-        (values.iter().zip(own)).for_each(|(&node, place)| back.places[node] = place);
-        back.widths = widths;
-        back
-    }
-}
-
-/// How often each value is an argument of the given nodes.
-fn uses<E>(nodes: &[Node<E>], order: &[usize]) -> Vec<usize> {
-    let mut uses = vec![0; nodes.len()];
-    let made = order
-        .iter()
-        .filter_map(|&node| nodes[node].made_by.as_ref());
-    made.flat_map(|made| &made.arguments)
-        .for_each(|&from| uses[from] += 1);
-    uses
 }

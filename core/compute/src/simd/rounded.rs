@@ -83,9 +83,9 @@ impl<E: Lanes> RoundedPacked<E> {
         self.columns
     }
 
-    /// `y = x B`, `x` `[rows, inner]`, `y` `[rows, columns]`, both row-major. `room` is overwritten; it grows with the largest
+    /// `y = x B`, `x` `[rows, inner]`, `y` `[rows, columns]`, both row-major. `scratch` is overwritten; it grows with the largest
     /// `x` so far.
-    pub fn multiply(&self, x: &[E], y: &mut [E], room: &mut Vec<u32>) {
+    pub fn multiply(&self, x: &[E], y: &mut [E], scratch: &mut Vec<u32>) {
         let (Some(x), Some(y)) = (E::as_f32(x), E::as_f32_mut(y)) else {
             unreachable!("there is no value of this type but for f32");
         };
@@ -99,13 +99,13 @@ impl<E: Lanes> RoundedPacked<E> {
             return;
         }
         let needed = x.len() / self.inner * self.inner.div_ceil(2);
-        if room.len() < needed {
-            room.resize(needed, 0);
+        if scratch.len() < needed {
+            scratch.resize(needed, 0);
         }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: there is no value of this type where the processor lacks the instructions.
         unsafe {
-            x86::multiply(self, x, y, &mut room[..needed]);
+            x86::multiply(self, x, y, &mut scratch[..needed]);
         }
     }
 }
@@ -142,16 +142,16 @@ mod x86 {
     use super::super::product::TILE;
     use super::{Panel, RoundedPacked, LANES};
 
-    /// See [`RoundedPacked::multiply`]; `room` has as many pairs as `x`.
+    /// See [`RoundedPacked::multiply`]; `scratch` has as many pairs as `x`.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn multiply<E>(b: &RoundedPacked<E>, x: &[f32], y: &mut [f32], room: &mut [u32]) {
+    pub fn multiply<E>(b: &RoundedPacked<E>, x: &[f32], y: &mut [f32], scratch: &mut [u32]) {
         let pairs = b.inner.div_ceil(2);
-        for (x, pairs) in x.chunks_exact(b.inner).zip(room.chunks_exact_mut(pairs)) {
+        for (x, pairs) in x.chunks_exact(b.inner).zip(scratch.chunks_exact_mut(pairs)) {
             round(x, pairs);
         }
-        let rows = room.len() / pairs;
+        let rows = scratch.len() / pairs;
         let whole = rows - rows % TILE;
-        let (x, few_x) = room.split_at(whole * pairs);
+        let (x, few_x) = scratch.split_at(whole * pairs);
         let (y, few_y) = y.split_at_mut(whole * b.columns);
         for panel in &b.panels {
             let tiles = x.chunks_exact(TILE * pairs);
@@ -306,11 +306,11 @@ mod tests {
                 assert!(!has_instructions());
                 continue;
             };
-            let mut room = Vec::new();
+            let mut scratch = Vec::new();
             for rows in 1..=13 {
                 let x = random(rows * inner, 2);
                 let mut product = vec![f32::NAN; rows * columns];
-                right.multiply(&x, &mut product, &mut room);
+                right.multiply(&x, &mut product, &mut scratch);
                 for (index, product) in product.into_iter().enumerate() {
                     let (row, column) = (index / columns, index % columns);
                     let factors = |k: usize| [x[row * inner + k], b[k * columns + column]];
@@ -334,14 +334,14 @@ mod tests {
         let Some(right) = RoundedPacked::new(&packed) else {
             return assert!(!has_instructions());
         };
-        let (mut x, mut room) = (random(11 * inner, 2), Vec::new());
+        let (mut x, mut scratch) = (random(11 * inner, 2), Vec::new());
         x[4 * inner] = f32::NAN;
         x[8 * inner] = f32::INFINITY;
         let mut all = vec![0.0; 11 * columns];
-        right.multiply(&x, &mut all, &mut room);
+        right.multiply(&x, &mut all, &mut scratch);
         for (x, row) in x.chunks_exact(inner).zip(all.chunks_exact(columns)) {
             let mut alone = vec![0.0; columns];
-            right.multiply(x, &mut alone, &mut room);
+            right.multiply(x, &mut alone, &mut scratch);
             let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&alone), bits(row));
             let finite = x.iter().all(|x| x.is_finite());
