@@ -17,7 +17,7 @@ impl Scalar for f32 {}
 impl Scalar for f64 {}
 
 /// A dfdx device that Equilibria runs on: [`Cpu`], and `Cuda` with the feature `cuda`.
-pub trait Backend<E: Scalar>: Device<E> + Send + Sync {
+pub trait Backend<E: Scalar>: Device<E> {
     /// Whether [kernels](crate::Kernel), the programs of layers, can run here: they work on host memory.
     const HAS_KERNELS: bool;
 

@@ -24,7 +24,10 @@ pub trait Operation<E: Scalar, D: Backend<E>> {
         arguments: Vec<Matrix<E, D, T>>,
     ) -> Result<Matrix<E, D, T>>;
 
-    /// The operation on slices, for arguments of these widths.
+    /// Whether it can be recorded. A step with one that cannot runs in tensors. Default: it can.
+    const RECORDS: bool = true;
+
+    /// The operation on slices, for arguments of these widths. It is not asked for where the operation cannot be recorded.
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>>;
 
     /// Parameters that take part. Default: none.

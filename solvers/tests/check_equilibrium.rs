@@ -64,10 +64,6 @@ impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Gate<E, D> {
         let sum = z.matmul(square) + b.broadcast_like::<_, Axis<0>>(&shape);
         Ok(sum.tanh() * x)
     }
-
-    fn parameters(&self) -> Vec<Matrix<E, D>> {
-        vec![self.w.clone(), self.b.clone()]
-    }
 }
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Gate<E, D> {

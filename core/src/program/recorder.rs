@@ -67,6 +67,12 @@ impl<E: Scalar, D: Backend<E>> Recorded<E, D> {
         arguments: &[&Self],
         width: usize,
     ) -> Result<Self> {
+        if !O::RECORDS {
+            return Err(Error::Missing {
+                what: format!("a way to record {}", O::NAME),
+                remedy: "let the step run in tensors",
+            });
+        }
         let strange = |other: &&&Self| !Rc::ptr_eq(&other.recorder, &self.recorder);
         if arguments.iter().any(|argument| strange(&argument)) || arguments.len() > MOST_ARGUMENTS {
             return Err(Error::Shape {

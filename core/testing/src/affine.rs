@@ -83,10 +83,6 @@ impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Times<E, D> {
         let [z] = arguments(x)?;
         Ok(z.matmul(self.0.retaped::<T>()))
     }
-
-    fn parameters(&self) -> Vec<Matrix<E, D>> {
-        vec![self.0.clone()]
-    }
 }
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineMap<E, D> {

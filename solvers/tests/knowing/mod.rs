@@ -46,10 +46,6 @@ impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Tanh<E, D> {
         let [z, x] = arguments(x)?;
         Ok((z.matmul(self.w.retaped::<T>()) + x).tanh())
     }
-
-    fn parameters(&self) -> Vec<Matrix<E, D>> {
-        vec![self.w.clone()]
-    }
 }
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
