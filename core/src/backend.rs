@@ -1,9 +1,13 @@
 //! Dtypes and devices: the only file that knows which ones exist.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 
 use crate::build::{BuildAny, Family};
 use crate::layout::Layout;
+use crate::operation::RowOperation;
+use crate::operations::{RowsOfCode, TensorCode};
 use crate::simd;
 use crate::{Element, Error, Result};
 
@@ -72,6 +76,14 @@ pub trait Backend<E: Scalar>: Device<E> {
         tensor: &Matrix<E, Self>,
         look: impl FnOnce(&[E]) -> R,
     ) -> Result<R>;
+
+    /// dfdx code as an operation on slices, which run on the CPU.
+    #[doc(hidden)]
+    fn rows_of_code<C: TensorCode>(
+        code: &C,
+        parameters: &[Matrix<E, Self>],
+        widths: &[usize],
+    ) -> Arc<dyn RowOperation<E>>;
 
     /// Whether two tensors are the same numbers in the same place. While one of them is kept, the numbers cannot change:
     /// what writes to shared storage copies it first. False where this cannot be told.
@@ -205,6 +217,14 @@ macro_rules! cpu_backend {
                 })
             }
 
+            fn rows_of_code<C: TensorCode>(
+                code: &C,
+                parameters: &[Matrix<$dtype, Self>],
+                widths: &[usize],
+            ) -> Arc<dyn RowOperation<$dtype>> {
+                Arc::new(RowsOfCode::new(code, parameters, widths))
+            }
+
             fn same_storage(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> bool {
                 let (rows, columns) = *a.shape();
                 if a.shape() != b.shape() || rows * columns == 0 {
@@ -317,6 +337,18 @@ macro_rules! cuda_backend {
             ) -> Result<R> {
                 gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
                 Ok(look(&to_host(&gradients.get(tensor))))
+            }
+
+            fn rows_of_code<C: TensorCode>(
+                code: &C,
+                parameters: &[Matrix<$dtype, Self>],
+                widths: &[usize],
+            ) -> Arc<dyn RowOperation<$dtype>> {
+                let cpu = Cpu::default();
+                let on_cpu =
+                    |each: &Matrix<$dtype, Self>| cpu.tensor_from_vec(to_host(each), *each.shape());
+                let parameters: Vec<_> = parameters.iter().map(on_cpu).collect();
+                Arc::new(RowsOfCode::new(code, &parameters, widths))
             }
 
             fn same_storage(_: &Matrix<$dtype, Self>, _: &Matrix<$dtype, Self>) -> bool {

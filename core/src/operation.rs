@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
+use crate::program::MOST_ARGUMENTS;
+use crate::simd::add_scaled;
 use crate::{AnyTape, Backend, Element, Matrix, ParameterGradient, Result, Scalar};
 
 /// A differentiable operation on rows of numbers, one word of the vocabulary of [`Value`](crate::Value).
@@ -24,10 +28,7 @@ pub trait Operation<E: Scalar, D: Backend<E>> {
         arguments: Vec<Matrix<E, D, T>>,
     ) -> Result<Matrix<E, D, T>>;
 
-    /// Whether it can be recorded. A step with one that cannot runs in tensors. Default: it can.
-    const RECORDS: bool = true;
-
-    /// The operation on slices, for arguments of these widths. It is not asked for where the operation cannot be recorded.
+    /// The operation on slices, for arguments of these widths.
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>>;
 
     /// Parameters that take part. Default: none.
@@ -38,6 +39,14 @@ pub trait Operation<E: Scalar, D: Backend<E>> {
 
 /// An [`Operation`] y = g(x₁, x₂, …; θ) on slices. All matrices are row-major, with as many rows as the caller likes.
 pub trait RowOperation<E: Element>: Send + Sync {
+    /// What would be wrong in every call, found before the first one: calls themselves cannot fail. Default: nothing.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What derivatives read. Default: nothing, as for linear operations without parameters.
     fn reads(&self) -> Reads {
         Reads::default()
@@ -109,6 +118,52 @@ pub trait RowOperation<E: Element>: Send + Sync {
         _gradients: &mut Gradients<'_, E>,
         _scratch: &mut Scratch<E>,
     ) {
+    }
+
+    /// [`pull_back`](Self::pull_back) and [`vjp`](Self::vjp) together. Default: one after the other.
+    fn back(
+        &self,
+        at: &At<'_, E>,
+        y_bar: &[E],
+        x_bar: &mut [Option<&mut [E]>],
+        gradients: &mut Gradients<'_, E>,
+        scratch: &mut Scratch<E>,
+    ) {
+        self.pull_back(at, y_bar, gradients, scratch);
+        self.vjp(at, y_bar, x_bar, scratch);
+    }
+
+    /// [`back`](Self::back) of ȳ with [`bend`](Self::bend) added, and in `p_bar` [`vjp`](Self::vjp) of p. Default: one after the
+    /// other.
+    fn back_with_tangent(
+        &self,
+        at: &At<'_, E>,
+        [y_bar, p]: [&[E]; 2],
+        x_dot: &[Option<&[E]>],
+        [x_bar, p_bar]: [&mut [Option<&mut [E]>]; 2],
+        gradients: &mut Gradients<'_, E>,
+        scratch: &mut Scratch<E>,
+    ) {
+        self.back(at, y_bar, x_bar, gradients, scratch);
+        let mut bent = std::mem::take(&mut scratch.bent);
+        bent.resize_with(x_bar.len().max(bent.len()), Vec::new);
+        {
+            let places = bent.iter_mut().zip(&*x_bar).map(|(bent, x_bar)| {
+                let len = x_bar.as_ref()?.len();
+                bent.resize(len.max(bent.len()), E::zero());
+                Some(&mut bent[..len])
+            });
+            let mut places: ArrayVec<_, MOST_ARGUMENTS> = places.collect();
+            if self.bend(at, p, x_dot, &mut places, gradients, scratch) {
+                for (x_bar, place) in x_bar.iter_mut().zip(places) {
+                    if let (Some(x_bar), Some(place)) = (x_bar, place) {
+                        add_scaled(x_bar, E::one(), place);
+                    }
+                }
+            }
+        }
+        scratch.bent = bent;
+        self.vjp(at, p, p_bar, scratch);
     }
 
     /// The derivatives of ⟨p, ẏ⟩, with p and ẋ held constant: x̄_i, written where it is wanted, and those of θ, added to the
@@ -183,6 +238,17 @@ impl<E> Gradients<'_, E> {
     }
 }
 
+impl<E: Element> Gradients<'_, E> {
+    /// The sums of the operation's two parameters; `None` unless both are parameters of the layer, and not the same.
+    pub fn two(&mut self) -> Option<[&mut [E]; 2]> {
+        let &[Some(first), Some(second)] = self.own else {
+            return None;
+        };
+        let both = self.all.get_disjoint_mut([first, second]).ok()?;
+        Some(both.map(ParameterGradient::sum))
+    }
+}
+
 /// Memory that operations work in, of any content. It grows to what was wanted most.
 #[derive(Debug, Default)]
 pub struct Scratch<E> {
@@ -190,6 +256,8 @@ pub struct Scratch<E> {
     pub numbers: Vec<E>,
     /// Packed factors of rounded products.
     pub rounded: Vec<u32>,
+    /// What [`RowOperation::bend`] writes, by argument.
+    bent: Vec<Vec<E>>,
 }
 
 impl<E: Element> Scratch<E> {

@@ -8,6 +8,7 @@ mod tensors;
 pub use multiply::Multiply;
 pub use scale::Scale;
 pub use sum::Sum;
+pub(crate) use tensors::RowsOfCode;
 pub use tensors::{TensorCode, Tensors};
 
 use crate::{Error, Result};

@@ -94,8 +94,9 @@ impl<E: Scalar, D: Backend<E>> Value<E, D> {
                     _ => Err(mixed(O::NAME)),
                 });
                 let recorded = recorded.collect::<Result<Vec<_>>>()?;
+                let arguments = (&recorded[..], &widths[..]);
                 Ok(Self::recorded(
-                    first.operation(operation, &recorded, width)?,
+                    first.operation(operation, arguments, width)?,
                 ))
             }
             Some(Kind::Plain(_)) => {

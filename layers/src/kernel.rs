@@ -5,7 +5,7 @@
 
 mod weight;
 
-pub use equilibria_core::simd::group_norm::{GroupNorm, Normalized, Rectify};
+pub use equilibria_core::simd::group_norm::{GroupNorm, Normalized, Recorded, Rectify};
 pub use weight::{Weight, WeightCache};
 
 pub use equilibria_core::simd::add_scaled;

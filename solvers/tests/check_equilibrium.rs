@@ -52,15 +52,25 @@ struct Gate<E: Scalar, D: Backend<E>> {
 
 parameters!(Gate { w, b });
 
-impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Gate<E, D> {
-    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
-        let [z, x] = arguments(x)?;
+/// `x ⊙ tanh(z W² + b)`.
+#[derive(Clone)]
+struct GateStep {
+    taped: bool,
+}
+
+impl TensorCode for GateStep {
+    fn run<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Vec<Matrix<E, D, T>>,
+        parameters: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
+        let ([z, x], [w, b]) = (arguments(x)?, arguments(parameters.to_vec())?);
         let shape = *z.shape();
         let square = match self.taped {
-            true => self.w.retaped::<T>().square(),
-            false => self.w.clone().square().put_tape(T::default()),
+            true => w.retaped::<T>().square(),
+            false => w.square().put_tape(T::default()),
         };
-        let b = self.b.retaped::<T>().reshape_like(&(shape.1,));
+        let b = b.retaped::<T>().reshape_like(&(shape.1,));
         let sum = z.matmul(square) + b.broadcast_like::<_, Axis<0>>(&shape);
         Ok(sum.tanh() * x)
     }
@@ -76,7 +86,11 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Gate<E, D> {
     }
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
-        Ok(Value::of(&Tensors(self.clone()), &[z, &x[0]]))
+        let step = GateStep { taped: self.taped };
+        Ok(Value::of(
+            &Tensors::new(step, &[&self.w, &self.b]),
+            &[z, &x[0]],
+        ))
     }
 }
 
@@ -197,7 +211,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for BatchMean<E, D> {
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         let coupled = if self.of_inputs { &x[0] } else { z };
-        Ok(self.map.step(z, x)? - Value::of(&Tensors(Mean), &[coupled]))
+        Ok(self.map.step(z, x)? - Value::of(&Tensors::new(Mean, &[]), &[coupled]))
     }
 }
 
@@ -205,8 +219,12 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for BatchMean<E, D> {
 #[derive(Clone)]
 struct Mean;
 
-impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Mean {
-    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
+impl TensorCode for Mean {
+    fn run<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Vec<Matrix<E, D, T>>,
+        _: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         let shape = *x.shape();
         let mean = x.mean::<(usize,), Axis<0>>();

@@ -29,10 +29,18 @@ struct Tanh<E: Scalar, D: Backend<E>> {
 
 parameters!(Tanh { w });
 
-impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Tanh<E, D> {
-    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
-        let [z, x] = arguments(x)?;
-        Ok((z.matmul(self.w.retaped::<T>()) + x).tanh())
+/// `tanh(z W + x)`.
+#[derive(Clone)]
+struct Step;
+
+impl TensorCode for Step {
+    fn run<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Vec<Matrix<E, D, T>>,
+        parameters: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
+        let ([z, x], [w]) = (arguments(x)?, arguments(parameters.to_vec())?);
+        Ok((z.matmul(w.retaped::<T>()) + x).tanh())
     }
 }
 
@@ -51,7 +59,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
         x: &[equilibria_core::Value<E, D>],
     ) -> Result<equilibria_core::Value<E, D>> {
         Ok(equilibria_core::Value::of(
-            &Tensors(self.clone()),
+            &Tensors::new(Step, &[&self.w]),
             &[z, &x[0]],
         ))
     }

@@ -3,7 +3,7 @@
 //! A generic function is compiled anew by every crate that calls it, for every instruction set. These are so large that this would
 //! take most of the time of a build, and without optimization a test would spend its time in them.
 
-use crate::simd::group_norm::{self, GroupNorm, Normalized, Rectify};
+use crate::simd::group_norm::{self, GroupNorm, Normalized, Recorded, Rectify};
 use crate::simd::{product, transposed_product, Packed, TILE};
 
 macro_rules! compiled {
@@ -35,29 +35,35 @@ compiled! {
     /// See [`GroupNorm::forward`].
     fn normalize(
         norm: &GroupNorm<Self>,
-        x: &mut [Self],
+        x: &[Self],
+        y: &mut [Self],
         injection: (&[Self], Rectify),
-        record: Option<(&mut [Self], &mut [Self])>,
+        record: Option<Recorded<'_, Self>>,
     ) = group_norm::forward;
     /// See [`GroupNorm::backward`].
     fn normalize_back(
         norm: &GroupNorm<Self>,
         record: Normalized<'_, Self>,
-        u: &mut [Self],
         rectified: (&[Self], Rectify),
+        u: &[Self],
+        x_bar: &mut [Self],
+        parameter_bars: [&mut [Self]; 2],
     ) = group_norm::backward;
     /// See [`GroupNorm::tangent`].
     fn normalize_tangent(
         norm: &GroupNorm<Self>,
         record: Normalized<'_, Self>,
-        v: &mut [Self],
+        v: &[Self],
+        y_dot: &mut [Self],
     ) = group_norm::tangent;
     /// See [`GroupNorm::tangent_backward`].
     fn normalize_tangent_back(
         norm: &GroupNorm<Self>,
         record: Normalized<'_, Self>,
-        x_dot: &mut [Self],
-        bars: [&mut [Self]; 2],
+        rectified: (&[Self], Rectify),
+        points: (&[Self], [&[Self]; 2]),
+        places: [&mut [Self]; 2],
         parameter_bars: [&mut [Self]; 2],
+        work: &mut [Self],
     ) = group_norm::tangent_backward;
 }

@@ -38,19 +38,18 @@ impl<E: Element> Program<E> {
         reserve(&mut memory.state_bars, &back.widths, memory.rows);
         let mut bars = self.bars(back, take(&mut memory.state_bars), u);
         for group in &back.groups {
-            for (rows, rounded) in group.parts(rows, memory.exact) {
+            let mut start = 0;
+            while start < rows {
+                let (part, rounded) = group.part(start, rows, memory.exact);
+                start = part.end;
                 for &node in &group.nodes {
                     let Some(made) = self.made(node) else {
                         continue;
                     };
                     let operation = made.operation(rounded);
-                    let job = |at: &At<'_, E>,
-                               u: &[E],
-                               x_bar: ArgumentBars<'_, '_, E>,
-                               scratch: &mut Scratch<E>| {
-                        operation.vjp(at, u, x_bar, scratch);
-                    };
-                    self.pass(memory, &mut bars, (node, made), &rows, job);
+                    self.pass(memory, &mut bars, (node, made), &part, |at, u, x_bar, s| {
+                        operation.vjp(at, u, x_bar, s);
+                    });
                 }
             }
         }
@@ -83,11 +82,14 @@ impl<E: Element> Program<E> {
             (self.bars(back, take(&mut memory.state_bars), p), v)
         });
         for group in &back.groups {
-            for (rows, _) in group.parts(rows.len(), usize::MAX) {
+            let mut start = 0;
+            while start < rows.len() {
+                let (part, _) = group.part(start, rows.len(), usize::MAX);
+                start = part.end;
                 for &node in &group.nodes {
                     let tangent = tangent.as_mut().filter(|_| self.plan.varies[node]);
                     let tangent = tangent.map(|(p_bars, v)| (p_bars, *v));
-                    self.pull_node_back(memory, &mut bars, tangent, (node, &rows), parameters);
+                    self.pull_node_back(memory, &mut bars, tangent, (node, &part), parameters);
                 }
             }
         }
@@ -119,16 +121,12 @@ impl<E: Element> Program<E> {
             all: parameters,
             own: &made.parameters,
         };
-        let (of, operation) = ((node, made), &*made.operation);
-        self.pass(memory, bars, of, rows, |at, u, x_bar, scratch| {
-            operation.pull_back(at, u, own, scratch);
-            operation.vjp(at, u, x_bar, scratch);
-        });
-        if let Some((p_bars, v)) = tangent {
-            self.bend(memory, [p_bars, bars], of, (v, rows), own);
-            self.pass(memory, p_bars, of, rows, |at, p, x_bar, scratch| {
-                operation.vjp(at, p, x_bar, scratch);
-            });
+        let of = (node, made);
+        match tangent {
+            Some((p_bars, v)) => self.pass_both(memory, [bars, p_bars], of, (v, rows), own),
+            None => self.pass(memory, bars, of, rows, |at, u, x_bar, scratch| {
+                made.operation.back(at, u, x_bar, own, scratch);
+            }),
         }
     }
 
@@ -144,79 +142,97 @@ impl<E: Element> Program<E> {
         }
     }
 
-    /// Adds the derivatives of `⟨p, ẏ⟩` of one operation by its arguments and parameters.
-    fn bend(
-        &self,
-        memory: &mut Memory<E>,
-        [p_bars, bars]: [&mut Bars<'_, E>; 2],
-        (node, made): (usize, &Made<E>),
-        (v, rows): (&[E], &Range<usize>),
-        gradients: &mut Gradients<'_, E>,
-    ) {
-        let mut scratch = take(&mut memory.scratch);
-        let mut addends = take(&mut memory.addends);
-        let bends = {
-            let p = rows_of(self.bar(p_bars, node), self.nodes[node].width, rows);
-            let mut x_bar = ArrayVec::<_, MOST_ARGUMENTS>::new();
-            for (&from, addend) in made.arguments.iter().zip(&mut addends) {
-                let wanted = bars.back.wanted[from];
-                let len = rows.len() * self.nodes[from].width;
-                x_bar.push(wanted.then(|| &mut addend[..len]));
-            }
-            let x_dot = self.argument_tangents(memory, made, v, rows);
-            self.at(memory, (node, made), rows, |at| {
-                (made.operation).bend(at, p, &x_dot, &mut x_bar, gradients, &mut scratch)
-            })
-        };
-        if bends {
-            for (&from, addend) in made.arguments.iter().zip(&addends) {
-                self.add(bars, from, rows, addend);
-            }
-        }
-        memory.addends = addends;
-        memory.scratch = scratch;
-    }
-
     /// Lets `job` turn the cotangent of a value into those of its arguments.
     fn pass(
         &self,
         memory: &mut Memory<E>,
         bars: &mut Bars<'_, E>,
-        (node, made): (usize, &Made<E>),
+        of: (usize, &Made<E>),
         rows: &Range<usize>,
         job: impl FnOnce(&At<'_, E>, &[E], ArgumentBars<'_, '_, E>, &mut Scratch<E>),
     ) {
         let mut scratch = take(&mut memory.scratch);
-        let mut addends = take(&mut memory.addends);
-        self.reserve_addends(&mut addends, made, memory.rows);
-        let cotangents = &bars.back.arguments[node];
-        // The first cotangent that a value gets is written to its place, later ones are added to it.
-        let mut written = ArrayVec::<_, MOST_ARGUMENTS>::new();
-        for (&from, cotangent) in made.arguments.iter().zip(cotangents) {
-            written.push(match cotangent {
-                Cotangent::Written => take(&mut bars.places[bars.back.places[from]]),
-                _ => Vec::new(),
-            });
-        }
+        let [mut addends, _] = memory.addends.each_mut().map(take);
+        let mut written = self.take_written(bars, of);
         {
-            let mut x_bar = ArrayVec::<_, MOST_ARGUMENTS>::new();
-            let places = written.iter_mut().zip(&mut addends).zip(cotangents);
-            for (&from, ((written, addend), cotangent)) in made.arguments.iter().zip(places) {
-                let width = self.nodes[from].width;
-                x_bar.push(match cotangent {
-                    Cotangent::Unwanted | Cotangent::Same => None,
-                    Cotangent::Written => Some(rows_of_mut(written, width, rows)),
-                    Cotangent::Added => Some(&mut addend[..rows.len() * width]),
-                });
-            }
-            let u = rows_of(self.bar(bars, node), self.nodes[node].width, rows);
-            self.at(memory, (node, made), rows, |at| {
-                job(at, u, &mut x_bar, &mut scratch)
+            let mut x_bar = self.targets(bars, of, rows, (&mut written, &mut addends));
+            let u = rows_of(self.bar(bars, of.0), self.nodes[of.0].width, rows);
+            self.at(memory, of, rows, |at| job(at, u, &mut x_bar, &mut scratch));
+        }
+        self.settle(bars, of, rows, (written, &addends));
+        memory.addends[0] = addends;
+        memory.scratch = scratch;
+    }
+
+    /// Turns the cotangents of a value and of its tangent into those of the arguments, with the gradients of parameters.
+    fn pass_both(
+        &self,
+        memory: &mut Memory<E>,
+        [bars, p_bars]: [&mut Bars<'_, E>; 2],
+        of: (usize, &Made<E>),
+        (v, rows): (&[E], &Range<usize>),
+        gradients: &mut Gradients<'_, E>,
+    ) {
+        let mut scratch = take(&mut memory.scratch);
+        let [mut addends, mut p_addends] = memory.addends.each_mut().map(take);
+        let mut written = self.take_written(bars, of);
+        let mut p_written = self.take_written(p_bars, of);
+        {
+            let mut x_bar = self.targets(bars, of, rows, (&mut written, &mut addends));
+            let mut p_bar = self.targets(p_bars, of, rows, (&mut p_written, &mut p_addends));
+            let width = self.nodes[of.0].width;
+            let given = [&*bars, &*p_bars].map(|bars| rows_of(self.bar(bars, of.0), width, rows));
+            let x_dot = self.argument_tangents(memory, of.1, v, rows);
+            let found = [&mut x_bar[..], &mut p_bar[..]];
+            self.at(memory, of, rows, |at| {
+                let operation = &of.1.operation;
+                operation.back_with_tangent(at, given, &x_dot, found, gradients, &mut scratch);
             });
         }
-        self.settle(bars, (node, made), rows, (written, &addends));
-        memory.addends = addends;
+        self.settle(bars, of, rows, (written, &addends));
+        self.settle(p_bars, of, rows, (p_written, &p_addends));
+        memory.addends = [addends, p_addends];
         memory.scratch = scratch;
+    }
+
+    /// The places of cotangents that an operation is the first to write.
+    fn take_written(
+        &self,
+        bars: &mut Bars<'_, E>,
+        (node, made): (usize, &Made<E>),
+    ) -> ArrayVec<Vec<E>, MOST_ARGUMENTS> {
+        let cotangents = made.arguments.iter().zip(&bars.back.arguments[node]);
+        let places = cotangents.map(|(&from, cotangent)| match cotangent {
+            Cotangent::Written => take(&mut bars.places[bars.back.places[from]]),
+            _ => Vec::new(),
+        });
+        places.collect()
+    }
+
+    /// Where an operation writes the cotangents of its arguments: the first one to its place, later ones beside it.
+    fn targets<'t>(
+        &self,
+        bars: &Bars<'_, E>,
+        (node, made): (usize, &Made<E>),
+        rows: &Range<usize>,
+        (written, addends): (&'t mut [Vec<E>], &'t mut Vec<Vec<E>>),
+    ) -> ArrayVec<Option<&'t mut [E]>, MOST_ARGUMENTS> {
+        addends.resize_with(made.arguments.len().max(addends.len()), Vec::new);
+        let places = written.iter_mut().zip(addends);
+        let places = places.zip(&bars.back.arguments[node]).zip(&made.arguments);
+        let targets = places.map(|(((written, addend), cotangent), &from)| {
+            let width = self.nodes[from].width;
+            let len = rows.len() * width;
+            match cotangent {
+                Cotangent::Unwanted | Cotangent::Same => None,
+                Cotangent::Written => Some(rows_of_mut(written, width, rows)),
+                Cotangent::Added => {
+                    addend.resize(len.max(addend.len()), E::zero());
+                    Some(&mut addend[..len])
+                }
+            }
+        });
+        targets.collect()
     }
 
     /// Puts cotangents of arguments back to their places, and adds those that are not the first.
@@ -256,18 +272,6 @@ impl<E: Element> Program<E> {
             let bar = rows_of_mut(bar, self.nodes[node].width, rows);
             let len = bar.len();
             add_scaled(bar, E::one(), &addend[..len]);
-        }
-    }
-
-    fn reserve_addends(&self, addends: &mut Vec<Vec<E>>, made: &Made<E>, rows: usize) {
-        if addends.len() < made.arguments.len() {
-            addends.resize(made.arguments.len(), Vec::new());
-        }
-        for (&from, addend) in made.arguments.iter().zip(addends) {
-            let len = rows * self.nodes[from].width;
-            if addend.len() < len {
-                addend.resize(len, E::zero());
-            }
         }
     }
 }

@@ -31,8 +31,8 @@ pub(super) struct Memory<E> {
     pub gradient_bars: Vec<Vec<E>>,
     /// Tangents, by node.
     pub tangents: Vec<Vec<E>>,
-    /// What is added to cotangents that are there already, by argument.
-    pub addends: Vec<Vec<E>>,
+    /// What is added to cotangents that are there already, of values and of tangents, by argument.
+    pub addends: [Vec<Vec<E>>; 2],
     /// Rows of a call that are not rounded.
     pub exact: usize,
     pub scratch: Scratch<E>,
@@ -56,7 +56,7 @@ impl<E: Element> Block<E> {
             state_bars: Vec::new(),
             gradient_bars: Vec::new(),
             tangents: Vec::new(),
-            addends: Vec::new(),
+            addends: Default::default(),
             exact: usize::MAX,
             scratch: Scratch::default(),
         };

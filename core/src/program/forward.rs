@@ -67,15 +67,18 @@ impl<E: Element> Program<E> {
             }
         }
         for group in &plan.groups {
-            for (rows, rounded) in group.parts(rows, memory.exact) {
+            let mut start = 0;
+            while start < rows {
+                let (part, rounded) = group.part(start, rows, memory.exact);
+                start = part.end;
+                let call = Call {
+                    z,
+                    rows: part,
+                    rounded,
+                    linearizes,
+                };
                 for &node in &group.nodes {
-                    let call = Call {
-                        z,
-                        rows: rows.clone(),
-                        rounded,
-                        linearizes,
-                    };
-                    self.make(memory, node, call, out);
+                    self.make(memory, node, &call, out);
                 }
             }
         }
@@ -95,46 +98,47 @@ impl<E: Element> Program<E> {
     }
 
     /// Computes some rows of one value.
-    fn make(&self, memory: &mut Memory<E>, node: usize, call: Call<'_, E>, out: &mut [E]) {
+    fn make(&self, memory: &mut Memory<E>, node: usize, call: &Call<'_, E>, out: &mut [E]) {
         let Some(made) = self.made(node) else { return };
+        let Memory {
+            constants,
+            kept,
+            records,
+            values,
+            scratch,
+            ..
+        } = memory;
         let (plan, width, rows) = (&self.plan, self.nodes[node].width, &call.rows);
         let keeps = call.linearizes && plan.kept[node];
         let direct = node == self.output && !keeps && !plan.output_is_read;
-        let mut y = match keeps {
-            true => take(&mut memory.kept[node]),
-            false => take(&mut memory.values[plan.places[node]]),
+        let place = match keeps {
+            true => &mut kept[node],
+            false => &mut values[plan.places[node]],
         };
-        let mut records = match call.linearizes {
-            true => take(&mut memory.records[node]),
-            false => Vec::new(),
-        };
-        let mut scratch = take(&mut memory.scratch);
-        let read = |&from: &usize| {
+        // Taken out, so that the others can be read.
+        let mut y = take(place);
+        let mut record = ArrayVec::<&mut [E], MOST_RECORDS>::new();
+        if call.linearizes {
+            let records = records[node].iter_mut().zip(&made.record);
+            record.extend(records.map(|(record, &width)| rows_of_mut(record, width, rows)));
+        }
+        let mut x = ArrayVec::<&[E], MOST_ARGUMENTS>::new();
+        for &from in &made.arguments {
             let all = match from {
                 0 => call.z,
-                _ if !plan.varies[from] => &memory.constants[from],
-                _ if call.linearizes && plan.kept[from] => &memory.kept[from],
-                _ => &memory.values[plan.places[from]],
+                _ if !plan.varies[from] => &constants[from],
+                _ if call.linearizes && plan.kept[from] => &kept[from],
+                _ => &values[plan.places[from]],
             };
-            rows_of(all, self.nodes[from].width, rows)
-        };
-        {
-            let x: ArrayVec<&[E], MOST_ARGUMENTS> = made.arguments.iter().map(read).collect();
-            let records = records.iter_mut().zip(&made.record);
-            let mut record: ArrayVec<&mut [E], MOST_RECORDS> = records
-                .map(|(record, &width)| rows_of_mut(record, width, rows))
-                .collect();
-            let place = if direct { out } else { &mut y[..] };
-            let place = rows_of_mut(place, width, rows);
-            (made.operation(call.rounded)).apply(&x, place, &mut record, &mut scratch);
+            x.push(rows_of(all, self.nodes[from].width, rows));
         }
-        memory.scratch = scratch;
+        let target = if direct { out } else { &mut y[..] };
+        let target = rows_of_mut(target, width, rows);
+        (made.operation(call.rounded)).apply(&x, target, &mut record, scratch);
+        drop(x);
         match keeps {
-            true => memory.kept[node] = y,
-            false => memory.values[plan.places[node]] = y,
-        }
-        if call.linearizes {
-            memory.records[node] = records;
+            true => kept[node] = y,
+            false => values[plan.places[node]] = y,
         }
     }
 
@@ -165,11 +169,13 @@ impl<E: Element> Program<E> {
         };
         reserve(&mut memory.tangents, &widths, memory.rows);
         for group in &self.plan.groups {
-            for (rows, _) in group.parts(rows, usize::MAX) {
-                group
-                    .nodes
-                    .iter()
-                    .for_each(|&node| self.tangent(memory, node, v, &rows));
+            let mut start = 0;
+            while start < rows {
+                let (part, _) = group.part(start, rows, usize::MAX);
+                start = part.end;
+                for &node in &group.nodes {
+                    self.tangent(memory, node, v, &part);
+                }
             }
         }
         let Some(out) = out else { return };

@@ -22,11 +22,11 @@ pub(super) fn fuse<E: Element>(nodes: Vec<Node<E>>, output: usize) -> (Vec<Node<
     }
     let mut graph = Graph {
         varies: reached(&nodes, |node| node == 0),
-        nodes: Vec::with_capacity(nodes.len()),
-        only_use: Vec::with_capacity(nodes.len()),
+        nodes: Vec::with_capacity(2 * nodes.len()),
+        only_use: Vec::with_capacity(2 * nodes.len()),
     };
-    let old_varies = std::mem::take(&mut graph.varies);
-    let mut places = Vec::with_capacity(nodes.len());
+    let old_varies = std::mem::replace(&mut graph.varies, Vec::with_capacity(2 * nodes.len()));
+    let mut places: Vec<usize> = Vec::with_capacity(nodes.len());
     for (index, mut node) in nodes.into_iter().enumerate() {
         if let Some(made) = &mut node.made_by {
             made.arguments

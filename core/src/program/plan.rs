@@ -36,19 +36,14 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Ranges of the first `rows` rows that run one after the other, and whether each is rounded, as those from `exact` on are where
-    /// products can be.
-    pub fn parts(&self, rows: usize, exact: usize) -> impl Iterator<Item = (Range<usize>, bool)> {
-        let (step, split) = match self.all_rows {
-            true => (rows.max(1), exact.min(rows)),
-            false => (self.tile, rows),
-        };
-        let starts = (0..split)
-            .step_by(step)
-            .map(move |start| (start, split, false));
-        let rounded = (split < rows).then_some((split, rows, true));
-        let ranges = starts.chain(rounded);
-        ranges.map(move |(start, limit, rounded)| (start..(start + step).min(limit), rounded))
+    /// The rows from `start` on, of `rows`, that run together, and whether they are rounded, as those from `exact` on are where products
+    /// can be.
+    pub fn part(&self, start: usize, rows: usize, exact: usize) -> (Range<usize>, bool) {
+        match self.all_rows {
+            true if start < exact => (start..rows.min(exact), false),
+            true => (start..rows, true),
+            false => (start..rows.min(start + self.tile), false),
+        }
     }
 }
 

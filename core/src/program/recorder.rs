@@ -37,8 +37,10 @@ pub(crate) fn record<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
         width,
         made_by: None,
     });
+    let mut nodes = Vec::with_capacity(32);
+    nodes.extend(sources);
     let recorder = Rc::new(Recorder {
-        nodes: RefCell::new(sources.collect()),
+        nodes: RefCell::new(nodes),
         parameters,
     });
     let value = |node: usize| {
@@ -60,19 +62,13 @@ impl<E: Scalar, D: Backend<E>> Recorded<E, D> {
         self.width
     }
 
-    /// The result of an operation, `width` numbers wide; `self` is one of the arguments.
+    /// The result of an operation, `width` numbers wide, on arguments of the given widths; `self` is one of them.
     pub fn operation<O: Operation<E, D>>(
         &self,
         operation: &O,
-        arguments: &[&Self],
+        (arguments, widths): (&[&Self], &[usize]),
         width: usize,
     ) -> Result<Self> {
-        if !O::RECORDS {
-            return Err(Error::Missing {
-                what: format!("a way to record {}", O::NAME),
-                remedy: "let the step run in tensors",
-            });
-        }
         let strange = |other: &&&Self| !Rc::ptr_eq(&other.recorder, &self.recorder);
         if arguments.iter().any(|argument| strange(&argument)) || arguments.len() > MOST_ARGUMENTS {
             return Err(Error::Shape {
@@ -81,8 +77,8 @@ impl<E: Scalar, D: Backend<E>> Recorded<E, D> {
                 got: format!("{} values", arguments.len()),
             });
         }
-        let widths: Vec<usize> = arguments.iter().map(|argument| argument.width).collect();
-        let on_rows = operation.on_rows(&widths);
+        let on_rows = operation.on_rows(widths);
+        on_rows.check()?;
         let made = Made {
             record: on_rows.record(),
             operation: on_rows,
@@ -92,13 +88,14 @@ impl<E: Scalar, D: Backend<E>> Recorded<E, D> {
                 .collect(),
         };
         let mut nodes = self.recorder.nodes.borrow_mut();
+        let node = nodes.len();
         nodes.push(Node {
             width,
             made_by: Some(made),
         });
         Ok(Self {
             recorder: self.recorder.clone(),
-            node: nodes.len() - 1,
+            node,
             width,
         })
     }

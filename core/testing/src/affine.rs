@@ -76,12 +76,16 @@ impl<E: Scalar, D: Backend<E>> AffineMap<E, D> {
 
 /// `z A`.
 #[derive(Clone)]
-struct Times<E: Scalar, D: Backend<E>>(Matrix<E, D>);
+struct Times;
 
-impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for Times<E, D> {
-    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
-        let [z] = arguments(x)?;
-        Ok(z.matmul(self.0.retaped::<T>()))
+impl TensorCode for Times {
+    fn run<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Vec<Matrix<E, D, T>>,
+        parameters: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
+        let ([z], [a]) = (arguments(x)?, arguments(parameters.to_vec())?);
+        Ok(z.matmul(a.retaped::<T>()))
     }
 }
 
@@ -95,7 +99,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineMap<E, D> {
     }
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
-        Ok(Value::of(&Tensors(Times(self.a.clone())), &[z]) + &x[0])
+        Ok(Value::of(&Tensors::new(Times, &[&self.a]), &[z]) + &x[0])
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {

@@ -9,7 +9,7 @@ use equilibria_core::{
     Result, RowOperation, Scalar, Scratch,
 };
 
-use crate::kernel::{self, relu, relu_backward, Normalized, Rectify};
+use crate::kernel::{self, relu_backward, Normalized, Recorded, Rectify};
 use crate::modules;
 
 /// `y = w ⊙ (x − μ) / √(σ² + ε) + b` per group; see [`modules::GroupNorm`].
@@ -68,26 +68,63 @@ impl<E: Element> NormalizedRows<E> {
         }
     }
 
-    /// What the ReLU beside the normalization has left.
-    fn rectified<'r>(&self, at: &At<'r, E>) -> &'r [E] {
-        match self.rectify {
+    /// What the ReLU beside the normalization has left, and where it stands.
+    fn rectified<'r>(&self, at: &At<'r, E>) -> (&'r [E], Rectify) {
+        let rectified = match self.rectify {
             Rectify::Never => &[],
             Rectify::Before => at.record[2],
             Rectify::After => at.y,
-        }
+        };
+        (rectified, self.rectify)
     }
 
-    /// Turns ȳ into x̄, in place.
-    fn back(&self, at: &At<'_, E>, bar: &mut [E]) {
-        let rectified = self.rectified(at);
-        self.norm
-            .backward(Self::record(at), bar, rectified, self.rectify);
+    /// Turns ȳ into the cotangent that all arguments have, and adds those of weight and bias, unless these are empty. `nowhere` takes
+    /// what no argument wants.
+    fn cotangents(
+        &self,
+        at: &At<'_, E>,
+        y_bar: &[E],
+        x_bar: &mut [Option<&mut [E]>],
+        parameter_bars: [&mut [E]; 2],
+        nowhere: &mut [E],
+    ) {
+        let mut wanted = x_bar.iter_mut().flatten();
+        let place = first_or(&mut wanted, nowhere);
+        let (record, rectified) = (Self::record(at), self.rectified(at));
+        (self.norm).backward(record, rectified, y_bar, place, parameter_bars);
+        wanted.for_each(|other| other.copy_from_slice(place));
+    }
+
+    /// Numbers that each part of the work space holds.
+    fn work(&self, len: usize) -> usize {
+        let [width, _] = self.norm.widths();
+        len.max(2 * width)
+    }
+
+    /// Lets `job` add to the gradients of weight and bias. Where one of the two is no parameter of the layer, its gradient is lost in
+    /// `own`.
+    fn with_parameter_bars(
+        &self,
+        gradients: &mut Gradients<'_, E>,
+        own: &mut [E],
+        job: impl FnOnce([&mut [E]; 2]),
+    ) {
+        if let Some(bars) = gradients.two() {
+            return job(bars);
+        }
+        let [width, _] = self.norm.widths();
+        let (weight_bar, bias_bar) = own[..2 * width].split_at_mut(width);
+        weight_bar.fill(E::zero());
+        bias_bar.fill(E::zero());
+        job([&mut *weight_bar, &mut *bias_bar]);
+        add(gradients, 0, weight_bar);
+        add(gradients, 1, bias_bar);
     }
 
     /// Passes the ReLU, if it is there.
     fn pass(&self, at: &At<'_, E>, there: Rectify, values: &mut [E]) {
         if self.rectify == there {
-            relu_backward(self.rectified(at), values);
+            relu_backward(self.rectified(at).0, values);
         }
     }
 }
@@ -126,48 +163,41 @@ impl<E: Element> RowOperation<E> for NormalizedRows<E> {
     }
 
     fn apply(&self, x: &[&[E]], y: &mut [E], record: &mut [&mut [E]], _: &mut Scratch<E>) {
-        let added = if self.added { x[1] } else { &[] };
-        y.copy_from_slice(x[0]);
-        match record {
-            [values, scales] => self
-                .norm
-                .forward_recorded(y, added, self.rectify, values, scales),
-            [values, scales, rectified] => {
-                if self.added {
-                    kernel::add(y, added);
-                }
-                relu(y);
-                rectified.copy_from_slice(y);
-                self.norm
-                    .forward_recorded(y, &[], Rectify::Never, values, scales);
-            }
-            _ => self.norm.forward(y, added, self.rectify),
-        }
+        let injection = (if self.added { x[1] } else { &[] }, self.rectify);
+        let record = match record {
+            [values, scales, others @ ..] => Some(Recorded {
+                values,
+                scales,
+                rectified: others
+                    .first_mut()
+                    .map_or(&mut [][..], |rectified| rectified),
+            }),
+            _ => None,
+        };
+        self.norm.forward(x[0], y, injection, record);
     }
 
-    fn jvp(&self, at: &At<'_, E>, x_dot: &[Option<&[E]>], y_dot: &mut [E], _: &mut Scratch<E>) {
-        if let [Some(x_dot), ..] = x_dot {
-            y_dot.copy_from_slice(x_dot);
-            self.pass(at, Rectify::Before, y_dot);
-            self.norm.tangent(Self::record(at), y_dot);
-            self.pass(at, Rectify::After, y_dot);
+    fn jvp(
+        &self,
+        at: &At<'_, E>,
+        x_dot: &[Option<&[E]>],
+        y_dot: &mut [E],
+        scratch: &mut Scratch<E>,
+    ) {
+        let [Some(mut x_dot), ..] = x_dot else { return };
+        if self.rectify == Rectify::Before {
+            let [passed] = scratch.parts(x_dot.len());
+            passed.copy_from_slice(x_dot);
+            self.pass(at, Rectify::Before, passed);
+            x_dot = passed;
         }
+        self.norm.tangent(Self::record(at), x_dot, y_dot);
+        self.pass(at, Rectify::After, y_dot);
     }
 
     fn vjp(&self, at: &At<'_, E>, y_bar: &[E], x_bar: &mut [Option<&mut [E]>], _: &mut Scratch<E>) {
-        match x_bar {
-            [Some(x_bar), others @ ..] => {
-                x_bar.copy_from_slice(y_bar);
-                self.back(at, x_bar);
-                if let [Some(added_bar)] = others {
-                    added_bar.copy_from_slice(x_bar);
-                }
-            }
-            [None, Some(added_bar)] => {
-                added_bar.copy_from_slice(y_bar);
-                self.back(at, added_bar);
-            }
-            _ => {}
+        if x_bar.iter().any(Option::is_some) {
+            self.cotangents(at, y_bar, x_bar, [&mut [], &mut []], &mut []);
         }
     }
 
@@ -178,64 +208,60 @@ impl<E: Element> RowOperation<E> for NormalizedRows<E> {
         gradients: &mut Gradients<'_, E>,
         scratch: &mut Scratch<E>,
     ) {
-        let [width, _] = self.norm.widths();
-        // Where one of the two is no parameter, its gradient goes nowhere.
-        let [bars, passed] = scratch.parts(y_bar.len().max(2 * width));
-        let passed = &mut passed[..y_bar.len()];
-        let y_bar = match self.rectify {
-            Rectify::After => {
-                passed.copy_from_slice(y_bar);
-                self.pass(at, Rectify::After, passed);
-                passed
-            }
-            _ => y_bar,
-        };
-        let (weight_bar, bias_bar) = bars[..2 * width].split_at_mut(width);
-        weight_bar.fill(E::zero());
-        bias_bar.fill(E::zero());
-        (self.norm).parameters_backward(Self::record(at), y_bar, weight_bar, bias_bar);
-        add(gradients, 0, weight_bar);
-        add(gradients, 1, bias_bar);
+        self.back(at, y_bar, &mut [], gradients, scratch);
     }
 
-    fn bend(
+    fn back(
         &self,
         at: &At<'_, E>,
-        p: &[E],
-        x_dot: &[Option<&[E]>],
+        y_bar: &[E],
         x_bar: &mut [Option<&mut [E]>],
         gradients: &mut Gradients<'_, E>,
         scratch: &mut Scratch<E>,
-    ) -> bool {
-        let ([Some(x_dot), ..], [x_bar, others @ ..]) = (x_dot, x_bar) else {
-            return false;
-        };
-        let (len, [width, _]) = (p.len(), self.norm.widths());
-        let [p_bar, x_dot_bar, nowhere, bars] = scratch.parts(len.max(2 * width));
-        let (p_bar, x_dot_bar) = (&mut p_bar[..len], &mut x_dot_bar[..len]);
-        p_bar.copy_from_slice(p);
-        self.pass(at, Rectify::After, p_bar);
-        x_dot_bar.copy_from_slice(x_dot);
-        self.pass(at, Rectify::Before, x_dot_bar);
-        let bends = x_bar.is_some() || others.iter().any(Option::is_some);
-        let x_bar = match x_bar {
-            Some(x_bar) => &mut x_bar[..],
-            None => &mut nowhere[..len],
-        };
-        x_bar.fill(E::zero());
-        let (weight_bar, bias_bar) = bars[..2 * width].split_at_mut(width);
-        weight_bar.fill(E::zero());
-        bias_bar.fill(E::zero());
-        let record = Self::record(at);
-        (self.norm).tangent_backward(record, x_dot_bar, p_bar, x_bar, weight_bar, bias_bar);
-        self.pass(at, Rectify::Before, x_bar);
-        if let [Some(added_bar)] = others {
-            added_bar.copy_from_slice(x_bar);
-        }
-        add(gradients, 0, weight_bar);
-        add(gradients, 1, bias_bar);
-        bends
+    ) {
+        let [nowhere, own] = scratch.parts(self.work(y_bar.len()));
+        let nowhere = &mut nowhere[..y_bar.len()];
+        self.with_parameter_bars(gradients, own, |parameter_bars| {
+            self.cotangents(at, y_bar, x_bar, parameter_bars, nowhere);
+        });
     }
+
+    fn back_with_tangent(
+        &self,
+        at: &At<'_, E>,
+        bars: [&[E]; 2],
+        x_dot: &[Option<&[E]>],
+        argument_bars: [&mut [Option<&mut [E]>]; 2],
+        gradients: &mut Gradients<'_, E>,
+        scratch: &mut Scratch<E>,
+    ) {
+        let [Some(x_dot), ..] = x_dot else { return };
+        let [first, second, work, own] = scratch.parts(self.work(x_dot.len()));
+        let mut nowhere = [first, second].map(|place| &mut place[..x_dot.len()]);
+        let mut wanted = argument_bars.map(|bars| bars.iter_mut().flatten());
+        let [place, p_place] = {
+            let ([wanted, p_wanted], [nowhere, p_nowhere]) =
+                (wanted.each_mut(), nowhere.each_mut());
+            [first_or(wanted, nowhere), first_or(p_wanted, p_nowhere)]
+        };
+        let (record, rectified) = (Self::record(at), self.rectified(at));
+        self.with_parameter_bars(gradients, own, |parameter_bars| {
+            let places = [&mut *place, &mut *p_place];
+            let points = (*x_dot, bars);
+            (self.norm).tangent_backward(record, rectified, points, places, parameter_bars, work);
+        });
+        let [others, p_others] = wanted;
+        others.for_each(|other| other.copy_from_slice(place));
+        p_others.for_each(|other| other.copy_from_slice(p_place));
+    }
+}
+
+/// The first of the places that are wanted, or nowhere.
+fn first_or<'a, 'b: 'a, E: 'b>(
+    wanted: &mut impl Iterator<Item = &'a mut &'b mut [E]>,
+    nowhere: &'a mut [E],
+) -> &'a mut [E] {
+    wanted.next().map_or(nowhere, |place| &mut **place)
 }
 
 fn add<E: Element>(gradients: &mut Gradients<'_, E>, index: usize, part: &[E]) {

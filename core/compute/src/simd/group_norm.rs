@@ -1,5 +1,6 @@
 //! Group normalization on slices.
 
+mod bend;
 mod group;
 
 use crate::simd::Simd;
@@ -24,6 +25,16 @@ pub struct Normalized<'r, E> {
     pub scales: &'r [E],
 }
 
+/// Where a pass ahead leaves [`Normalized`].
+pub struct Recorded<'r, E> {
+    /// [`Normalized::values`].
+    pub values: &'r mut [E],
+    /// [`Normalized::scales`].
+    pub scales: &'r mut [E],
+    /// What a ReLU before the normalization leaves, `[rows, width]`; empty where there is none.
+    pub rectified: &'r mut [E],
+}
+
 impl<E: Element> GroupNorm<E> {
     /// w and b, as long as each other and divided by the number of groups, and ε.
     pub fn new(weight: Vec<E>, bias: Vec<E>, groups: usize, epsilon: E) -> Self {
@@ -41,67 +52,60 @@ impl<E: Element> GroupNorm<E> {
         [self.weight.len(), self.groups]
     }
 
-    /// Normalizes `x + injected`, `[rows, width]`, in place, and rectifies on the way. What is injected is empty, one row
+    /// `y` is the normalization of `x + injected`, both `[rows, width]`, rectified on the way. What is injected is empty, one row
     /// for all, or a row for each.
-    pub fn forward(&self, x: &mut [E], injected: &[E], rectify: Rectify) {
-        E::normalize(self, x, (injected, rectify), None);
-    }
-
-    /// [`forward`](Self::forward) that records [`Normalized::values`] and [`Normalized::scales`].
-    pub fn forward_recorded(
+    pub fn forward(
         &self,
-        x: &mut [E],
-        injected: &[E],
-        rectify: Rectify,
-        values: &mut [E],
-        scales: &mut [E],
+        x: &[E],
+        y: &mut [E],
+        (injected, rectify): (&[E], Rectify),
+        record: Option<Recorded<'_, E>>,
     ) {
-        E::normalize(self, x, (injected, rectify), Some((values, scales)));
+        E::normalize(self, x, y, (injected, rectify), record);
     }
 
-    /// Turns the cotangent `u` of `y` into that of `x`, in place:
+    /// Turns the cotangent `u` of `y` into that of `x`:
     /// `x̄ = scale · (ū − mean(ū) − x̂ · mean(ū ⊙ x̂))` with `ū = w ⊙ u`, means over the group. Passes the ReLU beside the
-    /// normalization as well, where it is said to be, which has left `rectified`.
+    /// normalization as well, where it is said to be, which has left `rectified`. Adds the gradients of weight, the sum of rows
+    /// `u ⊙ x̂`, and bias, the sum of rows `u`, to `parameter_bars`, unless these are empty.
     pub fn backward(
         &self,
         record: Normalized<'_, E>,
-        u: &mut [E],
-        rectified: &[E],
-        rectify: Rectify,
+        (rectified, rectify): (&[E], Rectify),
+        u: &[E],
+        x_bar: &mut [E],
+        parameter_bars: [&mut [E]; 2],
     ) {
-        E::normalize_back(self, record, u, (rectified, rectify));
+        E::normalize_back(self, record, (rectified, rectify), u, x_bar, parameter_bars);
     }
 
-    /// Turns the tangent `v` of `x` into that of `y`, in place:
+    /// Turns the tangent `v` of `x` into that of `y`:
     /// `ẏ = w ⊙ scale · (v − mean(v) − x̂ · mean(v ⊙ x̂))`. The projection is symmetric, so [`backward`](Self::backward)
     /// does the same in the other order.
-    pub fn tangent(&self, record: Normalized<'_, E>, v: &mut [E]) {
-        E::normalize_tangent(self, record, v);
+    pub fn tangent(&self, record: Normalized<'_, E>, v: &[E], y_dot: &mut [E]) {
+        E::normalize_tangent(self, record, v, y_dot);
     }
 
-    /// Adds the gradients of weight, the sum of rows `u ⊙ x̂`, and bias, the sum of rows `u`.
-    pub fn parameters_backward(
-        &self,
-        record: Normalized<'_, E>,
-        u: &[E],
-        weight: &mut [E],
-        bias: &mut [E],
-    ) {
-        parameters_backward(record, u, weight, bias);
-    }
-
-    /// Turns the cotangents `p` of the tangent `ẏ` and `u` of `y` into those of the tangent `x_dot` of x and of x, in place,
-    /// and adds the gradients of weight and bias. What is left in `x_dot` is of no use.
+    /// Turns the cotangents `[u, p]` of `y` and of the tangent `ẏ` into those of x and of its tangent `x_dot`, past the ReLU as in
+    /// [`backward`](Self::backward), and adds the gradients of weight and bias. `work` is as long as a group at least.
     pub fn tangent_backward(
         &self,
         record: Normalized<'_, E>,
-        x_dot: &mut [E],
-        p: &mut [E],
-        u: &mut [E],
-        weight: &mut [E],
-        bias: &mut [E],
+        rectified: (&[E], Rectify),
+        points: (&[E], [&[E]; 2]),
+        places: [&mut [E]; 2],
+        parameter_bars: [&mut [E]; 2],
+        work: &mut [E],
     ) {
-        E::normalize_tangent_back(self, record, x_dot, [p, u], [weight, bias]);
+        E::normalize_tangent_back(
+            self,
+            record,
+            rectified,
+            points,
+            places,
+            parameter_bars,
+            work,
+        );
     }
 
     #[inline(always)]
@@ -113,12 +117,14 @@ impl<E: Element> GroupNorm<E> {
     fn normalize_rows<S: Simd, const K: usize, const PART: bool>(
         &self,
         simd: S,
-        x: &mut [E],
+        x: &[E],
+        y: &mut [E],
         (injected, rectify): (&[E], Rectify),
-        mut record: Option<(&mut [E], &mut [E])>,
+        mut record: Option<Recorded<'_, E>>,
     ) {
         let (width, size) = (self.weight.len(), self.size());
-        for (index, x) in x.chunks_mut(ROWS * width).enumerate() {
+        let tiles = x.chunks(ROWS * width).zip(y.chunks_mut(ROWS * width));
+        for (index, (x, y)) in tiles.enumerate() {
             let (first, len) = (index * ROWS * width, x.len());
             let injected = match injected.len() > width {
                 true => &injected[first..][..len],
@@ -131,15 +137,27 @@ impl<E: Element> GroupNorm<E> {
                     weight,
                     bias: &self.bias[number * size..][..size],
                 };
-                let values = match &mut record {
-                    Some((values, _)) => &mut values[first..][..len],
-                    None => &mut [],
+                let (values, rectified) = match &mut record {
+                    Some(record) => (
+                        &mut record.values[first..][..len],
+                        match record.rectified.is_empty() {
+                            true => &mut [],
+                            false => &mut record.rectified[first..][..len],
+                        },
+                    ),
+                    None => (&mut [][..], &mut [][..]),
                 };
                 let (injection, epsilon) = ((injected, rectify), self.epsilon);
-                let scales =
-                    group::normalize::<E, S, K, PART>(simd, group, x, injection, epsilon, values);
-                if let Some((_, kept)) = &mut record {
-                    let places = kept[index * ROWS * self.groups + number..].iter_mut();
+                let scales = group::normalize::<E, S, K, PART>(
+                    simd,
+                    group,
+                    (x, &mut *y),
+                    injection,
+                    epsilon,
+                    [values, rectified],
+                );
+                if let Some(record) = &mut record {
+                    let places = record.scales[index * ROWS * self.groups + number..].iter_mut();
                     let places = places.step_by(self.groups).take(len / width);
                     places.zip(scales).for_each(|(place, scale)| *place = scale);
                 }
@@ -152,20 +170,73 @@ impl<E: Element> GroupNorm<E> {
         &self,
         simd: S,
         record: Normalized<'_, E>,
-        x: &mut [E],
         (rectified, rectify): (&[E], Rectify),
+        (x, out): (&[E], &mut [E]),
+        [weight_bar, bias_bar]: [&mut [E]; 2],
     ) {
         let size = self.size();
         let records = record.values.chunks_exact(size).zip(record.scales);
-        let weights = self.weight.chunks_exact(size).cycle();
-        let groups = x.chunks_exact_mut(size).zip(records).zip(weights);
-        for (index, ((x, (values, &scale)), weight)) in groups.enumerate() {
+        let groups = x.chunks_exact(size).zip(out.chunks_exact_mut(size));
+        for (index, ((x, out), (values, &scale))) in groups.zip(records).enumerate() {
+            let at = index % self.groups * size;
             let rectified = match rectify {
                 Rectify::Never => rectified,
                 _ => &rectified[index * size..][..size],
             };
+            let bars = match weight_bar.is_empty() {
+                true => [&mut [][..], &mut [][..]],
+                false => [&mut weight_bar[at..][..size], &mut bias_bar[at..][..size]],
+            };
+            let weight = &self.weight[at..][..size];
             let (record, rectified) = ((values, scale), (rectified, rectify));
-            group::project::<E, S, K, PART, BACKWARD>(simd, x, record, weight, rectified);
+            group::project::<E, S, K, PART, BACKWARD>(
+                simd,
+                (x, out),
+                record,
+                weight,
+                rectified,
+                bars,
+            );
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn bend_rows<S: Simd, const K: usize, const PART: bool>(
+        &self,
+        simd: S,
+        record: Normalized<'_, E>,
+        (rectified, rectify): (&[E], Rectify),
+        (x_dot, [u, p]): (&[E], [&[E]; 2]),
+        [x_bar, p_bar]: [&mut [E]; 2],
+        [weight_bar, bias_bar]: [&mut [E]; 2],
+        work: &mut [E],
+    ) {
+        let size = self.size();
+        let work = &mut work[..size];
+        let records = record.values.chunks_exact(size).zip(record.scales);
+        let points = x_dot
+            .chunks_exact(size)
+            .zip(u.chunks_exact(size))
+            .zip(p.chunks_exact(size));
+        let places = x_bar
+            .chunks_exact_mut(size)
+            .zip(p_bar.chunks_exact_mut(size));
+        for (index, ((((x_dot, u), p), (x_bar, p_bar)), (values, &scale))) in
+            points.zip(places).zip(records).enumerate()
+        {
+            let at = index % self.groups * size;
+            let rectified = match rectify {
+                Rectify::Never => rectified,
+                _ => &rectified[index * size..][..size],
+            };
+            let bars = [&mut weight_bar[at..][..size], &mut bias_bar[at..][..size]];
+            let weight = &self.weight[at..][..size];
+            let (record, rectified) = ((values, scale), (rectified, rectify));
+            let (points, places) = ((x_dot, [u, p]), [x_bar, p_bar]);
+            bend::bend::<E, S, K, PART>(
+                simd, record, weight, rectified, points, places, bars, work,
+            );
         }
     }
 }
@@ -194,69 +265,52 @@ vectorized! {
     pub(crate) fn forward<'a, E, S>(
         simd: S,
         norm: &'a GroupNorm<E>,
-        x: &'a mut [E],
+        x: &'a [E],
+        y: &'a mut [E],
         injection: (&'a [E], Rectify),
-        record: Option<(&'a mut [E], &'a mut [E])>,
+        record: Option<Recorded<'a, E>>,
     ) {
-        in_registers!(norm.normalize_rows(simd, x, injection, record));
+        in_registers!(norm.normalize_rows(simd, x, y, injection, record));
     }
 
     pub(crate) fn backward<'a, E, S>(
         simd: S,
         norm: &'a GroupNorm<E>,
         record: Normalized<'a, E>,
-        u: &'a mut [E],
         rectified: (&'a [E], Rectify),
+        u: &'a [E],
+        x_bar: &'a mut [E],
+        parameter_bars: [&'a mut [E]; 2],
     ) {
-        in_registers!(norm.project_rows::<true>(simd, record, u, rectified));
+        let bars = (u, x_bar);
+        in_registers!(norm.project_rows::<true>(simd, record, rectified, bars, parameter_bars));
     }
 
     pub(crate) fn tangent<'a, E, S>(
         simd: S,
         norm: &'a GroupNorm<E>,
         record: Normalized<'a, E>,
-        v: &'a mut [E],
+        v: &'a [E],
+        y_dot: &'a mut [E],
     ) {
         let nothing = (&[][..], Rectify::Never);
-        in_registers!(norm.project_rows::<false>(simd, record, v, nothing));
+        let (tangents, no_bars) = ((v, y_dot), [&mut [][..], &mut [][..]]);
+        in_registers!(norm.project_rows::<false>(simd, record, nothing, tangents, no_bars));
     }
 
     pub(crate) fn tangent_backward<'a, E, S>(
         simd: S,
         norm: &'a GroupNorm<E>,
         record: Normalized<'a, E>,
-        x_dot: &'a mut [E],
-        bars: [&'a mut [E]; 2],
+        rectified: (&'a [E], Rectify),
+        points: (&'a [E], [&'a [E]; 2]),
+        places: [&'a mut [E]; 2],
         parameter_bars: [&'a mut [E]; 2],
+        work: &'a mut [E],
     ) {
-        let (size, groups) = (norm.size(), norm.groups);
-        let [p, u] = bars.map(|bar| bar.chunks_exact_mut(size));
-        let records = record.values.chunks_exact(size).zip(record.scales);
-        let [weight_bar, bias_bar] = parameter_bars;
-        for (index, (((x_dot, p), u), (values, &scale))) in
-            x_dot.chunks_exact_mut(size).zip(p).zip(u).zip(records).enumerate()
-        {
-            let at = index % groups * size;
-            let weight = &norm.weight[at..][..size];
-            let bars = [&mut weight_bar[at..][..size], &mut bias_bar[at..][..size]];
-            group::differentiate_tangent(simd, x_dot, [p, u], (values, scale), weight, bars);
-        }
-    }
-
-    fn parameters_backward<'a, E, S>(
-        _simd: S,
-        record: Normalized<'a, E>,
-        u: &'a [E],
-        weight: &'a mut [E],
-        bias: &'a mut [E],
-    ) {
-        let width = weight.len();
-        for (u, values) in u.chunks_exact(width).zip(record.values.chunks_exact(width)) {
-            for (((w, b), &u), &value) in weight.iter_mut().zip(&mut *bias).zip(u).zip(values) {
-                *w += u * value;
-                *b += u;
-            }
-        }
+        in_registers!(
+            norm.bend_rows(simd, record, rectified, points, places, parameter_bars, work)
+        );
     }
 }
 

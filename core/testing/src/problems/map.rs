@@ -58,7 +58,9 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ProblemLayer<E, D> {
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         let arguments: Vec<&Value<E, D>> = std::iter::once(z).chain(x).collect();
-        Ok(Value::of(&Tensors(self.clone()), &arguments))
+        let stages = InTensors(self.stages.clone());
+        let matrices: Vec<&Matrix<E, D>> = self.matrices.iter().flatten().collect();
+        Ok(Value::of(&Tensors::new(stages, &matrices), &arguments))
     }
 
     fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
@@ -70,28 +72,34 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ProblemLayer<E, D> {
     }
 }
 
-/// The stages in dfdx tensors.
-impl<E: Scalar, D: Backend<E>> TensorCode<E, D> for ProblemLayer<E, D> {
-    fn run<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
-        let mut inputs = x.into_iter();
-        let mut z = inputs.next().ok_or_else(|| Error::Missing {
-            what: "the state".to_owned(),
-            remedy: "give it first",
-        })?;
-        for (stage, matrix) in self.stages.iter().zip(&self.matrices) {
-            let x = stage.takes_input().then(|| inputs.next()).flatten();
-            z = match (stage, matrix, x) {
-                (Stage::Linear(_), Some(m), _) => z.matmul(m.retaped::<T>()),
-                (Stage::Shift, _, Some(x)) => z + x,
-                (Stage::Scale, _, Some(x)) => z * x,
-                (Stage::Heron, _, Some(x)) => {
-                    let quotient = x / z.with_empty_tape();
+/// The stages in dfdx tensors. Parameters are the matrices of those that have one.
+#[derive(Clone)]
+struct InTensors<F>(Vec<Stage<F>>);
+
+impl<F: Scalar> TensorCode for InTensors<F> {
+    fn run<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Vec<Matrix<E, D, T>>,
+        parameters: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>> {
+        let missing = || Error::Missing {
+            what: "an argument of a stage".to_owned(),
+            remedy: "give the state, then one input for each of `input_dims`",
+        };
+        let (mut inputs, mut matrices) = (x.into_iter(), parameters.iter());
+        let mut z = inputs.next().ok_or_else(missing)?;
+        for stage in &self.0 {
+            let mut input = || inputs.next().ok_or_else(missing);
+            z = match stage {
+                Stage::Linear(_) => z.matmul(matrices.next().ok_or_else(missing)?.retaped::<T>()),
+                Stage::Shift => z + input()?,
+                Stage::Scale => z * input()?,
+                Stage::Heron => {
+                    let quotient = input()? / z.with_empty_tape();
                     (z + quotient) * E::of(0.5)
                 }
-                (Stage::Each(function), ..) => each(*function, z),
-                (Stage::Normalize, ..) => z.normalize::<Axis<1>>(EPSILON),
-                // `Bound` and the spaces hand over one input for each of `input_dims`.
-                _ => z,
+                Stage::Each(function) => each(*function, z),
+                Stage::Normalize => z.normalize::<Axis<1>>(EPSILON),
             };
         }
         Ok(z)

@@ -41,43 +41,51 @@ impl<E> Group<'_, E> {
     fn of_mut<'x>(&self, rows: &'x mut [E], row: usize) -> &'x mut [E] {
         &mut rows[row * self.width + self.first..][..self.weight.len()]
     }
+
+    /// Its part of a row of a record; nothing where nothing is recorded.
+    #[inline(always)]
+    fn of_record<'x>(&self, record: &'x mut [E], row: usize) -> &'x mut [E] {
+        match record.is_empty() {
+            true => record,
+            false => self.of_mut(record, row),
+        }
+    }
 }
 
-/// `x ← w ⊙ x̂ + b` with `x̂ = (x + injection − μ) · scale` in up to [`ROWS`] rows; returns their scales `1 / √(σ² + ε)`. What
-/// is injected is empty, one row for all, or a row for each. `record` receives x̂, unless it is empty.
+/// `y = w ⊙ x̂ + b` with `x̂ = (x + injection − μ) · scale` in up to [`ROWS`] rows; returns their scales `1 / √(σ² + ε)`. What
+/// is injected is empty, one row for all, or a row for each. The records receive x̂ and what a ReLU before the normalization
+/// leaves, unless they are empty.
 #[inline(always)]
 pub(super) fn normalize<E: Element, S: Simd, const K: usize, const PART: bool>(
     simd: S,
     group: Group<'_, E>,
-    x: &mut [E],
+    (x, y): (&[E], &mut [E]),
     (injected, rectify): (&[E], Rectify),
     epsilon: E,
-    record: &mut [E],
+    [values, rectified]: [&mut [E]; 2],
 ) -> [E; ROWS] {
     let (rows, size) = (x.len() / group.width, group.weight.len());
     let inverse = E::one() / E::of(size as f64);
     let inside = E::load_part(simd, &[E::one(); ROWS][..size % E::count::<S>()]);
-    // Means and variances of what is left in x.
+    // Means and variances of what is left in y.
     let (mut means, mut scales) = ([E::zero(); ROWS], [E::zero(); ROWS]);
     for (row, (mean, variance)) in means[..rows].iter_mut().zip(&mut scales).enumerate() {
-        let x = group.of_mut(x, row);
+        let (x, y) = (group.of(x, row), group.of_mut(y, row));
         let injection = (group.of_injected(injected, row), rectify);
+        let rectified = group.of_record(rectified, row);
         (*mean, *variance) = match K {
-            0 => inject_large(simd, x, injection, group.weight, inverse),
-            _ => inject::<E, S, K, PART>(simd, x, injection, inside, inverse),
+            0 => inject_large(simd, (x, y), injection, rectified, inverse),
+            _ => inject::<E, S, K, PART>(simd, (x, y), injection, rectified, inside, inverse),
         };
     }
     take_roots(rows, &mut means, &mut scales, epsilon);
     for (row, (&scale, &offset)) in scales[..rows].iter().zip(&means).enumerate() {
-        let x = group.of_mut(x, row);
+        let y = group.of_mut(y, row);
         let normal = (E::splat(simd, scale), E::splat(simd, offset));
-        let record = match record.is_empty() {
-            true => &mut [],
-            false => group.of_mut(record, row),
-        };
+        let values = group.of_record(values, row);
         match K {
-            0 => transform_large(simd, group, x, normal, rectify, record),
-            _ => transform::<E, S, K, PART>(simd, group, x, normal, rectify, record),
+            0 => transform_large(simd, group, y, normal, rectify, values),
+            _ => transform::<E, S, K, PART>(simd, group, y, normal, rectify, values),
         }
     }
     scales
@@ -94,35 +102,40 @@ fn take_roots<E: Element>(rows: usize, means: &mut [E; ROWS], scales: &mut [E; R
     }
 }
 
-/// `x ← x + injection`, rectified if that comes first, in one row; returns mean and variance. `inverse` is 1 over the size of
-/// the group, `like` as long as it.
+/// `y = x + injection`, rectified if that comes first, in one row; returns mean and variance. `inverse` is 1 over the size of
+/// the group. What is `rectified` is recorded, unless there is no place for it.
 #[inline(always)]
 fn inject_large<E: Element, S: Simd>(
     simd: S,
-    x: &mut [E],
+    (x, y): (&[E], &mut [E]),
     (injection, rectify): (&[E], Rectify),
-    like: &[E],
+    rectified: &mut [E],
     inverse: E,
 ) -> (E, E) {
-    if !injection.is_empty() {
-        update(simd, x, injection, injection, |x, injection, _| {
+    match injection.is_empty() {
+        true => y.copy_from_slice(x),
+        false => update(simd, y, x, injection, |_, x, injection| {
             E::plus(simd, x, injection)
-        });
+        }),
     }
     if rectify == Rectify::Before {
-        update(simd, x, like, like, |x, _, _| E::rectified(simd, x));
+        update(simd, y, x, x, |y, _, _| E::rectified(simd, y));
     }
-    let mean = sum(simd, x) * inverse;
-    (mean, sum_deviations(simd, x, mean) * inverse)
+    if !rectified.is_empty() {
+        rectified.copy_from_slice(y);
+    }
+    let mean = sum(simd, y) * inverse;
+    (mean, sum_deviations(simd, y, mean) * inverse)
 }
 
-/// [`inject_large`] in registers. What is left in x is less by a number, as is the mean. `inside` is 1 where the last register
+/// [`inject_large`] in registers. What is left in y is less by a number, as is the mean. `inside` is 1 where the last register
 /// is filled.
 #[inline(always)]
 fn inject<E: Element, S: Simd, const K: usize, const PART: bool>(
     simd: S,
-    x: &mut [E],
+    (x, y): (&[E], &mut [E]),
     (injection, rectify): (&[E], Rectify),
+    rectified: &mut [E],
     inside: E::Vector<S>,
     inverse: E,
 ) -> (E, E) {
@@ -137,6 +150,9 @@ fn inject<E: Element, S: Simd, const K: usize, const PART: bool>(
         for v in &mut v {
             *v = E::rectified(simd, *v);
         }
+        if !rectified.is_empty() {
+            store::<E, S, K, PART>(simd, rectified, v);
+        }
     }
     // From a number of the group, so that what both sums have in common is not large beside the variance; unlike the
     // mean it is there at once, and the sums need not wait for each other.
@@ -148,7 +164,7 @@ fn inject<E: Element, S: Simd, const K: usize, const PART: bool>(
         // Behind the end of the group there were zeros, which do not count.
         v[K - 1] = E::times(simd, v[K - 1], inside);
     }
-    store::<E, S, K, PART>(simd, x, v);
+    store::<E, S, K, PART>(simd, y, v);
     let mut squares = v;
     for k in 0..K {
         squares[k] = E::times(simd, v[k], v[k]);
@@ -212,20 +228,27 @@ fn transform<E: Element, S: Simd, const K: usize, const PART: bool>(
     store::<E, S, K, PART>(simd, x, v);
 }
 
-/// `x ← scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization, in one row. It is symmetric: `x` is
+/// `out = scale · (x − mean(x) − x̂ · mean(x ⊙ x̂))`, the derivative of the normalization, in one row. It is symmetric: `x` is
 /// multiplied by the weights `FIRST` to go back, and afterwards to go ahead. On the way back it passes the ReLU beside the
-/// normalization, by what that has left.
+/// normalization, by what that has left, and adds `x ⊙ x̂` and `x` to the cotangents of weight and bias, unless these are empty.
 #[inline(always)]
 pub(super) fn project<E: Element, S: Simd, const K: usize, const PART: bool, const FIRST: bool>(
     simd: S,
-    x: &mut [E],
+    (x, out): (&[E], &mut [E]),
     record: (&[E], E),
     weight: &[E],
     rectified: (&[E], Rectify),
+    bars: [&mut [E]; 2],
 ) {
     match K {
-        0 => project_large::<E, S, FIRST>(simd, x, record, weight, rectified),
-        _ => project_registers::<E, S, K, PART, FIRST>(simd, x, record, weight, rectified),
+        0 => {
+            out.copy_from_slice(x);
+            project_large::<E, S, FIRST>(simd, out, record, weight, rectified, bars);
+        }
+        _ => {
+            let place = (x, out);
+            project_registers::<E, S, K, PART, FIRST>(simd, place, record, weight, rectified, bars);
+        }
     }
 }
 
@@ -236,6 +259,7 @@ fn project_large<E: Element, S: Simd, const FIRST: bool>(
     (values, scale): (&[E], E),
     weight: &[E],
     (rectified, rectify): (&[E], Rectify),
+    [weight_bar, bias_bar]: [&mut [E]; 2],
 ) {
     let inverse = E::one() / E::of(weight.len() as f64);
     let factor = E::splat(simd, scale);
@@ -243,6 +267,12 @@ fn project_large<E: Element, S: Simd, const FIRST: bool>(
         update(simd, x, rectified, rectified, |x, rectified, _| {
             pass_relu::<E, S>(simd, rectified, x)
         });
+    }
+    if !weight_bar.is_empty() {
+        update(simd, weight_bar, x, values, |bar, x, value| {
+            E::fused(simd, x, value, bar)
+        });
+        update(simd, bias_bar, x, x, |bar, x, _| E::plus(simd, bar, x));
     }
     if FIRST {
         update(simd, x, weight, weight, |x, w, _| E::times(simd, x, w));
@@ -267,10 +297,11 @@ fn project_large<E: Element, S: Simd, const FIRST: bool>(
 #[inline(always)]
 fn project_registers<E: Element, S: Simd, const K: usize, const PART: bool, const FIRST: bool>(
     simd: S,
-    x: &mut [E],
+    (x, out): (&[E], &mut [E]),
     (values, scale): (&[E], E),
     weight: &[E],
     (rectified, rectify): (&[E], Rectify),
+    bars: [&mut [E]; 2],
 ) {
     let inverse = E::one() / E::of(weight.len() as f64);
     let factor = E::splat(simd, scale);
@@ -280,6 +311,9 @@ fn project_registers<E: Element, S: Simd, const K: usize, const PART: bool, cons
     }
     let weight = load::<E, S, K, PART>(simd, weight);
     let values = load::<E, S, K, PART>(simd, values);
+    if !bars[0].is_empty() {
+        add_parameter_bars::<E, S, K, PART>(simd, &v, &values, bars);
+    }
     let mut products = v;
     for k in 0..K {
         if FIRST {
@@ -300,12 +334,30 @@ fn project_registers<E: Element, S: Simd, const K: usize, const PART: bool, cons
     if FIRST && rectify == Rectify::Before {
         pass_relus::<E, S, K, PART>(simd, rectified, &mut v);
     }
-    store::<E, S, K, PART>(simd, x, v);
+    store::<E, S, K, PART>(simd, out, v);
+}
+
+/// Adds `u ⊙ x̂` and `u` to the cotangents of weight and bias.
+#[inline(always)]
+fn add_parameter_bars<E: Element, S: Simd, const K: usize, const PART: bool>(
+    simd: S,
+    u: &[E::Vector<S>; K],
+    values: &[E::Vector<S>; K],
+    [weight_bar, bias_bar]: [&mut [E]; 2],
+) {
+    let mut weight = load::<E, S, K, PART>(simd, weight_bar);
+    let mut bias = load::<E, S, K, PART>(simd, bias_bar);
+    for k in 0..K {
+        weight[k] = E::fused(simd, u[k], values[k], weight[k]);
+        bias[k] = E::plus(simd, bias[k], u[k]);
+    }
+    store::<E, S, K, PART>(simd, weight_bar, weight);
+    store::<E, S, K, PART>(simd, bias_bar, bias);
 }
 
 /// `x` where the result of the ReLU is above 0, else 0.
 #[inline(always)]
-fn pass_relu<E: Element, S: Simd>(
+pub(super) fn pass_relu<E: Element, S: Simd>(
     simd: S,
     rectified: E::Vector<S>,
     x: E::Vector<S>,
@@ -316,7 +368,7 @@ fn pass_relu<E: Element, S: Simd>(
 
 /// [`pass_relu`] of a group in registers.
 #[inline(always)]
-fn pass_relus<E: Element, S: Simd, const K: usize, const PART: bool>(
+pub(super) fn pass_relus<E: Element, S: Simd, const K: usize, const PART: bool>(
     simd: S,
     rectified: &[E],
     v: &mut [E::Vector<S>; K],
@@ -327,53 +379,9 @@ fn pass_relus<E: Element, S: Simd, const K: usize, const PART: bool>(
     }
 }
 
-/// The derivative of ⟨p, ẏ⟩ + ⟨u, y⟩ with ẏ = w ⊙ t, t = scale · P ẋ, where P takes mean and correlation with x̂ away as
-/// [`project`] does: turns p into the cotangent of ẋ and u into that of x, and adds those of weight and bias. Leaves t in
-/// `x_dot`.
-///
-/// With q = w ⊙ p, C = mean(q ⊙ x̂) and D = mean(ẋ ⊙ x̂), by d scale = −scale² mean(x̂ ⊙ dx) and d x̂ = scale · P dx,
-/// `p ← scale · P q` and `u ← scale · (P (w ⊙ u) − x̂ · mean(q ⊙ t) − D · p − C · t)`.
-#[inline(always)]
-pub(super) fn differentiate_tangent<E: Element, S: Simd>(
-    simd: S,
-    x_dot: &mut [E],
-    [p, u]: [&mut [E]; 2],
-    (values, scale): (&[E], E),
-    weight: &[E],
-    [weight_bar, bias_bar]: [&mut [E]; 2],
-) {
-    let inverse = E::one() / E::of(values.len() as f64);
-    let mean = |x: &[E]| sum(simd, x) * inverse;
-    let correlation = |x: &[E], y: &[E]| sum_products(simd, x, y) * inverse;
-    let (x_mean, x_correlation) = (mean(x_dot), correlation(x_dot, values));
-    for (x_dot, &value) in x_dot.iter_mut().zip(values) {
-        *x_dot = scale * (*x_dot - x_mean - value * x_correlation);
-    }
-    let t = x_dot;
-    let points = p
-        .iter_mut()
-        .zip(u.iter_mut())
-        .zip(t.iter().zip(values))
-        .zip(weight);
-    let bars = weight_bar.iter_mut().zip(bias_bar);
-    for ((((p, u), (&t, &value)), &w), (weight_bar, bias_bar)) in points.zip(bars) {
-        *weight_bar += *p * t + *u * value;
-        *bias_bar += *u;
-        *p *= w;
-        *u *= w;
-    }
-    let (p_mean, p_correlation, p_tangent) = (mean(p), correlation(p, values), correlation(p, t));
-    let (u_mean, u_correlation) = (mean(u), correlation(u, values) + p_tangent);
-    for ((p, u), (&t, &value)) in p.iter_mut().zip(u).zip(t.iter().zip(values)) {
-        *p = scale * (*p - p_mean - value * p_correlation);
-        let rest = *u - u_mean - value * u_correlation;
-        *u = scale * (rest - x_correlation * *p - p_correlation * t);
-    }
-}
-
 /// A group; 0 behind its end.
 #[inline(always)]
-fn load<E: Element, S: Simd, const K: usize, const PART: bool>(
+pub(super) fn load<E: Element, S: Simd, const K: usize, const PART: bool>(
     simd: S,
     x: &[E],
 ) -> [E::Vector<S>; K] {
@@ -388,7 +396,7 @@ fn load<E: Element, S: Simd, const K: usize, const PART: bool>(
 }
 
 #[inline(always)]
-fn store<E: Element, S: Simd, const K: usize, const PART: bool>(
+pub(super) fn store<E: Element, S: Simd, const K: usize, const PART: bool>(
     simd: S,
     x: &mut [E],
     vectors: [E::Vector<S>; K],
@@ -403,7 +411,7 @@ fn store<E: Element, S: Simd, const K: usize, const PART: bool>(
 
 /// The sum of all elements.
 #[inline(always)]
-fn total<E: Element, S: Simd, const K: usize>(simd: S, mut v: [E::Vector<S>; K]) -> E {
+pub(super) fn total<E: Element, S: Simd, const K: usize>(simd: S, mut v: [E::Vector<S>; K]) -> E {
     // In pairs, so that few wait for each other.
     let mut count = K;
     while count > 1 {
