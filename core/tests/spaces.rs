@@ -1,4 +1,4 @@
-//! The two state spaces offer the same operations with the same results.
+//! The two spaces offer the same operations with the same results.
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::plumbing::{SliceSpace, TensorSpace};

@@ -1,4 +1,4 @@
-//! Looking at the map of an equilibrium from within its state spaces.
+//! Looking at the map of an equilibrium from within its spaces.
 
 use dfdx::prelude::NoneTape;
 
@@ -8,7 +8,7 @@ use crate::plumbing::bound::{Bound, Purpose};
 use crate::{Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
 impl<L> Equilibrium<L> {
-    /// Runs `job` in the state spaces the layer is solved in, on slots that hold the given states: for diagnostics and for
+    /// Runs `job` in the spaces the layer is solved in, on slots that hold the given states: for diagnostics and for
     /// experiments with solvers, where neither gradients nor changed states are wanted.
     ///
     /// Returns one result per block of rows, in the order of the batch: on the CPU one

@@ -1,4 +1,4 @@
-//! A layer with its inputs bound: splits the batch into blocks where a kernel allows, and runs jobs in state spaces.
+//! A layer with its inputs bound: splits the batch into blocks where a kernel allows, and runs jobs in spaces.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub(crate) struct LayerJob<'r, E: Scalar, D: Backend<E>, L, R> {
     pub block_job: &'r BlockJob<'r, R>,
 }
 
-/// What a job does in every state space the batch is split into, on the slots that are held from the jobs before and those of the
+/// What a job does in every space the batch is split into, on the slots that are held from the jobs before and those of the
 /// given states. What it leaves among them is held for the next one; what it takes away is its own to release.
 pub(crate) type BlockJob<'j, R> =
     dyn Fn(&mut dyn DifferentiableMap, &mut Vec<Slot>) -> Result<R> + Sync + 'j;

@@ -38,7 +38,7 @@ pub struct Outcome {
     pub problem: &'static str,
     /// Element type of the solve.
     pub precision: Precision,
-    /// State space of the solve.
+    /// Space of the solve.
     pub space: Space,
     /// How each sample ended; empty if the solve did not end.
     pub statuses: Vec<Status>,

@@ -24,7 +24,7 @@ pub enum Precision {
     Double,
 }
 
-/// The state space of a solve.
+/// The space of a solve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Space {

@@ -92,9 +92,6 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> crate
 /// Every call of a solve from 0 that nothing but the number of calls ends.
 fn record(solver: &dyn FixedPointSolver, space: &mut dyn Map, calls: usize) -> Result<Calls> {
     let start = space.alloc()?;
-    space
-        .vectors_mut()
-        .write(start, &vec![0.0; space.batch() * space.dim()])?;
     let stop = Stop {
         max_evaluations: calls,
         patience: calls + 1,
