@@ -3,7 +3,7 @@
 use equilibria_core::plumbing::Store;
 use equilibria_core::{Map, Result, Slot};
 
-/// A map that records every evaluation of `f`: arguments and values, row-major, call after call.
+/// A map that records every evaluation of `f` that is asked for: arguments and values, row-major, call after call.
 pub struct Recording<'s> {
     inner: &'s mut dyn Map,
     /// Arguments, `[calls, active samples, dim]`.

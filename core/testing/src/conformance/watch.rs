@@ -6,7 +6,7 @@ use equilibria_core::{Map, Result, Slot, Vectors};
 /// What has been seen, one entry per sample in the order of the batch.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Evaluations of f and exact products with its Jacobian while the sample was active.
+    /// Evaluations of f and products with its Jacobian while the sample was active, as the latter count.
     pub evaluations: Vec<usize>,
     /// Whether f has returned a number that is not finite, or so large that its square is not.
     pub overflow: Vec<bool>,
@@ -74,7 +74,10 @@ impl Map for Watch<'_> {
     fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
         let evaluations = self.inner.jvp(v, out)?;
         self.count(evaluations);
-        // Where a difference stands for the product, f has overflowed if that has.
+        if evaluations == 1 {
+            return Ok(1);
+        }
+        // A difference of evaluations: f has overflowed if that has.
         let vectors = self.inner.vectors();
         let (product, dim) = (vectors.read(out)?, vectors.dim());
         let rows = vectors.samples().iter().zip(product.chunks_exact(dim));
