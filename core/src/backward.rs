@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::solver::LowRank;
-use crate::{DifferentiableSpace, Error, FixedPointSolver, OnUnconverged, Report, Result, Slot};
+use crate::{DifferentiableMap, Error, FixedPointSolver, OnUnconverged, Report, Result, Slot};
 
 /// How gradients pass through an equilibrium.
 ///
@@ -16,12 +16,12 @@ pub trait BackwardStrategy: Debug + Send + Sync + dyn_clone::DynClone {
         Ok(())
     }
 
-    /// Adds the gradients due to cotangent `v` at the equilibrium by calls of [`linearize`](crate::StateSpace::linearize) and
-    /// [`pull_back`](DifferentiableSpace::pull_back). Returns the report of the adjoint solve, or an empty one if there is
+    /// Adds the gradients due to cotangent `v` at the equilibrium by calls of [`linearize`](crate::Map::linearize) and
+    /// [`pull_back`](DifferentiableMap::pull_back). Returns the report of the adjoint solve, or an empty one if there is
     /// none to report on.
     fn backward(
         &self,
-        space: &mut dyn DifferentiableSpace,
+        space: &mut dyn DifferentiableMap,
         solution: &Solution,
         v: Slot,
     ) -> Result<Report>;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 
-use crate::blocks::Partition;
-use crate::bound::Bound;
 use crate::layer::AnyTape;
+use crate::plumbing::blocks::Partition;
+use crate::plumbing::bound::Bound;
 use crate::{
     parameters, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, Matrix,
     Regularizer, Report, Result, Scalar, Stop,

@@ -54,7 +54,7 @@ pub trait KernelBlock<E: Element>: Send {
     /// Lets [`apply`](Self::apply), [`linearize`](Self::linearize) and [`vjp`](Self::vjp) round the factors of products to 8
     /// binary digits in the rows from `from` on, until told otherwise; at first, and from the number of rows on, in none.
     /// Returns whether the kernel makes use of it, for these shapes on this processor. What a row gives must not depend on the
-    /// others, rounded or not. [`AdjointSpace`](crate::AdjointSpace) takes rounded products Jᵀu to be off by 2⁻⁸ of the larger of
+    /// others, rounded or not. [`AdjointMap`](crate::AdjointMap) takes rounded products Jᵀu to be off by 2⁻⁸ of the larger of
     /// ‖u‖ and ‖Jᵀu‖ at most. Default: it makes no use of it.
     fn allow_rounding(&mut self, _from: usize) -> bool {
         false

@@ -4,15 +4,13 @@
 //! |---|---|---|
 //! | a layer | [`ImplicitLayer`] | operations on [`Value`]s; nothing of solvers, tapes or devices |
 //! | an operation | [`Operation`], [`RowOperation`] | dfdx tensors and slices; nothing of layers |
-//! | a solver | [`FixedPointSolver`], [`Iteration`] | the vectors of a [`StateSpace`]; nothing of layers or gradients |
-//! | a backward strategy | [`BackwardStrategy`] | vectors and `Jᵀu` of a [`DifferentiableSpace`] |
+//! | a solver | [`FixedPointSolver`], [`Iteration`] | a [`Map`] on [`Vectors`]; nothing of layers or gradients |
+//! | a backward strategy | [`BackwardStrategy`] | a [`DifferentiableMap`]: `Jᵀu` as well |
 //! | a regularizer | [`Regularizer`] | the same |
 //!
-//! [`solve()`] is the one loop that evaluates, measures and stops; [`Equilibrium`] puts all of them on the dfdx tape.
+//! [`solve()`] is the one loop that evaluates, measures and stops; [`Equilibrium`] puts all of them on the dfdx tape. How they do it
+//! is in [`plumbing`], which no author of these needs.
 
-mod blocks;
-mod bound;
-mod gradients;
 mod layout;
 mod program;
 
@@ -24,18 +22,20 @@ pub mod error;
 pub mod input;
 pub mod kernel;
 pub mod layer;
+pub mod map;
 pub mod measure;
 pub mod operation;
 pub mod operations;
 pub mod parameters;
+pub mod plumbing;
 pub mod registry;
 pub mod regularizer;
 pub mod report;
 pub mod seed;
 pub mod solve;
 pub mod solver;
-pub mod space;
 pub mod value;
+pub mod vectors;
 
 pub use equilibria_compute::{parallel, simd, vectorized, Element};
 
@@ -47,18 +47,17 @@ pub use error::{Error, Result};
 pub use input::separate;
 pub use kernel::{Kernel, KernelBlock, KernelGradients, ParameterGradient};
 pub use layer::{apply, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
+pub use map::{DifferentiableMap, Map};
 pub use operation::{At, Gradients, Neighbor, Neighbors, Operation, Reads, RowOperation, Scratch};
 pub use parameters::Parameters;
+pub use plumbing::AdjointMap;
 pub use program::MOST_ARGUMENTS;
 pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status, Step, Tally, TracePoint};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
 pub use solver::{Evaluation, FixedPointSolver, Iteration, LowRank};
-pub use space::{
-    combine_all, jacobian_product, AdjointSpace, Coef, DifferentiableSpace, Slot, StateSpace,
-};
-
 pub use value::Value;
+pub use vectors::{combine_all, Coef, Slot, Vectors};
 
 #[doc(hidden)]
 pub use {dfdx, dyn_clone, inventory, serde, serde_json, typetag};
@@ -67,11 +66,11 @@ pub use {dfdx, dyn_clone, inventory, serde, serde_json, typetag};
 pub mod prelude {
     pub use crate::registry;
     pub use crate::{
-        combine_all, delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace,
-        AnyTape, Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
-        FixedPointSolver, ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
-        Matrix, OnUnconverged, ParameterGradient, Parameters, Regularizer, Report, Result, Scalar,
-        Slot, Solution, StateSpace, Status, Stop, Tolerance, Value,
+        combine_all, parameters, plugin, solve, AdjointMap, AnyTape, Backend, BackwardStrategy,
+        Build, Coef, DifferentiableMap, Error, Evaluation, FixedPointSolver, ImplicitLayer,
+        Iteration, Kernel, KernelBlock, KernelGradients, LowRank, Map, Matrix, OnUnconverged,
+        ParameterGradient, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution, Status,
+        Stop, Tolerance, Value, Vectors,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

@@ -296,7 +296,7 @@ where
 ///
 /// #[typetag::serde(name = "plain")]
 /// impl FixedPointSolver for Plain {
-///     fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+///     fn start(&self, _: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
 ///         unimplemented!()
 ///     }
 /// }

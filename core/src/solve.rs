@@ -1,24 +1,23 @@
 //! The one solve loop: evaluates, measures, stops and keeps the books for every solver.
 
 mod books;
-mod counted;
 mod norm;
 mod stop;
 
 pub use stop::{OnUnconverged, Stop, Tolerance};
 
+use crate::plumbing::Counted;
 use crate::report::Report;
 use crate::solver::LowRank;
-use crate::{Coef, Evaluation, FixedPointSolver, Iteration, Result, Slot, StateSpace};
+use crate::{Coef, Evaluation, FixedPointSolver, Iteration, Map, Result, Slot, Vectors};
 
 use books::Books;
-use counted::Counted;
 
 /// Solves `z = f(z)` for every active sample of `space`.
 ///
 /// `z` holds the start on entry and the iterate with the smallest residual on return, chosen per sample. A sample
 /// that is done leaves the batch, so the others are evaluated alone; every sample's result is what it would be in any
-/// other batch, to the last bit in a [`SliceSpace`](crate::space::SliceSpace) and up to rounding in tensors, whose
+/// other batch, to the last bit in a [`SliceSpace`](crate::plumbing::SliceSpace) and up to rounding in tensors, whose
 /// products may sum in another order. A sample that one of several [stages](FixedPointSolver::stages) gives up goes on to
 /// the next, from its best iterate.
 ///
@@ -26,7 +25,7 @@ use counted::Counted;
 /// Those of the space and the solver. An unsolved sample is no error here: see [`Stop::judge`].
 pub fn solve(
     solver: &dyn FixedPointSolver,
-    space: &mut dyn StateSpace,
+    space: &mut dyn Map,
     z: Slot,
     stop: &Stop,
 ) -> Result<Report> {
@@ -39,7 +38,7 @@ pub fn solve(
 /// where each solver has seen some of the samples only. The caller gives the slots back.
 pub fn solve_with_inverse(
     solver: &dyn FixedPointSolver,
-    space: &mut dyn StateSpace,
+    space: &mut dyn Map,
     z: Slot,
     stop: &Stop,
 ) -> Result<(Report, LowRank)> {
@@ -54,7 +53,8 @@ pub fn solve_with_inverse(
         let first = swaps.len();
         books.begin(number, number + 1 == stages.len(), rounded, &mut swaps);
         if swaps.len() > first {
-            space.permute(&swaps[first..], space.batch())?;
+            let active = space.batch();
+            space.vectors_mut().permute(&swaps[first..], active)?;
         }
         let outcome = run(*stage, space, z, &mut books, &mut swaps);
         // Also where the solve has failed: the space may be used again.
@@ -65,13 +65,13 @@ pub fn solve_with_inverse(
         }
         let first = swaps.len();
         let waiting = books.readmit(&mut swaps);
-        space.permute(&swaps[first..], waiting)?;
+        space.vectors_mut().permute(&swaps[first..], waiting)?;
         if waiting == 0 {
             break;
         }
     }
     swaps.reverse();
-    space.permute(&swaps, batch)?;
+    space.vectors_mut().permute(&swaps, batch)?;
     if books.all_linearized() && !space.linearized {
         space.keep_linearization(z);
     }
@@ -164,7 +164,7 @@ fn retire(
     let first = swaps.len();
     let active = books.retire(swaps);
     if swaps.len() > first || active < space.batch() {
-        space.permute(&swaps[first..], active)?;
+        space.vectors_mut().permute(&swaps[first..], active)?;
         iteration.permute(&swaps[first..], active);
     }
     Ok(active)

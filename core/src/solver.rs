@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::{Result, Slot, StateSpace, Tolerance};
+use crate::{Map, Result, Slot, Tolerance, Vectors};
 
 /// A fixed-point solver: a plain configuration that starts an [`Iteration`] for each solve.
 ///
@@ -21,8 +21,7 @@ pub trait FixedPointSolver: Debug + Send + Sync + dyn_clone::DynClone {
 
     /// Begins a solve in `space`. Whether `tolerance` is met is not for the solver to judge; it may use it so as not to
     /// work harder than needed.
-    fn start(&self, space: &mut dyn StateSpace, tolerance: Tolerance)
-        -> Result<Box<dyn Iteration>>;
+    fn start(&self, space: &mut dyn Map, tolerance: Tolerance) -> Result<Box<dyn Iteration>>;
 
     /// Whether the method gets by with evaluations that are rounded at first, see [`Stop::rounded`](crate::Stop::rounded):
     /// it must not take differences of evaluations of nearly the same point for derivatives, and must not trust the first
@@ -58,19 +57,14 @@ pub struct Evaluation<'a> {
 pub trait Iteration {
     /// Writes the next point to evaluate into `next`. It may keep the slots of `f(z)` and the residual, if it leaves others
     /// in their place: what those hold is overwritten.
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation<'_>,
-        next: Slot,
-    ) -> Result<()>;
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation<'_>, next: Slot) -> Result<()>;
 
-    /// Follows [`StateSpace::permute`] in whatever is kept per sample on the host. Default: nothing is kept.
+    /// Follows [`Store::permute`](crate::plumbing::Store::permute) in whatever is kept per sample on the host. Default: nothing is kept.
     fn permute(&mut self, _swaps: &[(usize, usize)], _batch: usize) {}
 
     /// Gives all slots back at the end of the solve, but for those of an approximate inverse, which the caller takes
     /// over. Default: no slots were taken, nothing was learned.
-    fn finish(&mut self, _space: &mut dyn StateSpace) -> LowRank {
+    fn finish(&mut self, _space: &mut dyn Map) -> LowRank {
         LowRank::default()
     }
 }
@@ -84,10 +78,10 @@ pub struct LowRank {
 
 impl LowRank {
     /// Gives the slots back.
-    pub fn release(self, space: &mut dyn StateSpace) {
+    pub fn release(self, vectors: &mut (impl Vectors + ?Sized)) {
         for (a, b) in self.terms {
-            space.release(a);
-            space.release(b);
+            vectors.release(a);
+            vectors.release(b);
         }
     }
 }

@@ -21,7 +21,7 @@ macro_rules! solver {
 
         #[typetag::serde(name = $name)]
         impl FixedPointSolver for $type {
-            fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+            fn start(&self, _: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
                 Ok(Box::new(self.clone()))
             }
         }
@@ -29,11 +29,11 @@ macro_rules! solver {
         impl Iteration for $type {
             fn advance(
                 &mut self,
-                space: &mut dyn StateSpace,
+                space: &mut dyn Map,
                 at: &mut Evaluation,
                 next: Slot,
             ) -> Result<()> {
-                let advance: fn(&mut Self, &mut dyn StateSpace, Evaluation, Slot) -> Result<()> =
+                let advance: fn(&mut Self, &mut dyn Map, Evaluation, Slot) -> Result<()> =
                     $advance;
                 advance(self, space, *at, next)
             }
@@ -41,7 +41,7 @@ macro_rules! solver {
     };
 }
 
-fn plain(space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+fn plain(space: &mut dyn Map, at: Evaluation, next: Slot) -> Result<()> {
     space.combine(next, &[(Coef::Same(1.0), at.fz)])
 }
 
@@ -113,7 +113,7 @@ plugin! {
 
 #[typetag::serde(name = "pair")]
 impl FixedPointSolver for Pair {
-    fn start(&self, space: &mut dyn StateSpace, to: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, to: Tolerance) -> Result<Box<dyn Iteration>> {
         self.solvers[0].start(space, to)
     }
 

@@ -1,8 +1,8 @@
 //! Derivatives are those at the point that was linearized last, whatever has become of its slot since an earlier one.
 
 use equilibria_core::kernel::swap_rows;
+use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
-use equilibria_core::space::SliceSpace;
 
 const ROWS: usize = 3;
 
@@ -47,7 +47,7 @@ fn space() -> (SliceSpace<f64>, [Slot; 3]) {
     let mut space = SliceSpace::new(block, 1, 0..ROWS, KernelGradients::default());
     let slots = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [1.0; 3]].map(|values| {
         let slot = space.alloc().expect("memory");
-        space.write(slot, &values).expect("it fits");
+        space.vectors_mut().write(slot, &values).expect("it fits");
         slot
     });
     (space, slots)
@@ -58,8 +58,12 @@ fn check(space: &mut SliceSpace<f64>, z: Slot, ones: Slot, after: &str) {
     space.linearize(z).expect("a point");
     let product = space.alloc().expect("memory");
     space.vjp(ones, product).expect("a product");
-    let point = space.read(z).expect("host");
-    assert_eq!(space.read(product).expect("host"), point, "after {after}");
+    let point = space.vectors().read(z).expect("host");
+    assert_eq!(
+        space.vectors().read(product).expect("host"),
+        point,
+        "after {after}"
+    );
     space.release(product);
 }
 
@@ -69,10 +73,13 @@ type Write = fn(&mut SliceSpace<f64>, Slot, Slot) -> Result<()>;
 fn whatever_writes_to_the_point_makes_it_another_one() {
     let writes: [(&str, Write); 10] = [
         ("apply", |space, z, other| space.apply(other, z)),
-        ("write", |space, z, _| space.write(z, &[7.0, 8.0, 9.0])),
+        ("write", |space, z, _| {
+            space.vectors_mut().write(z, &[7.0, 8.0, 9.0])
+        }),
         ("difference", |space, z, other| {
             let [mut squares, mut lengths] = [[0.0; ROWS]; 2];
-            space.difference(other, z, z, &mut squares, &mut lengths)
+            let store = space.vectors_mut();
+            store.difference(other, z, z, &mut squares, &mut lengths)
         }),
         ("combine", |space, z, other| {
             space.combine(z, &[(Coef::Same(2.0), other)])
@@ -95,7 +102,11 @@ fn whatever_writes_to_the_point_makes_it_another_one() {
         let (mut space, [z, other, ones]) = space();
         check(&mut space, z, ones, "nothing");
         write(&mut space, z, other).expect(name);
-        assert_ne!(space.read(z).expect("host"), [1.0, 2.0, 3.0], "{name}");
+        assert_ne!(
+            space.vectors().read(z).expect("host"),
+            [1.0, 2.0, 3.0],
+            "{name}"
+        );
         check(&mut space, z, ones, name);
     }
 }
@@ -114,7 +125,7 @@ fn a_slot_in_use_again_is_another_point() {
 fn rows_may_leave_and_come_back() {
     let (mut space, [z, other, ones]) = space();
     check(&mut space, z, ones, "nothing");
-    space.permute(&[(0, 2)], 2).expect("memory");
+    space.vectors_mut().permute(&[(0, 2)], 2).expect("memory");
     check(&mut space, z, ones, "one has left");
     check(
         &mut space,
@@ -122,7 +133,10 @@ fn rows_may_leave_and_come_back() {
         ones,
         "another point of those that are left",
     );
-    space.permute(&[(0, 2)], ROWS).expect("memory");
+    space
+        .vectors_mut()
+        .permute(&[(0, 2)], ROWS)
+        .expect("memory");
     check(&mut space, other, ones, "all are back");
     check(&mut space, z, ones, "all are back");
 }

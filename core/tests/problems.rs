@@ -267,18 +267,13 @@ plugin! {
 
 #[typetag::serde(name = "plain")]
 impl FixedPointSolver for Plain {
-    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, _: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(Plain {}))
     }
 }
 
 impl Iteration for Plain {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         space.combine(next, &[(Coef::Same(1.0), at.fz)])
     }
 }

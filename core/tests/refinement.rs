@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use equilibria_core::kernel::swap_rows;
+use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
-use equilibria_core::space::SliceSpace;
 use equilibria_core::SampleReport;
 
 use damped::Damped;
@@ -69,13 +69,13 @@ fn solve_adjoint(slopes: &[f64], v: &[f64], stop: &Stop) -> Outcome {
     let mut space = SliceSpace::new(Box::new(block), 1, rows, KernelGradients::default());
     let [z, right, u] = [(); 3].map(|()| space.alloc().expect("memory"));
     space.linearize(z).expect("nothing can fail here");
-    space.write(right, v).expect("memory");
-    let mut adjoint = AdjointSpace::new(&mut space, right);
+    space.vectors_mut().write(right, v).expect("memory");
+    let mut adjoint = AdjointMap::new(&mut space, right);
     let mut solve = || {
-        adjoint.write(u, v).expect("memory");
+        adjoint.vectors_mut().write(u, v).expect("memory");
         let report = solve(&Damped::default(), &mut adjoint, u, stop);
         let samples = report.expect("nothing can fail here").samples;
-        (adjoint.read(u).expect("host"), samples)
+        (adjoint.vectors().read(u).expect("host"), samples)
     };
     let (first, samples) = solve();
     let products = (*products)

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use equilibria_core::kernel::swap_rows;
+use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
-use equilibria_core::space::SliceSpace;
 use equilibria_core::SampleReport;
 
 use damped::Damped;
@@ -22,7 +22,7 @@ plugin! {
 
 #[typetag::serde(name = "in-turn")]
 impl FixedPointSolver for InTurn {
-    fn start(&self, space: &mut dyn StateSpace, t: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, t: Tolerance) -> Result<Box<dyn Iteration>> {
         self.stages[0].start(space, t)
     }
 
@@ -93,7 +93,7 @@ fn solve_from_0(solver: &dyn FixedPointSolver, slopes: &[f64], stop: &Stop) -> O
         "exact after a solve"
     );
     Outcome {
-        z: space.read(z).expect("host"),
+        z: space.vectors().read(z).expect("host"),
         samples: report.samples,
         rounded: count,
     }

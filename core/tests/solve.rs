@@ -4,8 +4,8 @@ mod damped;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::kernel::swap_rows;
+use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
-use equilibria_core::space::SliceSpace;
 use equilibria_core::{to_host, Equilibrium, SampleReport, StepOnly};
 use equilibria_testing::{random_matrix, relative_difference, AffineMap};
 
@@ -18,18 +18,13 @@ plugin! {
 
 #[typetag::serde(name = "plain")]
 impl FixedPointSolver for Plain {
-    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, _: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(Plain {}))
     }
 }
 
 impl Iteration for Plain {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         space.combine(next, &[(Coef::Same(1.0), at.fz)])
     }
 }
@@ -41,7 +36,7 @@ plugin! {
 
 #[typetag::serde(name = "no-gradient")]
 impl BackwardStrategy for NoGradient {
-    fn backward(&self, _: &mut dyn DifferentiableSpace, _: &Solution, _: Slot) -> Result<Report> {
+    fn backward(&self, _: &mut dyn DifferentiableMap, _: &Solution, _: Slot) -> Result<Report> {
         Ok(Report::default())
     }
 }
@@ -91,7 +86,7 @@ fn solve_lines(lines: &[Line], stop: &Stop) -> (Vec<f64>, Vec<SampleReport>) {
     let z = space.alloc().expect("memory");
     let report = solve(&Plain {}, &mut space, z, stop).expect("nothing can fail here");
     assert_eq!(space.batch(), lines.len(), "all samples are active again");
-    (space.read(z).expect("host"), report.samples)
+    (space.vectors().read(z).expect("host"), report.samples)
 }
 
 fn mixed_batch() -> Vec<Line> {
@@ -217,7 +212,7 @@ fn a_vanishing_value_is_no_best_iterate() {
     }
     let mut space = SliceSpace::new(Box::new(Kink), 1, 0..1, KernelGradients::default());
     let z = space.alloc().expect("memory");
-    space.write(z, &[0.05]).expect("memory");
+    space.vectors_mut().write(z, &[0.05]).expect("memory");
     let stop = Stop::at(Tolerance::relative(1e-4));
     let damped = Damped {
         factor: 0.3,
@@ -225,7 +220,7 @@ fn a_vanishing_value_is_no_best_iterate() {
     };
     let report = solve(&damped, &mut space, z, &stop).expect("a solve");
     assert_eq!(report.samples[0].status, Status::Converged);
-    let z = space.read(z).expect("host")[0];
+    let z = space.vectors().read(z).expect("host")[0];
     assert!((z - 0.025).abs() < 1e-5, "{z}");
     assert!(report.samples[0].residual < 1e-5);
 }

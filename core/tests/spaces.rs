@@ -1,15 +1,15 @@
-//! The two state spaces offer the same operations with the same results.
+//! The two spaces offer the same operations with the same results.
 
 use equilibria_core::dfdx::prelude::*;
+use equilibria_core::plumbing::{SliceSpace, TensorSpace};
 use equilibria_core::prelude::*;
-use equilibria_core::space::{SliceSpace, TensorSpace};
 use equilibria_testing::{check_kernel, random_matrix, AffineMap};
 
 const BATCH: usize = 5;
 const DIM: usize = 2;
 
 /// Runs a check in both spaces.
-fn in_both(check: impl Fn(&mut dyn StateSpace)) {
+fn in_both(check: impl Fn(&mut dyn Map)) {
     let device = Cpu::default();
     let map: AffineMap<f64, Cpu> = AffineMap::new(&device, &[0.5, 0.2], 1).expect("a map");
     let x = [random_matrix(&device, (BATCH, DIM), 2).expect("inputs")];
@@ -24,9 +24,9 @@ fn in_both(check: impl Fn(&mut dyn StateSpace)) {
     check(&mut TensorSpace::new(&map, device, &x, BATCH));
 }
 
-fn slot(space: &mut dyn StateSpace, values: &[f64]) -> Slot {
+fn slot(space: &mut dyn Map, values: &[f64]) -> Slot {
     let slot = space.alloc().expect("memory");
-    space.write(slot, values).expect("it fits");
+    space.vectors_mut().write(slot, values).expect("it fits");
     slot
 }
 
@@ -46,9 +46,9 @@ fn combinations_may_differ_per_sample_and_overwrite_a_term() {
         let terms = [(Coef::Same(2.0), a), (Coef::PerSample(&c), b)];
         space.combine(a, &terms).expect("memory");
         let expected = [0.0, 2.0, 5.0, 7.0, 10.0, 12.0, 15.0, 17.0, 20.0, 22.0];
-        assert_same(&space.read(a).expect("host"), &expected);
+        assert_same(&space.vectors().read(a).expect("host"), &expected);
         space.combine(a, &[]).expect("memory");
-        assert_same(&space.read(a).expect("host"), &[0.0; 10]);
+        assert_same(&space.vectors().read(a).expect("host"), &[0.0; 10]);
     });
 }
 
@@ -73,11 +73,11 @@ fn rows_are_selected_not_multiplied() {
         let (from, to) = (slot(space, &bad), slot(space, &[-1.0; 10]));
         space.copy_rows(from, to, &[0, 3]).expect("memory");
         let expected = [0.0, 1.0, -1.0, -1.0, -1.0, -1.0, 6.0, 7.0, -1.0, -1.0];
-        assert_same(&space.read(to).expect("host"), &expected);
+        assert_same(&space.vectors().read(to).expect("host"), &expected);
         space.copy_rows(from, to, &[]).expect("memory");
-        assert_same(&space.read(to).expect("host"), &expected);
+        assert_same(&space.vectors().read(to).expect("host"), &expected);
         space.copy_rows(from, to, &[0, 1, 2, 3, 4]).expect("memory");
-        assert_same(&space.read(to).expect("host"), &bad);
+        assert_same(&space.vectors().read(to).expect("host"), &bad);
     });
 }
 
@@ -86,25 +86,28 @@ fn rows_that_are_done_are_left_alone_and_come_back() {
     in_both(|space| {
         let a = slot(space, &COUNT);
         // Samples 1 and 3 are done: the order is 0, 4, 2, 3, 1.
-        space.permute(&[(1, 4)], 3).expect("memory");
+        space.vectors_mut().permute(&[(1, 4)], 3).expect("memory");
         assert_eq!(space.batch(), 3);
         assert_same(
-            &space.read(a).expect("host"),
+            &space.vectors().read(a).expect("host"),
             &[0.0, 1.0, 8.0, 9.0, 4.0, 5.0],
         );
         space.combine(a, &[(Coef::Same(-1.0), a)]).expect("memory");
         // A slot made meanwhile has room for all.
         let late = slot(space, &[7.0; 6]);
         // Then all others.
-        space.permute(&[], 0).expect("memory");
+        space.vectors_mut().permute(&[], 0).expect("memory");
         assert_eq!(space.batch(), 0);
-        space.permute(&[(1, 4)], BATCH).expect("memory");
+        space
+            .vectors_mut()
+            .permute(&[(1, 4)], BATCH)
+            .expect("memory");
         let expected = [0.0, -1.0, 2.0, 3.0, -4.0, -5.0, 6.0, 7.0, -8.0, -9.0];
-        assert_eq!(space.read(a).expect("host").len(), 10);
-        for (got, expected) in space.read(a).expect("host").iter().zip(expected) {
+        assert_eq!(space.vectors().read(a).expect("host").len(), 10);
+        for (got, expected) in space.vectors().read(a).expect("host").iter().zip(expected) {
             assert!((got - expected).abs() == 0.0, "{got} is not {expected}");
         }
-        let late = space.read(late).expect("host");
+        let late = space.vectors().read(late).expect("host");
         assert_eq!(late.len(), 10);
         assert_same(&late[..2], &[7.0; 2]);
         assert_same(&late[4..6], &[7.0; 2]);
@@ -117,14 +120,17 @@ fn random_numbers_belong_to_samples() {
     in_both(|space| {
         let a = slot(space, &COUNT);
         space.fill_normal(a, 3).expect("memory");
-        let all = space.read(a).expect("host");
-        space.permute(&[(1, 4), (0, 2)], 3).expect("memory");
+        let all = space.vectors().read(a).expect("host");
+        space
+            .vectors_mut()
+            .permute(&[(1, 4), (0, 2)], 3)
+            .expect("memory");
         space.fill_normal(a, 3).expect("memory");
-        let active = space.read(a).expect("host");
+        let active = space.vectors().read(a).expect("host");
         let row = |sample: usize| all[sample * DIM..][..DIM].to_vec();
         assert_same(&active, &[row(2), row(4), row(0)].concat());
         space.fill_normal(a, 4).expect("memory");
-        let other = space.read(a).expect("host");
+        let other = space.vectors().read(a).expect("host");
         assert!(other.iter().zip(&active).all(|(a, b)| (a - b).abs() > 0.0));
         seen.borrow_mut().push(all);
     });
@@ -139,13 +145,19 @@ fn products_with_the_jacobian_agree() {
         let (z, v) = (slot(space, &COUNT), slot(space, &[0.5; 10]));
         let [zero, product, expected] = [(); 3].map(|()| slot(space, &[0.0; 10]));
         space.linearize(z).expect("a point");
-        jacobian_product(space, z, v, product).expect("a product");
+        space.jvp(v, product).expect("a product");
         space.apply(zero, expected).expect("a value");
         space.apply(v, zero).expect("a value");
         let terms = [(Coef::Same(1.0), zero), (Coef::Same(-1.0), expected)];
         space.combine(expected, &terms).expect("memory");
-        let expected = space.read(expected).expect("host");
-        for (a, b) in space.read(product).expect("host").iter().zip(&expected) {
+        let expected = space.vectors().read(expected).expect("host");
+        for (a, b) in space
+            .vectors()
+            .read(product)
+            .expect("host")
+            .iter()
+            .zip(&expected)
+        {
             // Rounding of f, some 1e-15 for states up to 10, over a step of ∛ε · ‖z‖ / ‖v‖ > 6e-6.
             assert!((a - b).abs() < 1e-9, "{a} {b}");
         }
@@ -168,11 +180,11 @@ fn the_kernel_of_the_affine_map_agrees_with_its_step() {
 fn recycled_slots_hold_zeros() {
     in_both(|space| {
         let a = slot(space, &[f64::NAN; 10]);
-        space.permute(&[(0, 4)], 3).expect("memory");
+        space.vectors_mut().permute(&[(0, 4)], 3).expect("memory");
         space.release(a);
         let b = space.alloc().expect("memory");
-        space.permute(&[(0, 4)], 5).expect("memory");
-        assert_same(&space.read(b).expect("host"), &[0.0; 10]);
+        space.vectors_mut().permute(&[(0, 4)], 5).expect("memory");
+        assert_same(&space.vectors().read(b).expect("host"), &[0.0; 10]);
     });
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dfdx::prelude::*;
+use equilibria_core::plumbing::Shortcuts;
 use equilibria_core::prelude::*;
 use equilibria_core::simd::RoundedPacked;
 use equilibria_core::{from_host, to_host, AnyLayer, Equilibrium, SampleReport};
@@ -136,7 +137,7 @@ fn rounded_rows_are_close_and_the_others_are_exact() {
     }
 }
 
-/// What rounding changes in Jᵀu + v of every sample, relative to the bound that [`AdjointSpace`] gives: from 0, and from a
+/// What rounding changes in Jᵀu + v of every sample, relative to the bound that [`AdjointMap`] gives: from 0, and from a
 /// point at which it was exact.
 fn shares_of_bound(layer: Layer, inputs: &[Matrix<f32, Cpu>]) -> Vec<f64> {
     let anderson = solver("anderson").expect("registered");
@@ -152,7 +153,7 @@ fn shares_of_bound(layer: Layer, inputs: &[Matrix<f32, Cpu>]) -> Vec<f64> {
         let mut shares = Vec::new();
         space.linearize(z)?;
         for u in [point, other] {
-            let mut adjoint = AdjointSpace::new(space, v);
+            let mut adjoint = AdjointMap::new(space, v);
             if u == other {
                 // A tenth of the way from the first point.
                 let terms = [(Coef::Same(0.9), point), (Coef::Same(0.1), other)];

@@ -38,11 +38,11 @@ fn equilibrium() -> Equilibrium<StepOnly<AffineTanh<f64, Cpu>>> {
 fn pulled(z: &Array, x: &Array) -> Vec<f64> {
     let u: Array = Cpu::default().ones_like(&(BATCH, WIDTH));
     let states = [z.clone(), u];
-    let job = |space: &mut dyn DifferentiableSpace, slots: &[Slot]| {
+    let job = |space: &mut dyn DifferentiableMap, slots: &[Slot]| {
         space.linearize(slots[0])?;
         let out = space.alloc()?;
         space.vjp(slots[1], out)?;
-        space.read(out)
+        space.vectors().read(out)
     };
     let found = equilibrium().inspect(&states, std::slice::from_ref(x), job);
     found.expect("it runs").concat()

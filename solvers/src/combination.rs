@@ -13,7 +13,7 @@ impl Combination {
     /// `out = v + factor Σ_k ⟨left_k, v⟩ right_k`; returns the inner products, `[batch, left.len()]`.
     pub fn project(
         &mut self,
-        space: &mut dyn StateSpace,
+        space: &mut dyn Map,
         out: Slot,
         v: Slot,
         (left, right): (&[Slot], &[Slot]),
@@ -37,7 +37,7 @@ impl Combination {
     /// `out = Σ_k c_k v_k` with `coefficients` the per-sample c of one vector after the other.
     pub fn combine(
         &mut self,
-        space: &mut dyn StateSpace,
+        space: &mut dyn Map,
         out: Slot,
         coefficients: impl Iterator<Item = impl Iterator<Item = f64>>,
         vectors: &[Slot],

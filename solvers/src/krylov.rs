@@ -67,15 +67,8 @@ impl Gmres {
     }
 
     /// Writes `d` so that `‖r − (I − J) d‖ ≤ targets` per sample, or as small as the size of the space allows. `J` is
-    /// taken at `z`, where `space` has been linearized. Samples with `‖r‖` within their target get d = 0 and cost nothing.
-    pub fn solve(
-        &mut self,
-        space: &mut dyn StateSpace,
-        z: Slot,
-        r: Slot,
-        d: Slot,
-        targets: &[f64],
-    ) -> Result<()> {
+    /// taken where `space` is linearized. Samples with `‖r‖` within their target get d = 0 and cost nothing.
+    pub fn solve(&mut self, space: &mut dyn Map, r: Slot, d: Slot, targets: &[f64]) -> Result<()> {
         let batch = space.batch();
         while self.basis.len() <= self.size {
             self.basis.push(space.alloc()?);
@@ -92,17 +85,17 @@ impl Gmres {
             // Solved samples leave, as they do in the solve loop: nobody waits for the slowest.
             let first = swaps.len();
             let active = self.retire(space.batch(), &mut swaps);
-            space.permute(&swaps[first..], active)?;
+            space.vectors_mut().permute(&swaps[first..], active)?;
             if active == 0 {
                 break;
             }
-            self.extend(space, z, column)?;
+            self.extend(space, column)?;
         }
         swaps.reverse();
         for &(a, b) in &swaps {
             self.samples.swap(a, b);
         }
-        space.permute(&swaps, batch)?;
+        space.vectors_mut().permute(&swaps, batch)?;
         swaps.clear();
         self.swaps = swaps;
         self.collect(space, d)
@@ -125,10 +118,10 @@ impl Gmres {
     }
 
     /// Adds one column: a product with I − J, made orthogonal to the basis.
-    fn extend(&mut self, space: &mut dyn StateSpace, z: Slot, column: usize) -> Result<()> {
+    fn extend(&mut self, space: &mut dyn Map, column: usize) -> Result<()> {
         let batch = space.batch();
         let (newest, next) = (self.basis[column], self.basis[column + 1]);
-        jacobian_product(space, z, newest, next)?;
+        space.jvp(newest, next)?;
         space.combine(next, &[(Coef::Same(1.0), newest), (Coef::Same(-1.0), next)])?;
         let (before, after) = (&mut self.before[..batch], &mut self.after[..batch]);
         space.dots(next, &[next], before)?;
@@ -162,7 +155,7 @@ impl Gmres {
     }
 
     /// `d = Σ_k y_k v_k`.
-    fn collect(&mut self, space: &mut dyn StateSpace, d: Slot) -> Result<()> {
+    fn collect(&mut self, space: &mut dyn Map, d: Slot) -> Result<()> {
         let samples = &mut self.samples[..space.batch()];
         samples.iter_mut().for_each(Sample::finish);
         let columns = samples.iter().map(|sample| sample.columns);
@@ -173,7 +166,7 @@ impl Gmres {
     }
 
     /// Gives all slots back.
-    pub fn release(&mut self, space: &mut dyn StateSpace) {
+    pub fn release(&mut self, space: &mut dyn Map) {
         self.basis.drain(..).for_each(|slot| space.release(slot));
     }
 }

@@ -53,3 +53,7 @@ pub fn backward(name: &str) -> Result<Arc<dyn BackwardStrategy>> {
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/plugins.md")]
 struct PluginGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/contract.md")]
+struct Contract;

@@ -42,7 +42,7 @@ const QR_STEPS: usize = 100;
 /// Reference: W. E. Arnoldi, The principle of minimized iterations in the solution of the matrix eigenvalue problem,
 /// Quart. Appl. Math. 9, 1951; Y. Saad, Numerical Methods for Large Eigenvalue Problems, SIAM 2011, §6.2.
 pub fn spectral_radius(
-    space: &mut dyn DifferentiableSpace,
+    space: &mut dyn DifferentiableMap,
     z: Slot,
     krylov: usize,
     seed: u64,
@@ -58,11 +58,7 @@ pub fn spectral_radius(
 ///
 /// Where the Krylov space of a sample is smaller, its next basis vector is 0, and so are the columns that follow:
 /// they add eigenvalues 0, which change no spectral radius.
-fn arnoldi(
-    space: &mut dyn DifferentiableSpace,
-    size: usize,
-    seed: u64,
-) -> Result<Vec<DMatrix<f64>>> {
+fn arnoldi(space: &mut dyn DifferentiableMap, size: usize, seed: u64) -> Result<Vec<DMatrix<f64>>> {
     let (batch, rounding) = (space.batch(), space.dim() as f64 * space.epsilon());
     let mut projections = vec![DMatrix::zeros(size, size); batch];
     let mut products = vec![0.0; batch];
@@ -102,7 +98,7 @@ fn arnoldi(
 /// Takes what lies along the basis away from `next`, the image of its last vector, by modified Gram-Schmidt, and adds it to the
 /// column of that vector in the projections. `products` is overwritten.
 fn orthogonalize(
-    space: &mut dyn DifferentiableSpace,
+    space: &mut dyn DifferentiableMap,
     next: Slot,
     basis: &[Slot],
     projections: &mut [DMatrix<f64>],
@@ -125,11 +121,7 @@ fn orthogonalize(
 }
 
 /// Divides the vector of every sample by its norm and returns that; one no longer than its bound becomes 0.
-fn normalize(
-    space: &mut dyn DifferentiableSpace,
-    vector: Slot,
-    bounds: &[f64],
-) -> Result<Vec<f64>> {
+fn normalize(space: &mut dyn DifferentiableMap, vector: Slot, bounds: &[f64]) -> Result<Vec<f64>> {
     let mut norms = vec![0.0; bounds.len()];
     space.dots(vector, &[vector], &mut norms)?;
     for (norm, bound) in norms.iter_mut().zip(bounds) {

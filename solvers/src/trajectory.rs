@@ -13,7 +13,7 @@ pub(crate) fn validate(plugin: &'static str, steps: usize, damping: f64) -> Resu
 ///
 /// Memory: k − 1 vectors. Cost: k − 1 evaluations and products, k linearizations and pull-backs.
 pub(crate) fn pull_back(
-    space: &mut dyn DifferentiableSpace,
+    space: &mut dyn DifferentiableMap,
     start: Slot,
     v: Slot,
     (steps, damping): (usize, f64),

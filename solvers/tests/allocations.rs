@@ -3,8 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
-use equilibria_core::space::SliceSpace;
 use equilibria_solvers as _;
 use equilibria_testing::random_values;
 

@@ -24,7 +24,7 @@ impl FixedPointSolver for Fading {
         )
     }
 
-    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, _: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         let (period, step) = (self.period, 0.0);
         Ok(Box::new(Fade { period, step }))
     }
@@ -36,12 +36,7 @@ struct Fade {
 }
 
 impl Iteration for Fade {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         let factor = 1.0 / (1.0 + self.step / self.period);
         self.step += 1.0;
         let terms = [(Coef::Same(1.0), at.z), (Coef::Same(factor), at.residual)];

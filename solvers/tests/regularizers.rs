@@ -102,7 +102,7 @@ fn product(model: &Model, at: &[Matrix<f64, Cpu>; 2], x: &[Matrix<f64, Cpu>]) ->
     let parts = model.inspect(at, x, |space, slots| {
         space.linearize(slots[0])?;
         space.vjp(slots[1], slots[1])?;
-        space.read(slots[1])
+        space.vectors().read(slots[1])
     })?;
     Ok(parts.concat())
 }
@@ -126,7 +126,7 @@ fn the_spectral_radius_penalty_is_that_of_its_power_iteration() {
         });
         let probe = model.inspect(std::slice::from_ref(&z), &x, |space, slots| {
             space.fill_normal(slots[0], mix(SEED, 0))?;
-            space.read(slots[0])
+            space.vectors().read(slots[0])
         });
         let mut w = probe.expect("a probe").concat();
         let tensor = |w: &[f64]| -> Matrix<f64, Cpu> {

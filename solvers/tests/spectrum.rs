@@ -18,7 +18,7 @@ fn radii<L: ImplicitLayer<f64, Cpu>>(layer: L, x: &Matrix<f64, Cpu>, krylov: usi
     let solver: Arc<dyn FixedPointSolver> = Arc::new(Picard::default());
     let backward: Arc<dyn BackwardStrategy> = Arc::new(JacobianFree::default());
     let equilibrium = Equilibrium::new(layer, solver, backward);
-    let job = |space: &mut dyn DifferentiableSpace, slots: &[Slot]| {
+    let job = |space: &mut dyn DifferentiableMap, slots: &[Slot]| {
         spectral_radius(space, slots[0], krylov, 7)
     };
     let radii = equilibrium.inspect(&[z], std::slice::from_ref(x), job);

@@ -4,9 +4,9 @@
 
 use equilibria_solvers as _;
 
+use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::json;
-use equilibria_core::space::SliceSpace;
 use equilibria_testing::{random_values, Recording};
 
 const DIM: usize = 6;

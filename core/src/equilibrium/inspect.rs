@@ -1,16 +1,14 @@
-//! Looking at the map of an equilibrium from within its state spaces.
+//! Looking at the map of an equilibrium from within its spaces.
 
 use dfdx::prelude::NoneTape;
 
 use super::contiguous;
-use crate::blocks::{Partition, Tangents};
-use crate::bound::{Bound, Purpose};
-use crate::{
-    Backend, DifferentiableSpace, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot,
-};
+use crate::plumbing::blocks::{Partition, Tangents};
+use crate::plumbing::bound::{Bound, Purpose};
+use crate::{Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
 impl<L> Equilibrium<L> {
-    /// Runs `job` in the state spaces the layer is solved in, on slots that hold the given states: for diagnostics and for
+    /// Runs `job` in the spaces the layer is solved in, on slots that hold the given states: for diagnostics and for
     /// experiments with solvers, where neither gradients nor changed states are wanted.
     ///
     /// Returns one result per block of rows, in the order of the batch: on the CPU one
@@ -26,7 +24,7 @@ impl<L> Equilibrium<L> {
         &self,
         states: &[Matrix<E, D>],
         x: &[Matrix<E, D>],
-        job: impl Fn(&mut dyn DifferentiableSpace, &[Slot]) -> Result<R> + Sync,
+        job: impl Fn(&mut dyn DifferentiableMap, &[Slot]) -> Result<R> + Sync,
     ) -> Result<Vec<R>>
     where
         L: ImplicitLayer<E, D>,
@@ -37,7 +35,7 @@ impl<L> Equilibrium<L> {
             Partition::Sizes { together: 1 },
         )?;
         let states: Vec<_> = contiguous(states, NoneTape).0;
-        let job = |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| job(space, slots);
+        let job = |space: &mut dyn DifferentiableMap, slots: &mut Vec<Slot>| job(space, slots);
         let output = bound.run(Purpose::Differentiate, states, Tangents::Now, &job)?;
         Ok(output.results)
     }

@@ -3,12 +3,12 @@
 use dfdx::prelude::*;
 
 use super::Equilibrium;
-use crate::blocks::{Partition, Tangents};
-use crate::bound::{Bound, LayerJob, Purpose};
-use crate::gradients::{accumulate, WeightedGradients};
 use crate::layer::AnyTape;
+use crate::plumbing::blocks::{Partition, Tangents};
+use crate::plumbing::bound::{Bound, LayerJob, Purpose};
+use crate::plumbing::gradients::{accumulate, WeightedGradients};
 use crate::seed::mix;
-use crate::{from_host, Backend, DifferentiableSpace, ImplicitLayer, Matrix, Result, Scalar, Slot};
+use crate::{from_host, Backend, DifferentiableMap, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
 impl<L> Equilibrium<L> {
     /// The regularization loss at `z`, `Σ_r weight_r · mean over samples of penalty_r`, a `[1, 1]` matrix on `tape`.
@@ -32,7 +32,7 @@ impl<L> Equilibrium<L> {
         if T::OWNS_TAPE {
             tape.add_backward_op(move |gradients| {
                 let factors = penalty.factors(gradients)?;
-                let flush = |_: &mut dyn DifferentiableSpace, _: &mut Vec<Slot>| Ok(());
+                let flush = |_: &mut dyn DifferentiableMap, _: &mut Vec<Slot>| Ok(());
                 let tangents = Tangents::Join(&factors);
                 let rest = bound.run(Purpose::Differentiate, Vec::new(), tangents, &flush);
                 let all = rest.and_then(|rest| {
@@ -99,7 +99,7 @@ fn add_term<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     let block_jobs: Vec<_> = (regularizers.zip(seeds))
         .map(|(regularizer, &seed)| {
             let (regularizer, seed) = (regularizer?, mix(seed, number as u64));
-            let block_job = move |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| {
+            let block_job = move |space: &mut dyn DifferentiableMap, slots: &mut Vec<Slot>| {
                 regularizer.penalty(space, slots[0], seed)
             };
             Some((regularizer.weight(), block_job))

@@ -6,13 +6,13 @@ use dfdx::prelude::*;
 
 use super::penalty::{penalize, Penalty};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
-use crate::blocks::{Partition, Tangents};
-use crate::bound::{Bound, JobOutput, LayerJob, Purpose};
-use crate::gradients::{accumulate, WeightedGradients};
 use crate::layer::AnyTape;
+use crate::plumbing::blocks::{Partition, Tangents};
+use crate::plumbing::bound::{Bound, JobOutput, LayerJob, Purpose};
+use crate::plumbing::gradients::{accumulate, WeightedGradients};
 use crate::{
-    solve_with_inverse, Backend, BackwardStrategy, Coef, DifferentiableSpace, Error, ImplicitLayer,
-    LowRank, Matrix, Report, Result, Scalar, Slot, Solution,
+    solve_with_inverse, Backend, BackwardStrategy, Coef, DifferentiableMap, Error, ImplicitLayer,
+    LowRank, Matrix, Report, Result, Scalar, Slot, Solution, Vectors,
 };
 
 /// What [`Equilibrium::forward_each`] returns.
@@ -115,7 +115,7 @@ impl<L> Equilibrium<L> {
     fn block_solve(
         &self,
         gradients: bool,
-    ) -> impl Fn(&mut dyn DifferentiableSpace, &mut Vec<Slot>) -> Result<Report> + Sync + '_ {
+    ) -> impl Fn(&mut dyn DifferentiableMap, &mut Vec<Slot>) -> Result<Report> + Sync + '_ {
         let (solver, stop) = (&*self.solver, &self.stop);
         let starts = gradients && self.backward.needs_start();
         let learns = gradients && self.backward.needs_inverse();
@@ -226,7 +226,7 @@ fn differentiate_each<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     let strategies: Vec<_> = all.iter().map(|pending| pending.backward.clone()).collect();
     let block_jobs: Vec<_> = (strategies.iter())
         .map(|backward| {
-            move |space: &mut dyn DifferentiableSpace, slots: &mut Vec<Slot>| {
+            move |space: &mut dyn DifferentiableMap, slots: &mut Vec<Slot>| {
                 differentiate(&**backward, space, slots)
             }
         })
@@ -253,7 +253,7 @@ fn differentiate_each<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
 /// needs them, and of the cotangent.
 fn differentiate(
     backward: &dyn BackwardStrategy,
-    space: &mut dyn DifferentiableSpace,
+    space: &mut dyn DifferentiableMap,
     slots: &[Slot],
 ) -> Result<Report> {
     let (known, v) = slots.split_at(slots.len() - 1);

@@ -2,11 +2,11 @@
 
 mod account;
 
-use super::counted::Counted;
 use super::norm::norms;
 use super::Stop;
+use crate::plumbing::Counted;
 use crate::report::{Report, TracePoint};
-use crate::{Result, Slot, StateSpace};
+use crate::{Map, Result, Slot};
 
 use account::{Account, Reading, State};
 
@@ -94,7 +94,7 @@ impl<'a> Books<'a> {
         self.ended.clear();
         self.near = false;
         for row in 0..self.active {
-            self.record_row(row, space.spent[row], linearized);
+            self.record_row(row, space.spent(row), linearized);
         }
         Ok(())
     }
@@ -109,10 +109,11 @@ impl<'a> Books<'a> {
     ) -> Result<()> {
         let active = self.active;
         let (residuals, lengths) = (&mut self.residuals[..active], &mut self.norms[..active]);
-        space.difference(fz, point, residual, residuals, lengths)?;
+        let vectors = space.vectors_mut();
+        vectors.difference(fz, point, residual, residuals, lengths)?;
         let scaled = &mut self.scaled[..active];
-        norms(space, residual, scratch, residuals, scaled)?;
-        norms(space, fz, scratch, lengths, scaled)?;
+        norms(vectors, residual, scratch, residuals, scaled)?;
+        norms(vectors, fz, scratch, lengths, scaled)?;
         let errors = &mut self.errors[..active];
         errors.fill(f64::INFINITY);
         if self.rounds {

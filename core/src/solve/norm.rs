@@ -1,6 +1,6 @@
 //! Euclidean norms that neither underflow nor overflow.
 
-use crate::{Coef, Result, Slot, StateSpace};
+use crate::{Coef, Result, Slot, Vectors};
 
 /// Squares below this one have lost digits; those above its inverse may have overflowed.
 const SAFE: f64 = 1e-280;
@@ -10,7 +10,7 @@ const SCALE: f64 = f64::from_bits((1023 + 500) << 52);
 
 /// Turns the squared norms of the active samples of `v` into norms. `scratch` and `scaled` are overwritten.
 pub(super) fn norms(
-    space: &mut dyn StateSpace,
+    vectors: &mut dyn Vectors,
     v: Slot,
     scratch: Slot,
     norms: &mut [f64],
@@ -24,8 +24,8 @@ pub(super) fn norms(
         return Ok(());
     }
     for scale in [SCALE, 1.0 / SCALE] {
-        space.combine(scratch, &[(Coef::Same(scale), v)])?;
-        space.dots(scratch, &[scratch], scaled)?;
+        vectors.combine(scratch, &[(Coef::Same(scale), v)])?;
+        vectors.dots(scratch, &[scratch], scaled)?;
         for (norm, &square) in norms.iter_mut().zip(&*scaled) {
             if safe(square) && !safe(*norm * *norm) {
                 *norm = square.sqrt() / scale;

@@ -108,7 +108,7 @@ pub struct Stop {
     pub trace: bool,
     /// Evaluations may be rounded to 8 binary digits (bf16), where the processor is faster with them. In a forward solve while
     /// the relative residual of a sample is above 1e-2; what counts as solved is measured exactly. In an adjoint solve while
-    /// rounding changes less than a fifth of a residual; what it changes is [estimated](crate::AdjointSpace) and counts in what is
+    /// rounding changes less than a fifth of a residual; what it changes is [estimated](crate::AdjointMap) and counts in what is
     /// solved. Pays where solves are long; one of three or four evaluations takes twice as many. Default: false.
     pub rounded: bool,
 }

@@ -7,7 +7,7 @@
 //!   the problem bounds the error by the residual, the exact solution is that near;
 //! - every status is one that is truthful for the sample, `NonFinite` only where f has overflowed;
 //! - no panic, no NaN in what is returned, no NaN proposed before f returned one;
-//! - evaluations are counted as a watching space sees them, and all slots are given back;
+//! - evaluations are counted as a watching map sees them, and all slots are given back;
 //! - a second solve, in the same space, gives the same bits: nothing is kept;
 //! - a sample's result is the same alone, in half a batch, and in a batch in another order: to 4500 ε, which is 1e-12
 //!   in f64; in the tensor space, where matrix products round differently for every size of the batch, as near as both
@@ -38,7 +38,7 @@ pub struct Outcome {
     pub problem: &'static str,
     /// Element type of the solve.
     pub precision: Precision,
-    /// State space of the solve.
+    /// Space of the solve.
     pub space: Space,
     /// How each sample ended; empty if the solve did not end.
     pub statuses: Vec<Status>,

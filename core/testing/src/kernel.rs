@@ -6,11 +6,14 @@ use std::sync::Arc;
 use dfdx::prelude::{Cpu, HasShape};
 
 use super::{random_values, relative_difference, worse};
-use equilibria_core::space::{SliceSpace, TensorSpace};
+use equilibria_core::plumbing::{SliceSpace, TensorSpace};
 use equilibria_core::{
-    from_host, to_host, DifferentiableSpace, ImplicitLayer, Kernel, KernelGradients, Matrix,
-    Result, Slot,
+    from_host, to_host, DifferentiableMap, ImplicitLayer, Kernel, KernelGradients, Matrix, Result,
+    Slot, Vectors,
 };
+
+/// What an exact product with the Jacobian counts as, in evaluations.
+const EXACT: usize = 1;
 
 /// The largest relative difference ‖kernel − step‖ / ‖step‖ over all arrays that [`Kernel`] and
 /// [`step`](ImplicitLayer::step) in tensors both define: f(z), Jᵀu, Jv, and the gradients of ⟨u, f(z)⟩ by every parameter and
@@ -116,7 +119,7 @@ fn compare<L: ImplicitLayer<f64, Cpu>>(
 }
 
 /// Everything a space can tell of its map, in a fixed order, and the largest [`asymmetry`].
-fn observe(space: &mut dyn DifferentiableSpace, z: &[f64]) -> Result<(Vec<Vec<f64>>, f64)> {
+fn observe(space: &mut dyn DifferentiableMap, z: &[f64]) -> Result<(Vec<Vec<f64>>, f64)> {
     let batch = space.batch();
     let [point, first, second, out] = [
         space.alloc()?,
@@ -124,17 +127,21 @@ fn observe(space: &mut dyn DifferentiableSpace, z: &[f64]) -> Result<(Vec<Vec<f6
         space.alloc()?,
         space.alloc()?,
     ];
-    space.write(point, z)?;
-    space.write(first, &random_values(z.len(), 1))?;
-    space.write(second, &random_values(z.len(), 2))?;
+    space.vectors_mut().write(point, z)?;
+    space
+        .vectors_mut()
+        .write(first, &random_values(z.len(), 1))?;
+    space
+        .vectors_mut()
+        .write(second, &random_values(z.len(), 2))?;
     let (mut seen, mut asymmetric) = (Vec::new(), 0.0);
 
     space.apply(point, out)?;
-    seen.push(space.read(out)?);
+    seen.push(space.vectors().read(out)?);
     space.linearize(point)?;
     for u in [first, second] {
         space.vjp(u, out)?;
-        seen.push(space.read(out)?);
+        seen.push(space.vectors().read(out)?);
     }
     seen.push(product(space, second)?);
     asymmetric = worse(asymmetric, asymmetry(space, first, second)?);
@@ -142,49 +149,49 @@ fn observe(space: &mut dyn DifferentiableSpace, z: &[f64]) -> Result<(Vec<Vec<f6
     // Rows change places and some leave: the linearization must follow, and a new one must do with fewer rows.
     let swaps = [(0, batch - 1), (batch / 2, batch - 1), (0, batch / 3)];
     let active = batch.div_ceil(2);
-    space.permute(&swaps, active)?;
+    space.vectors_mut().permute(&swaps, active)?;
     space.vjp(first, out)?;
-    seen.push(space.read(out)?);
+    seen.push(space.vectors().read(out)?);
     seen.push(product(space, first)?);
     asymmetric = worse(asymmetric, asymmetry(space, first, second)?);
     space.apply(point, out)?;
-    seen.push(space.read(out)?);
+    seen.push(space.vectors().read(out)?);
     space.linearize(point)?;
     space.vjp(second, out)?;
-    seen.push(space.read(out)?);
+    seen.push(space.vectors().read(out)?);
     seen.push(product(space, second)?);
     asymmetric = worse(asymmetric, asymmetry(space, second, first)?);
 
     // Linearized in one order, pulled back in the other.
     let back: Vec<(usize, usize)> = swaps.iter().rev().copied().collect();
-    space.permute(&back, batch)?;
-    space.permute(&swaps, batch)?;
+    space.vectors_mut().permute(&back, batch)?;
+    space.vectors_mut().permute(&swaps, batch)?;
     space.linearize(point)?;
     // An evaluation elsewhere leaves the linearization alone.
     space.apply(first, out)?;
     // No strategy pulls back here: gradients of inputs stay at the exchanged places. The two paths must agree on it.
     space.pull_back(second)?;
-    space.permute(&back, batch)?;
+    space.vectors_mut().permute(&back, batch)?;
     space.pull_back(first)?;
     space.pull_back(second)?;
     space.vjp(second, out)?;
-    seen.push(space.read(out)?);
+    seen.push(space.vectors().read(out)?);
     Ok((seen, asymmetric))
 }
 
 /// `J v`, from the space's own product or, where it has none, entry by entry as ⟨Jᵀeᵢ, v⟩.
-fn product(space: &mut dyn DifferentiableSpace, v: Slot) -> Result<Vec<f64>> {
+fn product(space: &mut dyn DifferentiableMap, v: Slot) -> Result<Vec<f64>> {
     let (batch, dim) = (space.batch(), space.dim());
     let [unit, out] = [space.alloc()?, space.alloc()?];
     let mut product = vec![0.0; batch * dim];
-    if space.jvp(v, out)? {
-        product = space.read(out)?;
+    if space.jvp(v, out)? == EXACT {
+        product = space.vectors().read(out)?;
     } else {
         let mut entries = vec![0.0; batch];
         for column in 0..dim {
             let entry = |index| f64::from(u8::from(index % dim == column));
             let units: Vec<f64> = (0..batch * dim).map(entry).collect();
-            space.write(unit, &units)?;
+            space.vectors_mut().write(unit, &units)?;
             space.vjp(unit, out)?;
             space.dots(out, &[v], &mut entries)?;
             for (row, &entry) in entries.iter().enumerate() {
@@ -201,10 +208,10 @@ fn product(space: &mut dyn DifferentiableSpace, v: Slot) -> Result<Vec<f64>> {
 ///
 /// Not relative to the row's own: where a normalized group is nearly constant, J is the small difference of large
 /// numbers, and rounding alone reaches 1e-11 of such a row.
-fn asymmetry(space: &mut dyn DifferentiableSpace, u: Slot, v: Slot) -> Result<f64> {
+fn asymmetry(space: &mut dyn DifferentiableMap, u: Slot, v: Slot) -> Result<f64> {
     let [forward, back] = [space.alloc()?, space.alloc()?];
     let mut largest = 0.0;
-    if space.jvp(v, forward)? {
+    if space.jvp(v, forward)? == EXACT {
         space.vjp(u, back)?;
         let mut row_dots = |a, b| -> Result<Vec<f64>> {
             let mut dots = vec![0.0; space.batch()];

@@ -6,7 +6,7 @@
 //! | are its gradients of products with the Jacobian right? | [`check_tangent_gradients`] |
 //! | are the gradients of my equilibrium right? | [`check_equilibrium`] |
 //! | are the gradients of any loss right? | [`central_difference`] |
-//! | which points does my solver visit? | [`Recording`], a space that records every evaluation |
+//! | which points does my solver visit? | [`Recording`], a map that records every evaluation |
 //! | does my solver solve? | [`AffineMap`], a map with a chosen spectrum and a known fixed point |
 //! | what can it solve? | [`problems`], by name |
 //! | does it keep its contract? | [`conformance`] |

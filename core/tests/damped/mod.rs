@@ -14,7 +14,7 @@ plugin! {
 
 #[typetag::serde(name = "damped")]
 impl FixedPointSolver for Damped {
-    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, _: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(self.clone()))
     }
 
@@ -24,12 +24,7 @@ impl FixedPointSolver for Damped {
 }
 
 impl Iteration for Damped {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         let terms = [
             (Coef::Same(1.0), at.z),
             (Coef::Same(self.factor), at.residual),

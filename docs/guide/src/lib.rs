@@ -10,6 +10,35 @@ struct Attention;
 
 #[cfg(test)]
 mod tests {
+    /// The methods of a trait as they are declared, without bodies, comments and line breaks.
+    fn methods(text: &str, name: &str) -> Vec<String> {
+        let (_, text) = (text.split_once(&format!("pub trait {name}"))).expect("the trait");
+        let lines = text.lines().take_while(|line| *line != "}");
+        let code = lines.map(|line| line.split("//").next().unwrap_or("").trim());
+        let code = code.collect::<Vec<_>>().join(" ");
+        let declared = code.split("fn ").skip(1);
+        let declared = declared.map(|rest| rest.split([';', '{']).next().unwrap_or(""));
+        // Names of parameters that a default does not use begin with an underscore.
+        let plain = |text: &str| text.replace("(&mut self, _", "(&mut self, ");
+        declared.map(|text| plain(text.trim())).collect()
+    }
+
+    #[test]
+    fn the_contract_on_its_page_is_the_contract() {
+        let page = include_str!("../../src/contract.md");
+        let map = include_str!("../../../core/src/map.rs");
+        let vectors = include_str!("../../../core/src/vectors.rs");
+        for (name, source) in [
+            ("Vectors", vectors),
+            ("Map", map),
+            ("DifferentiableMap", map),
+        ] {
+            let shown = methods(page, name);
+            assert!(shown.len() >= 3, "{shown:?}");
+            assert_eq!(shown, methods(source, name));
+        }
+    }
+
     /// Names on the lines after `[dependencies]`, up to an empty one.
     fn dependencies(text: &str) -> Vec<&str> {
         let mut lines = text.lines().skip_while(|line| *line != "[dependencies]");

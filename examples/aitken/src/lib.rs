@@ -41,7 +41,7 @@ impl FixedPointSolver for Aitken {
         )
     }
 
-    fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(Relaxation {
             longest: self.longest,
             lengths: vec![self.first; space.batch()],
@@ -61,12 +61,7 @@ struct Relaxation {
 }
 
 impl Iteration for Relaxation {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         let batch = space.batch();
         let before = match self.before {
             Some(before) => {
@@ -86,7 +81,7 @@ impl Iteration for Relaxation {
         }
     }
 
-    fn finish(&mut self, space: &mut dyn StateSpace) -> LowRank {
+    fn finish(&mut self, space: &mut dyn Map) -> LowRank {
         if let Some(before) = self.before.take() {
             space.release(before);
         }
@@ -98,7 +93,7 @@ impl Relaxation {
     /// Updates ω; `scratch` is overwritten.
     fn adapt(
         &mut self,
-        space: &mut dyn StateSpace,
+        space: &mut dyn Map,
         residual: Slot,
         before: Slot,
         scratch: Slot,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    apply, from_host, to_host, AdjointSpace, Coef, Equilibrium, Matrix, OnUnconverged, Report,
-    Stop, Tolerance,
+    apply, from_host, to_host, AdjointMap, Coef, Equilibrium, Matrix, OnUnconverged, Report, Stop,
+    Tolerance, Vectors,
 };
 use equilibria_fusion::checkpoint::decode;
 use equilibria_fusion::deq::DeqFusion;
@@ -253,11 +253,11 @@ impl Workload {
                 space.linearize(slots[0])?;
                 let u = space.alloc()?;
                 space.combine(u, &[(Coef::Same(1.0), slots[1])])?;
-                let mut adjoint = AdjointSpace::new(space, slots[1]);
+                let mut adjoint = AdjointMap::new(space, slots[1]);
                 equilibria_core::solve(&solver(), &mut adjoint, u, &stop)?;
                 let product = space.alloc()?;
                 space.vjp(u, product)?;
-                Ok((space.read(u)?, space.read(product)?))
+                Ok((space.vectors().read(u)?, space.vectors().read(product)?))
             })?;
         let (u, narrow): (Vec<_>, Vec<_>) = solved.into_iter().unzip();
         let (u, narrow) = (u.concat(), narrow.concat());
@@ -273,7 +273,7 @@ impl Workload {
             space.linearize(slots[0])?;
             let product = space.alloc()?;
             space.vjp(slots[1], product)?;
-            space.read(product)
+            space.vectors().read(product)
         })?;
         let v = to_host(&widen(&v)?);
         let residuals = [products.concat(), narrow].map(|products| {

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use equilibria_core::measure::relative_difference;
+use equilibria_core::plumbing::Store;
 use equilibria_core::prelude::*;
-use equilibria_core::{delegate_to_inner, solve, Equilibrium};
+use equilibria_core::{solve, Equilibrium};
 
 /// The relative difference norms `‖z^[i+1] − z^[i]‖ / ‖z^[i]‖`, i = 1, 2, …, of one sample.
 pub type Differences = Vec<f64>;
@@ -41,51 +42,41 @@ pub(crate) fn solver_differences<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D
     Ok(all)
 }
 
-/// A space that compares the points at which `f` is evaluated, from the second on.
+/// A map that compares the points at which it is evaluated, from the second on.
 struct Watch<'s> {
-    inner: &'s mut dyn StateSpace,
+    inner: &'s mut dyn Map,
     part: Range<usize>,
-    /// The sample in each row.
-    samples: Vec<usize>,
     /// The last point of each sample; empty before the second one.
     last: Vec<Vec<f64>>,
     differences: Vec<Differences>,
 }
 
 impl<'s> Watch<'s> {
-    fn new(inner: &'s mut dyn StateSpace, part: Range<usize>) -> Self {
+    fn new(inner: &'s mut dyn Map, part: Range<usize>) -> Self {
         let batch = inner.batch();
         Self {
             inner,
             part,
-            samples: (0..batch).collect(),
             last: vec![Vec::new(); batch],
             differences: vec![Vec::new(); batch],
         }
     }
 }
 
-impl StateSpace for Watch<'_> {
-    delegate_to_inner!(
-        batch,
-        dim,
-        epsilon,
-        alloc,
-        release,
-        dots,
-        difference,
-        combine,
-        copy_rows,
-        fill_normal,
-        write,
-        read,
-        linearize,
-        jvp
-    );
+impl Map for Watch<'_> {
+    fn vectors(&self) -> &dyn Store {
+        self.inner.vectors()
+    }
+
+    fn vectors_mut(&mut self) -> &mut dyn Store {
+        self.inner.vectors_mut()
+    }
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        let (points, dim) = (self.inner.read(z)?, self.inner.dim());
-        for (row, &sample) in points.chunks_exact(dim).zip(&self.samples) {
+        let vectors = self.inner.vectors();
+        let points = vectors.read(z)?;
+        let rows = points.chunks_exact(vectors.dim());
+        for (row, &sample) in rows.zip(vectors.samples()) {
             let point = &row[self.part.clone()];
             // The start, 0, has no length to compare with.
             if self.last[sample].iter().any(|&z| z != 0.0) {
@@ -97,10 +88,11 @@ impl StateSpace for Watch<'_> {
         self.inner.apply(z, out)
     }
 
-    fn permute(&mut self, swaps: &[(usize, usize)], batch: usize) -> Result<()> {
-        for &(a, b) in swaps {
-            self.samples.swap(a, b);
-        }
-        self.inner.permute(swaps, batch)
+    fn linearize(&mut self, z: Slot) -> Result<()> {
+        self.inner.linearize(z)
+    }
+
+    fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
+        self.inner.jvp(v, out)
     }
 }

@@ -33,7 +33,7 @@ impl BackwardStrategy for Dense {
 
     fn backward(
         &self,
-        space: &mut dyn DifferentiableSpace,
+        space: &mut dyn DifferentiableMap,
         solution: &Solution,
         v: Slot,
     ) -> Result<Report> {
@@ -47,7 +47,7 @@ impl BackwardStrategy for Dense {
         )?;
         space.linearize(solution.z)?;
         let matrices = adjoint_matrices(space)?;
-        let mut values = space.read(v)?;
+        let mut values = space.vectors().read(v)?;
         let pivot = dim as f64 * space.epsilon();
         let solved = matrices.into_iter().zip(values.chunks_exact_mut(dim));
         let statuses: Vec<Status> = solved
@@ -55,7 +55,7 @@ impl BackwardStrategy for Dense {
             .collect();
 
         let u = space.alloc()?;
-        space.write(u, &values)?;
+        space.vectors_mut().write(u, &values)?;
         let report = measure(space, u, v, &statuses)?;
         space.pull_back(u)?;
         space.release(u);
@@ -68,15 +68,15 @@ impl BackwardStrategy for Dense {
 }
 
 /// I − Jᵀ of every sample at the linearization point, one column after the other.
-fn adjoint_matrices(space: &mut dyn DifferentiableSpace) -> Result<Vec<DMatrix<f64>>> {
+fn adjoint_matrices(space: &mut dyn DifferentiableMap) -> Result<Vec<DMatrix<f64>>> {
     let (batch, dim) = (space.batch(), space.dim());
     let mut matrices = vec![DMatrix::<f64>::identity(dim, dim); batch];
     let [unit, product] = [space.alloc()?, space.alloc()?];
     for column in 0..dim {
         let ones = (0..batch * dim).map(|entry| f64::from(u8::from(entry % dim == column)));
-        space.write(unit, &ones.collect::<Vec<_>>())?;
+        space.vectors_mut().write(unit, &ones.collect::<Vec<_>>())?;
         space.vjp(unit, product)?;
-        let product = space.read(product)?;
+        let product = space.vectors().read(product)?;
         for (matrix, product) in matrices.iter_mut().zip(product.chunks_exact(dim)) {
             for (entry, product) in matrix.column_mut(column).iter_mut().zip(product) {
                 *entry -= product;
@@ -105,14 +105,14 @@ fn solve_in_place(matrix: DMatrix<f64>, v: &mut [f64], pivot: f64) -> Status {
 
 /// The residual of u as it is used, after rounding to the element type.
 fn measure(
-    space: &mut dyn DifferentiableSpace,
+    space: &mut dyn DifferentiableMap,
     u: Slot,
     v: Slot,
     statuses: &[Status],
 ) -> Result<Report> {
     let evaluations = space.dim() + 1;
     let [value, residual] = [space.alloc()?, space.alloc()?];
-    AdjointSpace::new(space, v).apply(u, value)?;
+    AdjointMap::new(space, v).apply(u, value)?;
     space.combine(residual, &[(Coef::Same(1.0), value), (Coef::Same(-1.0), u)])?;
     let (mut size, mut error) = (vec![0.0; statuses.len()], vec![0.0; statuses.len()]);
     space.dots(value, &[value], &mut size)?;

@@ -32,7 +32,7 @@ impl BackwardStrategy for Implicit {
 
     fn backward(
         &self,
-        space: &mut dyn DifferentiableSpace,
+        space: &mut dyn DifferentiableMap,
         solution: &Solution,
         v: Slot,
     ) -> Result<Report> {
@@ -40,12 +40,7 @@ impl BackwardStrategy for Implicit {
         let u = space.alloc()?;
         // v is what the first Picard step from 0 would give; to start there saves one product.
         space.combine(u, &[(Coef::Same(1.0), v)])?;
-        let report = solve(
-            &*self.solver,
-            &mut AdjointSpace::new(space, v),
-            u,
-            &self.stop,
-        )?;
+        let report = solve(&*self.solver, &mut AdjointMap::new(space, v), u, &self.stop)?;
         space.pull_back(u)?;
         space.release(u);
         Ok(report)

@@ -16,7 +16,7 @@ plugin! {
 impl BackwardStrategy for JacobianFree {
     fn backward(
         &self,
-        space: &mut dyn DifferentiableSpace,
+        space: &mut dyn DifferentiableMap,
         solution: &Solution,
         v: Slot,
     ) -> Result<Report> {

@@ -28,7 +28,7 @@ impl BackwardStrategy for Neumann {
 
     fn backward(
         &self,
-        space: &mut dyn DifferentiableSpace,
+        space: &mut dyn DifferentiableMap,
         solution: &Solution,
         v: Slot,
     ) -> Result<Report> {
@@ -37,7 +37,7 @@ impl BackwardStrategy for Neumann {
         space.combine(u, &[(Coef::Same(1.0), v)])?;
         // Horner's rule, u ← Jᵀu + v, is the adjoint equation iterated.
         for _ in 1..self.terms {
-            AdjointSpace::new(space, v).apply(u, next)?;
+            AdjointMap::new(space, v).apply(u, next)?;
             std::mem::swap(&mut u, &mut next);
         }
         space.pull_back(u)?;

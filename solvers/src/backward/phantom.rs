@@ -33,7 +33,7 @@ impl BackwardStrategy for Phantom {
 
     fn backward(
         &self,
-        space: &mut dyn DifferentiableSpace,
+        space: &mut dyn DifferentiableMap,
         solution: &Solution,
         v: Slot,
     ) -> Result<Report> {

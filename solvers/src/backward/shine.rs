@@ -1,5 +1,6 @@
 //! Sharing the inverse estimate of the forward solve.
 
+use equilibria_core::plumbing::Store;
 use equilibria_core::prelude::*;
 
 use crate::combination::Combination;
@@ -43,7 +44,7 @@ impl BackwardStrategy for Shine {
 
     fn backward(
         &self,
-        space: &mut dyn DifferentiableSpace,
+        space: &mut dyn DifferentiableMap,
         solution: &Solution,
         v: Slot,
     ) -> Result<Report> {
@@ -60,7 +61,7 @@ impl BackwardStrategy for Shine {
         inverse.apply(space, v, u)?;
         let report = match self.exact {
             true => {
-                let inner = AdjointSpace::new(space, v);
+                let inner = AdjointMap::new(space, v);
                 let mut space = Preconditioned { inner, inverse };
                 solve(&*self.solver, &mut space, u, &self.stop)?
             }
@@ -102,7 +103,7 @@ impl Transposed {
     }
 
     /// `out = M r`; `out` may be `r`.
-    fn apply(&mut self, space: &mut dyn StateSpace, r: Slot, out: Slot) -> Result<()> {
+    fn apply(&mut self, space: &mut dyn Map, r: Slot, out: Slot) -> Result<()> {
         let terms = (&self.a[..], &self.b[..]);
         self.combination.project(space, out, r, terms, 1.0)?;
         Ok(())
@@ -111,7 +112,7 @@ impl Transposed {
 
 /// The equation u = u + M (Jᵀu + v − u). Its terms live in slots and follow exchanges of rows by themselves.
 struct Preconditioned<'s> {
-    inner: AdjointSpace<'s>,
+    inner: AdjointMap<'s>,
     inverse: Transposed,
 }
 
@@ -126,21 +127,14 @@ impl Preconditioned<'_> {
     }
 }
 
-impl StateSpace for Preconditioned<'_> {
-    delegate_to_inner!(
-        batch,
-        dim,
-        epsilon,
-        alloc,
-        release,
-        dots,
-        combine,
-        copy_rows,
-        permute,
-        fill_normal,
-        write,
-        read
-    );
+impl Map for Preconditioned<'_> {
+    fn vectors(&self) -> &dyn Store {
+        self.inner.vectors()
+    }
+
+    fn vectors_mut(&mut self) -> &mut dyn Store {
+        self.inner.vectors_mut()
+    }
 
     fn apply(&mut self, u: Slot, out: Slot) -> Result<()> {
         self.inner.apply(u, out)?;
@@ -148,11 +142,9 @@ impl StateSpace for Preconditioned<'_> {
     }
 
     /// The derivative I + M (Jᵀ − I) is the same map without v.
-    fn jvp(&mut self, u: Slot, out: Slot) -> Result<bool> {
-        let computed = self.inner.jvp(u, out)?;
-        if computed {
-            self.correct(u, out)?;
-        }
-        Ok(computed)
+    fn jvp(&mut self, u: Slot, out: Slot) -> Result<usize> {
+        let evaluations = self.inner.jvp(u, out)?;
+        self.correct(u, out)?;
+        Ok(evaluations)
     }
 }

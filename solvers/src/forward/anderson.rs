@@ -82,7 +82,7 @@ impl FixedPointSolver for Anderson {
         )
     }
 
-    fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         // More than dim + 1 residuals are dependent: the oldest would only blur the others.
         let useful = match self.compat {
             Some(Compat::Torchdeq) => self.memory,
@@ -129,12 +129,7 @@ struct Mixing {
 }
 
 impl Iteration for Mixing {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         let newest = self.remember(space, at)?;
         let (points, batch) = (self.residuals.len(), space.batch());
         let products = &mut self.products[..batch * points];
@@ -157,7 +152,7 @@ impl Iteration for Mixing {
         }
     }
 
-    fn finish(&mut self, space: &mut dyn StateSpace) -> LowRank {
+    fn finish(&mut self, space: &mut dyn Map) -> LowRank {
         for slot in self.values.drain(..).chain(self.residuals.drain(..)) {
             space.release(slot);
         }
@@ -167,7 +162,7 @@ impl Iteration for Mixing {
 
 impl Mixing {
     /// Stores an evaluation in place of the oldest one and returns its place.
-    fn remember(&mut self, space: &mut dyn StateSpace, at: &mut Evaluation) -> Result<usize> {
+    fn remember(&mut self, space: &mut dyn Map, at: &mut Evaluation) -> Result<usize> {
         let place = self.evaluations % self.config.memory;
         self.evaluations += 1;
         if place == self.values.len() {
@@ -180,7 +175,7 @@ impl Mixing {
     }
 
     /// Writes the next point by the weights that the systems have: Σ α (z + β r).
-    fn mix(&mut self, space: &mut dyn StateSpace, next: Slot) -> Result<()> {
+    fn mix(&mut self, space: &mut dyn Map, next: Slot) -> Result<()> {
         // TorchDEQ takes its first step undamped.
         let undamped = self.evaluations == 1 && self.config.compat.is_some();
         let mixing = if undamped { 1.0 } else { self.config.mixing };

@@ -44,7 +44,7 @@ impl FixedPointSolver for Broyden {
         )
     }
 
-    fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         let batch = space.batch();
         let mut slots = || space.alloc();
         let (before, best) = ([slots()?, slots()?], [slots()?, slots()?]);
@@ -105,12 +105,7 @@ struct QuasiNewton {
 const DEGENERATE: f64 = 1e-8;
 
 impl Iteration for QuasiNewton {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         self.watch(space, *at)?;
         if self.begun {
             self.update(space, *at)?;
@@ -135,7 +130,7 @@ impl Iteration for QuasiNewton {
         }
     }
 
-    fn finish(&mut self, space: &mut dyn StateSpace) -> LowRank {
+    fn finish(&mut self, space: &mut dyn Map) -> LowRank {
         for slot in self
             .before
             .into_iter()
@@ -153,7 +148,7 @@ impl Iteration for QuasiNewton {
 
 impl QuasiNewton {
     /// Keeps the point with the smallest residual, and finds the samples that are to start again from theirs.
-    fn watch(&mut self, space: &mut dyn StateSpace, at: Evaluation) -> Result<()> {
+    fn watch(&mut self, space: &mut dyn Map, at: Evaluation) -> Result<()> {
         self.improved.clear();
         self.restarted.clear();
         let norms = at.residual_norms.iter().zip(&mut self.smallest);
@@ -173,7 +168,7 @@ impl QuasiNewton {
 
     /// Learns from the step that led here: a = (s − H y) ‖s‖ / (sᵀH y), b = Hᵀs / ‖s‖. With that factor, to the next power of
     /// two, both are of the size of H whatever the unit of z is: 1 / (sᵀH y) alone leaves the range of f32 where ‖s‖ is 1e-19.
-    fn update(&mut self, space: &mut dyn StateSpace, at: Evaluation) -> Result<()> {
+    fn update(&mut self, space: &mut dyn Map, at: Evaluation) -> Result<()> {
         let (a, b) = (self.a, self.b);
         let [z, g] = self.before;
         space.combine(self.s, &[(Coef::Same(1.0), at.z), (Coef::Same(-1.0), z)])?;
@@ -205,7 +200,7 @@ impl QuasiNewton {
     }
 
     /// Computes the factors of s, H y and Hᵀs in the update; the first two are 0 where it is left out.
-    fn weigh(&mut self, space: &mut dyn StateSpace) -> Result<()> {
+    fn weigh(&mut self, space: &mut dyn Map) -> Result<()> {
         let batch = space.batch();
         let [scale, minus, s] = &mut self.scales;
         let (scale, minus, s) = (&mut scale[..batch], &mut minus[..batch], &mut s[..batch]);
@@ -233,7 +228,7 @@ impl QuasiNewton {
     }
 
     /// Back to H = I for the samples that start again.
-    fn forget(&mut self, space: &mut dyn StateSpace) -> Result<()> {
+    fn forget(&mut self, space: &mut dyn Map) -> Result<()> {
         let remaining = &mut self.scales[0][..space.batch()];
         for (sample, (remaining, fresh)) in remaining.iter_mut().zip(&mut self.fresh).enumerate() {
             *fresh = self.restarted.contains(&sample);

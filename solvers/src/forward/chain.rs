@@ -31,11 +31,7 @@ impl FixedPointSolver for Chain {
         self.solvers.iter().try_for_each(|solver| solver.validate())
     }
 
-    fn start(
-        &self,
-        space: &mut dyn StateSpace,
-        tolerance: Tolerance,
-    ) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, tolerance: Tolerance) -> Result<Box<dyn Iteration>> {
         match self.solvers.first() {
             Some(first) => first.start(space, tolerance),
             None => Err(self.validate().err().unwrap_or_else(|| Error::Config {

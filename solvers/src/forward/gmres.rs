@@ -30,11 +30,7 @@ impl FixedPointSolver for Gmres {
         Error::require_at_least_one("gmres", "restart", restart)
     }
 
-    fn start(
-        &self,
-        space: &mut dyn StateSpace,
-        tolerance: Tolerance,
-    ) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, tolerance: Tolerance) -> Result<Box<dyn Iteration>> {
         let batch = space.batch();
         Ok(Box::new(Cycle {
             krylov: Krylov::new(self.restart.min(space.dim()), batch),
@@ -55,22 +51,17 @@ struct Cycle {
 const AIM: f64 = 0.99;
 
 impl Iteration for Cycle {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         let targets = &mut self.targets[..space.batch()];
         for (target, &norm) in targets.iter_mut().zip(at.value_norms) {
             *target = AIM * self.tolerance.bound(norm);
         }
         space.linearize(at.z)?;
-        self.krylov.solve(space, at.z, at.residual, next, targets)?;
+        self.krylov.solve(space, at.residual, next, targets)?;
         space.combine(next, &[(Coef::Same(1.0), at.z), (Coef::Same(1.0), next)])
     }
 
-    fn finish(&mut self, space: &mut dyn StateSpace) -> LowRank {
+    fn finish(&mut self, space: &mut dyn Map) -> LowRank {
         self.krylov.release(space);
         LowRank::default()
     }

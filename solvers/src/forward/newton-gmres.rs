@@ -43,11 +43,7 @@ impl FixedPointSolver for NewtonGmres {
         Error::require_at_least_one("newton-gmres", "window", window)
     }
 
-    fn start(
-        &self,
-        space: &mut dyn StateSpace,
-        tolerance: Tolerance,
-    ) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, tolerance: Tolerance) -> Result<Box<dyn Iteration>> {
         let batch = space.batch();
         let search = Search {
             norm: f64::INFINITY,
@@ -145,12 +141,7 @@ impl Search {
 }
 
 impl Iteration for Newton {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         let batch = space.batch();
         let targets = &mut self.targets[..batch];
         let accepted = &mut self.accepted;
@@ -171,7 +162,7 @@ impl Iteration for Newton {
             space.copy_rows(at.residual, self.residual, accepted)?;
             space.linearize(self.z)?;
             self.krylov
-                .solve(space, self.z, self.residual, self.fresh, targets)?;
+                .solve(space, self.residual, self.fresh, targets)?;
             space.copy_rows(self.fresh, self.direction, accepted)?;
         }
         let lengths = targets;
@@ -188,7 +179,7 @@ impl Iteration for Newton {
         }
     }
 
-    fn finish(&mut self, space: &mut dyn StateSpace) -> LowRank {
+    fn finish(&mut self, space: &mut dyn Map) -> LowRank {
         self.krylov.release(space);
         for slot in [self.z, self.residual, self.direction, self.fresh] {
             space.release(slot);

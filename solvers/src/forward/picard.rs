@@ -28,7 +28,7 @@ impl FixedPointSolver for Picard {
         Error::require_share("picard", "damping", self.damping)
     }
 
-    fn start(&self, _: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, _: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(self.clone()))
     }
 
@@ -38,12 +38,7 @@ impl FixedPointSolver for Picard {
 }
 
 impl Iteration for Picard {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         let terms = [
             (Coef::Same(1.0), at.z),
             (Coef::Same(self.damping), at.residual),

@@ -41,7 +41,7 @@ impl FixedPointSolver for Squarem {
         )
     }
 
-    fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         Ok(Box::new(Extrapolation {
             config: self.clone(),
             z: space.alloc()?,
@@ -84,12 +84,7 @@ enum Phase {
 }
 
 impl Iteration for Extrapolation {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         match self.phase {
             Phase::First => self.begin(space, *at, next),
             Phase::Second => self.extrapolate(space, *at, next),
@@ -106,7 +101,7 @@ impl Iteration for Extrapolation {
         }
     }
 
-    fn finish(&mut self, space: &mut dyn StateSpace) -> LowRank {
+    fn finish(&mut self, space: &mut dyn Map) -> LowRank {
         for slot in [self.z, self.residual, self.fallback, self.difference] {
             space.release(slot);
         }
@@ -116,7 +111,7 @@ impl Iteration for Extrapolation {
 
 impl Extrapolation {
     /// Makes the point the base, unless the extrapolation to it failed: then f(f(z)) is evaluated instead.
-    fn begin(&mut self, space: &mut dyn StateSpace, at: Evaluation, next: Slot) -> Result<()> {
+    fn begin(&mut self, space: &mut dyn Map, at: Evaluation, next: Slot) -> Result<()> {
         let batch = space.batch();
         self.rejected.clear();
         for (sample, &norm) in at.residual_norms.iter().enumerate() {
@@ -149,12 +144,7 @@ impl Extrapolation {
     }
 
     /// From z, r and the residual at f(z), which is r + v.
-    fn extrapolate(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn extrapolate(&mut self, space: &mut dyn Map, at: Evaluation, next: Slot) -> Result<()> {
         let batch = space.batch();
         space.combine(
             self.difference,

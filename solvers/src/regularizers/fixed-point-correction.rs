@@ -45,7 +45,7 @@ impl Regularizer for FixedPointCorrection {
         self.weight
     }
 
-    fn penalty(&self, space: &mut dyn DifferentiableSpace, z: Slot, _seed: u64) -> Result<f64> {
+    fn penalty(&self, space: &mut dyn DifferentiableMap, z: Slot, _seed: u64) -> Result<f64> {
         let (old_share, new_share) = (Coef::Same(1.0 - self.damping), Coef::Same(self.damping));
         let [point, value, error] = [space.alloc()?, space.alloc()?, space.alloc()?];
         let mut squares = vec![0.0; space.batch()];

@@ -49,7 +49,7 @@ impl Regularizer for Jacobian {
         self.weight
     }
 
-    fn penalty(&self, space: &mut dyn DifferentiableSpace, z: Slot, seed: u64) -> Result<f64> {
+    fn penalty(&self, space: &mut dyn DifferentiableMap, z: Slot, seed: u64) -> Result<f64> {
         // No sample's probes are drawn from the bare seed, so the decision tells nothing about them.
         if !StdRng::seed_from_u64(seed).gen_bool(self.frequency) {
             return Ok(0.0);
@@ -63,7 +63,7 @@ impl Regularizer for Jacobian {
             space.vjp(probe, product)?;
             let squares = squared_product::lengths(space, product)?;
             penalty += squares.iter().zip(&shares).map(|(s, c)| s * c).sum::<f64>();
-            squared_product::pull_back(space, z, [probe, product], &shares, self.step)?;
+            squared_product::pull_back(space, [probe, product], &shares, self.step)?;
         }
         space.release(probe);
         space.release(product);

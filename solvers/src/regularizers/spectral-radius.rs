@@ -49,7 +49,7 @@ impl Regularizer for SpectralRadius {
         self.weight
     }
 
-    fn penalty(&self, space: &mut dyn DifferentiableSpace, z: Slot, seed: u64) -> Result<f64> {
+    fn penalty(&self, space: &mut dyn DifferentiableMap, z: Slot, seed: u64) -> Result<f64> {
         let [w, product] = [space.alloc()?, space.alloc()?];
         space.linearize(z)?;
         space.fill_normal(w, seed)?;
@@ -78,7 +78,7 @@ impl Regularizer for SpectralRadius {
             factors.push(f64::from(u8::from(excess.is_nan() || excess > 0.0)));
         }
         if factors.iter().any(|&factor| factor > 0.0) {
-            squared_product::pull_back(space, z, [w, product], &factors, self.step)?;
+            squared_product::pull_back(space, [w, product], &factors, self.step)?;
         }
         space.release(w);
         space.release(product);

@@ -83,11 +83,12 @@ pub fn knowledge() -> ([f64; DIM], [f64; DIM]) {
 
 #[typetag::serde(name = "knowing")]
 impl FixedPointSolver for Knowing {
-    fn start(&self, space: &mut dyn StateSpace, _: Tolerance) -> Result<Box<dyn Iteration>> {
+    fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         let (a, b) = knowledge();
-        let pair = (space.alloc()?, space.alloc()?);
-        space.write(pair.0, &a.repeat(space.batch()))?;
-        space.write(pair.1, &b.repeat(space.batch()))?;
+        let (pair, batch) = ((space.alloc()?, space.alloc()?), space.batch());
+        let vectors = space.vectors_mut();
+        vectors.write(pair.0, &a.repeat(batch))?;
+        vectors.write(pair.1, &b.repeat(batch))?;
         let terms = vec![pair];
         Ok(Box::new(Known(LowRank { terms })))
     }
@@ -96,16 +97,11 @@ impl FixedPointSolver for Knowing {
 struct Known(LowRank);
 
 impl Iteration for Known {
-    fn advance(
-        &mut self,
-        space: &mut dyn StateSpace,
-        at: &mut Evaluation,
-        next: Slot,
-    ) -> Result<()> {
+    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
         space.combine(next, &[(Coef::Same(1.0), at.fz)])
     }
 
-    fn finish(&mut self, _: &mut dyn StateSpace) -> LowRank {
+    fn finish(&mut self, _: &mut dyn Map) -> LowRank {
         std::mem::take(&mut self.0)
     }
 }

@@ -56,14 +56,15 @@ impl Check<'_> {
             let mut watch = Watch::new(space);
             let first = problem.solve_in(&mut watch, self.solver, self.stop)?;
             let seen = std::mem::take(&mut watch.seen);
+            let held = space.vectors().held();
             let second = problem.solve_in(space, self.solver, self.stop)?;
-            Ok((first, second, seen))
+            Ok((first, second, seen, held))
         });
-        let (first, second, seen) = both.map_err(failed)?;
+        let (first, second, seen, held) = both.map_err(failed)?;
         if !same_bits(&first.z, &second.z) || first.report != second.report {
             return Err("a second solve in the same space gives another result".to_owned());
         }
-        match seen.slots {
+        match held {
             0 => Ok((first, seen)),
             slots => Err(format!("{slots} slots have not been given back")),
         }

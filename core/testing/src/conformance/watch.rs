@@ -1,83 +1,64 @@
-//! A space that watches what a solver does.
+//! A map that watches what a solver does.
 
-use equilibria_core::{delegate_to_inner, Coef, Result, Slot, StateSpace};
+use equilibria_core::plumbing::Store;
+use equilibria_core::{Map, Result, Slot, Vectors};
 
 /// What has been seen, one entry per sample in the order of the batch.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Evaluations of f and exact products with its Jacobian while the sample was active.
+    /// Evaluations of f and products with its Jacobian while the sample was active, as the latter count.
     pub evaluations: Vec<usize>,
     /// Whether f has returned a number that is not finite, or so large that its square is not.
     pub overflow: Vec<bool>,
     /// Whether the solver has proposed a point that is not finite before f ever returned one.
     pub nonsense: Vec<bool>,
-    /// Slots taken and not given back.
-    pub slots: isize,
 }
 
 /// Hands everything on to `inner`, and counts.
 pub(super) struct Watch<'s> {
-    inner: &'s mut dyn StateSpace,
-    /// The sample each row belongs to.
-    samples: Vec<usize>,
+    inner: &'s mut dyn Map,
     pub seen: Seen,
 }
 
 impl<'s> Watch<'s> {
-    pub fn new(inner: &'s mut dyn StateSpace) -> Self {
+    pub fn new(inner: &'s mut dyn Map) -> Self {
         let batch = inner.batch();
         Self {
             inner,
-            samples: (0..batch).collect(),
             seen: Seen {
                 evaluations: vec![0; batch],
                 overflow: vec![false; batch],
                 nonsense: vec![false; batch],
-                slots: 0,
             },
         }
     }
 
-    fn count(&mut self) {
-        for &sample in &self.samples[..self.inner.batch()] {
-            self.seen.evaluations[sample] += 1;
+    fn count(&mut self, evaluations: usize) {
+        let vectors = self.inner.vectors();
+        for &sample in &vectors.samples()[..vectors.batch()] {
+            self.seen.evaluations[sample] += evaluations;
         }
     }
 }
 
-impl StateSpace for Watch<'_> {
-    delegate_to_inner!(
-        batch,
-        dim,
-        epsilon,
-        dots,
-        combine,
-        copy_rows,
-        fill_normal,
-        write,
-        read,
-        linearize
-    );
-
-    fn alloc(&mut self) -> Result<Slot> {
-        self.seen.slots += 1;
-        self.inner.alloc()
+impl Map for Watch<'_> {
+    fn vectors(&self) -> &dyn Store {
+        self.inner.vectors()
     }
 
-    fn release(&mut self, slot: Slot) {
-        self.seen.slots -= 1;
-        self.inner.release(slot);
+    fn vectors_mut(&mut self) -> &mut dyn Store {
+        self.inner.vectors_mut()
     }
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
         // The loop measures ‖f(z) − z‖² and ‖f(z)‖²: a point too large for that counts as well.
-        let before = self.inner.read(z)?;
-        self.count();
+        let before = self.inner.vectors().read(z)?;
+        self.count(1);
         self.inner.apply(z, out)?;
-        let after = self.inner.read(out)?;
-        let dim = self.inner.dim();
+        let vectors = self.inner.vectors();
+        let (after, dim) = (vectors.read(out)?, vectors.dim());
         let rows = before.chunks_exact(dim).zip(after.chunks_exact(dim));
-        for (&sample, (z, fz)) in self.samples.iter().zip(rows) {
+        for (&sample, (z, fz)) in vectors.samples().iter().zip(rows) {
             let finite = z.iter().all(|z| z.is_finite());
             self.seen.nonsense[sample] |= !finite && !self.seen.overflow[sample];
             let square = z.iter().chain(fz).map(|v| v * v).sum::<f64>();
@@ -86,16 +67,23 @@ impl StateSpace for Watch<'_> {
         Ok(())
     }
 
-    fn permute(&mut self, swaps: &[(usize, usize)], batch: usize) -> Result<()> {
-        swaps.iter().for_each(|&(a, b)| self.samples.swap(a, b));
-        self.inner.permute(swaps, batch)
+    fn linearize(&mut self, z: Slot) -> Result<()> {
+        self.inner.linearize(z)
     }
 
-    fn jvp(&mut self, v: Slot, out: Slot) -> Result<bool> {
-        let exact = self.inner.jvp(v, out)?;
-        if exact {
-            self.count();
+    fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
+        let evaluations = self.inner.jvp(v, out)?;
+        self.count(evaluations);
+        if evaluations == 1 {
+            return Ok(1);
         }
-        Ok(exact)
+        // A difference of evaluations: f has overflowed if that has.
+        let vectors = self.inner.vectors();
+        let (product, dim) = (vectors.read(out)?, vectors.dim());
+        let rows = vectors.samples().iter().zip(product.chunks_exact(dim));
+        for (&sample, product) in rows {
+            self.seen.overflow[sample] |= !product.iter().all(|v| v.is_finite());
+        }
+        Ok(evaluations)
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use dfdx::prelude::{Cpu, Device};
 
 use super::Problem;
-use equilibria_core::space::{SliceSpace, TensorSpace};
+use equilibria_core::plumbing::{SliceSpace, TensorSpace};
 use equilibria_core::{
-    solve, Backend, FixedPointSolver, Kernel, KernelGradients, Report, Result, Scalar, StateSpace,
-    Stop,
+    solve, Backend, FixedPointSolver, Kernel, KernelGradients, Map, Report, Result, Scalar, Stop,
+    Vectors,
 };
 
 /// The element type of a solve.
@@ -24,7 +24,7 @@ pub enum Precision {
     Double,
 }
 
-/// The state space of a solve.
+/// The space of a solve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Space {
@@ -100,15 +100,15 @@ impl Problem {
     /// Those of [`solve()`].
     pub fn solve_in(
         &self,
-        space: &mut dyn StateSpace,
+        space: &mut dyn Map,
         solver: &dyn FixedPointSolver,
         stop: &Stop,
     ) -> Result<Run> {
         let z = space.alloc()?;
-        space.write(z, &self.start)?;
+        space.vectors_mut().write(z, &self.start)?;
         let report = solve(solver, space, z, stop)?;
         let run = Run {
-            z: space.read(z)?,
+            z: space.vectors().read(z)?,
             report,
         };
         space.release(z);
@@ -123,7 +123,7 @@ impl Problem {
         &self,
         precision: Precision,
         space: Space,
-        job: impl FnOnce(&mut dyn StateSpace) -> Result<R>,
+        job: impl FnOnce(&mut dyn Map) -> Result<R>,
     ) -> Result<R> {
         match precision {
             Precision::Single => self.within_dtype::<f32, R>(space, job),
@@ -134,7 +134,7 @@ impl Problem {
     fn within_dtype<E: Scalar, R>(
         &self,
         space: Space,
-        job: impl FnOnce(&mut dyn StateSpace) -> Result<R>,
+        job: impl FnOnce(&mut dyn Map) -> Result<R>,
     ) -> Result<R>
     where
         Cpu: Backend<E> + Device<E>,

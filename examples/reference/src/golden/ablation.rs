@@ -1,7 +1,7 @@
 //! The ablations of tables 6 and 7.
 
 use dfdx::prelude::*;
-use equilibria_core::{apply, to_host, Matrix};
+use equilibria_core::{apply, to_host, Matrix, Vectors};
 
 use super::equilibrium::Differentiated;
 use super::file::Golden;
@@ -80,9 +80,9 @@ fn once(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
     let zeros = vec![0.0; subject.sizes.batch * subject.sizes.joint_dim()];
     for outcome in in_both(subject, |space| {
         let [at, out] = [space.alloc()?, space.alloc()?];
-        space.write(at, &zeros)?;
+        space.vectors_mut().write(at, &zeros)?;
         space.apply(at, out)?;
-        space.read(out)
+        space.vectors().read(out)
     })? {
         let outs = parts(subject, &outcome.result)?;
         let fused = to_host(&outs[subject.sizes.modalities]);

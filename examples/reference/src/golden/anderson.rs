@@ -1,6 +1,6 @@
 //! The iterates of the solvers, call by call; those of Anderson acceleration in the mode that follows TorchDEQ.
 
-use equilibria_core::{solve, AdjointSpace, FixedPointSolver, Result, StateSpace, Stop, Tolerance};
+use equilibria_core::{solve, AdjointMap, FixedPointSolver, Map, Result, Stop, Tolerance, Vectors};
 use equilibria_fusion::solvers::forward::anderson::{Anderson, Ridge};
 use equilibria_fusion::solvers::forward::picard::Picard;
 use equilibria_fusion::solvers::Compat;
@@ -70,10 +70,10 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> crate
         let count = golden.count("anderson_backward.X");
         for outcome in in_both(subject, |space| {
             let [at, cotangent] = [space.alloc()?, space.alloc()?];
-            space.write(at, z)?;
+            space.vectors_mut().write(at, z)?;
             space.linearize(at)?;
-            space.write(cotangent, v)?;
-            let mut adjoint = AdjointSpace::new(space, cotangent);
+            space.vectors_mut().write(cotangent, v)?;
+            let mut adjoint = AdjointMap::new(space, cotangent);
             record(&anderson(settings.lam), &mut adjoint, count)
         })? {
             compare_calls(
@@ -90,13 +90,8 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> crate
 }
 
 /// Every call of a solve from 0 that nothing but the number of calls ends.
-fn record(
-    solver: &dyn FixedPointSolver,
-    space: &mut dyn StateSpace,
-    calls: usize,
-) -> Result<Calls> {
+fn record(solver: &dyn FixedPointSolver, space: &mut dyn Map, calls: usize) -> Result<Calls> {
     let start = space.alloc()?;
-    space.write(start, &vec![0.0; space.batch() * space.dim()])?;
     let stop = Stop {
         max_evaluations: calls,
         patience: calls + 1,

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    solve, to_host, AdjointSpace, Coef, DifferentiableSpace, Matrix, Parameters, Value,
+    solve, to_host, AdjointMap, Coef, DifferentiableMap, Matrix, Parameters, Value, Vectors,
 };
 use equilibria_fusion::deq::DeqFusion;
 use equilibria_fusion::fusions::weighted_sum::WeightedSum;
@@ -154,13 +154,13 @@ pub fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) 
     let equilibrium = equilibrium(());
     let outcomes = in_both(subject, |space| {
         let [at, v, u] = [space.alloc()?, space.alloc()?, space.alloc()?];
-        space.write(at, z)?;
+        space.vectors_mut().write(at, z)?;
         space.linearize(at)?;
-        space.write(v, &dl_dz)?;
+        space.vectors_mut().write(v, &dl_dz)?;
         space.combine(u, &[(Coef::Same(1.0), v)])?;
-        let mut adjoint = AdjointSpace::new(space, v);
+        let mut adjoint = AdjointMap::new(space, v);
         solve(&*equilibrium.solver, &mut adjoint, u, &equilibrium.stop)?;
-        Ok((jacobian(space)?, space.read(u)?))
+        Ok((jacobian(space)?, space.vectors().read(u)?))
     })?;
     for outcome in outcomes {
         let (jacobian, adjoint) = outcome.result;
@@ -175,16 +175,16 @@ pub fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) 
 }
 
 /// The Jacobian of every sample at the linearization point, `[batch, K, K]`, row by row: row k is Jᵀ e_k.
-fn jacobian(space: &mut dyn DifferentiableSpace) -> equilibria_core::Result<Vec<f64>> {
+fn jacobian(space: &mut dyn DifferentiableMap) -> equilibria_core::Result<Vec<f64>> {
     let (b, k) = (space.batch(), space.dim());
     let [unit, row] = [space.alloc()?, space.alloc()?];
     let mut jacobian = vec![0.0; b * k * k];
     for index in 0..k {
         let mut values = vec![0.0; b * k];
         (0..b).for_each(|sample| values[sample * k + index] = 1.0);
-        space.write(unit, &values)?;
+        space.vectors_mut().write(unit, &values)?;
         space.vjp(unit, row)?;
-        for (sample, values) in space.read(row)?.chunks_exact(k).enumerate() {
+        for (sample, values) in space.vectors().read(row)?.chunks_exact(k).enumerate() {
             jacobian[(sample * k + index) * k..][..k].copy_from_slice(values);
         }
     }

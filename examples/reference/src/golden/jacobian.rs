@@ -1,7 +1,7 @@
 //! The Jacobian penalty with given probes, and its gradient.
 
 use dfdx::prelude::*;
-use equilibria_core::{to_host, Parameters, Regularizer};
+use equilibria_core::{to_host, Parameters, Regularizer, Vectors};
 use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
 
 use super::file::Golden;
@@ -27,13 +27,13 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
 
     for outcome in in_both(subject, |space| {
         let [at, probe, product] = [space.alloc()?, space.alloc()?, space.alloc()?];
-        space.write(at, z)?;
+        space.vectors_mut().write(at, z)?;
         space.linearize(at)?;
         let mut products = Vec::with_capacity(probes.len());
         for values in probes.chunks_exact(size) {
-            space.write(probe, values)?;
+            space.vectors_mut().write(probe, values)?;
             space.vjp(probe, product)?;
-            products.extend(space.read(product)?);
+            products.extend(space.vectors().read(product)?);
         }
         Ok(products)
     })? {
@@ -47,7 +47,7 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
     let penalty = |step| {
         in_both(subject, |space| {
             let at = space.alloc()?;
-            space.write(at, z)?;
+            space.vectors_mut().write(at, z)?;
             let regularizer = Jacobian {
                 weight: 1.0,
                 probes: count,

@@ -1,10 +1,9 @@
-//! Both state spaces of the joint layer.
+//! Both spaces of the joint layer.
 
 use dfdx::prelude::*;
-use equilibria_core::space::{SliceSpace, TensorSpace};
+use equilibria_core::plumbing::{SliceSpace, Store, TensorSpace};
 use equilibria_core::{
-    delegate_to_inner, to_host, Coef, DifferentiableSpace, ImplicitLayer, KernelGradients,
-    Parameters, Result, Slot, StateSpace,
+    to_host, DifferentiableMap, ImplicitLayer, KernelGradients, Map, Parameters, Result, Slot,
 };
 
 use super::subject::Subject;
@@ -18,7 +17,7 @@ pub struct Computed<R> {
 /// Runs a job in the slice space and in the tensor space of the joint layer.
 pub fn in_both<R>(
     subject: &Subject,
-    job: impl Fn(&mut dyn DifferentiableSpace) -> Result<R>,
+    job: impl Fn(&mut dyn DifferentiableMap) -> Result<R>,
 ) -> crate::Result<Vec<Computed<R>>> {
     let (layer, inputs) = (subject.joint(), subject.joint_inputs()?);
     let (batch, dim) = (subject.sizes.batch, subject.sizes.joint_dim());
@@ -47,25 +46,48 @@ pub fn in_both<R>(
     Ok(outcomes)
 }
 
-/// Draws the given probes in place of random ones, one after the other.
+/// Multiplies the given probes in place of random ones, one after the other.
 pub struct GivenProbes<'s> {
-    /// The space.
-    pub inner: &'s mut dyn DifferentiableSpace,
+    /// The map.
+    pub inner: &'s mut dyn DifferentiableMap,
     /// All probes, `[probes, batch, dim]`.
     pub probes: std::slice::ChunksExact<'s, f64>,
 }
 
-impl StateSpace for GivenProbes<'_> {
-    delegate_to_inner!(
-        batch, dim, epsilon, alloc, release, apply, dots, combine, copy_rows, permute, write, read,
-        linearize, jvp
-    );
+impl Map for GivenProbes<'_> {
+    fn vectors(&self) -> &dyn Store {
+        self.inner.vectors()
+    }
 
-    fn fill_normal(&mut self, slot: Slot, _seed: u64) -> Result<()> {
-        self.inner.write(slot, self.probes.next().unwrap_or(&[]))
+    fn vectors_mut(&mut self) -> &mut dyn Store {
+        self.inner.vectors_mut()
+    }
+
+    fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
+        self.inner.apply(z, out)
+    }
+
+    fn linearize(&mut self, z: Slot) -> Result<()> {
+        self.inner.linearize(z)
+    }
+
+    fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
+        self.inner.jvp(v, out)
     }
 }
 
-impl DifferentiableSpace for GivenProbes<'_> {
-    delegate_to_inner!(vjp, pull_back, pull_back_tangent);
+impl DifferentiableMap for GivenProbes<'_> {
+    fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
+        let probe = self.probes.next().unwrap_or(&[]);
+        self.inner.vectors_mut().write(u, probe)?;
+        self.inner.vjp(u, out)
+    }
+
+    fn pull_back(&mut self, u: Slot) -> Result<()> {
+        self.inner.pull_back(u)
+    }
+
+    fn pull_back_tangent(&mut self, p: Slot, v: Slot, factors: &[f64], step: f64) -> Result<()> {
+        self.inner.pull_back_tangent(p, v, factors, step)
+    }
 }

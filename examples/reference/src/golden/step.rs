@@ -1,7 +1,7 @@
 //! One application of eqs. 8-12.
 
 use dfdx::prelude::*;
-use equilibria_core::{from_host, to_host, ImplicitLayer, Matrix, Value};
+use equilibria_core::{from_host, to_host, ImplicitLayer, Matrix, Value, Vectors};
 
 use super::file::Golden;
 use super::ledger::Ledger;
@@ -67,9 +67,9 @@ fn compare_step(
     // The same through the joint map, whose gate is collapsed, in both spaces.
     let outcomes = in_both(subject, |space| {
         let [at, out] = [space.alloc()?, space.alloc()?];
-        space.write(at, z)?;
+        space.vectors_mut().write(at, z)?;
         space.apply(at, out)?;
-        space.read(out)
+        space.vectors().read(out)
     })?;
     for outcome in outcomes {
         let outs = self::parts(subject, &outcome.result)?;

@@ -1,20 +1,21 @@
-//! The adjoint equation as a fixed-point problem.
+//! The adjoint equation as a fixed-point problem of its own.
 
-use crate::{delegate_to_inner, Coef, DifferentiableSpace, Result, Slot, StateSpace};
+use super::{Shortcuts, Store};
+use crate::{Coef, DifferentiableMap, Map, Result, Slot, Vectors};
 
 /// What rounding the factors of its products to 8 binary digits changes in Jᵀd, relative to ‖d‖ or ‖Jᵀd‖, whichever is larger.
 /// An estimate: a term of a product is off by 2⁻⁸ at most and by a third of that in the root mean square, two or three products
 /// follow each other, and their terms cancel no more than those of random vectors do.
 const ROUNDING: f64 = 1.0 / 256.0;
 
-/// The adjoint equation `u = Jᵀu + v` as a fixed-point problem, so that every solver also solves adjoints.
+/// The map `u ↦ Jᵀu + v` of the adjoint equation, so that every solver also solves adjoints.
 ///
 /// It is affine: Jᵀu + v = (Jᵀu₀ + v) + Jᵀ(u − u₀) for every u₀. So where products may be rounded, a sample is evaluated exactly
 /// at some u₀, and from then on by rounded products with u − u₀, which is small. What rounding changes shrinks with that distance,
 /// as in the iterative refinement of linear systems (J. H. Wilkinson, 1963). It is estimated as 2⁻⁸ of the larger of ‖u − u₀‖ and
 /// ‖Jᵀ(u − u₀)‖.
-pub struct AdjointSpace<'s> {
-    inner: &'s mut dyn DifferentiableSpace,
+pub struct AdjointMap<'s> {
+    inner: &'s mut dyn DifferentiableMap,
     v: Slot,
     /// How many of the active rows are evaluated exactly while those behind are rounded; none where nothing is rounded.
     exact_rows: Option<usize>,
@@ -38,10 +39,10 @@ struct Refinement {
     rows: Vec<usize>,
 }
 
-impl<'s> AdjointSpace<'s> {
+impl<'s> AdjointMap<'s> {
     /// The adjoint equation at the linearization point of `inner`, with right-hand side `v`. Whoever allows rounding ends it as well,
     /// as solves do: what it takes is given back then.
-    pub fn new(inner: &'s mut dyn DifferentiableSpace, v: Slot) -> Self {
+    pub fn new(inner: &'s mut dyn DifferentiableMap, v: Slot) -> Self {
         Self {
             inner,
             v,
@@ -69,6 +70,11 @@ impl<'s> AdjointSpace<'s> {
         })
     }
 
+    fn round_inner(&mut self, from: usize) -> bool {
+        let shortcuts = self.inner.shortcuts();
+        shortcuts.is_some_and(|shortcuts| shortcuts.allow_rounding(from))
+    }
+
     fn end_refinement(&mut self) {
         if let Some(refinement) = self.refinement.take() {
             for slot in [refinement.point, refinement.value, refinement.difference] {
@@ -82,7 +88,7 @@ impl Refinement {
     /// `out = Jᵀu + v`, exactly in the first `exact_rows` rows.
     fn apply(
         &mut self,
-        space: &mut dyn DifferentiableSpace,
+        space: &mut dyn DifferentiableMap,
         u: Slot,
         exact_rows: usize,
         out: Slot,
@@ -96,7 +102,8 @@ impl Refinement {
         let mut difference = u;
         if self.begun {
             difference = self.difference;
-            space.difference(u, point, difference, distances, products)?;
+            let vectors = space.vectors_mut();
+            vectors.difference(u, point, difference, distances, products)?;
         } else {
             space.dots(u, &[u], distances)?;
         }
@@ -115,22 +122,14 @@ impl Refinement {
     }
 }
 
-impl StateSpace for AdjointSpace<'_> {
-    delegate_to_inner!(
-        batch,
-        dim,
-        epsilon,
-        alloc,
-        release,
-        dots,
-        difference,
-        combine,
-        copy_rows,
-        permute,
-        fill_normal,
-        write,
-        read
-    );
+impl Map for AdjointMap<'_> {
+    fn vectors(&self) -> &dyn Store {
+        self.inner.vectors()
+    }
+
+    fn vectors_mut(&mut self) -> &mut dyn Store {
+        self.inner.vectors_mut()
+    }
 
     fn apply(&mut self, u: Slot, out: Slot) -> Result<()> {
         let Some(exact_rows) = self.exact_rows else {
@@ -144,8 +143,25 @@ impl StateSpace for AdjointSpace<'_> {
         applied
     }
 
+    fn jvp(&mut self, u: Slot, out: Slot) -> Result<usize> {
+        if self.exact_rows.is_some() {
+            self.round_inner(usize::MAX);
+        }
+        self.inner.vjp(u, out)?;
+        if let Some(exact_rows) = self.exact_rows {
+            self.round_inner(exact_rows);
+        }
+        Ok(1)
+    }
+
+    fn shortcuts(&mut self) -> Option<&mut dyn Shortcuts> {
+        Some(self)
+    }
+}
+
+impl Shortcuts for AdjointMap<'_> {
     fn allow_rounding(&mut self, from: usize) -> bool {
-        let rounds = self.inner.allow_rounding(from);
+        let rounds = self.round_inner(from);
         self.exact_rows = Some(from).filter(|&from| rounds && from < usize::MAX);
         if self.exact_rows.is_none() {
             self.end_refinement();
@@ -157,16 +173,5 @@ impl StateSpace for AdjointSpace<'_> {
         if let Some(refinement) = &self.refinement {
             errors.copy_from_slice(&refinement.errors[..errors.len()]);
         }
-    }
-
-    fn jvp(&mut self, u: Slot, out: Slot) -> Result<bool> {
-        if self.exact_rows.is_some() {
-            self.inner.allow_rounding(usize::MAX);
-        }
-        self.inner.vjp(u, out)?;
-        if let Some(exact_rows) = self.exact_rows {
-            self.inner.allow_rounding(exact_rows);
-        }
-        Ok(true)
     }
 }

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::bound::{BlockJob, Purpose};
-use crate::gradients::HostGradient;
+use super::bound::{BlockJob, Purpose};
+use super::gradients::HostGradient;
+use super::SliceSpace;
 use crate::kernel::{Kernel, KernelGradients};
 use crate::parallel;
 use crate::simd::{whole_tiles, TILE};
-use crate::space::SliceSpace;
-use crate::{Result, Scalar, Slot, StateSpace};
+use crate::{Result, Scalar, Slot, Vectors};
 
 /// Numbers in one vector of a block, at most: a solver keeps some twenty vectors, and they share the second-level cache
 /// with the weights.

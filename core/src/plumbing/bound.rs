@@ -1,17 +1,17 @@
-//! A layer with its inputs bound: splits the batch into blocks where a kernel allows, and runs jobs in state spaces.
+//! A layer with its inputs bound: splits the batch into blocks where a kernel allows, and runs jobs in spaces.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
 
 use dfdx::prelude::*;
 
+use super::blocks::{Blocks, HostOutput, Partition, Split, Tangents};
+use super::gradients::{HostGradient, TensorGradient, WeightedGradients};
+use super::TensorSpace;
 use crate::backend::{from_host, to_host};
-use crate::blocks::{Blocks, HostOutput, Partition, Split, Tangents};
-use crate::gradients::{HostGradient, TensorGradient, WeightedGradients};
 use crate::kernel::Kernel;
-use crate::space::TensorSpace;
 use crate::{parallel, simd};
-use crate::{Backend, DifferentiableSpace, Error, ImplicitLayer, Matrix, Result, Scalar, Slot};
+use crate::{Backend, DifferentiableMap, Error, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
 /// A layer with its injected inputs.
 pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
@@ -57,10 +57,10 @@ pub(crate) struct LayerJob<'r, E: Scalar, D: Backend<E>, L, R> {
     pub block_job: &'r BlockJob<'r, R>,
 }
 
-/// What a job does in every state space the batch is split into, on the slots that are held from the jobs before and those of the
+/// What a job does in every space the batch is split into, on the slots that are held from the jobs before and those of the
 /// given states. What it leaves among them is held for the next one; what it takes away is its own to release.
 pub(crate) type BlockJob<'j, R> =
-    dyn Fn(&mut dyn DifferentiableSpace, &mut Vec<Slot>) -> Result<R> + Sync + 'j;
+    dyn Fn(&mut dyn DifferentiableMap, &mut Vec<Slot>) -> Result<R> + Sync + 'j;
 
 impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     /// Checks the inputs and binds them. They must be contiguous.
@@ -168,9 +168,8 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     ) -> Result<JobOutput<E, D, R>> {
         let mut space =
             TensorSpace::new(&self.layer, self.device.clone(), &self.inputs, self.batch);
-        let mut slots = (self.held.drain(..).chain(given))
-            .map(|state| space.adopt(state))
-            .collect::<Result<Vec<_>>>()?;
+        let held = self.held.drain(..).chain(given);
+        let mut slots = held.map(|state| space.adopt(state)).collect();
         let result = block_job(&mut space, &mut slots)?;
         self.held = (slots.iter())
             .map(|&slot| space.state(slot))
