@@ -15,6 +15,7 @@ mod bound;
 mod gradients;
 mod layout;
 mod program;
+mod recorded;
 
 pub mod backend;
 pub mod backward;
@@ -50,6 +51,7 @@ pub use layer::{apply, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
 pub use operation::{At, Gradients, Neighbor, Neighbors, Operation, Reads, RowOperation, Scratch};
 pub use parameters::Parameters;
 pub use program::MOST_ARGUMENTS;
+pub use recorded::recorded;
 pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status, Step, Tally, TracePoint};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
@@ -65,13 +67,15 @@ pub use {dfdx, dyn_clone, inventory, serde, serde_json, typetag};
 
 /// Everything a plugin file needs.
 pub mod prelude {
+    pub use crate::operations::{Pointwise, TensorCode, Tensors, ARGUMENT, BOTH, RESULT};
     pub use crate::registry;
     pub use crate::{
         combine_all, delegate_to_inner, jacobian_product, parameters, plugin, solve, AdjointSpace,
-        AnyTape, Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Error, Evaluation,
-        FixedPointSolver, ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank,
-        Matrix, OnUnconverged, ParameterGradient, Parameters, Regularizer, Report, Result, Scalar,
-        Slot, Solution, StateSpace, Status, Stop, Tolerance, Value,
+        AnyTape, Backend, BackwardStrategy, Build, Coef, DifferentiableSpace, Element, Error,
+        Evaluation, FixedPointSolver, ImplicitLayer, Iteration, Kernel, KernelBlock,
+        KernelGradients, LowRank, Matrix, OnUnconverged, Operation, ParameterGradient, Parameters,
+        Reads, Regularizer, Report, Result, RowOperation, Scalar, Slot, Solution, StateSpace,
+        Status, Stop, Tolerance, Value,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;
