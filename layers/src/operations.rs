@@ -1,6 +1,6 @@
 //! The vocabulary: operations that the equation of a layer is written in, one file each.
 //!
-//! [`Vocabulary`] has them as methods of [`Value`], and of its [`Tokens`](crate::Tokens); `+`, `-`, `*` and `/` work as well, with values
+//! [`Vocabulary`] has them as methods of [`Value`], and of its [`Tokens`]; `+`, `-`, `*` and `/` work as well, with values
 //! and with numbers.
 
 pub mod abs;
