@@ -71,6 +71,8 @@ impl Selection {
     /// The numbers under each position of a window, `[windows, channels, side, side]` (im2col): a product with the weights of a
     /// convolution for each window, `[outputs, channels · side · side]` in PyTorch's order, is the convolution.
     ///
+    /// PyTorch's images, `[channels, height, width]`, are `image.tokens(channels).transpose()`.
+    ///
     /// # Errors
     /// [`Error::Config`] if the stride is 0; [`Error::Shape`] if no window fits.
     pub fn windows(window: Window) -> Result<Self> {
@@ -114,8 +116,8 @@ impl Selection {
         Self::new(from, (0..rows * columns * channels).map(place))
     }
 
-    /// For each query of `[queries, keys]` scores by distance, those of its keys: the score of distance `i + keys − queries − j` for query
-    /// i and key j, and 0 where the key comes later. So scores by relative position stand where their keys do.
+    /// For each query of `[queries, keys]` scores by distance, those of its keys: the score of distance `i + keys − queries − j` for
+    /// query i and key j, and 0 where the key comes later. So scores by relative position stand where their keys do.
     ///
     /// # Errors
     /// [`Error::Shape`] if there are no queries, or fewer keys.

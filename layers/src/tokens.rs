@@ -1,8 +1,7 @@
 //! Rows seen as matrices: of tokens, nodes, pixels, or whatever else there are several of in one sample.
 
-use std::ops::{Add, Div, Mul, Sub};
+mod arithmetic;
 
-use equilibria_core::operations::{Divide, Multiply, Scale, Sum};
 use equilibria_core::{Backend, Error, Matrix, Operation, Scalar, Value};
 
 use crate::operations::matmul::Matmul;
@@ -155,70 +154,3 @@ impl<E: Scalar, D: Backend<E>> Vocabulary<E, D> for Tokens<E, D> {
         Self::new(self.value.clone(), self.count * count)
     }
 }
-
-macro_rules! operator {
-    ($trait:ident, $method:ident, $operation:expr) => {
-        impl<E: Scalar, D: Backend<E>> $trait<&Tokens<E, D>> for &Tokens<E, D> {
-            type Output = Tokens<E, D>;
-
-            fn $method(self, other: &Tokens<E, D>) -> Tokens<E, D> {
-                Tokens::of(&$operation, &[self, other])
-            }
-        }
-
-        impl<E: Scalar, D: Backend<E>> $trait<Tokens<E, D>> for &Tokens<E, D> {
-            type Output = Tokens<E, D>;
-
-            fn $method(self, other: Tokens<E, D>) -> Tokens<E, D> {
-                self.$method(&other)
-            }
-        }
-
-        impl<E: Scalar, D: Backend<E>> $trait<&Tokens<E, D>> for Tokens<E, D> {
-            type Output = Tokens<E, D>;
-
-            fn $method(self, other: &Tokens<E, D>) -> Tokens<E, D> {
-                (&self).$method(other)
-            }
-        }
-
-        impl<E: Scalar, D: Backend<E>> $trait for Tokens<E, D> {
-            type Output = Tokens<E, D>;
-
-            fn $method(self, other: Tokens<E, D>) -> Tokens<E, D> {
-                (&self).$method(&other)
-            }
-        }
-    };
-}
-
-operator!(Add, add, Sum { factor: 1.0 });
-operator!(Sub, sub, Sum { factor: -1.0 });
-operator!(Mul, mul, Multiply);
-operator!(Div, div, Divide);
-
-macro_rules! with_number {
-    ($trait:ident, $method:ident, |$number:ident| $factor:expr, $offset:expr) => {
-        impl<E: Scalar, D: Backend<E>> $trait<f64> for &Tokens<E, D> {
-            type Output = Tokens<E, D>;
-
-            fn $method(self, $number: f64) -> Tokens<E, D> {
-                let (factor, offset) = ($factor, $offset);
-                Tokens::of(&Scale { factor, offset }, &[self])
-            }
-        }
-
-        impl<E: Scalar, D: Backend<E>> $trait<f64> for Tokens<E, D> {
-            type Output = Tokens<E, D>;
-
-            fn $method(self, number: f64) -> Tokens<E, D> {
-                (&self).$method(number)
-            }
-        }
-    };
-}
-
-with_number!(Add, add, |number| 1.0, number);
-with_number!(Sub, sub, |number| 1.0, -number);
-with_number!(Mul, mul, |number| number, 0.0);
-with_number!(Div, div, |number| number.recip(), 0.0);

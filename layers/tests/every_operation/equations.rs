@@ -156,6 +156,11 @@ pub fn equations<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D
                 .softmax(1)
                 .into_value()
         }),
+        ("per_token", |p, z, x| {
+            let [a, b] = [mixed(p, z, x).tokens(2), x.tokens(2)];
+            let ratio = (1.0 - &a * &b) / (2.0 + b.square());
+            (-(0.5 * ratio - 3.0) + a / 4.0 + 1.0 / (b.square() + 1.0)).into_value()
+        }),
         ("transpose", |p, z, x| {
             mixed(p, z, x).tokens(2).transpose().into_value() * z
         }),
