@@ -23,6 +23,12 @@ fn selection() -> Selection {
 
 /// One equation or more for each file of `src/operations`, by its name.
 pub fn equations<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D>)> {
+    let all = [rows(), numbers(), groups(), matrices(), operators()];
+    all.concat()
+}
+
+/// Parameters, norms, columns and activations.
+fn rows<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D>)> {
     vec![
         ("columns", |p, z, x| {
             let z = mixed(p, z, x);
@@ -79,7 +85,12 @@ pub fn equations<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D
         ("square", |p, z, x| mixed(p, z, x).square()),
         ("stretch", |p, z, x| mixed(p, z, x).stretch(&p.row).tanh()),
         ("tanh", |p, z, x| mixed(p, z, x).tanh()),
-        // Functions of single numbers.
+    ]
+}
+
+/// Functions of single numbers.
+fn numbers<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D>)> {
+    vec![
         ("abs", |p, z, x| mixed(p, z, x).abs()),
         ("clamp", |p, z, x| mixed(p, z, x).clamp(-0.7, 1.1)),
         ("elu", |p, z, x| mixed(p, z, x).elu(1.3)),
@@ -101,7 +112,12 @@ pub fn equations<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D
         ("", |p, z, x| {
             2.0 / positive(p, z, x) - 0.5 / positive(p, x, x) + z / 3.0
         }),
-        // The same numbers in every row.
+    ]
+}
+
+/// Numbers that are the same in every row, and groups of columns.
+fn groups<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D>)> {
+    vec![
         ("broadcast", |p, z, x| {
             (z * x.broadcast(&p.row).exp() + x).tanh()
         }),
@@ -136,7 +152,12 @@ pub fn equations<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D
         ("layer_norm", |p, z, x| {
             p.layer_norm.of(&(p.linear.of(z) + x)).relu()
         }),
-        // Rows as matrices.
+    ]
+}
+
+/// Rows as matrices, and columns that move.
+fn matrices<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D>)> {
+    vec![
         ("per_token", |p, z, x| {
             p.short.of(&mixed(p, z, x).tokens(2)).tanh().into_value()
         }),
@@ -220,7 +241,12 @@ pub fn equations<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D
             let moved = Selection::new(3, [Some(2), None, Some(2)]).expect("inside");
             (tokens.gather(&moved) + z.tokens(2).scatter(&moved)).into_value()
         }),
-        // Operators, and values that meet themselves.
+    ]
+}
+
+/// Operators, and values that meet themselves.
+fn operators<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D>)> {
+    vec![
         ("", |_, z, x| z * z + x * z - x * x),
         ("", |p, z, x| {
             let y = mixed(p, z, x);
