@@ -39,7 +39,7 @@ vectorized! {
 }
 
 /// Rows of y that stay in registers together.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 6;
 
 /// `y ← y + a b`.
 #[inline(always)]
@@ -53,6 +53,8 @@ fn one_product<E: Element, S: Simd>(simd: S, shapes: Shapes, a: &[E], b: &[E], y
         let a = &a[index * TOGETHER * steps[0]..];
         match y.len() / shapes.columns {
             TOGETHER => some_rows::<E, S, TOGETHER>(simd, (a, steps), b, y),
+            5 => some_rows::<E, S, 5>(simd, (a, steps), b, y),
+            4 => some_rows::<E, S, 4>(simd, (a, steps), b, y),
             3 => some_rows::<E, S, 3>(simd, (a, steps), b, y),
             2 => some_rows::<E, S, 2>(simd, (a, steps), b, y),
             _ => some_rows::<E, S, 1>(simd, (a, steps), b, y),
@@ -146,7 +148,14 @@ mod tests {
     #[test]
     fn products_of_matrices_are_sums_of_products() {
         let pairs = 3;
-        for (rows, inner, columns) in [(1, 1, 1), (5, 3, 7), (4, 2, 16), (7, 9, 19), (3, 1, 40)] {
+        for (rows, inner, columns) in [
+            (1, 1, 1),
+            (5, 3, 7),
+            (4, 2, 16),
+            (7, 9, 19),
+            (14, 3, 19),
+            (3, 1, 40),
+        ] {
             let a = random_values(pairs * rows * inner, 1);
             let b = random_values(pairs * inner * columns, 2);
             let start = random_values(pairs * rows * columns, 3);
