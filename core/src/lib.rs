@@ -13,6 +13,7 @@
 
 mod layout;
 mod program;
+mod recorded;
 
 pub mod backend;
 pub mod backward;
@@ -52,6 +53,7 @@ pub use operation::{At, Gradients, Neighbor, Neighbors, Operation, Reads, RowOpe
 pub use parameters::Parameters;
 pub use plumbing::AdjointMap;
 pub use program::MOST_ARGUMENTS;
+pub use recorded::recorded;
 pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status, Step, Tally, TracePoint};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
@@ -64,13 +66,14 @@ pub use {dfdx, dyn_clone, inventory, serde, serde_json, typetag};
 
 /// Everything a plugin file needs.
 pub mod prelude {
+    pub use crate::operations::{Pointwise, TensorCode, Tensors, ARGUMENT, BOTH, RESULT};
     pub use crate::registry;
     pub use crate::{
         combine_all, parameters, plugin, solve, AdjointMap, AnyTape, Backend, BackwardStrategy,
-        Build, Coef, DifferentiableMap, Error, Evaluation, FixedPointSolver, ImplicitLayer,
-        Iteration, Kernel, KernelBlock, KernelGradients, LowRank, Map, Matrix, OnUnconverged,
-        ParameterGradient, Parameters, Regularizer, Report, Result, Scalar, Slot, Solution, Status,
-        Stop, Tolerance, Value, Vectors,
+        Build, Coef, DifferentiableMap, Element, Error, Evaluation, FixedPointSolver,
+        ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank, Map, Matrix,
+        OnUnconverged, Operation, ParameterGradient, Parameters, Reads, Regularizer, Report,
+        Result, RowOperation, Scalar, Slot, Solution, Status, Stop, Tolerance, Value, Vectors,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

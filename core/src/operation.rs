@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
+use crate::operations::same_width;
 use crate::program::MOST_ARGUMENTS;
 use crate::simd::add_scaled;
 use crate::{AnyTape, Backend, Element, Matrix, ParameterGradient, Result, Scalar};
@@ -16,11 +17,13 @@ pub trait Operation<E: Scalar, D: Backend<E>> {
     /// What it is called in messages.
     const NAME: &'static str;
 
-    /// Width of the result, for arguments of these widths.
+    /// Width of the result, for arguments of these widths. Default: that of the arguments, which all have the same.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for widths that do not fit.
-    fn width(&self, arguments: &[usize]) -> Result<usize>;
+    fn width(&self, arguments: &[usize]) -> Result<usize> {
+        same_width(Self::NAME, arguments)
+    }
 
     /// The operation in dfdx tensors, on a tape or not.
     fn on_tensors<T: AnyTape<E, D>>(

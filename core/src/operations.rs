@@ -1,12 +1,18 @@
-//! The operations that `+`, `-` and `*` stand for, and any dfdx code as an operation.
+//! The operations that `+`, `-`, `*` and `/` stand for, functions of single numbers, and any dfdx code as an operation.
 
+mod divide;
 mod multiply;
+mod pointwise;
+mod reciprocal;
 mod scale;
 mod sum;
 mod tensors;
 
+pub use divide::Divide;
 pub use multiply::Multiply;
-pub use scale::Scale;
+pub use pointwise::{Pointwise, PointwiseRows, ARGUMENT, BOTH, RESULT};
+pub use reciprocal::Reciprocal;
+pub use scale::{Scale, NEGATIVE};
 pub use sum::Sum;
 pub(crate) use tensors::RowsOfCode;
 pub use tensors::{TensorCode, Tensors};

@@ -81,6 +81,19 @@ impl<E: Scalar, D: Backend<E>> Value<E, D> {
         }
     }
 
+    /// The result of an operation that reads no argument and is the same for every row, such as a parameter: in the step, and with as
+    /// many rows as this value. In tensors the operation is given this value, for its batch.
+    pub fn beside(&self, operation: &impl Operation<E, D>) -> Self {
+        let Kind::Recorded(recorded) = &self.0 else {
+            return Self::of(operation, &[self]);
+        };
+        let width = operation.width(&[]);
+        match width.and_then(|width| recorded.operation(operation, (&[], &[]), width)) {
+            Ok(recorded) => Self::recorded(recorded),
+            Err(error) => Self::failed(error),
+        }
+    }
+
     fn try_of<O: Operation<E, D>>(operation: &O, arguments: &[&Self]) -> Result<Self> {
         if let Some(failed) = arguments.iter().find(|x| matches!(x.0, Kind::Failed(_))) {
             return Ok((*failed).clone());

@@ -6,6 +6,7 @@
 pub use equilibria_solvers as solvers;
 pub use equilibria_solvers::core;
 
+pub mod attention;
 pub mod config;
 pub mod initialize;
 pub mod kernel;
@@ -13,7 +14,9 @@ pub mod masked;
 pub mod modules;
 pub mod operations;
 pub mod optimizer;
+pub mod selection;
 pub mod stabilizer;
+pub mod tokens;
 
 /// Implicit layers that a configuration can name.
 pub mod plugins {
@@ -25,11 +28,23 @@ pub mod stabilizers {
     automod::dir!(pub "src/stabilizers");
 }
 
+pub use attention::{attend, attention, attention_scores, causal_mask};
 pub use config::{LayerConfig, LayerRequest, Layers};
 pub use initialize::Initializer;
 pub use masked::Masked;
 pub use operations::{concatenate, Vocabulary};
+pub use selection::{Selection, Window};
 pub use stabilizer::{stabilize, Stabilizer, StabilizerConfig, Stabilizers};
+pub use tokens::Tokens;
+
+/// Everything the file of a layer, or of an operation, needs.
+pub mod prelude {
+    pub use crate::core::prelude::*;
+    pub use crate::{
+        attention, causal_mask, concatenate, Initializer, LayerConfig, LayerRequest, Layers,
+        Selection, Tokens, Vocabulary, Window,
+    };
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/several-equilibria.md")]

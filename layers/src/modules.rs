@@ -1,21 +1,24 @@
 //! Building blocks on dfdx tensors, most of them with parameters: what surrounds an equilibrium. All are recorded on the tape; on the
-//! CPU, those that take long are written by hand. [`Linear`] and [`GroupNorm`] have a method `of` for values, in the equation of a layer.
+//! CPU, those that take long are written by hand. [`Linear`], [`GroupNorm`] and [`LayerNorm`] have a method `of` for
+//! values, in the equation of a layer.
 
 mod columns;
 mod concatenate;
 mod dropout;
 mod group_norm;
+mod layer_norm;
 mod linear;
 mod linear_combination;
+mod normalize;
 mod pointwise;
-mod recorded;
 mod scratch;
 
 pub use columns::columns;
 pub use concatenate::concatenate;
 pub use dropout::{dropout, dropout_mask};
 pub use group_norm::GroupNorm;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use linear_combination::linear_combination;
+pub use normalize::normalize;
 pub use pointwise::{mean, relu, scale_rows, sigmoid, times_data};
-use recorded::recorded;

@@ -1,70 +1,70 @@
 //! The vocabulary: operations that the equation of a layer is written in, one file each.
 //!
-//! [`Vocabulary`] has them as methods of [`Value`]; `+`, `-` and `*` work as well, with values and with numbers.
+//! [`Vocabulary`] has them as methods of [`Value`], and of its [`Tokens`]; `+`, `-`, `*` and `/` work as well, with values
+//! and with numbers.
 
+pub mod abs;
+pub mod broadcast;
+pub mod clamp;
 pub mod columns;
 pub mod concatenate;
+pub mod constant;
 pub mod cos;
+pub mod elu;
 pub mod exp;
+pub mod gather;
+pub mod gelu;
+pub mod gelu_tanh;
 pub mod group_norm;
-pub mod pointwise;
+pub mod layer_norm;
+pub mod leaky_relu;
+pub mod ln;
+pub mod logsumexp;
+pub mod matmul;
+pub mod max;
+pub mod normalize;
+pub mod per_token;
 pub mod product;
 pub mod relu;
+pub mod repeat;
 pub mod shift;
 pub mod sigmoid;
+pub mod silu;
 pub mod sin;
+pub mod soft_threshold;
+pub mod softmax;
+pub mod softplus;
+pub mod sqrt;
 pub mod square;
 pub mod stretch;
+pub mod sum;
 pub mod tanh;
+pub mod transpose;
 
 use std::borrow::Borrow;
 use std::ops::Range;
 
-use dfdx::prelude::HasShape;
-use equilibria_core::{Backend, Error, Matrix, Result, Scalar, Value};
+use dfdx::prelude::{HasShape, ReshapeTo};
+use equilibria_core::{AnyTape, Backend, Error, Matrix, Operation, Result, Scalar, Value};
 
-use crate::modules::{GroupNorm, Linear};
+use crate::modules::{GroupNorm, LayerNorm, Linear};
+use crate::selection::Selection;
+use crate::tokens::Tokens;
 
-/// The operations on [`Value`]s.
+/// The operations on [`Value`]s; on [`Tokens`], each token is a row of its own.
+///
+/// Widths that do not fit give a value that stands for the error.
 pub trait Vocabulary<E: Scalar, D: Backend<E>>: Sized {
+    /// The result of any operation.
+    fn of(operation: &impl Operation<E, D>, arguments: &[&Self]) -> Self;
+
+    /// The result of an operation that reads no argument, in every row of the batch that this value belongs to.
+    fn beside(&self, operation: &impl Operation<E, D>) -> Self;
+
+    /// Each row as `count` tokens that follow one another: `[batch, count · width]` as `[batch, count, width]`.
+    fn tokens(&self, count: usize) -> Tokens<E, D>;
+
     /// `x Wᵀ`, with W `[outputs, inputs]`: row by row, W x.
-    fn product(&self, weight: &Matrix<E, D>) -> Self;
-
-    /// `x W`, with W `[inputs, outputs]`: the product with the transpose.
-    fn product_transposed(&self, weight: &Matrix<E, D>) -> Self;
-
-    /// `x + b`, with the parameter b, `[1, width]`, for every row.
-    fn shift(&self, by: &Matrix<E, D>) -> Self;
-
-    /// `x ⊙ w`, with the parameter w, `[1, width]`, for every row.
-    fn stretch(&self, by: &Matrix<E, D>) -> Self;
-
-    /// Some columns.
-    fn columns(&self, range: Range<usize>) -> Self;
-
-    /// `max(x, 0)`.
-    fn relu(&self) -> Self;
-
-    /// `tanh x`.
-    fn tanh(&self) -> Self;
-
-    /// `1 / (1 + exp(−x))`.
-    fn sigmoid(&self) -> Self;
-
-    /// `exp x`.
-    fn exp(&self) -> Self;
-
-    /// `sin x`.
-    fn sin(&self) -> Self;
-
-    /// `cos x`.
-    fn cos(&self) -> Self;
-
-    /// `x²`.
-    fn square(&self) -> Self;
-}
-
-impl<E: Scalar, D: Backend<E>> Vocabulary<E, D> for Value<E, D> {
     fn product(&self, weight: &Matrix<E, D>) -> Self {
         let product = product::Product {
             weight: weight.clone(),
@@ -74,6 +74,7 @@ impl<E: Scalar, D: Backend<E>> Vocabulary<E, D> for Value<E, D> {
         Self::of(&product, &[self])
     }
 
+    /// `x W`, with W `[inputs, outputs]`: the product with the transpose.
     fn product_transposed(&self, weight: &Matrix<E, D>) -> Self {
         let product = product::Product {
             weight: weight.clone(),
@@ -83,44 +84,202 @@ impl<E: Scalar, D: Backend<E>> Vocabulary<E, D> for Value<E, D> {
         Self::of(&product, &[self])
     }
 
+    /// `x + b`, with the parameter b, `[1, width]`, for every row.
     fn shift(&self, by: &Matrix<E, D>) -> Self {
         Self::of(&shift::Shift { by: by.clone() }, &[self])
     }
 
+    /// `x ⊙ w`, with the parameter w, `[1, width]`, for every row.
     fn stretch(&self, by: &Matrix<E, D>) -> Self {
         Self::of(&stretch::Stretch { by: by.clone() }, &[self])
     }
 
+    /// The numbers of a parameter of any shape, row-major, in every row. x says to which batch they belong, and is not read.
+    fn broadcast(&self, parameter: &Matrix<E, D>) -> Self {
+        let parameter = parameter.clone();
+        self.beside(&broadcast::Broadcast { parameter })
+    }
+
+    /// The given numbers in every row. x says to which batch they belong, and is not read.
+    fn constant(&self, numbers: &[f64]) -> Self {
+        self.beside(&constant::Constant { numbers })
+    }
+
+    /// Some columns.
     fn columns(&self, range: Range<usize>) -> Self {
         Self::of(&columns::Columns { range }, &[self])
     }
 
+    /// `[x | x | … | x]`.
+    fn repeat(&self, times: usize) -> Self {
+        Self::of(&repeat::Repeat { times }, &[self])
+    }
+
+    /// The columns that are selected, and 0 where none is.
+    fn gather(&self, selection: &Selection) -> Self {
+        let transposed = false;
+        let gather = gather::Gather {
+            selection,
+            transposed,
+        };
+        Self::of(&gather, &[self])
+    }
+
+    /// The transpose of [`gather`](Self::gather): each column is added to the one it would be selected from.
+    fn scatter(&self, selection: &Selection) -> Self {
+        let transposed = true;
+        let gather = gather::Gather {
+            selection,
+            transposed,
+        };
+        Self::of(&gather, &[self])
+    }
+
+    /// The sum of each of `groups` groups of adjacent columns.
+    fn sum(&self, groups: usize) -> Self {
+        let mean = false;
+        Self::of(&sum::Sum { groups, mean }, &[self])
+    }
+
+    /// The mean of each of `groups` groups of adjacent columns.
+    fn mean(&self, groups: usize) -> Self {
+        let mean = true;
+        Self::of(&sum::Sum { groups, mean }, &[self])
+    }
+
+    /// The largest number of each of `groups` groups of adjacent columns.
+    fn max(&self, groups: usize) -> Self {
+        Self::of(&max::Max { groups }, &[self])
+    }
+
+    /// `ln Σ exp x_i` of each of `groups` groups of adjacent columns.
+    fn logsumexp(&self, groups: usize) -> Self {
+        Self::of(&logsumexp::LogSumExp { groups }, &[self])
+    }
+
+    /// `exp x_i / Σ_j exp x_j` in each of `groups` groups of adjacent columns.
+    fn softmax(&self, groups: usize) -> Self {
+        Self::of(&softmax::Softmax { groups }, &[self])
+    }
+
+    /// `(x − μ) / √(σ² + 1e-5)` in each of `groups` groups of adjacent columns: group or layer normalization without parameters.
+    /// [`Normalize`](normalize::Normalize) takes another ε.
+    fn normalize(&self, groups: usize) -> Self {
+        let epsilon = 1e-5;
+        Self::of(&normalize::Normalize { groups, epsilon }, &[self])
+    }
+
+    /// `max(x, 0)`.
     fn relu(&self) -> Self {
         Self::of(&relu::Relu, &[self])
     }
 
+    /// `x` where x > 0, else `s x`.
+    fn leaky_relu(&self, slope: f64) -> Self {
+        Self::of(&leaky_relu::LeakyRelu { slope }, &[self])
+    }
+
+    /// `x` where x > 0, else `α (exp x − 1)`.
+    fn elu(&self, alpha: f64) -> Self {
+        Self::of(&elu::Elu { alpha }, &[self])
+    }
+
+    /// `x Φ(x)`, by the error function.
+    fn gelu(&self) -> Self {
+        Self::of(&gelu::Gelu, &[self])
+    }
+
+    /// The approximation of `x Φ(x)` by the hyperbolic tangent.
+    fn gelu_tanh(&self) -> Self {
+        Self::of(&gelu_tanh::GeluTanh, &[self])
+    }
+
+    /// `x σ(x)`.
+    fn silu(&self) -> Self {
+        Self::of(&silu::Silu, &[self])
+    }
+
+    /// `ln(1 + exp x)`.
+    fn softplus(&self) -> Self {
+        Self::of(&softplus::Softplus, &[self])
+    }
+
+    /// `tanh x`.
     fn tanh(&self) -> Self {
         Self::of(&tanh::Tanh, &[self])
     }
 
+    /// `1 / (1 + exp(−x))`.
     fn sigmoid(&self) -> Self {
         Self::of(&sigmoid::Sigmoid, &[self])
     }
 
+    /// `exp x`.
     fn exp(&self) -> Self {
         Self::of(&exp::Exp, &[self])
     }
 
+    /// `ln x`.
+    fn ln(&self) -> Self {
+        Self::of(&ln::Ln, &[self])
+    }
+
+    /// `√x`.
+    fn sqrt(&self) -> Self {
+        Self::of(&sqrt::Sqrt, &[self])
+    }
+
+    /// `sin x`.
     fn sin(&self) -> Self {
         Self::of(&sin::Sin, &[self])
     }
 
+    /// `cos x`.
     fn cos(&self) -> Self {
         Self::of(&cos::Cos, &[self])
     }
 
+    /// `x²`.
     fn square(&self) -> Self {
         Self::of(&square::Square, &[self])
+    }
+
+    /// `|x|`.
+    fn abs(&self) -> Self {
+        Self::of(&abs::Abs, &[self])
+    }
+
+    /// `min(max(x, low), high)`.
+    fn clamp(&self, low: f64, high: f64) -> Self {
+        Self::of(&clamp::Clamp { low, high }, &[self])
+    }
+
+    /// `sign(x) max(|x| − t, 0)`.
+    fn soft_threshold(&self, by: f64) -> Self {
+        Self::of(&soft_threshold::SoftThreshold { by }, &[self])
+    }
+
+    /// `sign(x) max(|x| − t, 0)` with t of the same width, at least 0.
+    fn soft_threshold_by(&self, by: &Self) -> Self {
+        let [plus, minus] = [1.0, -1.0].map(|factor| equilibria_core::operations::Sum { factor });
+        let above = Self::of(&minus, &[self, by]).relu();
+        let reached = Self::of(&plus, &[self, by]);
+        let below = Self::of(&equilibria_core::operations::NEGATIVE, &[&reached]).relu();
+        Self::of(&minus, &[&above, &below])
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> Vocabulary<E, D> for Value<E, D> {
+    fn of(operation: &impl Operation<E, D>, arguments: &[&Self]) -> Self {
+        Self::of(operation, arguments)
+    }
+
+    fn beside(&self, operation: &impl Operation<E, D>) -> Self {
+        self.beside(operation)
+    }
+
+    fn tokens(&self, count: usize) -> Tokens<E, D> {
+        Tokens::new(self.clone(), count)
     }
 }
 
@@ -145,20 +304,27 @@ const MOST: usize = equilibria_core::MOST_ARGUMENTS;
 
 impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     /// `x Wᵀ + b` in the equation of a layer.
-    pub fn of(&self, x: &Value<E, D>) -> Value<E, D> {
+    pub fn of<V: Vocabulary<E, D>>(&self, x: &V) -> V {
         let product = product::Product {
             weight: self.weight.clone(),
             transposed: false,
             packed: D::HAS_KERNELS.then(|| self.packed()),
         };
-        Value::of(&product, &[x]).shift(&self.bias)
+        V::of(&product, &[x]).shift(&self.bias)
     }
 }
 
 impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
     /// The normalization in the equation of a layer.
-    pub fn of(&self, x: &Value<E, D>) -> Value<E, D> {
-        Value::of(&group_norm::GroupNorm(self), &[x])
+    pub fn of<V: Vocabulary<E, D>>(&self, x: &V) -> V {
+        V::of(&group_norm::GroupNorm(self), &[x])
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> LayerNorm<E, D> {
+    /// The normalization in the equation of a layer.
+    pub fn of<V: Vocabulary<E, D>>(&self, x: &V) -> V {
+        V::of(&layer_norm::LayerNorm(self), &[x])
     }
 }
 
@@ -172,4 +338,26 @@ fn row_of_width<E: Scalar, D: Backend<E>>(row: &Matrix<E, D>, widths: &[usize]) 
             got: format!("{widths:?}"),
         }),
     }
+}
+
+/// Numbers in each of the groups of the one argument.
+fn size_of_groups(name: &str, groups: usize, widths: &[usize]) -> Result<usize> {
+    match widths {
+        [width] if groups > 0 && *width > 0 && width.is_multiple_of(groups) => Ok(width / groups),
+        _ => Err(Error::Shape {
+            what: format!("the argument of {name}"),
+            expected: format!("a width that {groups} groups divide"),
+            got: format!("{widths:?}"),
+        }),
+    }
+}
+
+/// Groups of adjacent columns as rows, `[batch · groups, size]`.
+fn grouped<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    x: Matrix<E, D, T>,
+    groups: usize,
+) -> Result<Matrix<E, D, T>> {
+    let (batch, width) = *x.shape();
+    let x = x.try_contiguous().map_err(Error::device)?;
+    Ok(x.reshape_like(&(batch * groups, width / groups)))
 }

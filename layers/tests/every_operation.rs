@@ -1,48 +1,58 @@
 //! Every operation of the vocabulary: on rows as in dfdx tensors, value, products with the Jacobian and its transpose, gradients, and
 //! the gradients of products with the Jacobian.
 
+#[path = "every_operation/equations.rs"]
+mod equations;
+
 use std::collections::BTreeSet;
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::Equilibrium;
-use equilibria_layers::modules::{GroupNorm, Linear};
-use equilibria_layers::{concatenate, Initializer, Vocabulary};
-use equilibria_testing::{check_kernel, check_tangent_gradients, perturb, random_matrix};
+use equilibria_core::{from_host, to_host};
+use equilibria_layers::modules::{GroupNorm, LayerNorm, Linear};
+use equilibria_layers::{Initializer, Vocabulary};
+use equilibria_testing::{
+    check_kernel, check_tangent_gradients, perturb, random_matrix, random_values,
+    relative_difference,
+};
+
+use equations::equations;
 
 const WIDTH: usize = 6;
 const BATCH: usize = 5;
 
-type V = Value<f64, Cpu>;
-type Equation = fn(&Probe, &V, &V) -> V;
+type V<E, D> = Value<E, D>;
+type Equation<E, D> = fn(&Probe<E, D>, &V<E, D>, &V<E, D>) -> V<E, D>;
 
 /// A layer that has every kind of parameter, with one equation of many.
 #[derive(Clone)]
-struct Probe {
-    linear: Linear<f64, Cpu>,
-    matrix: Matrix<f64, Cpu>,
-    row: Matrix<f64, Cpu>,
-    norm: GroupNorm<f64, Cpu>,
-    equation: Equation,
+struct Probe<E: Scalar, D: Backend<E>> {
+    linear: Linear<E, D>,
+    matrix: Matrix<E, D>,
+    row: Matrix<E, D>,
+    norm: GroupNorm<E, D>,
+    layer_norm: LayerNorm<E, D>,
+    /// For tokens half as wide as the state.
+    short: Linear<E, D>,
+    short_norm: LayerNorm<E, D>,
+    /// Makes three tokens of two.
+    mixer: Matrix<E, D>,
+    equation: Equation<E, D>,
 }
 
-impl Parameters<f64, Cpu> for Probe {
-    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<f64, Cpu>)) {
-        self.linear.visit(path, visitor);
-        self.matrix.visit("matrix", visitor);
-        self.row.visit("row", visitor);
-        self.norm.visit("norm", visitor);
-    }
+parameters!(Probe {
+    linear,
+    matrix,
+    row,
+    norm,
+    layer_norm,
+    short,
+    short_norm,
+    mixer
+});
 
-    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<f64, Cpu>)) {
-        self.linear.visit_mut(path, visitor);
-        self.matrix.visit_mut("matrix", visitor);
-        self.row.visit_mut("row", visitor);
-        self.norm.visit_mut("norm", visitor);
-    }
-}
-
-impl ImplicitLayer<f64, Cpu> for Probe {
+impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Probe<E, D> {
     fn state_dim(&self) -> usize {
         WIDTH
     }
@@ -51,100 +61,23 @@ impl ImplicitLayer<f64, Cpu> for Probe {
         vec![WIDTH]
     }
 
-    fn step(&self, z: &V, x: &[V]) -> Result<V> {
+    fn step(&self, z: &V<E, D>, x: &[V<E, D>]) -> Result<V<E, D>> {
         Ok((self.equation)(self, z, &x[0]))
     }
 }
 
-/// A value that depends on the state, the input and parameters, in another way in each column.
-fn mixed(probe: &Probe, z: &V, x: &V) -> V {
-    probe.linear.of(z) + x
-}
-
-/// One equation or more for each file of `src/operations`, by its name.
-const EQUATIONS: [(&str, Equation); 32] = [
-    ("columns", |p, z, x| {
-        let z = mixed(p, z, x);
-        concatenate([&z.columns(2..6), &z.columns(0..2)])
-    }),
-    ("columns", |_, z, _| {
-        concatenate([&z.columns(0..3), &z.columns(0..3)])
-    }),
-    ("concatenate", |p, z, x| {
-        let halves = concatenate([
-            &mixed(p, z, x).columns(1..4),
-            &x.columns(0..2),
-            &z.columns(5..6),
-        ]);
-        halves.tanh()
-    }),
-    ("cos", |p, z, x| mixed(p, z, x).cos()),
-    ("exp", |p, z, x| mixed(p, z, x).exp()),
-    ("group_norm", |p, z, x| p.norm.of(&mixed(p, z, x))),
-    ("group_norm", |p, z, x| p.norm.of(x) * z),
-    // What a normalization takes along: additions and a ReLU before it or after it.
-    ("group_norm", |p, z, x| {
-        p.norm.of(&(p.linear.of(z) + x)).relu()
-    }),
-    ("group_norm", |p, z, x| {
-        p.norm.of(&(x + p.linear.of(z)).relu())
-    }),
-    ("group_norm", |p, z, _| p.norm.of(&p.linear.of(z).relu())),
-    ("group_norm", |p, z, x| {
-        p.norm.of(&(z.product(&p.matrix) + x.shift(&p.row)))
-    }),
-    ("group_norm", |p, z, _| {
-        p.norm.of(&p.linear.of(z)).relu().stretch(&p.row)
-    }),
-    // What it must leave alone, for others want it as well.
-    ("group_norm", |p, z, x| {
-        let sum = p.linear.of(z) + x;
-        let (rectified, normal) = (sum.relu(), p.norm.of(&sum));
-        p.norm.of(&rectified) * &rectified + normal.relu() * &normal + sum
-    }),
-    ("pointwise", |p, z, x| mixed(p, z, x).tanh().exp().sin()),
-    ("product", |p, z, x| (z.product(&p.matrix) + x).tanh()),
-    ("product", |p, z, x| {
-        (z.product_transposed(&p.matrix) + x).tanh()
-    }),
-    // The same parameter in two places, and one in what is constant.
-    ("product", |p, z, x| {
-        (z.product(&p.matrix).product_transposed(&p.matrix) + x.product(&p.matrix)).tanh()
-    }),
-    ("relu", |p, z, x| mixed(p, z, x).relu()),
-    ("relu", |p, z, x| p.norm.of(&mixed(p, z, x).relu()).relu()),
-    ("shift", |p, z, x| (z * x).shift(&p.row).square()),
-    ("sigmoid", |p, z, x| mixed(p, z, x).sigmoid()),
-    ("sin", |p, z, x| mixed(p, z, x).sin()),
-    ("square", |p, z, x| mixed(p, z, x).square()),
-    ("stretch", |p, z, x| mixed(p, z, x).stretch(&p.row).tanh()),
-    ("tanh", |p, z, x| mixed(p, z, x).tanh()),
-    // Operators, and values that meet themselves.
-    ("", |_, z, x| z * z + x * z - x * x),
-    ("", |p, z, x| {
-        let y = mixed(p, z, x);
-        &y - (&y * &y) * 0.5 + 3.0
-    }),
-    ("", |_, z, x| -(x - z) * (1.0 - z) + 0.5 * x - (2.0 + z)),
-    ("", |_, _, x| x.clone()),
-    ("", |_, z, _| z.clone()),
-    // The result is an argument of an operation that is not needed, and of one that is.
-    ("", |p, z, x| {
-        let y = mixed(p, z, x).tanh();
-        let _unused = y.square();
-        &y * &y + y
-    }),
-    ("", |_, _, x| x.tanh()),
-];
-
-fn probe(equation: Equation) -> Probe {
-    let device = Cpu::default();
+fn probe<E: Scalar, D: Backend<E>>(equation: Equation<E, D>) -> Probe<E, D> {
+    let device = D::default();
     let init = &mut Initializer::new(&device, 1);
     let mut probe = Probe {
         linear: Linear::normal(WIDTH, WIDTH, 0.3, init).expect("memory"),
-        matrix: random_matrix(&device, (WIDTH, WIDTH), 2).expect("memory") * 0.3,
+        matrix: random_matrix(&device, (WIDTH, WIDTH), 2).expect("memory") * E::of(0.3),
         row: random_matrix(&device, (1, WIDTH), 3).expect("memory"),
         norm: GroupNorm::new(WIDTH, 2, init).expect("two groups"),
+        layer_norm: LayerNorm::new(WIDTH, init).expect("memory"),
+        short: Linear::normal(WIDTH / 2, WIDTH / 2, 0.5, init).expect("memory"),
+        short_norm: LayerNorm::new(WIDTH / 2, init).expect("memory"),
+        mixer: random_matrix(&device, (3, 2), 11).expect("memory"),
         equation,
     };
     perturb(&mut probe, 0.3, 4).expect("memory");
@@ -156,11 +89,137 @@ fn rows_give_what_tensors_give() {
     let device = Cpu::default();
     let z = random_matrix(&device, (BATCH, WIDTH), 5).expect("memory");
     let x = [random_matrix(&device, (BATCH, WIDTH), 6).expect("memory")];
-    for (number, (name, equation)) in EQUATIONS.iter().enumerate() {
-        let probe = probe(*equation);
+    for (number, (name, equation)) in equations::<f64, Cpu>().into_iter().enumerate() {
+        let probe = probe(equation);
         let error = check_kernel(&probe, &z, &x).expect("it runs");
         let error = error.expect("a program");
         assert!(error < 1e-12, "equation {number}, {name}: {error:e}");
+    }
+}
+
+/// Of values on rows, for operations that tensors compute by the same functions.
+#[test]
+fn products_with_the_jacobian_are_slopes() {
+    let device = Cpu::default();
+    let x = [random_matrix(&device, (BATCH, WIDTH), 12).expect("memory")];
+    let (z, v) = (
+        random_values(BATCH * WIDTH, 13),
+        random_values(BATCH * WIDTH, 14),
+    );
+    for (number, (name, equation)) in equations::<f64, Cpu>().into_iter().enumerate() {
+        let kernel = probe(equation).kernel(&x).expect("a program");
+        let mut block = kernel.block(0..BATCH);
+        let [mut product, mut ahead, mut behind] = [(); 3].map(|()| vec![0.0; z.len()]);
+        block.linearize(&z, &mut product);
+        assert!(block.jvp(&v, &mut product));
+        let step = 1e-6;
+        let moved = |by: f64| -> Vec<f64> { z.iter().zip(&v).map(|(z, v)| z + by * v).collect() };
+        block.apply(&moved(step), &mut ahead);
+        block.apply(&moved(-step), &mut behind);
+        let slope = ahead
+            .iter()
+            .zip(&behind)
+            .map(|(a, b)| (a - b) / (2.0 * step));
+        let error = relative_difference(&product, &slope.collect::<Vec<_>>());
+        // A difference of numbers of order 1 is good to ε / h + h², and to more where normalized groups are nearly equal.
+        assert!(error < 1e-7, "equation {number}, {name}: {error:e}");
+    }
+}
+
+#[test]
+fn single_precision_gives_what_double_gives() {
+    let device = Cpu::default();
+    let all = equations::<f64, Cpu>()
+        .into_iter()
+        .zip(equations::<f32, Cpu>());
+    for (number, ((name, wide), (_, single))) in all.enumerate() {
+        let [wide, single] = [
+            products(&probe(wide), &device),
+            products(&probe(single), &device),
+        ];
+        // Some tens of roundings of numbers of order 1, which divisions by small numbers make larger.
+        let error = relative_difference(&single, &wide);
+        assert!(error < 1e-4, "equation {number}, {name}: {error:e}");
+    }
+}
+
+/// The value and Jᵀu of a program.
+fn products<E: Scalar>(probe: &Probe<E, Cpu>, device: &Cpu) -> Vec<f64>
+where
+    Cpu: Backend<E>,
+{
+    let x = [random_matrix(device, (BATCH, WIDTH), 15).expect("memory")];
+    let narrow = |seed| -> Vec<E> {
+        let values = random_values(BATCH * WIDTH, seed);
+        values.into_iter().map(E::of).collect()
+    };
+    let (z, u) = (narrow(16), narrow(17));
+    let mut block = probe.kernel(&x).expect("a program").block(0..BATCH);
+    let [mut value, mut product] = [(); 2].map(|()| vec![E::zero(); z.len()]);
+    block.linearize(&z, &mut value);
+    block.vjp(&u, &mut product);
+    value.into_iter().chain(product).map(E::wide).collect()
+}
+
+/// Each against what the standard library computes.
+#[test]
+fn functions_of_numbers_are_what_their_names_say() {
+    type Word = fn(&V<f64, Cpu>) -> V<f64, Cpu>;
+    type Function = fn(f64) -> f64;
+    let functions: [(Word, Function); 17] = [
+        (|x| x.abs(), f64::abs),
+        (|x| x.clamp(-0.5, 0.75), |x| x.clamp(-0.5, 0.75)),
+        (|x| x.cos(), f64::cos),
+        (
+            |x| x.elu(2.0),
+            |x| if x > 0.0 { x } else { 2.0 * x.exp_m1() },
+        ),
+        (|x| x.exp(), f64::exp),
+        (
+            |x| x.gelu_tanh(),
+            |x| {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                0.5 * x * (1.0 + inner.tanh())
+            },
+        ),
+        (|x| x.leaky_relu(0.1), |x| if x > 0.0 { x } else { 0.1 * x }),
+        (|x| (x.abs() + 0.1).ln(), |x| (x.abs() + 0.1).ln()),
+        (|x| x.relu(), |x| x.max(0.0)),
+        (|x| x.sigmoid(), |x| 1.0 / (1.0 + (-x).exp())),
+        (|x| x.silu(), |x| x / (1.0 + (-x).exp())),
+        (|x| x.sin(), f64::sin),
+        (
+            |x| x.soft_threshold(0.3),
+            |x| x.signum() * (x.abs() - 0.3).max(0.0),
+        ),
+        (|x| x.softplus(), |x| x.exp().ln_1p()),
+        (|x| x.abs().sqrt(), |x| x.abs().sqrt()),
+        (|x| x.square(), |x| x * x),
+        (|x| x.tanh(), f64::tanh),
+    ];
+    let numbers = random_values(40, 18);
+    let x = from_host(&Cpu::default(), numbers.clone(), (4, 10)).expect("memory");
+    for (number, (word, function)) in functions.into_iter().enumerate() {
+        let y = word(&Value::plain(x.clone()))
+            .into_matrix()
+            .expect("it fits");
+        let expected: Vec<f64> = numbers.iter().map(|&x| function(x)).collect();
+        let error = relative_difference(&to_host(&y), &expected);
+        assert!(error < 1e-14, "function {number}: {error:e}");
+    }
+    // x Φ(x), by the complementary error function.
+    let gelu = [
+        (1.0, 0.841_344_746_068_542_9),
+        (-2.0, -0.045_500_263_896_358_42),
+    ];
+    for (x, expected) in gelu {
+        let x = from_host(&Cpu::default(), vec![x], (1, 1)).expect("memory");
+        let y = Value::plain(x)
+            .gelu()
+            .into_matrix()
+            .expect("it fits")
+            .as_vec();
+        approx::assert_relative_eq!(y[0], expected, max_relative = 1e-14);
     }
 }
 
@@ -169,8 +228,8 @@ fn gradients_of_products_with_the_jacobian_are_exact() {
     let device = Cpu::default();
     let z = random_matrix(&device, (BATCH, WIDTH), 7).expect("memory");
     let x = [random_matrix(&device, (BATCH, WIDTH), 8).expect("memory")];
-    for (number, (name, equation)) in EQUATIONS.iter().enumerate() {
-        let probe = probe(*equation);
+    for (number, (name, equation)) in equations::<f64, Cpu>().into_iter().enumerate() {
+        let probe = probe(equation);
         let error = check_tangent_gradients(&probe, &z, &x).expect("it runs");
         let error = error.expect("tangents");
         // The difference it is compared with is good to 1e-9, or 1e-7 where third derivatives are large.
@@ -185,10 +244,10 @@ fn every_file_has_an_equation() {
     let files: BTreeSet<String> = files
         .filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned()))
         .collect();
-    let tried: BTreeSet<String> = EQUATIONS
-        .iter()
+    let tried: BTreeSet<String> = equations::<f64, Cpu>()
+        .into_iter()
         .filter(|(name, _)| !name.is_empty())
-        .map(|(name, _)| (*name).to_owned())
+        .map(|(name, _)| name.to_owned())
         .collect();
     assert_eq!(files, tried);
 }
@@ -198,11 +257,24 @@ fn what_does_not_fit_is_said_by_the_first_operation_that_fails() {
     let device = Cpu::default();
     let z: Matrix<f64, Cpu> = random_matrix(&device, (BATCH, WIDTH), 9).expect("memory");
     let x = [random_matrix(&device, (BATCH, WIDTH), 10).expect("memory")];
-    let wrong: [(Equation, &str); 4] = [
+    let wrong: [(Equation<f64, Cpu>, &str); 11] = [
         (|_, z, _| z.columns(2..9).tanh(), "a range of columns"),
         (|p, z, _| z.columns(0..2).shift(&p.row) + z, "one row"),
         (|p, z, _| z.columns(0..2).product(&p.matrix), "width 6"),
         (|_, z, x| z * x.columns(0..2), "the arguments of *"),
+        (|_, z, _| z.tokens(4).into_value(), "4 tokens divide"),
+        (|_, z, _| z.columns(0..2).tanh().sum(4), "the sum of groups"),
+        (|_, z, _| z.softmax(0), "the argument of softmax"),
+        (|p, z, _| p.short.of(&z.tokens(3)).into_value(), "width 3"),
+        (
+            |_, z, x| z.tokens(2).matmul(&x.tokens(2)).into_value(),
+            "2 × 3 and 3 × 3",
+        ),
+        (
+            |_, z, x| (z.tokens(2) + x.tokens(3)).into_value(),
+            "2 tokens",
+        ),
+        (|_, z, _| z.constant(&[]) * z, "the numbers of a constant"),
     ];
     for (equation, expected) in wrong {
         let probe = probe(equation);
@@ -210,7 +282,7 @@ fn what_does_not_fit_is_said_by_the_first_operation_that_fails() {
         let error = equilibria_core::apply(&probe, z.clone(), &x).expect_err(expected);
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let narrow = probe(|_, z, _| z.columns(0..2));
+    let narrow: Probe<f64, Cpu> = probe(|_, z, _| z.columns(0..2));
     let model = Equilibrium::new(
         narrow,
         equilibria_layers::solvers::solver("picard").expect("it is there"),

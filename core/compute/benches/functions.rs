@@ -18,7 +18,7 @@ macro_rules! loops {
     } )* };
 }
 
-loops!(exp expm1 tanh sigmoid softplus erf sin cos);
+loops!(exp expm1 ln tanh sigmoid softplus erf sin cos);
 
 type Loop<E> = fn(&[E], &mut [E]);
 
@@ -53,6 +53,7 @@ fn time<E: Element>(
 fn all<E: Element>(criterion: &mut Criterion) {
     time::<E>(criterion, "exp", exp, Some(E::exp));
     time::<E>(criterion, "expm1", expm1, Some(E::exp_m1));
+    time::<E>(criterion, "ln", ln, Some(E::ln));
     time::<E>(criterion, "tanh", tanh, Some(E::tanh));
     time::<E>(
         criterion,

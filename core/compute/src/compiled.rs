@@ -4,7 +4,7 @@
 //! take most of the time of a build, and without optimization a test would spend its time in them.
 
 use crate::simd::group_norm::{self, GroupNorm, Normalized, Recorded, Rectify};
-use crate::simd::{product, transposed_product, Packed, TILE};
+use crate::simd::{matrices, product, transposed_product, Packed, Shapes, TILE};
 
 macro_rules! compiled {
     ($(
@@ -32,6 +32,14 @@ compiled! {
     fn multiply(x: &[Self], b: &Packed<Self>, y: &mut [Self], add: bool) = product::product;
     /// See [`add_transposed_product`](crate::simd::add_transposed_product).
     fn add_strip(a: &[[Self; TILE]], b: &Packed<Self>, out: &mut [Self]) = transposed_product::strip;
+    /// See [`multiply_matrices`](crate::simd::multiply_matrices).
+    fn multiply_matrices(
+        shapes: Shapes,
+        a: &[Self],
+        b: &[Self],
+        y: &mut [Self],
+        add: bool,
+    ) = matrices::product;
     /// See [`GroupNorm::forward`].
     fn normalize(
         norm: &GroupNorm<Self>,

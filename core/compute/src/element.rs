@@ -20,6 +20,8 @@ pub trait Element: Lanes + Float + NumAssign + std::iter::Sum + Compiled {
     fn nearest(self) -> Self;
     /// `2ⁿ` of a whole number n, from the least normal power to the greatest; one below it is 0, and one above infinity.
     fn power_of_two(self) -> Self;
+    /// The fraction m, from 1/√2 to √2, and the exponent n of a positive normal number `m 2ⁿ`.
+    fn fraction_and_exponent(self) -> (Self, Self);
 }
 
 /// Added to a small number, it leaves the last bit of the sum worth 1: the sum is rounded to a whole number, whose bits are
@@ -53,6 +55,17 @@ impl Element for f32 {
         // The exponent of 2ⁿ is kept as n + 127, above the 23 bits of the fraction.
         f32::from_bits((self + (WHOLE_F32 + 127.0)).to_bits() << 23)
     }
+    #[inline(always)]
+    fn fraction_and_exponent(self) -> (Self, Self) {
+        // The bits of 1/√2: what is added makes the exponent step there, and not at powers of two.
+        const ROOT: u32 = 0x3f35_04f3;
+        let bits = self.to_bits().wrapping_add(1.0_f32.to_bits() - ROOT);
+        let fraction = f32::from_bits((bits & ((1 << 23) - 1)) + ROOT);
+        // The exponent, kept as n + 127, as the last bits of 2²³ + n + 127.
+        const LARGE: f32 = (1_u32 << 23) as f32;
+        let exponent = f32::from_bits((bits >> 23) | LARGE.to_bits());
+        (fraction, exponent - (LARGE + 127.0))
+    }
 }
 
 impl Element for f64 {
@@ -80,6 +93,16 @@ impl Element for f64 {
     fn power_of_two(self) -> Self {
         // The exponent of 2ⁿ is kept as n + 1023, above the 52 bits of the fraction.
         f64::from_bits((self + (WHOLE_F64 + 1023.0)).to_bits() << 52)
+    }
+    #[inline(always)]
+    fn fraction_and_exponent(self) -> (Self, Self) {
+        // As in f32, with 52 bits of the fraction.
+        const ROOT: u64 = 0x3fe6_a09e_667f_3bcd;
+        let bits = self.to_bits().wrapping_add(1.0_f64.to_bits() - ROOT);
+        let fraction = f64::from_bits((bits & ((1 << 52) - 1)) + ROOT);
+        const LARGE: f64 = (1_u64 << 52) as f64;
+        let exponent = f64::from_bits((bits >> 52) | LARGE.to_bits());
+        (fraction, exponent - (LARGE + 1023.0))
     }
 }
 

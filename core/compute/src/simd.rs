@@ -6,6 +6,7 @@
 pub mod functions;
 
 pub mod group_norm;
+pub(crate) mod matrices;
 pub(crate) mod product;
 mod rounded;
 mod rows;
@@ -16,6 +17,7 @@ pub use pulp::Simd;
 #[doc(hidden)]
 pub use pulp::WithSimd;
 
+pub use matrices::{multiply_matrices, Shapes};
 pub use product::{whole_tiles, Packed, TILE};
 pub use rounded::RoundedPacked;
 pub use rows::{

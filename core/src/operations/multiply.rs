@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::same_width;
 use crate::operation::{At, Gradients, Reads, RowOperation, Scratch};
 use crate::{vectorized, AnyTape, Backend, Element, Matrix, Operation, Result, Scalar};
 
@@ -11,10 +10,6 @@ pub struct Multiply;
 
 impl<E: Scalar, D: Backend<E>> Operation<E, D> for Multiply {
     const NAME: &'static str = "*";
-
-    fn width(&self, arguments: &[usize]) -> Result<usize> {
-        same_width("*", arguments)
-    }
 
     fn on_tensors<T: AnyTape<E, D>>(
         &self,

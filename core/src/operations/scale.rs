@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::same_width;
 use crate::operation::{At, RowOperation, Scratch};
 use crate::{vectorized, AnyTape, Backend, Element, Matrix, Operation, Result, Scalar};
 
@@ -14,12 +13,14 @@ pub struct Scale {
     pub offset: f64,
 }
 
+/// `y = −x`.
+pub const NEGATIVE: Scale = Scale {
+    factor: -1.0,
+    offset: 0.0,
+};
+
 impl<E: Scalar, D: Backend<E>> Operation<E, D> for Scale {
     const NAME: &'static str = "* or + with a number";
-
-    fn width(&self, arguments: &[usize]) -> Result<usize> {
-        same_width("* or + with a number", arguments)
-    }
 
     fn on_tensors<T: AnyTape<E, D>>(
         &self,

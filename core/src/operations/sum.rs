@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::same_width;
 use crate::operation::{At, Neighbor, RowOperation, Scratch};
 use crate::{vectorized, AnyTape, Backend, Element, Matrix, Operation, Result, Scalar};
 
@@ -14,10 +13,6 @@ pub struct Sum {
 
 impl<E: Scalar, D: Backend<E>> Operation<E, D> for Sum {
     const NAME: &'static str = "+ or -";
-
-    fn width(&self, arguments: &[usize]) -> Result<usize> {
-        same_width("+ or -", arguments)
-    }
 
     fn on_tensors<T: AnyTape<E, D>>(
         &self,

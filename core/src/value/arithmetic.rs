@@ -1,9 +1,9 @@
-//! `+`, `-`, `*` and unary `-` on values, by reference or not, and with numbers.
+//! `+`, `-`, `*`, `/` and unary `-` on values, by reference or not, and with numbers.
 
-use std::ops::{Add, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use super::Value;
-use crate::operations::{Multiply, Scale, Sum};
+use crate::operations::{Divide, Multiply, Reciprocal, Scale, Sum};
 use crate::{Backend, Scalar};
 
 macro_rules! operator {
@@ -45,6 +45,7 @@ macro_rules! operator {
 operator!(Add, add, Sum { factor: 1.0 });
 operator!(Sub, sub, Sum { factor: -1.0 });
 operator!(Mul, mul, Multiply);
+operator!(Div, div, Divide);
 
 impl<E: Scalar, D: Backend<E>> Mul<f64> for &Value<E, D> {
     type Output = Value<E, D>;
@@ -65,6 +66,29 @@ impl<E: Scalar, D: Backend<E>> Mul<f64> for Value<E, D> {
 
     fn mul(self, factor: f64) -> Value<E, D> {
         &self * factor
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> Div<f64> for &Value<E, D> {
+    type Output = Value<E, D>;
+
+    fn div(self, divisor: f64) -> Value<E, D> {
+        let factor = divisor.recip();
+        Value::of(
+            &Scale {
+                factor,
+                offset: 0.0,
+            },
+            &[self],
+        )
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> Div<f64> for Value<E, D> {
+    type Output = Value<E, D>;
+
+    fn div(self, divisor: f64) -> Value<E, D> {
+        &self / divisor
     }
 }
 
@@ -136,6 +160,10 @@ number_first!(Sub, sub, |number, value| Value::of(
     &[value]
 ));
 number_first!(Mul, mul, |number, value| value * number);
+number_first!(Div, div, |number, value| Value::of(
+    &Reciprocal { of: number },
+    &[value]
+));
 
 impl<E: Scalar, D: Backend<E>> Neg for &Value<E, D> {
     type Output = Value<E, D>;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use dfdx::prelude::*;
 use equilibria_core::{from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar};
 
-use super::recorded;
+use equilibria_core::recorded;
 
 /// The columns `range` of `x`. In the equation of a layer, use [`Vocabulary::columns`](crate::Vocabulary::columns).
 ///

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use equilibria_core::{from_host, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar};
 
-use super::recorded;
+use equilibria_core::recorded;
 
 /// `[x_1 | … | x_N]`, and the tape it was recorded on. The same matrix may stand in several places, which dfdx's
 /// `concat_along` refuses in the backward pass.

@@ -3,6 +3,8 @@
 use dfdx::prelude::*;
 use equilibria_core::{parameters, AnyTape, Backend, Error, Matrix, Result, Scalar};
 
+use super::normalize;
+use super::normalize::row_like;
 use crate::Initializer;
 
 /// `y = w ⊙ (x − μ) / √(σ² + ε) + b` with mean μ and biased variance σ² over each group of adjacent features.
@@ -46,24 +48,10 @@ impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
     }
 
     /// Shapes: `x` and result `[batch, width]`.
-    ///
-    /// dfdx rounds the mean to the precision of x, however large it is. The mean of what is left after the subtraction of a
-    /// constant close to it is small, and its rounding with it; the constant changes neither value nor gradient.
     pub fn forward<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         let shape = *x.shape();
-        let (batch, width) = shape;
-        let grouped = x.reshape_like(&(batch, self.groups, width / self.groups));
-        let (grouped, tape) = grouped.split_tape();
-        let center = grouped.clone().mean::<(usize, usize), Axis<2>>();
-        let center = center.broadcast_like::<_, Axis<2>>(grouped.shape());
-        let normal = (grouped.put_tape(tape) - center)
-            .normalize::<Axis<2>>(Self::EPSILON)
-            .reshape_like(&shape);
-        let row = |vector: &Matrix<E, D>| {
-            let vector = vector.retaped::<T>().reshape_like(&(width,));
-            vector.broadcast_like::<_, Axis<0>>(&shape)
-        };
-        normal * row(&self.weight) + row(&self.bias)
+        let normal = normalize(x, self.groups, Self::EPSILON);
+        normal * row_like::<T, _, _>(&self.weight, shape) + row_like::<T, _, _>(&self.bias, shape)
     }
 }
 

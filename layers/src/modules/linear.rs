@@ -9,8 +9,8 @@ use equilibria_core::{parallel, parameters, to_host, AnyTape, Backend, Matrix, R
 use crate::kernel::{add_rows, add_to_rows, Weight, WeightCache};
 use crate::Initializer;
 
-use super::recorded;
 use super::scratch::{Copied, Scratch};
+use equilibria_core::recorded;
 
 /// `y = x Wᵀ + b`.
 #[derive(Clone)]

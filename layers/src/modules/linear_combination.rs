@@ -1,7 +1,7 @@
 //! Linear combinations of matrices.
 
-use super::recorded;
 use dfdx::prelude::*;
+use equilibria_core::recorded;
 use equilibria_core::{
     copy_to_host, from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar,
 };

@@ -8,8 +8,8 @@ use equilibria_core::{
     from_host, parallel, simd, to_host, vectorized, AnyTape, Backend, Error, Matrix, Result, Scalar,
 };
 
-use super::recorded;
 use crate::kernel;
+use equilibria_core::recorded;
 
 /// Entries one thread takes at a time.
 const SHARE: usize = 1 << 12;

@@ -1,31 +1,36 @@
 //! The cosine.
 
+use equilibria_core::operations::{Pointwise, ARGUMENT};
 use equilibria_core::simd::functions;
-use equilibria_core::{Element, Reads};
-
-use super::pointwise::{pointwise, Pointwise, ARGUMENT};
+use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
 
 /// `y = cos x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cos;
 
-pointwise!(Cos, "cos", |_this, x| Ok(x.cos()), |this| *this);
-
-impl<E: Element> Pointwise<E> for Cos {
+impl Pointwise for Cos {
+    const NAME: &'static str = "cos";
     const READS: Reads = ARGUMENT;
 
     #[inline(always)]
-    fn value(self, x: E) -> E {
+    fn value<E: Element>(&self, x: E) -> E {
         functions::cos(x)
     }
 
     #[inline(always)]
-    fn derivative(self, x: E, _y: E) -> E {
+    fn derivative<E: Element>(&self, x: E, _y: E) -> E {
         -functions::sin(x)
     }
 
     #[inline(always)]
-    fn second(self, x: E, _y: E) -> E {
+    fn second<E: Element>(&self, x: E, _y: E) -> E {
         -functions::cos(x)
+    }
+
+    fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Matrix<E, D, T>,
+    ) -> Result<Matrix<E, D, T>> {
+        x.try_cos().map_err(Error::device)
     }
 }

@@ -1,31 +1,36 @@
 //! The exponential function.
 
+use equilibria_core::operations::{Pointwise, RESULT};
 use equilibria_core::simd::functions;
-use equilibria_core::{Element, Reads};
-
-use super::pointwise::{pointwise, Pointwise, RESULT};
+use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
 
 /// `y = exp x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exp;
 
-pointwise!(Exp, "exp", |_this, x| Ok(x.exp()), |this| *this);
-
-impl<E: Element> Pointwise<E> for Exp {
+impl Pointwise for Exp {
+    const NAME: &'static str = "exp";
     const READS: Reads = RESULT;
 
     #[inline(always)]
-    fn value(self, x: E) -> E {
+    fn value<E: Element>(&self, x: E) -> E {
         functions::exp(x)
     }
 
     #[inline(always)]
-    fn derivative(self, _x: E, y: E) -> E {
+    fn derivative<E: Element>(&self, _x: E, y: E) -> E {
         y
     }
 
     #[inline(always)]
-    fn second(self, _x: E, y: E) -> E {
+    fn second<E: Element>(&self, _x: E, y: E) -> E {
         y
+    }
+
+    fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Matrix<E, D, T>,
+    ) -> Result<Matrix<E, D, T>> {
+        x.try_exp().map_err(Error::device)
     }
 }

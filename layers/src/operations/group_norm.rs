@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dfdx::prelude::HasShape;
-use equilibria_core::operations::{arguments, same_width};
+use equilibria_core::operations::arguments;
 use equilibria_core::{
     to_host, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Neighbors, Operation, Reads,
     Result, RowOperation, Scalar, Scratch,
@@ -22,7 +22,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for GroupNorm<'_, E, D> {
         let width = super::row_of_width(&self.0.weight, widths)?;
         let divides = self.0.groups >= 1 && width.is_multiple_of(self.0.groups);
         match divides && self.0.bias.shape() == self.0.weight.shape() {
-            true => same_width("group normalization", widths),
+            true => Ok(width),
             false => Err(Error::Shape {
                 what: "the parameters of group normalization".to_owned(),
                 expected: format!("weight and bias as wide as {} groups", self.0.groups),
@@ -41,11 +41,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for GroupNorm<'_, E, D> {
         let epsilon = E::of(modules::GroupNorm::<E, D>::EPSILON);
         let (weight, bias) = (to_host(&module.weight), to_host(&module.bias));
         let norm = kernel::GroupNorm::new(weight, bias, module.groups, epsilon);
-        Arc::new(NormalizedRows {
-            norm: Arc::new(norm),
-            added: false,
-            rectify: Rectify::Never,
-        })
+        Arc::new(NormalizedRows::new(norm))
     }
 
     fn parameters(&self) -> Vec<Matrix<E, D>> {
@@ -54,13 +50,22 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for GroupNorm<'_, E, D> {
 }
 
 /// The normalization, and what it takes along: an addition and a ReLU before or after.
-struct NormalizedRows<E> {
+pub(super) struct NormalizedRows<E> {
     norm: Arc<kernel::GroupNorm<E>>,
     added: bool,
     rectify: Rectify,
 }
 
 impl<E: Element> NormalizedRows<E> {
+    /// The normalization alone.
+    pub fn new(norm: kernel::GroupNorm<E>) -> Self {
+        Self {
+            norm: Arc::new(norm),
+            added: false,
+            rectify: Rectify::Never,
+        }
+    }
+
     fn record<'r>(at: &At<'r, E>) -> Normalized<'r, E> {
         Normalized {
             values: at.record[0],
@@ -219,6 +224,9 @@ impl<E: Element> RowOperation<E> for NormalizedRows<E> {
         gradients: &mut Gradients<'_, E>,
         scratch: &mut Scratch<E>,
     ) {
+        if gradients.of(0).is_none() && gradients.of(1).is_none() {
+            return self.vjp(at, y_bar, x_bar, scratch);
+        }
         let [nowhere, own] = scratch.parts(self.work(y_bar.len()));
         let nowhere = &mut nowhere[..y_bar.len()];
         self.with_parameter_bars(gradients, own, |parameter_bars| {

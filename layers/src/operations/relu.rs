@@ -1,8 +1,8 @@
 //! The rectified linear unit.
 
-use equilibria_core::{Element, Neighbor, Reads};
+use equilibria_core::operations::{Pointwise, RESULT};
+use equilibria_core::{AnyTape, Backend, Element, Matrix, Neighbor, Reads, Result, Scalar};
 
-use super::pointwise::{pointwise, Pointwise, RESULT};
 use crate::modules;
 
 /// `y = max(x, 0)`; NaN stays NaN.
@@ -11,14 +11,13 @@ use crate::modules;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Relu;
 
-pointwise!(Relu, "relu", |_this, x| modules::relu(x), |this| *this);
-
-impl<E: Element> Pointwise<E> for Relu {
+impl Pointwise for Relu {
+    const NAME: &'static str = "relu";
     const READS: Reads = RESULT;
     const NEIGHBOR: Option<Neighbor> = Some(Neighbor::Rectifier);
 
     #[inline(always)]
-    fn value(self, x: E) -> E {
+    fn value<E: Element>(&self, x: E) -> E {
         if x < E::zero() {
             E::zero()
         } else {
@@ -27,7 +26,7 @@ impl<E: Element> Pointwise<E> for Relu {
     }
 
     #[inline(always)]
-    fn derivative(self, _x: E, y: E) -> E {
+    fn derivative<E: Element>(&self, _x: E, y: E) -> E {
         if y <= E::zero() {
             E::zero()
         } else {
@@ -36,7 +35,14 @@ impl<E: Element> Pointwise<E> for Relu {
     }
 
     #[inline(always)]
-    fn second(self, _x: E, _y: E) -> E {
+    fn second<E: Element>(&self, _x: E, _y: E) -> E {
         E::zero()
+    }
+
+    fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Matrix<E, D, T>,
+    ) -> Result<Matrix<E, D, T>> {
+        modules::relu(x)
     }
 }

@@ -1,34 +1,38 @@
 //! The logistic function.
 
+use equilibria_core::operations::{Pointwise, RESULT};
 use equilibria_core::simd::functions;
-use equilibria_core::{Element, Reads};
+use equilibria_core::{AnyTape, Backend, Element, Matrix, Reads, Result, Scalar};
 
-use super::pointwise::{pointwise, Pointwise, RESULT};
 use crate::modules;
 
 /// `y = 1 / (1 + exp(−x))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sigmoid;
 
-pointwise!(Sigmoid, "sigmoid", |_this, x| modules::sigmoid(x), |this| {
-    *this
-});
-
-impl<E: Element> Pointwise<E> for Sigmoid {
+impl Pointwise for Sigmoid {
+    const NAME: &'static str = "sigmoid";
     const READS: Reads = RESULT;
 
     #[inline(always)]
-    fn value(self, x: E) -> E {
+    fn value<E: Element>(&self, x: E) -> E {
         functions::sigmoid(x)
     }
 
     #[inline(always)]
-    fn derivative(self, _x: E, y: E) -> E {
+    fn derivative<E: Element>(&self, _x: E, y: E) -> E {
         y * (E::one() - y)
     }
 
     #[inline(always)]
-    fn second(self, _x: E, y: E) -> E {
+    fn second<E: Element>(&self, _x: E, y: E) -> E {
         y * (E::one() - y) * (E::one() - y - y)
+    }
+
+    fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Matrix<E, D, T>,
+    ) -> Result<Matrix<E, D, T>> {
+        modules::sigmoid(x)
     }
 }

@@ -1,31 +1,36 @@
 //! The sine.
 
+use equilibria_core::operations::{Pointwise, ARGUMENT};
 use equilibria_core::simd::functions;
-use equilibria_core::{Element, Reads};
-
-use super::pointwise::{pointwise, Pointwise, ARGUMENT};
+use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
 
 /// `y = sin x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sin;
 
-pointwise!(Sin, "sin", |_this, x| Ok(x.sin()), |this| *this);
-
-impl<E: Element> Pointwise<E> for Sin {
+impl Pointwise for Sin {
+    const NAME: &'static str = "sin";
     const READS: Reads = ARGUMENT;
 
     #[inline(always)]
-    fn value(self, x: E) -> E {
+    fn value<E: Element>(&self, x: E) -> E {
         functions::sin(x)
     }
 
     #[inline(always)]
-    fn derivative(self, x: E, _y: E) -> E {
+    fn derivative<E: Element>(&self, x: E, _y: E) -> E {
         functions::cos(x)
     }
 
     #[inline(always)]
-    fn second(self, x: E, _y: E) -> E {
+    fn second<E: Element>(&self, x: E, _y: E) -> E {
         -functions::sin(x)
+    }
+
+    fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Matrix<E, D, T>,
+    ) -> Result<Matrix<E, D, T>> {
+        x.try_sin().map_err(Error::device)
     }
 }

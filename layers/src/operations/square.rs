@@ -1,30 +1,35 @@
 //! The square.
 
-use equilibria_core::{Element, Reads};
-
-use super::pointwise::{pointwise, Pointwise, ARGUMENT};
+use equilibria_core::operations::{Pointwise, ARGUMENT};
+use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
 
 /// `y = x²`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Square;
 
-pointwise!(Square, "square", |_this, x| Ok(x.square()), |this| *this);
-
-impl<E: Element> Pointwise<E> for Square {
+impl Pointwise for Square {
+    const NAME: &'static str = "square";
     const READS: Reads = ARGUMENT;
 
     #[inline(always)]
-    fn value(self, x: E) -> E {
+    fn value<E: Element>(&self, x: E) -> E {
         x * x
     }
 
     #[inline(always)]
-    fn derivative(self, x: E, _y: E) -> E {
+    fn derivative<E: Element>(&self, x: E, _y: E) -> E {
         x + x
     }
 
     #[inline(always)]
-    fn second(self, _x: E, _y: E) -> E {
+    fn second<E: Element>(&self, _x: E, _y: E) -> E {
         E::of(2.0)
+    }
+
+    fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Matrix<E, D, T>,
+    ) -> Result<Matrix<E, D, T>> {
+        x.try_square().map_err(Error::device)
     }
 }

@@ -1,31 +1,36 @@
 //! The hyperbolic tangent.
 
+use equilibria_core::operations::{Pointwise, RESULT};
 use equilibria_core::simd::functions;
-use equilibria_core::{Element, Reads};
-
-use super::pointwise::{pointwise, Pointwise, RESULT};
+use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
 
 /// `y = tanh x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tanh;
 
-pointwise!(Tanh, "tanh", |_this, x| Ok(x.tanh()), |this| *this);
-
-impl<E: Element> Pointwise<E> for Tanh {
+impl Pointwise for Tanh {
+    const NAME: &'static str = "tanh";
     const READS: Reads = RESULT;
 
     #[inline(always)]
-    fn value(self, x: E) -> E {
+    fn value<E: Element>(&self, x: E) -> E {
         functions::tanh(x)
     }
 
     #[inline(always)]
-    fn derivative(self, _x: E, y: E) -> E {
+    fn derivative<E: Element>(&self, _x: E, y: E) -> E {
         E::one() - y * y
     }
 
     #[inline(always)]
-    fn second(self, _x: E, y: E) -> E {
+    fn second<E: Element>(&self, _x: E, y: E) -> E {
         E::of(-2.0) * y * (E::one() - y * y)
+    }
+
+    fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        x: Matrix<E, D, T>,
+    ) -> Result<Matrix<E, D, T>> {
+        x.try_tanh().map_err(Error::device)
     }
 }

@@ -24,6 +24,7 @@
 mod erf;
 mod exp;
 mod expm1;
+mod ln;
 mod log1p;
 mod sigmoid;
 mod sine;
@@ -36,6 +37,7 @@ mod tests;
 pub use erf::erf;
 pub use exp::exp;
 pub use expm1::expm1;
+pub use ln::ln;
 pub use sigmoid::sigmoid;
 pub use sine::{cos, sin};
 pub use softplus::softplus;

@@ -17,10 +17,16 @@ pub(super) fn log1p_of_fraction<E: Element>(x: E) -> E {
     } else {
         E::zero()
     };
+    doubled + ln_of_one_and(rest)
+}
+
+/// `ln(1 + r)`, with 1 + r between 1/√2 and √2.
+#[inline(always)]
+pub(super) fn ln_of_one_and<E: Element>(rest: E) -> E {
     // ln(1 + r) = 2 artanh s = 2 s + s³ (2/3 + 2/5 s² + …) with s = r / (2 + r).
     let s = rest / (rest + E::of(2.0));
     let square = s * s;
-    doubled + (s + s + s * square * square.polynomial(&SINGLE, &DOUBLE))
+    s + s + s * square * square.polynomial(&SINGLE, &DOUBLE)
 }
 
 // (2 artanh(s) / s − 2) / s², of s², with the least relative error of artanh s, from docs/coefficients.py.

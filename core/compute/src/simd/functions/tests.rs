@@ -97,6 +97,16 @@ fn exponentials_are_accurate() {
 }
 
 #[test]
+fn logarithms_are_accurate() {
+    // Numbers close to 1, and what is too small to be normal, are among those everywhere.
+    check_everywhere(function!(ln, f64::ln));
+    let near_one = (-20_000..20_000).map(|i| 1.0 + f64::from(i) * 1.7e-5);
+    let doubles: Vec<f64> = near_one.clone().collect();
+    let singles: Vec<f32> = near_one.map(|x| x as f32).collect();
+    check(function!(ln, f64::ln), (&singles, &doubles));
+}
+
+#[test]
 fn sines_are_accurate() {
     let within = |bound: f64, x: f64| x.abs() <= bound || !x.is_finite();
     // Multiples of π/2 as near as f32 and f64 come.
@@ -190,7 +200,7 @@ macro_rules! loops {
 }
 
 use crate::simd::functions;
-loops!(exp expm1 tanh sigmoid softplus erf sin cos);
+loops!(exp expm1 ln tanh sigmoid softplus erf sin cos);
 
 #[test]
 fn loops_have_the_same_bits() {
@@ -199,7 +209,7 @@ fn loops_have_the_same_bits() {
             ($($name:ident)*) => { [$((loops::$name::<E> as fn(&[E], &mut [E]), functions::$name::<E> as fn(E) -> E)),*] };
         }
         let x = everywhere::<E>();
-        for (in_loop, alone) in pairs!(exp expm1 tanh sigmoid softplus erf sin cos) {
+        for (in_loop, alone) in pairs!(exp expm1 ln tanh sigmoid softplus erf sin cos) {
             let mut y = vec![E::zero(); x.len()];
             in_loop(&x, &mut y);
             for (&x, &y) in x.iter().zip(&y) {

@@ -1,11 +1,12 @@
 //! Operations on host memory, recorded on the tape.
 
 use dfdx::prelude::*;
-use equilibria_core::{AnyTape, Backend, Matrix, Result, Scalar};
+
+use crate::{AnyTape, Backend, Matrix, Result, Scalar};
 
 /// Puts `y`, which an operation of our own has made, on the tape. On the way back `pull_back` is given the cotangent of `y`,
 /// row-major, and adds to the gradients of what `y` was made from.
-pub(super) fn recorded<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+pub fn recorded<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     y: Matrix<E, D>,
     mut tape: T,
     pull_back: impl FnOnce(&mut Gradients<E, D>, &[E]) -> Result<()> + 'static,
