@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 
-use crate::operation::{At, Gradients, Neighbor, Reads, RowOperation, Scratch};
+use crate::operation::{At, Gradients, Neighbor, Neighbors, Reads, RowOperation, Scratch};
 use crate::simd::{run, Simd, WithSimd};
 use crate::{
     from_host, recorded, to_host, AnyTape, Backend, Element, Error, Matrix, Operation, Result,
@@ -101,7 +101,7 @@ impl<E: Scalar, D: Backend<E>, P: Pointwise> Operation<E, D> for P {
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {
-        Arc::new(PointwiseRows(*self))
+        Arc::new(PointwiseRows::<_, false>(*self))
     }
 }
 
@@ -112,51 +112,87 @@ fn on_host<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     let (x, tape) = x.try_contiguous().map_err(Error::device)?.split_tape();
     let argument = to_host(&x);
     let mut result = vec![E::zero(); argument.len()];
-    each(&mut result, [&argument; 3], |x, _, _| function.value(x));
+    each(&mut result, [&argument; 4], move |[x, ..]| {
+        function.value(x)
+    });
     let y = from_host(x.device(), result.clone(), *x.shape())?;
     Ok(recorded(y, tape, move |gradients, y_bar| {
         let mut delta = vec![E::zero(); y_bar.len()];
-        each(&mut delta, [&argument, &result, y_bar], |x, y, y_bar| {
+        let points = [&argument[..], &result[..], y_bar, y_bar];
+        each(&mut delta, points, move |[x, y, y_bar, _]| {
             function.derivative(x, y) * y_bar
         });
         D::put_gradient(gradients, &x, delta)
     }))
 }
 
-/// A pointwise operation on rows.
-pub struct PointwiseRows<P>(pub P);
+/// A pointwise operation on rows: `y = g(x₁)`, or `y = g(x₁ + x₂)` where something constant is `ADDED`.
+pub struct PointwiseRows<P, const ADDED: bool>(pub P);
 
-impl<E: Element, P: Pointwise> RowOperation<E> for PointwiseRows<P> {
+impl<P: Pointwise, const ADDED: bool> PointwiseRows<P, ADDED> {
+    /// The argument of g.
+    #[inline(always)]
+    fn argument<E: Element>(first: E, second: E) -> E {
+        match ADDED {
+            true => first + second,
+            false => first,
+        }
+    }
+
+    /// x₁, x₂ and y, or as many other numbers in place of what is not read.
+    fn point<'a, E: Element>(at: &At<'a, E>, other: &'a [E]) -> [&'a [E]; 3] {
+        let x = if P::READS.arguments { at.x } else { &[] };
+        let y = if P::READS.result { at.y } else { other };
+        let [first, second] = [x.first(), x.get(1)].map(|x| x.copied().unwrap_or(other));
+        [first, second, y]
+    }
+
+    /// `out = g′ ⊙ v`.
+    fn times_derivative<E: Element>(&self, at: &At<'_, E>, v: &[E], out: &mut [E]) {
+        let ([first, second, y], function) = (Self::point(at, v), self.0);
+        each(out, [first, second, y, v], move |[first, second, y, v]| {
+            function.derivative(Self::argument(first, second), y) * v
+        });
+    }
+}
+
+impl<E: Element, P: Pointwise, const ADDED: bool> RowOperation<E> for PointwiseRows<P, ADDED> {
     fn reads(&self) -> Reads {
         P::READS
     }
 
     fn neighbor(&self) -> Option<Neighbor> {
-        P::NEIGHBOR
+        P::NEIGHBOR.filter(|_| !ADDED)
+    }
+
+    fn taking_along(&self, neighbors: Neighbors) -> Option<Arc<dyn RowOperation<E>>> {
+        let added = Neighbors {
+            added: true,
+            ..Neighbors::default()
+        };
+        let takes = !ADDED && neighbors == added;
+        takes.then(|| Arc::new(PointwiseRows::<P, true>(self.0)) as _)
     }
 
     fn apply(&self, x: &[&[E]], y: &mut [E], _: &mut [&mut [E]], _: &mut Scratch<E>) {
         let function = self.0;
-        each(y, [x[0], x[0], x[0]], move |x, _, _| function.value(x));
+        let second = if ADDED { x[1] } else { x[0] };
+        each(y, [x[0], second, x[0], x[0]], move |[first, second, ..]| {
+            function.value(Self::argument(first, second))
+        });
     }
 
     fn jvp(&self, at: &At<'_, E>, x_dot: &[Option<&[E]>], y_dot: &mut [E], _: &mut Scratch<E>) {
-        if let [Some(x_dot)] = x_dot {
-            let [x, y] = point::<E, P>(at, x_dot);
-            let function = self.0;
-            each(y_dot, [x, y, x_dot], move |x, y, x_dot| {
-                function.derivative(x, y) * x_dot
-            });
+        if let [Some(x_dot), ..] = x_dot {
+            self.times_derivative(at, x_dot, y_dot);
         }
     }
 
     fn vjp(&self, at: &At<'_, E>, y_bar: &[E], x_bar: &mut [Option<&mut [E]>], _: &mut Scratch<E>) {
-        if let [Some(x_bar)] = x_bar {
-            let [x, y] = point::<E, P>(at, y_bar);
-            let function = self.0;
-            each(x_bar, [x, y, y_bar], move |x, y, y_bar| {
-                function.derivative(x, y) * y_bar
-            });
+        let mut wanted = x_bar.iter_mut().flatten();
+        if let Some(first) = wanted.next() {
+            self.times_derivative(at, y_bar, first);
+            wanted.for_each(|other| other.copy_from_slice(first));
         }
     }
 
@@ -169,49 +205,43 @@ impl<E: Element, P: Pointwise> RowOperation<E> for PointwiseRows<P> {
         _: &mut Gradients<'_, E>,
         scratch: &mut Scratch<E>,
     ) -> bool {
-        let ([Some(x_dot)], [Some(x_bar)]) = (x_dot, x_bar) else {
+        let mut wanted = x_bar.iter_mut().flatten();
+        let ([Some(x_dot), ..], Some(first_bar)) = (x_dot, wanted.next()) else {
             return false;
         };
         let [product] = scratch.parts(p.len());
-        each(product, [p, x_dot, p], |p, x_dot, _| p * x_dot);
-        let [x, y] = point::<E, P>(at, p);
-        let function = self.0;
-        each(x_bar, [x, y, product], move |x, y, product| {
-            function.second(x, y) * product
+        each(product, [p, x_dot, p, p], |[p, x_dot, ..]| p * x_dot);
+        let ([first, second, y], function) = (Self::point(at, p), self.0);
+        let points = [first, second, y, &*product];
+        each(first_bar, points, move |[first, second, y, product]| {
+            function.second(Self::argument(first, second), y) * product
         });
+        wanted.for_each(|other| other.copy_from_slice(first_bar));
         true
     }
 }
 
-/// x and y, or as many other numbers in place of what is not read.
-fn point<'a, E: Element, P: Pointwise>(at: &At<'a, E>, other: &'a [E]) -> [&'a [E]; 2] {
-    let x = if P::READS.arguments { at.x[0] } else { other };
-    let y = if P::READS.result { at.y } else { other };
-    [x, y]
-}
-
-/// `out = f(a, b, c)`, number by number, in the widest registers there are. f has its own copy of what it reads: behind a reference the
-/// compiler could not tell it from what is written.
-fn each<E: Element>(out: &mut [E], arguments: [&[E]; 3], f: impl Fn(E, E, E) -> E) {
+/// `out = f([a, b, c, d])`, number by number, in the widest registers there are. f has its own copy of what it reads: behind a reference
+/// the compiler could not tell it from what is written.
+fn each<E: Element>(out: &mut [E], arguments: [&[E]; 4], f: impl Fn([E; 4]) -> E) {
     run(Each { out, arguments, f });
 }
 
 struct Each<'a, E, F> {
     out: &'a mut [E],
-    arguments: [&'a [E]; 3],
+    arguments: [&'a [E]; 4],
     f: F,
 }
 
-impl<E: Element, F: Fn(E, E, E) -> E> WithSimd for Each<'_, E, F> {
+impl<E: Element, F: Fn([E; 4]) -> E> WithSimd for Each<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let [a, b, c] = self.arguments;
         let (count, f) = (self.out.len(), self.f);
-        let (a, b, c) = (&a[..count], &b[..count], &c[..count]);
+        let [a, b, c, d] = self.arguments.map(|argument| &argument[..count]);
         for (index, out) in self.out.iter_mut().enumerate() {
-            *out = f(a[index], b[index], c[index]);
+            *out = f([a[index], b[index], c[index], d[index]]);
         }
     }
 }

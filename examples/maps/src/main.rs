@@ -11,19 +11,21 @@ use std::time::Instant;
 
 use dfdx::prelude::*;
 use equilibria_layers::core::prelude::*;
-use equilibria_layers::core::{from_host, AnyLayer, Equilibrium, StepOnly};
+use equilibria_layers::core::{from_host, AnyLayer, Equilibrium};
 use equilibria_layers::solvers::{backward, forward::anderson::Anderson};
 use equilibria_layers::Initializer;
 use safetensors::SafeTensors;
 
-use maps::Make;
+use maps::{Make, Plain};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Layer = AnyLayer<f32, Cpu>;
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, folder, options @ ..] = &arguments[..] else {
         return Err("usage: equilibria-maps FOLDER [SECONDS] [THREADS]".into());
@@ -41,8 +43,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Times the map of one file, as a program and in tensors.
-fn time(path: &Path, seconds: f64) -> std::result::Result<(), Box<dyn std::error::Error>> {
+/// Times the map of one file, in the vocabulary and, where it is there, in plain dfdx operations.
+fn time(path: &Path, seconds: f64) -> Outcome<()> {
     let bytes = std::fs::read(path)?;
     let file = SafeTensors::deserialize(&bytes)?;
     let name = path
@@ -55,54 +57,54 @@ fn time(path: &Path, seconds: f64) -> std::result::Result<(), Box<dyn std::error
         inputs.push(matrix(&device, &tensor)?);
     }
     let width = inputs.first().map_or(0, |x| x.shape().1);
-    let mut layer = by_name(name, width, &device)?;
-    let mut failed = None;
+    for (path, plain) in [("program", false), ("dfdx", true)] {
+        let Some(mut layer) = by_name(name, plain, width, &device)? else {
+            continue;
+        };
+        load(&mut layer, &file, &device)?;
+        measure(name, path, &equilibrium(layer)?, &inputs, seconds)?;
+    }
+    Ok(())
+}
+
+/// Gives the parameters of a layer the values they have in a file.
+fn load(layer: &mut Layer, file: &SafeTensors<'_>, device: &Cpu) -> Outcome<()> {
+    let mut outcome = Ok(());
     layer.visit_mut("", &mut |path, parameter| {
-        let read = file.tensor(path).map_err(|error| error.to_string());
-        match read.and_then(|tensor| matrix(&device, &tensor).map_err(|error| error.to_string())) {
+        let read = file
+            .tensor(path)
+            .map_err(|error| format!("{path}: {error}").into());
+        match read.and_then(|tensor| matrix(device, &tensor)) {
             Ok(values) if values.shape() == parameter.shape() => *parameter = values,
-            Ok(values) => failed = Some(format!("{path}: {:?}", values.shape())),
-            Err(error) => failed = Some(format!("{path}: {error}")),
+            Ok(values) => outcome = Err(format!("{path}: {:?}", values.shape()).into()),
+            Err(error) => outcome = Err(error),
         }
     });
-    if let Some(failed) = failed {
-        return Err(failed.into());
-    }
-    measure(
-        name,
-        "program",
-        &equilibrium(layer.clone())?,
-        &inputs,
-        seconds,
-    )?;
-    measure(
-        name,
-        "tensors",
-        &equilibrium(StepOnly(layer))?,
-        &inputs,
-        seconds,
-    )
+    outcome
 }
 
-/// The map that a file is named after.
-fn by_name(
-    name: &str,
-    width: usize,
-    device: &Cpu,
-) -> std::result::Result<Layer, Box<dyn std::error::Error>> {
+/// The map that a file is named after, in the vocabulary or in plain dfdx operations; `None` if it is not written in those.
+fn by_name(name: &str, plain: bool, width: usize, device: &Cpu) -> Outcome<Option<Layer>> {
     let init = &mut Initializer::new(device, 1);
     let kind = name.split('_').nth(1).unwrap_or_default();
-    Ok(match kind {
-        "tanh" => AnyLayer::new(maps::Tanh::make(width, init)?),
-        "residual" => AnyLayer::new(maps::Residual::make(width, init)?),
+    Ok(Some(match (kind, plain) {
+        ("tanh", false) => AnyLayer::new(maps::Tanh::make(width, init)?),
+        ("tanh", true) => AnyLayer::new(Plain(maps::Tanh::make(width, init)?)),
+        ("residual", false) => AnyLayer::new(maps::Residual::make(width, init)?),
+        ("residual", true) => AnyLayer::new(Plain(maps::Residual::make(width, init)?)),
+        (_, true) => return Ok(None),
+        ("masked", _) => AnyLayer::new(maps::Masked::make(width, init)?),
+        ("fuse", _) => AnyLayer::new(maps::Fuse::make(width, init)?),
+        ("joint", _) => AnyLayer::new(maps::Joint::make(width, init)?),
+        ("identity", _) => AnyLayer::new(<maps::Identity as Make<f32, Cpu>>::make(width, init)?),
+        ("gated", _) => AnyLayer::new(maps::Gated::make(width, init)?),
+        ("mlp", _) => AnyLayer::new(maps::Mlp::make(width, init)?),
+        ("attention", _) => AnyLayer::new(maps::Attention::make(width, init)?),
         _ => return Err(format!("no map is called {kind}").into()),
-    })
+    }))
 }
 
-fn matrix(
-    device: &Cpu,
-    tensor: &safetensors::tensor::TensorView<'_>,
-) -> std::result::Result<Matrix<f32, Cpu>, Box<dyn std::error::Error>> {
+fn matrix(device: &Cpu, tensor: &safetensors::tensor::TensorView<'_>) -> Outcome<Matrix<f32, Cpu>> {
     let shape = match *tensor.shape() {
         [width] => (1, width),
         [rows, width] => (rows, width),
@@ -134,7 +136,7 @@ fn measure<L: ImplicitLayer<f32, Cpu> + Clone>(
     equilibrium: &Equilibrium<L>,
     inputs: &[Matrix<f32, Cpu>],
     seconds: f64,
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
+) -> Outcome<()> {
     let mut evaluations = 0;
     let solve = || -> Result<()> {
         let solved = equilibrium.forward(inputs, NoneTape)?;
