@@ -111,7 +111,7 @@ fn affine<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     b: &Matrix<E, D>,
 ) -> Matrix<E, D, T> {
     let rows = x.shape().0;
-    product(x, w) + row(b, rows)
+    product(x, w) + row::<E, D, T>(b, rows)
 }
 
 fn normalize<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
@@ -122,5 +122,5 @@ fn normalize<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     let shape = *x.shape();
     let grouped = x.reshape_like(&(shape.0, GROUPS, shape.1 / GROUPS));
     let normal = grouped.normalize::<Axis<2>>(1e-5).reshape_like(&shape);
-    normal * row(w, shape.0) + row(b, shape.0)
+    normal * row::<E, D, T>(w, shape.0) + row::<E, D, T>(b, shape.0)
 }

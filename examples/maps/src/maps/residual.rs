@@ -66,17 +66,17 @@ impl<E: Scalar, D: Backend<E>> Residual<E, D> {
 
 /// [`Residual`] with a dropout mask, an input, between its affine maps.
 #[derive(Clone)]
-pub struct Masked<E: Scalar, D: Backend<E>>(Residual<E, D>);
+pub struct Masked<L>(L);
 
 parameters!(Masked<L>.0);
 
-impl<E: Scalar, D: Backend<E>> Make<E, D> for Masked<E, D> {
+impl<E: Scalar, D: Backend<E>> Make<E, D> for Masked<Residual<E, D>> {
     fn make(width: usize, init: &mut Initializer<D>) -> Result<Self> {
         Residual::make(width, init).map(Self)
     }
 }
 
-impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Masked<E, D> {
+impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Masked<Residual<E, D>> {
     fn state_dim(&self) -> usize {
         self.0.state_dim()
     }
