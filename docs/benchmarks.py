@@ -2,11 +2,12 @@
 
 usage: python docs/benchmarks.py PEERS_DIR [--rounds 3] [--seconds 0.3] [--timeout 120] [--results FILE.json]
 
-PEERS_DIR holds workloads.py, which writes the workload files, and bench_torch.py and bench_jax.py, which time TorchDEQ
-and jaxopt on them; all print one JSON object per job. A peer that cannot be imported, fails or takes longer than
+PEERS_DIR holds workloads.py, which writes the workload files, and bench_torch.py, bench_jax.py, bench_banax.py,
+bench_anchorax.py and bench_optimistix.py, which time TorchDEQ, jaxopt, banax, Anchorax and Optimistix on them; all print one JSON
+object per job. A peer that cannot be imported, fails or takes longer than
 --timeout seconds on a workload is left out there, and the page says so. What FILE.json has already, workloads and
 sections of the page, is not measured again; the rest is added to it. Run it on a machine that does nothing else.
-Needs: numpy, safetensors, matplotlib; torch and torchdeq, jax and jaxopt for the peers. Linux.
+Needs: numpy, safetensors, matplotlib; for the peers torch and torchdeq, jax and jaxopt, banax, anchorax, optimistix. Linux.
 """
 import argparse, datetime, importlib.util, json, math, os, platform, statistics, subprocess, sys, tempfile
 from importlib.metadata import PackageNotFoundError, version
@@ -33,12 +34,13 @@ parser.add_argument("--threads", type=int, default=2)
 options = parser.parse_args()
 
 
-def run(command, environment=None):
+def run(command, environment=None, timeout=...):
     """The JSON lines a command prints; those so far if it fails or takes too long."""
+    timeout = options.timeout if timeout is ... else timeout
     try:
         done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                                 env={**os.environ, **(environment or {})})
-        out, _ = done.communicate(timeout=options.timeout)
+        out, _ = done.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         done.kill()
         out, _ = done.communicate()
@@ -240,6 +242,44 @@ def memory_section(folder, name, peers):
     return rows
 
 
+def maps_section(folder):
+    """Maps that an outside crate writes in the vocabulary, and TorchDEQ on the same maps, in turn: medians by file and system."""
+    script = [sys.executable, str(ROOT / "docs" / "maps.py")]
+    subprocess.run([*script, "write", str(folder)], check=True)
+    seconds, threads = str(options.seconds), str(options.threads)
+    own = [str(PROGRAM.with_name("equilibria-maps")), str(folder), seconds, threads]
+    peer = [*script, "torchdeq", str(folder), "--seconds", seconds, "--threads", threads]
+    found = {}
+    for _ in range(options.rounds):
+        for line in run(own, timeout=None) + run(peer, timeout=None):
+            times = found.setdefault(line["map"], {}).setdefault(line["path"], {"solve": [], "train": []})
+            for job in times:
+                times[job].append(line[f"{job}_ms"])
+    return {name: {path: {job: statistics.median(values) for job, values in jobs.items()} for path, jobs in paths.items()}
+            for name, paths in found.items()}
+
+
+def maps_tables(found):
+    parts = []
+    for path, title in (("program", "In the vocabulary"), ("dfdx", "In plain dfdx operations")):
+        rows, ratios = [], {}
+        for name, paths in found.items():
+            if path not in paths or "torchdeq" not in paths:
+                continue
+            row = [name.removeprefix("map_")]
+            for job in ("solve", "train"):
+                own, peer = paths[path][job], paths["torchdeq"][job]
+                ratios.setdefault(job, []).append(peer / own)
+                row += [ms(own), ms(peer), f"{peer / own:.1f}×"]
+            rows.append(row)
+        if rows:
+            rows.append(["**geometric mean, smallest**"] + [cell for job in ratios for cell in
+                        ("", "", f"**{geometric(ratios[job]):.1f}×**, {min(ratios[job]):.1f}×")])
+            header = ["map, batch, width", "`solve` ms", "TorchDEQ ms", "ratio", "`train` ms", "TorchDEQ ms", "ratio"]
+            parts.append(f"### {title}\n\n{table(header, rows)}\n")
+    return "\n".join(parts)
+
+
 def processor():
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -249,18 +289,21 @@ def processor():
 
 
 def main():
-    subprocess.run(["cargo", "build", "--profile", "dist"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--profile", "dist", "-p", "equilibria-examples", "-p", "equilibria-maps"], cwd=ROOT, check=True)
     module, script = workloads(), lambda name: [sys.executable, str(options.peers / name)]
+    pinned = ["taskset", "-c", ",".join(map(str, range(options.threads)))]
     peers = {
         "TorchDEQ": (installed("torchdeq", "torch"), script("bench_torch.py") + ["--threads", str(options.threads)]),
-        "jaxopt": (installed("jaxopt", "jax"), ["taskset", "-c", ",".join(map(str, range(options.threads)))]
-                   + script("bench_jax.py")),
+        "jaxopt": (installed("jaxopt", "jax"), pinned + script("bench_jax.py")),
+        "banax": (installed("banax", "jax"), pinned + script("bench_banax.py")),
+        "Anchorax": (installed("anchorax", "jax"), pinned + script("bench_anchorax.py")),
+        "Optimistix": (installed("optimistix", "jax"), pinned + script("bench_optimistix.py")),
     }
     present = {name: command for name, (versions, command) in peers.items() if versions}
     absent = [name for name in peers if name not in present]
     seconds = ["--seconds", str(options.seconds)]
     with tempfile.TemporaryDirectory() as temporary:
-        folder, extra = Path(temporary) / "workloads", Path(temporary) / "scaling"
+        folder, extra, maps = (Path(temporary) / name for name in ("workloads", "scaling", "maps"))
         folder.mkdir(), extra.mkdir()
         for sizes in module.SIZES:
             write(module, folder, *sizes)
@@ -272,6 +315,7 @@ def main():
         threads = kept("threads", lambda: threads_section(folder, large))
         memory = kept("memory", lambda: memory_section(folder, "fusion_b612_d500_n3_g0.7", present))
         found = kept("scaling", lambda: scaling(module, extra))
+        own_maps = kept("maps", lambda: maps_section(maps))
     chart(found, ROOT / "docs" / "src" / "scaling.svg")
     axes = "\n\n".join(table([axis, "`solve` ms", "`train` ms"], [(v, ms(s), ms(t)) for v, s, t in points])
                        for axis, points in found.items())
@@ -282,7 +326,7 @@ def main():
 
 DEQ fusion on random weights, f32, every sample to a relative residual of {TOLERANCE:g}. Measured on {datetime.date.today()}:
 {processor()}, {os.cpu_count()} cores, {options.threads} threads for every system, Equilibria in alternation with
-{" and ".join(versions) or "no peer"}; {f"absent: {', '.join(absent)}" if absent else "no peer was absent"}. Times are the
+{", ".join(versions) or "no peer"}; {f"absent: {', '.join(absent)}" if absent else "no peer was absent"}. Times are the
 median of {options.rounds} processes, each of which takes its fastest run.
 
 Every system solves by Anderson acceleration, Equilibria with the last four points, the peers with six. Equilibria is told that early
@@ -296,6 +340,12 @@ Equilibria applies the map at the equilibrium, the peers theirs at 0: at 0 our p
 multiplied once.
 
 {peer_section(results, list(present))}
+## Maps of your own
+
+Maps that an outside crate, `examples/maps`, writes as any user would. `solve` is from 0 to the tolerance by Anderson's
+method (four points, TorchDEQ's six), `train` that with the mean of squares and all gradients by the implicit function theorem.
+
+{maps_tables(own_maps)}
 ## Where the time goes
 
 The share of the products is the time they would take at the rate of one large product in cache on every thread, and at
