@@ -50,7 +50,7 @@ def weights(rng, name, d):
     if name == "joint":
         t = fuse(rng, "fuse.", d)
         for i in range(MODALITIES):
-            t |= residual(rng, f"theta.{i}.", d)
+            t |= residual(rng, f"theta.{i + 1}.", d)
         return t, [d] * (MODALITIES + 1)
     if name == "identity":
         return {}, [d]
@@ -102,7 +102,7 @@ def in_torch(name, t, x):
 
     def joint(z):
         parts = z.split(d, 1)
-        u = [block(parts[i], x[i], f"theta.{i}.") for i in range(MODALITIES)]
+        u = [block(parts[i], x[i], f"theta.{i + 1}.") for i in range(MODALITIES)]
         return torch.cat([*u, fused(parts[-1], sum(u), x[-1], MODALITIES, "fuse.")], 1)
 
     def attention(z):
