@@ -148,13 +148,14 @@ impl Report {
         unconverged.max_by(|a, b| a.1.relative_residual.total_cmp(&b.1.relative_residual))
     }
 
-    /// One line per sample, with a header: `sample,status,stage,steps,evaluations,residual,relative_residual`.
+    /// One line per sample, counted from 1, with a header: `sample,status,stage,steps,evaluations,residual,relative_residual`.
     pub fn to_csv(&self) -> String {
         let mut csv =
             String::from("sample,status,stage,steps,evaluations,residual,relative_residual\n");
         for (sample, s) in self.samples.iter().enumerate() {
             csv += &format!(
-                "{sample},{},{},{},{},{},{}\n",
+                "{},{},{},{},{},{},{}\n",
+                sample + 1,
                 s.status.name(),
                 s.stage,
                 s.steps,
@@ -201,7 +202,7 @@ mod tests {
         };
         let csv = report.to_csv();
         let lines: Vec<&str> = csv.lines().collect();
-        assert_eq!(lines[1], "0,max-evaluations,1,3,5,0.25,0.5");
+        assert_eq!(lines[1], "1,max-evaluations,1,3,5,0.25,0.5");
         assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());
         assert_eq!(lines.len(), 2);
     }
