@@ -1,8 +1,7 @@
 //! Maps in the vocabulary, as a user writes them.
 
-use equilibria_layers::core::prelude::*;
-use equilibria_layers::modules::{GroupNorm, Linear};
-use equilibria_layers::{Initializer, Vocabulary};
+use equilibria::modules::{GroupNorm, Linear};
+use equilibria::prelude::*;
 
 /// Groups of every normalization.
 pub const GROUPS: usize = 4;
