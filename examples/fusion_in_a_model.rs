@@ -11,7 +11,11 @@ struct Model<E: Scalar, D: Backend<E>> {
     readout: Linear<E, D>,
 }
 
-parameters!(Model { encoders, fusion, readout });
+parameters!(Model {
+    encoders,
+    fusion,
+    readout
+});
 
 impl<E: Scalar, D: Backend<E>> Model<E, D> {
     /// For sensors of so many features each.
@@ -54,12 +58,22 @@ fn main() -> Result<()> {
         let mut pass = Pass::training(step);
         let outputs = model.predict(&x, &mut pass)?;
         let loss = pass.run(&outputs, |outputs| {
-            (outputs - target.clone()).square().mean::<Rank0, _>().reshape_like(&(1, 1))
+            (outputs - target.clone())
+                .square()
+                .mean::<Rank0, _>()
+                .reshape_like(&(1, 1))
         });
         let mut outcome = pass.backward(&loss)?;
         if step % 40 == 0 {
-            let unsolved: usize = outcome.reports.iter().map(|(_, report, _)| report.unconverged()).sum();
-            println!("step {step:3}: loss {:.4}, {unsolved} solves unconverged", outcome.loss);
+            let unsolved: usize = outcome
+                .reports
+                .iter()
+                .map(|(_, report, _)| report.unconverged())
+                .sum();
+            println!(
+                "step {step:3}: loss {:.4}, {unsolved} solves unconverged",
+                outcome.loss
+            );
         }
         optimizer.step(&mut model, &mut outcome.gradients, 1.0, 1.0)?;
     }

@@ -39,7 +39,9 @@ fn main() -> Result<()> {
     for name in ["relaxed", "picard", "anderson", "broyden"] {
         let mut equilibrium = equilibrium.clone();
         equilibrium.solver = solver(name)?;
-        let report = equilibrium.forward(&[x.clone()], dfdx::prelude::NoneTape)?.report;
+        let report = equilibrium
+            .forward(&[x.clone()], dfdx::prelude::NoneTape)?
+            .report;
         println!(
             "{name:>8}: {:4.1} evaluations, {} unconverged",
             report.mean_evaluations(),

@@ -37,7 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     trainer.run(&data.train, None, &mut progress, &mut |_, progress| {
         if let Some(epoch) = progress.history.last() {
             let (loss, steps) = (epoch.loss, epoch.solver_steps);
-            println!("epoch {}: loss {loss:.3}, {steps:.1} solver steps", epoch.epoch);
+            println!(
+                "epoch {}: loss {loss:.3}, {steps:.1} solver steps",
+                epoch.epoch
+            );
         }
         Ok::<(), equilibria::Error>(())
     })?;

@@ -46,12 +46,15 @@
 //! * `cuda`: CUDA devices as well.
 
 // The contracts, flat: `Equilibrium`, `ImplicitLayer`, `Value`, `Stop` and so on.
+#[doc(inline)]
 pub use equilibria_core::*;
 
+#[doc(inline)]
 pub use equilibria_solvers::{
     backward, forward as solvers, regularizer, regularizers, solver, spectrum, Compat,
 };
 
+#[doc(inline)]
 pub use equilibria_layers::{
     attend, attention, attention_scores, causal_mask, concatenate, initialize, layer, masked,
     modules, optimizer, plugins as layers, selection, stabilize, stabilizer, stabilizers, tokens,
@@ -59,6 +62,7 @@ pub use equilibria_layers::{
     StabilizerConfig, Stabilizers, Tokens, Vocabulary, Window,
 };
 
+#[doc(inline)]
 pub use equilibria_fusion::{
     backbone, backbones, checkpoint, data, deq, experiment, fusion, fusions, head, heads, loss,
     metrics, model, pass, predict, progress, sources, standardization, train, Backbone,
@@ -68,11 +72,14 @@ pub use equilibria_fusion::{
 };
 
 #[cfg(feature = "program")]
+#[doc(inline)]
 pub use equilibria_program as program;
 
 /// What a step is written in: the operators, the words of [`Vocabulary`], and what new ones are made of.
 pub mod operations {
+    #[doc(inline)]
     pub use equilibria_core::operations::*;
+    #[doc(inline)]
     pub use equilibria_layers::operations::*;
 }
 

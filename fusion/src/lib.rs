@@ -2,7 +2,9 @@
 //!
 //! A new file in `src/fusions`, `src/backbones`, `src/heads` or `src/sources` is a new plugin; nothing else is edited.
 
+#[doc(hidden)]
 pub use equilibria_layers as layers;
+#[doc(hidden)]
 pub use equilibria_layers::{core, solvers};
 
 pub mod checkpoint;

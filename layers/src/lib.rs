@@ -3,7 +3,9 @@
 //! A new file in `src/plugins` is a new layer, one in `src/stabilizers` a new stabilizer; nothing else is edited. [`Vocabulary`] has
 //! the operations.
 
+#[doc(hidden)]
 pub use equilibria_solvers as solvers;
+#[doc(hidden)]
 pub use equilibria_solvers::core;
 
 pub mod attention;

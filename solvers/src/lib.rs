@@ -2,6 +2,7 @@
 //!
 //! A new file in one of the three folders is a new plugin; nothing else is edited.
 
+#[doc(hidden)]
 pub use equilibria_core as core;
 
 pub mod spectrum;

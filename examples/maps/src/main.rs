@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use equilibria::{backward, from_host, StepOnly};
 use equilibria::prelude::*;
 use equilibria::solvers::anderson::Anderson;
+use equilibria::{backward, from_host, StepOnly};
 use safetensors::SafeTensors;
 
 use maps::Make;

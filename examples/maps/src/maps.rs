@@ -6,9 +6,6 @@ use equilibria::prelude::*;
 /// Groups of every normalization.
 pub const GROUPS: usize = 4;
 
-/// Modalities of [`Joint`].
-pub const MODALITIES: usize = 2;
-
 /// Makes a layer of the given width.
 pub trait Make<E: Scalar, D: Backend<E>>: Sized {
     /// With weights of any kind, which are read from a file afterwards.
