@@ -289,7 +289,7 @@ def processor():
 
 
 def main():
-    subprocess.run(["cargo", "build", "--profile", "dist", "-p", "equilibria-examples", "-p", "equilibria-maps"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--profile", "dist", "-p", "equilibria", "-p", "equilibria-maps"], cwd=ROOT, check=True)
     module, script = workloads(), lambda name: [sys.executable, str(options.peers / name)]
     pinned = ["taskset", "-c", ",".join(map(str, range(options.threads)))]
     peers = {

@@ -77,7 +77,7 @@ pub enum Error {
     /// No plugin of a kind is linked into the program.
     #[error(
         "no {kind} plugin is registered; is the crate that provides them linked? \
-         Add e.g. `use equilibria_solvers as _;`"
+         Add e.g. `use equilibria as _;`"
     )]
     EmptyRegistry {
         /// Kind of plugin.

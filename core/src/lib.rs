@@ -64,6 +64,12 @@ pub use vectors::{combine_all, Coef, Slot, Vectors};
 #[doc(hidden)]
 pub use {dfdx, dyn_clone, inventory, serde, serde_json, typetag};
 
+/// What the code that [`plugin!`] writes finds by name.
+#[doc(hidden)]
+pub mod for_plugins {
+    pub use serde as equilibria_serde;
+}
+
 /// Everything a plugin file needs.
 pub mod prelude {
     pub use crate::operations::{Pointwise, TensorCode, Tensors, ARGUMENT, BOTH, RESULT};

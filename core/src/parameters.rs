@@ -88,6 +88,17 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Option<
     }
 }
 
+/// As what is in the box.
+impl<E: Scalar, D: Backend<E>, P: Parameters<E, D> + ?Sized> Parameters<E, D> for Box<P> {
+    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
+        (**self).visit(path, visitor);
+    }
+
+    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
+        (**self).visit_mut(path, visitor);
+    }
+}
+
 /// The name of a part: `path.part`, or `part` alone at the top.
 pub fn join(path: &str, part: &str) -> String {
     match path {

@@ -315,9 +315,14 @@ macro_rules! plugin {
             ),* $(,)?
         }
     ) => {
+        // serde takes the path of its crate as text, in which `$crate` is not replaced: a name in scope stands in for it. Imported by
+        // glob, it may be imported once per plugin of a module.
+        #[allow(unused_imports)]
+        use $crate::for_plugins::*;
+
         $(#[doc = $doc])*
         #[derive(Debug, Clone, $crate::serde::Serialize, $crate::serde::Deserialize)]
-        #[serde(crate = "equilibria_core::serde", default, deny_unknown_fields)]
+        #[serde(crate = "equilibria_serde", default, deny_unknown_fields)]
         $vis struct $name {
             $($(#[doc = $field_doc])* $field_vis $field: $type,)*
         }
@@ -380,7 +385,7 @@ mod tests {
     #[test]
     fn an_empty_registry_says_what_to_link() {
         let error = of_kind("nothing-of-the-kind").expect_err("none of this kind");
-        assert!(error.to_string().contains("use equilibria_solvers as _;"));
+        assert!(error.to_string().contains("use equilibria as _;"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Debug;
 
-use equilibria_core::{Backend, BuildAny, Family, Matrix, Result, Scalar};
+use equilibria_core::{registry, Backend, BuildAny, Family, Matrix, Result, Scalar};
 use serde::ser::Serializer;
 
 use crate::data::{DataError, DataSet, TargetKind, Targets};
@@ -77,6 +77,14 @@ pub trait Head: BuildAny<Losses> + Debug + Send + Sync + dyn_clone::DynClone {
 }
 
 equilibria_core::kind!(dyn Head, "head", validate);
+
+/// A head by name, with its default configuration.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one.
+pub fn head(name: &str) -> Result<Box<dyn Head>> {
+    registry::default(name)
+}
 
 impl dyn Head + '_ {
     /// Learns numbers on the scale of the training targets, unless there is a scale already.

@@ -2,7 +2,9 @@
 //!
 //! A new file in `src/fusions`, `src/backbones`, `src/heads` or `src/sources` is a new plugin; nothing else is edited.
 
+#[doc(hidden)]
 pub use equilibria_layers as layers;
+#[doc(hidden)]
 pub use equilibria_layers::{core, solvers};
 
 pub mod checkpoint;
@@ -41,42 +43,10 @@ pub mod sources {
 }
 
 pub use experiment::{Dtype, Experiment, Training};
-pub use head::Head;
+pub use head::{head, Head, Losses};
 pub use model::{
-    Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource, Fusion, FusionConfig,
-    FusionRequest, Fusions, Model,
+    backbone, data, fusion, Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource,
+    Fusion, FusionConfig, FusionRequest, Fusions, Model,
 };
 pub use pass::{Pass, Solve};
 pub use standardization::Standardization;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/getting-started.md")]
-struct GettingStarted;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/implicit-layers.md")]
-struct ImplicitLayers;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/models.md")]
-struct Models;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/troubleshooting.md")]
-struct Troubleshooting;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/reproducing.md")]
-struct Reproducing;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/training-loop.md")]
-struct TrainingLoop;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/coming-from.md")]
-struct ComingFrom;

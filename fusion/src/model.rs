@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use dfdx::prelude::HasShape;
-use equilibria_core::{Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
+use equilibria_core::{registry, Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
 
 use crate::data::{DataError, DataSet, Split, SplitName, Table, TargetKind, Targets};
 use crate::head::{Head, Losses};
@@ -63,6 +63,25 @@ pub trait FusionConfig: BuildAny<Fusions> + Debug + Send + Sync + dyn_clone::Dyn
 
 equilibria_core::kind!(dyn FusionConfig, "fusion", validate);
 
+/// A fusion by name, with its default configuration: of so many modalities, each with a feature of this width.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one, and those of the fusion.
+pub fn fusion<E: Scalar, D: Backend<E>>(
+    name: &str,
+    modalities: usize,
+    width: usize,
+    init: &mut Initializer<D>,
+) -> Result<Box<dyn Fusion<E, D>>> {
+    let config = registry::default::<dyn FusionConfig>(name)?;
+    let request = FusionRequest {
+        modalities,
+        width,
+        init,
+    };
+    <D as Backend<E>>::build::<Fusions>(&*config, request)
+}
+
 /// From raw modalities, `[batch, features of the modality]`, to one feature each, `[batch, width]`.
 pub trait Backbone<E: Scalar, D: Backend<E>>: Parameters<E, D> {
     /// Encodes every modality. With `targets`, `[batch, outputs]` as of [`Targets::matrix`](crate::data::Targets::matrix),
@@ -112,6 +131,25 @@ pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone:
 
 equilibria_core::kind!(dyn BackboneConfig, "backbone", validate);
 
+/// A backbone by name, with its default configuration: for modalities of so many features each, and so many classes or labels.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one, and those of the backbone.
+pub fn backbone<E: Scalar, D: Backend<E>>(
+    name: &str,
+    modalities: &[usize],
+    classes: usize,
+    init: &mut Initializer<D>,
+) -> Result<Box<dyn Backbone<E, D>>> {
+    let config = registry::default::<dyn BackboneConfig>(name)?;
+    let request = BackboneRequest {
+        modalities,
+        classes,
+        init,
+    };
+    <D as Backend<E>>::build::<Backbones>(&*config, request)
+}
+
 /// Where data comes from.
 #[equilibria_core::typetag::serde(tag = "type")]
 pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
@@ -145,6 +183,14 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
 }
 
 equilibria_core::kind!(dyn DataSource, "data");
+
+/// A data source by name, with its default configuration.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one.
+pub fn data(name: &str) -> Result<Box<dyn DataSource>> {
+    registry::default(name)
+}
 
 /// Backbone, fusion, linear map and head.
 pub struct Model<E: Scalar, D: Backend<E>> {

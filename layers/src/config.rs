@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use equilibria_core::{AnyLayer, Backend, BuildAny, Family, Result, Scalar};
+use equilibria_core::{registry, AnyLayer, Backend, BuildAny, Family, Result, Scalar};
 
 use crate::Initializer;
 
@@ -35,3 +35,23 @@ pub trait LayerConfig: BuildAny<Layers> + Debug + Send + Sync + dyn_clone::DynCl
 }
 
 equilibria_core::kind!(dyn LayerConfig, "layer", validate);
+
+/// A layer by name, with its default configuration: of state dimension `state`, with injected inputs of these widths.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one, and those of the layer, e.g. for
+/// inputs it does not take.
+pub fn layer<E: Scalar, D: Backend<E>>(
+    name: &str,
+    state: usize,
+    inputs: &[usize],
+    init: &mut Initializer<D>,
+) -> Result<AnyLayer<E, D>> {
+    let config = registry::default::<dyn LayerConfig>(name)?;
+    let request = LayerRequest {
+        state,
+        inputs,
+        init,
+    };
+    <D as Backend<E>>::build::<Layers>(&*config, request)
+}

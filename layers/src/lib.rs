@@ -3,7 +3,9 @@
 //! A new file in `src/plugins` is a new layer, one in `src/stabilizers` a new stabilizer; nothing else is edited. [`Vocabulary`] has
 //! the operations.
 
+#[doc(hidden)]
 pub use equilibria_solvers as solvers;
+#[doc(hidden)]
 pub use equilibria_solvers::core;
 
 pub mod attention;
@@ -29,12 +31,13 @@ pub mod stabilizers {
 }
 
 pub use attention::{attend, attention, attention_scores, causal_mask};
-pub use config::{LayerConfig, LayerRequest, Layers};
+pub use config::{layer, LayerConfig, LayerRequest, Layers};
 pub use initialize::Initializer;
 pub use masked::Masked;
 pub use operations::{concatenate, Vocabulary};
+pub use optimizer::optimizer;
 pub use selection::{Selection, Window};
-pub use stabilizer::{stabilize, Stabilizer, StabilizerConfig, Stabilizers};
+pub use stabilizer::{stabilize, stabilizer, Stabilizer, StabilizerConfig, Stabilizers};
 pub use tokens::Tokens;
 
 /// Everything the file of a layer, or of an operation, needs.
@@ -45,11 +48,3 @@ pub mod prelude {
         Selection, Tokens, Vocabulary, Window,
     };
 }
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/several-equilibria.md")]
-struct SeveralEquilibria;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/sequences.md")]
-struct Sequences;

@@ -13,4 +13,4 @@ pub use average::Average;
 pub use clip::{clip_norm, gradient_norm};
 pub use schedule::StepDecay;
 pub use sgd::Sgd;
-pub use update::{Optimizer, OptimizerConfig};
+pub use update::{optimizer, Optimizer, OptimizerConfig};

@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 
 use dfdx::prelude::*;
-use equilibria_core::{Backend, BuildAny, Error, Family, Matrix, Parameters, Result, Scalar};
+use equilibria_core::{
+    registry, Backend, BuildAny, Error, Family, Matrix, Parameters, Result, Scalar,
+};
 
 /// A matrix on a tape.
 pub type Traced<E, D> = Matrix<E, D, OwnedTape<E, D>>;
@@ -40,6 +42,15 @@ pub trait StabilizerConfig:
 }
 
 equilibria_core::kind!(dyn StabilizerConfig, "stabilizer", validate);
+
+/// A stabilizer by name, with its default configuration.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one.
+pub fn stabilizer<E: Scalar, D: Backend<E>>(name: &str) -> Result<Box<dyn Stabilizer<E, D>>> {
+    let config = registry::default::<dyn StabilizerConfig>(name)?;
+    <D as Backend<E>>::build::<Stabilizers>(&*config, ())
+}
 
 /// The pattern of a stabilizer that applies to all weights.
 pub fn all_weights() -> Vec<String> {

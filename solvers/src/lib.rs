@@ -2,6 +2,7 @@
 //!
 //! A new file in one of the three folders is a new plugin; nothing else is edited.
 
+#[doc(hidden)]
 pub use equilibria_core as core;
 
 pub mod spectrum;
@@ -32,7 +33,7 @@ pub mod regularizers {
 
 use std::sync::Arc;
 
-use equilibria_core::{registry, BackwardStrategy, FixedPointSolver, Result};
+use equilibria_core::{registry, BackwardStrategy, FixedPointSolver, Regularizer, Result};
 
 /// A solver by name, with its default configuration.
 ///
@@ -50,10 +51,10 @@ pub fn backward(name: &str) -> Result<Arc<dyn BackwardStrategy>> {
     registry::default::<dyn BackwardStrategy>(name).map(Arc::from)
 }
 
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/plugins.md")]
-struct PluginGuide;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/src/contract.md")]
-struct Contract;
+/// A regularizer by name, with its default configuration.
+///
+/// # Errors
+/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one.
+pub fn regularizer(name: &str) -> Result<Arc<dyn Regularizer>> {
+    registry::default::<dyn Regularizer>(name).map(Arc::from)
+}

@@ -1,12 +1,52 @@
-//! The code of the composition guide, compiled with the dependencies that the guide names.
+//! The code of the README and of the book, compiled with the dependencies that the book names: users name no other crates.
 
 #[cfg(doctest)]
-#[doc = include_str!("../../src/composition.md")]
-struct CompositionGuide;
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../src/attention.md")]
 struct Attention;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/coming-from.md")]
+struct ComingFrom;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/composition.md")]
+struct Composition;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/contract.md")]
+struct Contract;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/implicit-layers.md")]
+struct ImplicitLayers;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/models.md")]
+struct Models;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/plugins.md")]
+struct Plugins;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/sequences.md")]
+struct Sequences;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/several-equilibria.md")]
+struct SeveralEquilibria;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/training-loop.md")]
+struct TrainingLoop;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../src/troubleshooting.md")]
+struct Troubleshooting;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
-//! A solver from outside: this crate knows `equilibria-core` and nothing else of Equilibria.
+//! A solver from outside: this crate depends on `equilibria`, without its program, and on nothing else.
 //!
 //! A program that links it, with `use equilibria_aitken as _;`, finds `aitken` by name like any other solver.
 
-use equilibria_core::prelude::*;
+use equilibria::prelude::*;
 
 plugin! {
     /// Aitken relaxation: Picard iteration whose step length follows the residuals.

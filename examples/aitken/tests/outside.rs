@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
+use equilibria::registry;
 use equilibria_aitken::Aitken;
-use equilibria_core::registry;
 use equilibria_testing::conformance::{check_configuration, check_solver, Verdict};
 
 /// What one step length per sample does not solve: several directions, each at its own pace, or none that is real.

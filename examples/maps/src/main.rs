@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use equilibria_layers::core::prelude::*;
-use equilibria_layers::core::{from_host, AnyLayer, Equilibrium};
-use equilibria_layers::solvers::{backward, forward::anderson::Anderson};
-use equilibria_layers::Initializer;
+use equilibria::prelude::*;
+use equilibria::solvers::anderson::Anderson;
+use equilibria::{backward, from_host};
 use safetensors::SafeTensors;
 
 use maps::{Make, Plain};
@@ -149,7 +148,7 @@ fn measure<L: ImplicitLayer<f32, Cpu> + Clone>(
         solved.z.square().mean::<Rank0, _>().backward();
         Ok(())
     })?;
-    let line = serde_json::json!({"map": name, "path": path, "solve_ms": solve_ms, "train_ms": train_ms, "evaluations": evaluations});
+    let line = equilibria::serde_json::json!({"map": name, "path": path, "solve_ms": solve_ms, "train_ms": train_ms, "evaluations": evaluations});
     println!("{line}");
     Ok(())
 }

@@ -10,8 +10,8 @@ mod plain;
 mod residual;
 mod tanh;
 
-use equilibria_layers::modules::Linear;
-use equilibria_layers::prelude::*;
+use equilibria::modules::Linear;
+use equilibria::prelude::*;
 
 pub use attention::Attention;
 pub use fuse::Fuse;

@@ -1,7 +1,9 @@
 //! One optimizer step over all parameters.
 
 use dfdx::prelude::{Gradients, HasShape};
-use equilibria_core::{copy_to_host, parallel, Backend, Matrix, Parameters, Result, Scalar};
+use equilibria_core::{
+    copy_to_host, parallel, registry, serde_json, Backend, Matrix, Parameters, Result, Scalar,
+};
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Adam, Decay};
@@ -64,6 +66,14 @@ pub struct Optimizer<E> {
     moments: Vec<Moments<E>>,
     /// Scratch memory: as many numbers as the largest parameter has.
     values: Vec<E>,
+}
+
+/// An optimizer by name, `sgd`, `adam` or `adamw`, with its default rate and the rest.
+///
+/// # Errors
+/// [`Error::Parse`](equilibria_core::Error::Parse) for another name; it lists the known ones.
+pub fn optimizer<E: Scalar>(name: &str) -> Result<Optimizer<E>> {
+    Optimizer::new(registry::parse(serde_json::json!({ "type": name }))?)
 }
 
 /// Running means of one parameter; empty until they are needed.

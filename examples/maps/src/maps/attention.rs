@@ -1,7 +1,7 @@
 //! Tokens that attend to each other.
 
-use equilibria_layers::modules::{LayerNorm, Linear};
-use equilibria_layers::prelude::*;
+use equilibria::modules::{LayerNorm, Linear};
+use equilibria::prelude::*;
 
 use super::{linear, Make, TOKENS};
 

@@ -1,7 +1,7 @@
 //! Purify-then-combine fusion, eqs. 9-11 of arXiv 2306.16645.
 
-use equilibria_layers::modules::{GroupNorm, Linear};
-use equilibria_layers::prelude::*;
+use equilibria::modules::{GroupNorm, Linear};
+use equilibria::prelude::*;
 
 use super::{linear, Make, GROUPS, MODALITIES};
 

@@ -1,7 +1,7 @@
 //! A gate on the state.
 
-use equilibria_layers::modules::Linear;
-use equilibria_layers::prelude::*;
+use equilibria::modules::Linear;
+use equilibria::prelude::*;
 
 use super::{linear, Make};
 

@@ -1,6 +1,6 @@
 //! The map that gives its input.
 
-use equilibria_layers::prelude::*;
+use equilibria::prelude::*;
 
 use super::Make;
 

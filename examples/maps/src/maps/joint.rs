@@ -1,6 +1,6 @@
 //! All equilibria of DEQ fusion as one.
 
-use equilibria_layers::prelude::*;
+use equilibria::prelude::*;
 
 use super::{Fuse, Make, Residual, MODALITIES};
 

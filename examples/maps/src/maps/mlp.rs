@@ -1,7 +1,7 @@
 //! A perceptron with one hidden layer.
 
-use equilibria_layers::modules::{LayerNorm, Linear};
-use equilibria_layers::prelude::*;
+use equilibria::modules::{LayerNorm, Linear};
+use equilibria::prelude::*;
 
 use super::Make;
 

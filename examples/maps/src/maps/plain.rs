@@ -1,8 +1,8 @@
 //! Two of the maps in plain dfdx operations.
 
 use dfdx::prelude::*;
-use equilibria_layers::core::operations::arguments;
-use equilibria_layers::prelude::*;
+use equilibria::operations::arguments;
+use equilibria::prelude::*;
 
 use super::{Residual, Tanh, GROUPS};
 

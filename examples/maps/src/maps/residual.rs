@@ -1,7 +1,7 @@
 //! The residual block of DEQ fusion, eq. 8 of arXiv 2306.16645, with its skip connection.
 
-use equilibria_layers::modules::{GroupNorm, Linear};
-use equilibria_layers::prelude::*;
+use equilibria::modules::{GroupNorm, Linear};
+use equilibria::prelude::*;
 
 use super::{linear, Make, GROUPS};
 

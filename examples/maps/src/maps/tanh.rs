@@ -1,7 +1,7 @@
 //! A single layer of tanh.
 
-use equilibria_layers::modules::Linear;
-use equilibria_layers::prelude::*;
+use equilibria::modules::Linear;
+use equilibria::prelude::*;
 
 use super::{linear, Make};
 

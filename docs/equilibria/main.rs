@@ -1,0 +1,3 @@
+//! The `equilibria` program.
+
+equilibria::program::main!();

@@ -1,0 +1,3 @@
+//! The program for the tests of this package; the one to install is `equilibria`.
+
+equilibria_program::main!();

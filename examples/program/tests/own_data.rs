@@ -1,0 +1,168 @@
+//! Data of one's own, through the program: paths that are no text, test cohorts, numbers beyond the dtype.
+
+#![cfg(unix)]
+
+mod small;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A folder with the small configuration and data, the latter in a folder whose name is no UTF-8 text.
+struct Place {
+    folder: TempDir,
+    data: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join(OsStr::from_bytes(b"donn\xe9es"));
+        std::fs::create_dir(&data).expect("a folder");
+        small::write_data(&data);
+        std::fs::write(folder.path().join("config.toml"), small::CONFIG).expect("a file");
+        Self { folder, data }
+    }
+
+    fn equilibria(&self, arguments: &[&dyn AsRef<OsStr>]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
+        let arguments: Vec<OsString> = arguments.iter().map(|a| a.as_ref().to_owned()).collect();
+        command.args(arguments).current_dir(self.folder.path());
+        command.output().expect("the program starts")
+    }
+
+    fn train(&self, more: &[&dyn AsRef<OsStr>]) -> Output {
+        let arguments: [&dyn AsRef<OsStr>; 8] = [
+            &"train",
+            &"config.toml",
+            &"--quiet",
+            &"--set",
+            &"training.epochs=1",
+            &"--data",
+            &self.data,
+            &"--out=run",
+        ];
+        self.equilibria(&[&arguments[..], more].concat())
+    }
+}
+
+fn succeeded(output: &Output) {
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+}
+
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn replace_line(file: &Path, line: usize, text: &str) {
+    let old = std::fs::read_to_string(file).expect("a file");
+    let lines = old.lines().enumerate();
+    let new: String = lines
+        .map(|(i, old)| format!("{}\n", if i == line { text } else { old }))
+        .collect();
+    std::fs::write(file, new).expect("a file");
+}
+
+#[test]
+fn paths_of_data_need_not_be_text() {
+    let place = Place::new();
+    succeeded(&place.train(&[]));
+    // The run remembers the path.
+    succeeded(&place.equilibria(&[&"evaluate", &"run"]));
+    succeeded(&place.equilibria(&[&"train", &"run/config.toml", &"--quiet", &"--out=again"]));
+}
+
+#[test]
+fn a_test_cohort_is_evaluated_by_itself() {
+    let place = Place::new();
+    succeeded(&place.train(&[]));
+    let cohort = place.folder.path().join("cohort");
+    std::fs::create_dir(&cohort).expect("a folder");
+    for file in ["1_te.csv", "2_te.csv"] {
+        std::fs::copy(place.data.join(file), cohort.join(file)).expect("a file");
+    }
+    // All rows are of class 0.
+    std::fs::write(cohort.join("labels_te.csv"), "0\n".repeat(10)).expect("a file");
+    succeeded(&place.equilibria(&[&"evaluate", &"run", &"--data", &cohort]));
+    std::fs::write(cohort.join("labels_te.csv"), "2\n".repeat(10)).expect("a file");
+    let message = refusal(&place.equilibria(&[&"evaluate", &"run", &"--data", &cohort]));
+    assert!(
+        message.contains("labels_te.csv, row 1, column 1: found label 2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn numbers_beyond_the_dtype_are_located_before_training() {
+    let place = Place::new();
+    replace_line(&place.data.join("2_tr.csv"), 6, "0.5,1e300,0.25");
+    let message = refusal(&place.train(&[]));
+    let expected = "2_tr.csv, row 7, column 2: found 1e300, beyond the numbers of f32";
+    assert!(message.contains(expected), "{message}");
+    succeeded(&place.train(&[&"--force", &"--set", &"dtype=f64"]));
+
+    // A new value that is beyond f32 once it is scaled.
+    let place = Place::new();
+    succeeded(&place.train(&[]));
+    replace_line(&place.data.join("1_te.csv"), 2, "0.5,-1e39,0.25");
+    for command in [&["evaluate", "run"][..], &["predict", "run", "--out=p.csv"]] {
+        let arguments: Vec<&dyn AsRef<OsStr>> = command.iter().map(|a| a as _).collect();
+        let message = refusal(&place.equilibria(&arguments));
+        assert!(
+            message.contains("1_te.csv, row 3, column 2: found -1e39"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn targets_beyond_the_dtype_are_located_before_training() {
+    let place = Place::new();
+    for (split, rows) in [("tr", 40), ("te", 10)] {
+        std::fs::remove_file(place.data.join(format!("labels_{split}.csv"))).expect("a file");
+        let lines: String = (0..rows).map(|row| format!("{row}.5\n")).collect();
+        std::fs::write(place.data.join(format!("targets_{split}.csv")), lines).expect("a file");
+    }
+    replace_line(&place.data.join("targets_tr.csv"), 4, "1e39");
+    let head: [&dyn AsRef<OsStr>; 4] = [
+        &"--set",
+        &"head=regression",
+        &"--set",
+        &"backbone={type=\"encoder\", hidden=8, dropout=0}",
+    ];
+    let message = refusal(&place.train(&head));
+    let expected = "targets_tr.csv, row 5, column 1: found 1e39, beyond the numbers of f32";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn classes_that_nothing_is_learned_of_are_warned_of() {
+    let place = Place::new();
+    for (labels, warning) in [
+        ("1\n2\n", "no training sample is of the classes 0"),
+        ("0\n0\n", "all training samples are of one class"),
+    ] {
+        for (split, pairs) in [("tr", 20), ("te", 5)] {
+            let file = place.data.join(format!("labels_{split}.csv"));
+            std::fs::write(file, labels.repeat(pairs)).expect("a file");
+        }
+        let place_of_data: &dyn AsRef<OsStr> = &place.data;
+        let output = place.equilibria(&[
+            &"train",
+            &"config.toml",
+            &"--force",
+            &"--set",
+            &"training.epochs=1",
+            &"--data",
+            place_of_data,
+            &"--out=run",
+        ]);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains(warning), "{message}");
+    }
+}

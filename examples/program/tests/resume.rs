@@ -1,0 +1,304 @@
+//! Runs that are killed or interrupted and go on: they end where an uninterrupted one does, to the last bit.
+#![cfg(unix)]
+
+mod small;
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use safetensors::tensor::TensorView;
+use safetensors::SafeTensors;
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::of(small::CONFIG, small::write_data)
+    }
+
+    fn of(config: &str, write_data: fn(&Path)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("config.toml"), config).expect("a file");
+        std::fs::create_dir(folder.path().join("data")).expect("a folder");
+        write_data(&folder.path().join("data"));
+        Self { folder }
+    }
+
+    fn train(&self, run: &str) -> Command {
+        let mut command = self.program();
+        command.args(["config.toml", "--data", "data", "--out", run]);
+        command
+    }
+
+    fn resume(&self, run: &str) -> Output {
+        self.resume_with(run, &[])
+    }
+
+    fn resume_with(&self, run: &str, more: &[&str]) -> Output {
+        let mut command = self.program();
+        let command = command.args(["--resume", run]).args(more);
+        command.output().expect("it starts")
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
+        command.current_dir(self.folder.path()).arg("train");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Names and bytes of all arrays of the model, and the history.
+    fn result(&self, run: &str) -> (Vec<(String, Vec<u8>)>, String) {
+        let run = self.folder.path().join(run);
+        let bytes = std::fs::read(run.join("model.safetensors")).expect("a model");
+        let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let arrays = file
+            .iter()
+            .map(|(name, view)| (name.to_owned(), view.data().to_vec()));
+        let mut arrays: Vec<_> = arrays.collect();
+        arrays.sort();
+        let history = std::fs::read_to_string(run.join("history.csv")).expect("a history");
+        (arrays, history)
+    }
+
+    /// Starts a run, and waits for its first checkpoint.
+    fn train_until_checkpoint(&self, run: &str) -> Child {
+        let mut child = self.train(run).spawn().expect("it starts");
+        let checkpoint = self.partial(run).join("checkpoint.safetensors");
+        while !checkpoint.exists() {
+            assert!(
+                child.try_wait().expect("a child").is_none(),
+                "it ended early"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child
+    }
+
+    fn partial(&self, run: &str) -> std::path::PathBuf {
+        self.folder.path().join(format!("{run}.partial"))
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The small data with its class numbers as numbers to predict.
+fn write_numbers(folder: &Path) {
+    small::write_data(folder);
+    for split in ["tr", "te"] {
+        let [from, to] =
+            ["labels", "targets"].map(|name| folder.join(format!("{name}_{split}.csv")));
+        std::fs::rename(from, to).expect("a file");
+    }
+}
+
+/// Ctrl-C, and what comes of it.
+fn interrupt(child: Child) -> Output {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.expect("kill").success());
+    child.wait_with_output().expect("a child")
+}
+
+#[test]
+fn a_run_with_another_head_goes_on_as_well() {
+    let config = small::CONFIG
+        .replace("mm-dynamics", "encoder")
+        .replace("epochs = 60", "epochs = 300");
+    let config = config + "[head]\ntype = \"regression\"\nloss = \"l1\"\n";
+    let bench = Bench::of(&config, write_numbers);
+    let output = interrupt(bench.train_until_checkpoint("run"));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let resumed = bench.resume("run");
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    let (arrays, history) = bench.result("run");
+    assert!((arrays, history.clone()) == bench.result("whole"));
+    assert!(history.contains("validation_mae,validation_correlation,"));
+    assert_eq!(history.lines().count(), 1 + 300);
+}
+
+#[test]
+fn killed_runs_end_like_uninterrupted_ones() {
+    let bench = Bench::new();
+    let started = Instant::now();
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    let duration = started.elapsed().as_secs_f64();
+    let expected = bench.result("whole");
+
+    let (mut rng, mut unfinished) = (StdRng::seed_from_u64(1), 0);
+    for number in 0..20 {
+        let run = format!("run-{number}");
+        let mut child: Child = bench.train(&run).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_secs_f64(rng.gen_range(0.0..duration)));
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+        unfinished += usize::from(bench.partial(&run).exists());
+        let mut resumed = bench.resume(&run);
+        if text(&resumed).contains("neither a complete run nor an unfinished one") {
+            // Killed before there was anything to lose.
+            resumed = bench.train(&run).output().expect("it starts");
+        }
+        assert!(resumed.status.success(), "{run}: {}", text(&resumed));
+        assert!(bench.result(&run) == expected, "{run} differs");
+        assert!(!bench.partial(&run).exists(), "{run} left something behind");
+    }
+    assert!(
+        unfinished >= 5,
+        "only {unfinished} runs were killed in time"
+    );
+}
+
+#[test]
+fn an_interrupted_run_leaves_a_checkpoint() {
+    let bench = Bench::new();
+    let child = bench.train_until_checkpoint("run");
+    let output = interrupt(child);
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    assert!(
+        text(&output).contains("train --resume run"),
+        "{}",
+        text(&output)
+    );
+
+    // Neither a second run nor one that is still at work may touch it.
+    let again = bench.train("run").output().expect("it starts");
+    assert_eq!(again.status.code(), Some(2));
+    assert!(
+        text(&again).contains("an unfinished run is there"),
+        "{}",
+        text(&again)
+    );
+    let lock = std::fs::File::open(bench.partial("run").join("lock")).expect("a lock");
+    lock.lock().expect("nobody has it");
+    let busy = bench.resume("run");
+    assert!(
+        text(&busy).contains("another process is at work"),
+        "{}",
+        text(&busy)
+    );
+    drop(lock);
+
+    // There is no model yet; the folder that is there names the run as well.
+    let mut evaluate = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
+    evaluate.current_dir(bench.folder.path());
+    let early = evaluate.args(["evaluate", "run"]).output();
+    let early = text(&early.expect("it starts"));
+    assert!(early.contains("run: the run is unfinished"), "{early}");
+    let resumed = bench.resume("run.partial");
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    assert!(bench.result("run") == bench.result("whole"));
+    let complete = bench.resume("run");
+    let message = String::from_utf8_lossy(&complete.stdout).into_owned();
+    assert!(message.contains("complete, nothing to resume"), "{message}");
+}
+
+/// A folder of data is copied, and one thing in it replaced.
+fn copy_with(bench: &Bench, name: &str, file: &str, from: &str, to: &str) -> String {
+    let place = bench.folder.path().join(name);
+    std::fs::create_dir(&place).expect("a folder");
+    for entry in std::fs::read_dir(bench.folder.path().join("data")).expect("a folder") {
+        let entry = entry.expect("an entry").path();
+        let copy = place.join(entry.file_name().expect("a name"));
+        std::fs::copy(entry, copy).expect("copied");
+    }
+    replace(&place.join(file), from, to);
+    name.to_owned()
+}
+
+fn replace(file: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(file).expect("a file");
+    let changed = text.replacen(from, to, 1);
+    assert_ne!(changed, text);
+    std::fs::write(file, changed).expect("written");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_rows_only() {
+    let bench = Bench::new();
+    let output = interrupt(bench.train_until_checkpoint("run"));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let refused = |resumed: Output, expected: &str| {
+        assert_eq!(resumed.status.code(), Some(2), "{}", text(&resumed));
+        let message = text(&resumed);
+        assert!(message.contains("other data"), "{message}");
+        assert!(
+            message.contains(&format!("differs in {expected};")),
+            "{message}"
+        );
+        assert!(bench
+            .partial("run")
+            .join("checkpoint.safetensors")
+            .is_file());
+    };
+    // As many rows and columns, and the same classes.
+    for (name, file, from, to, expected) in [
+        ("features", "2_tr.csv", "0.", "1.", "2_tr"),
+        ("labels", "labels_tr.csv", "0\n1\n", "1\n0\n", "labels_tr"),
+        ("test-rows", "1_te.csv", "0.", "0.0", "1_te"),
+        ("test-labels", "labels_te.csv", "0\n", "1\n", "labels_te"),
+    ] {
+        let other = copy_with(&bench, name, file, from, to);
+        refused(bench.resume_with("run", &["--data", &other]), expected);
+    }
+    // In place, too; and back again.
+    let file = bench.folder.path().join("data/1_tr.csv");
+    let before = std::fs::read_to_string(&file).expect("a file");
+    replace(&file, "0.", "1.");
+    refused(bench.resume("run"), "1_tr");
+    std::fs::write(&file, before).expect("written");
+
+    // The same rows in another place, written otherwise, are the same.
+    let moved = copy_with(&bench, "moved", "1_te.csv", "\n", "0\n");
+    let resumed = bench.resume_with("run", &["--data", &moved]);
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    // Solves of a training run may fail; there is nothing else to warn of.
+    let message = text(&resumed);
+    let mut warnings = message.lines().filter(|line| line.starts_with("warning"));
+    assert!(
+        warnings.all(|line| line.contains("samples unsolved")),
+        "{message}"
+    );
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    assert!(bench.result("run") == bench.result("whole"));
+}
+
+/// Versions before the digest kept neither it nor a scale of numbers.
+#[test]
+fn a_run_without_a_digest_goes_on_with_a_warning() {
+    let bench = Bench::new();
+    let output = interrupt(bench.train_until_checkpoint("run"));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let path = bench.partial("run").join("checkpoint.safetensors");
+    let bytes = std::fs::read(&path).expect("a checkpoint");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("whole");
+    let mut metadata = header.metadata().clone().expect("metadata");
+    assert!(metadata.remove("digest").is_some());
+    let file = SafeTensors::deserialize(&bytes).expect("whole");
+    let views: Vec<(&str, TensorView<'_>)> = file.iter().collect();
+    let old = safetensors::serialize(views, Some(metadata)).expect("serializable");
+    std::fs::write(&path, old).expect("written");
+
+    let resumed = bench.resume("run");
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    let message = text(&resumed);
+    assert!(
+        message.contains("warning: ") && message.contains("no digest"),
+        "{message}"
+    );
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    assert!(bench.result("run") == bench.result("whole"));
+}
