@@ -54,7 +54,7 @@ fn main() -> Result<()> {
         ..Adam::default()
     };
     let mut optimizer = Optimizer::new(OptimizerConfig::Adam(adam))?;
-    for step in 0..200 {
+    for step in 0..100 {
         let mut pass = Pass::training(step);
         let outputs = model.predict(&x, &mut pass)?;
         let loss = pass.run(&outputs, |outputs| {
@@ -64,14 +64,14 @@ fn main() -> Result<()> {
                 .reshape_like(&(1, 1))
         });
         let mut outcome = pass.backward(&loss)?;
-        if step % 40 == 0 {
+        if step % 20 == 0 {
             let unsolved: usize = outcome
                 .reports
                 .iter()
                 .map(|(_, report, _)| report.unconverged())
                 .sum();
             println!(
-                "step {step:3}: loss {:.4}, {unsolved} solves unconverged",
+                "step {step:3}: loss {:.4}, unconverged: {unsolved}",
                 outcome.loss
             );
         }

@@ -36,14 +36,18 @@ fn main() -> Result<()> {
         backward("implicit")?,
     );
 
-    let times: Matrix<f64, Cpu> = from_host(&device, vec![0.5, 0.5, 1.5, 1.5, 3.0, 3.0], (3, 2))?;
-    let solved = orbits.forward(&[times.clone()], OwnedTape::default())?;
+    let times: [Matrix<f64, Cpu>; 1] = [from_host(
+        &device,
+        vec![0.5, 0.5, 1.5, 1.5, 3.0, 3.0],
+        (3, 2),
+    )?];
+    let solved = orbits.forward(&times, OwnedTape::default())?;
     println!("positions:  {:.4?}", solved.z.as_vec());
     println!("unconverged: {}", solved.report.unconverged());
 
     // By the implicit function theorem: 1 / (1 − e cos z) for the times.
     let gradients = solved.z.sum::<Rank0, _>().backward();
-    println!("dz/dx:      {:.4?}", gradients.get(&times).as_vec());
+    println!("dz/dx:      {:.4?}", gradients.get(&times[0]).as_vec());
     for (name, parameter) in orbits.named() {
         println!("{name}: {:.4?}", gradients.get(&parameter).as_vec());
     }

@@ -1,6 +1,6 @@
 //! A solver of one's own: it registers itself, and is known by name wherever solvers are named.
 
-use dfdx::prelude::Cpu;
+use dfdx::prelude::{Cpu, NoneTape};
 use equilibria::prelude::*;
 use equilibria::{backward, layer, solver};
 
@@ -34,14 +34,11 @@ impl Iteration for Relaxed {
 fn main() -> Result<()> {
     let mut init = Initializer::new(&Cpu::default(), 1);
     let affine = layer("affine-tanh", 64, &[8], &mut init)?;
-    let x: Matrix<f32, Cpu> = init.normal((32, 8), 1.0)?;
-    let equilibrium = Equilibrium::new(affine, solver("picard")?, backward("implicit")?);
+    let inputs: [Matrix<f32, Cpu>; 1] = [init.normal((32, 8), 1.0)?];
+    let mut equilibrium = Equilibrium::new(affine, solver("relaxed")?, backward("implicit")?);
     for name in ["relaxed", "picard", "anderson", "broyden"] {
-        let mut equilibrium = equilibrium.clone();
         equilibrium.solver = solver(name)?;
-        let report = equilibrium
-            .forward(&[x.clone()], dfdx::prelude::NoneTape)?
-            .report;
+        let report = equilibrium.forward(&inputs, NoneTape)?.report;
         println!(
             "{name:>8}: {:4.1} evaluations, {} unconverged",
             report.mean_evaluations(),

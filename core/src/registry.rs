@@ -23,13 +23,14 @@ pub trait Kind {
 /// argument is the method of the trait that checks the ranges of all fields; without it, everything is allowed.
 ///
 /// ```
-/// use equilibria_core::prelude::*;
+/// # use equilibria_core as equilibria;
+/// use equilibria::prelude::*;
 ///
-/// trait Shape: equilibria_core::dyn_clone::DynClone {
+/// trait Shape: equilibria::dyn_clone::DynClone {
 ///     fn validate(&self) -> Result<()>;
 /// }
 ///
-/// equilibria_core::kind!(dyn Shape, "shape", validate);
+/// equilibria::kind!(dyn Shape, "shape", validate);
 ///
 /// assert_eq!(<dyn Shape as registry::Kind>::NAME, "shape");
 /// ```
@@ -284,7 +285,8 @@ where
 /// Declares a plugin: its configuration struct with documented fields and defaults, and its registration.
 ///
 /// ```
-/// use equilibria_core::prelude::*;
+/// # use equilibria_core as equilibria;
+/// use equilibria::prelude::*;
 ///
 /// plugin! {
 ///     /// The constant solver: proposes `f(z)` each time.

@@ -15,9 +15,9 @@ use crate::operations::Vocabulary;
 /// row: samples are independent, tokens need not be.
 ///
 /// ```
-/// # use equilibria_layers::core::prelude::*;
-/// use equilibria_layers::modules::{LayerNorm, Linear};
-/// use equilibria_layers::{attention, Vocabulary};
+/// # use equilibria_layers as equilibria;
+/// use equilibria::modules::{LayerNorm, Linear};
+/// use equilibria::prelude::*;
 ///
 /// /// A block of self-attention with 4 heads on 10 tokens.
 /// fn block<E: Scalar, D: Backend<E>>(

@@ -26,9 +26,13 @@ const QR_STEPS: usize = 100;
 ///
 /// # Example
 /// ```
-/// use equilibria_core::{dfdx::prelude::*, Equilibrium};
+/// # mod equilibria {
+/// #     pub use equilibria_core::*;
+/// #     pub use equilibria_solvers::{backward, solver, spectrum};
+/// # }
+/// use equilibria::dfdx::prelude::*;
+/// use equilibria::{backward, solver, spectrum::spectral_radius, Equilibrium};
 /// use equilibria_testing::AffineMap;
-/// use equilibria_solvers::{backward, solver, spectrum::spectral_radius};
 ///
 /// let device = Cpu::default();
 /// let map: AffineMap<f64, Cpu> = AffineMap::new(&device, &[0.3, -0.8], 1)?;

@@ -1,13 +1,14 @@
-//! The `equilibria` program: train, evaluate, use, check and verify DEQ-fusion models, solve test problems, and list plugins.
+//! The `equilibria` program (`equilibria::program`): train, evaluate, use, check and verify DEQ-fusion models, solve test problems, and list plugins.
 //!
 //! It is a library so that a program with plugins of one's own is two lines:
 //!
 //! ```no_run
 //! // use my_solver as _;
-//! equilibria_program::main!();
+//! # mod equilibria {
+//! #     pub use equilibria_program as program;
+//! # }
+//! equilibria::program::main!();
 //! ```
-//!
-//! Users name it `equilibria::program`.
 
 // Both panic where they cannot write; `terminal` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -45,14 +45,17 @@ fn commands(page: &str) -> impl Iterator<Item = String> + '_ {
 
 #[test]
 fn commands_of_the_book_run() {
-    let program = Path::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    let programs = program.parent().expect("the folder of the program");
+    // The program under the name it is installed by.
+    let programs = tempfile::tempdir().expect("a folder");
+    let program = programs.path().join("equilibria");
+    let built = env!("CARGO_BIN_EXE_equilibria-program");
+    std::os::unix::fs::symlink(built, program).expect("a link");
     let path = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{}:{path}", programs.display());
+    let path = format!("{}:{path}", programs.path().display());
     for (name, page) in PAGES {
         // A page is read from its beginning, in a fresh copy of the repository, by someone with a model and data of their own.
         let folder = tempfile::tempdir().expect("a folder");
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         std::os::unix::fs::symlink(examples, folder.path().join("examples")).expect("a link");
         std::fs::write(folder.path().join("CONFIG"), small::CONFIG).expect("a file");
         for data in ["DIR", "OTHER_DIR"] {

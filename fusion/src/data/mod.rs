@@ -8,7 +8,8 @@
 //! checks, so a loaded set has matching shapes, finite values and known labels.
 //!
 //! ```no_run
-//! use equilibria_fusion::data::{stratified_holdout, DataError, DataSet, MinMax};
+//! # use equilibria_fusion as equilibria;
+//! use equilibria::data::{stratified_holdout, DataError, DataSet, MinMax};
 //! use std::path::Path;
 //!
 //! fn main() -> Result<(), DataError> {

@@ -31,7 +31,10 @@ pub struct Settling {
 /// table says so. Text is escaped.
 ///
 /// ```
-/// use equilibria_program::report::{study_page, StudyRow};
+/// # mod equilibria {
+/// #     pub use equilibria_program as program;
+/// # }
+/// use equilibria::program::report::{study_page, StudyRow};
 ///
 /// let row = |name: &str, accuracy: [f64; 3]| StudyRow {
 ///     name: name.to_owned(),
