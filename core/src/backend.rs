@@ -22,8 +22,8 @@ impl Scalar for f64 {}
 
 /// A dfdx device that Equilibria runs on: [`Cpu`], and `Cuda` with the feature `cuda`.
 pub trait Backend<E: Scalar>: Device<E> {
-    /// Whether [kernels](crate::Kernel), the programs of layers, can run here: they work on host memory.
-    const HAS_KERNELS: bool;
+    /// Whether the memory of this device is that of the host, on which the [maps of layers](crate::RowMap) run.
+    const ON_HOST: bool;
 
     /// Builds what a configuration describes for this dtype and device.
     fn build<F: Family>(
@@ -120,7 +120,7 @@ pub fn from_host<E: Scalar, D: Backend<E>>(
 macro_rules! cpu_backend {
     ($dtype:ty, $pick:ident) => {
         impl Backend<$dtype> for Cpu {
-            const HAS_KERNELS: bool = true;
+            const ON_HOST: bool = true;
 
             fn build<F: Family>(
                 config: &(impl BuildAny<F> + ?Sized),
@@ -252,7 +252,7 @@ fn sharers<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>) -> Matrix<E, D> {
 macro_rules! cuda_backend {
     ($dtype:ty, $pick:ident) => {
         impl Backend<$dtype> for Cuda {
-            const HAS_KERNELS: bool = false;
+            const ON_HOST: bool = false;
 
             fn build<F: Family>(
                 config: &(impl BuildAny<F> + ?Sized),

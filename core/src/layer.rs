@@ -8,7 +8,7 @@ use dfdx::prelude::{NoneTape, OwnedTape, Tape};
 
 use crate::program::record;
 use crate::value::SharedTape;
-use crate::{parameters, Backend, Kernel, Matrix, Parameters, Result, Scalar, Value};
+use crate::{parameters, Backend, Matrix, Parameters, Result, RowMap, Scalar, Value};
 
 /// A layer defined by an equation, `z* = f_θ(z*; x)`.
 ///
@@ -34,9 +34,10 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
     /// `z` and the result: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>>;
 
-    /// The same map on the CPU with the inputs bound. Default: a program recorded from [`step`](Self::step); none if that fails.
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
-        record(self, x).ok().map(|program| Arc::new(program) as _)
+    /// The same map on the CPU, in rows. Default: a program recorded from [`step`](Self::step); none if that fails, and then solves
+    /// run in tensors.
+    fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
+        record(self).ok().map(|program| Arc::new(program) as _)
     }
 }
 
@@ -123,8 +124,8 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
         self.0.step(z, x)
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
-        self.0.kernel(x)
+    fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
+        self.0.row_map()
     }
 }
 
@@ -147,7 +148,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + Clone> ImplicitLayer<E, 
         self.0.step(z, x)
     }
 
-    fn kernel(&self, _x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
+    fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
         None
     }
 }

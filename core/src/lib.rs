@@ -21,7 +21,6 @@ pub mod build;
 pub mod equilibrium;
 pub mod error;
 pub mod input;
-pub mod kernel;
 pub mod layer;
 pub mod map;
 pub mod measure;
@@ -32,6 +31,8 @@ pub mod plumbing;
 pub mod registry;
 pub mod regularizer;
 pub mod report;
+pub mod row_gradients;
+pub mod row_map;
 pub mod seed;
 pub mod solve;
 pub mod solver;
@@ -46,7 +47,6 @@ pub use build::{Build, BuildAny, Family};
 pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};
 pub use error::{Error, Result};
 pub use input::separate;
-pub use kernel::{Kernel, KernelBlock, KernelGradients, ParameterGradient};
 pub use layer::{apply, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
 pub use map::{DifferentiableMap, Map};
 pub use operation::{At, Gradients, Neighbor, Neighbors, Operation, Reads, RowOperation, Scratch};
@@ -56,6 +56,8 @@ pub use program::MOST_ARGUMENTS;
 pub use recorded::recorded;
 pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status, Step, Tally, TracePoint};
+pub use row_gradients::{ParameterGradient, RowGradients};
+pub use row_map::{RowMap, Tangents};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
 pub use solver::{Evaluation, FixedPointSolver, Iteration, LowRank};
 pub use value::Value;
@@ -77,9 +79,10 @@ pub mod prelude {
     pub use crate::{
         combine_all, parameters, plugin, solve, AdjointMap, AnyTape, Backend, BackwardStrategy,
         Build, Coef, DifferentiableMap, Element, Error, Evaluation, FixedPointSolver,
-        ImplicitLayer, Iteration, Kernel, KernelBlock, KernelGradients, LowRank, Map, Matrix,
-        OnUnconverged, Operation, ParameterGradient, Parameters, Reads, Regularizer, Report,
-        Result, RowOperation, Scalar, Slot, Solution, Status, Stop, Tolerance, Value, Vectors,
+        ImplicitLayer, Iteration, LowRank, Map, Matrix, OnUnconverged, Operation,
+        ParameterGradient, Parameters, Reads, Regularizer, Report, Result, RowGradients, RowMap,
+        RowOperation, Scalar, Scratch, Slot, Solution, Status, Stop, Tangents, Tolerance, Value,
+        Vectors,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::operations::same_width;
-use crate::program::MOST_ARGUMENTS;
+use crate::program::{Working, MOST_ARGUMENTS};
 use crate::simd::add_scaled;
 use crate::{AnyTape, Backend, Element, Matrix, ParameterGradient, Result, Scalar};
 
@@ -252,7 +252,7 @@ impl<E: Element> Gradients<'_, E> {
     }
 }
 
-/// Memory that operations work in, of any content. It grows to what was wanted most.
+/// Memory that maps and operations work in, of any content. It grows to what was wanted most.
 #[derive(Debug, Default)]
 pub struct Scratch<E> {
     /// Numbers.
@@ -261,6 +261,8 @@ pub struct Scratch<E> {
     pub rounded: Vec<u32>,
     /// What [`RowOperation::bend`] writes, by argument.
     bent: Vec<Vec<E>>,
+    /// Values, tangents and cotangents of a program that is running.
+    pub(crate) working: Working<E>,
 }
 
 impl<E: Element> Scratch<E> {

@@ -5,6 +5,8 @@ mod counted;
 mod deferral;
 mod differences;
 mod normal;
+mod row_calls;
+mod row_matrices;
 mod row_store;
 mod shortcuts;
 mod slice_space;

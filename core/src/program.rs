@@ -1,30 +1,29 @@
 //! The step of a layer as a program of row operations, for the CPU.
 //!
 //! [`record`] runs a step on values that only remember which operation made them; [`Plan`] puts the operations in groups, finds what
-//! is constant during a solve and where results may lie in memory; a [`Block`] runs them on some rows of a batch, ahead, along tangents
-//! and back.
+//! is constant during a solve and where every number lies; a [`Program`] runs them on the rows of a call, ahead, along tangents and
+//! back. What derivatives need to know of a row is its record, laid out by the plan.
 
 mod back;
 mod backward;
-mod block;
 mod forward;
 mod fuse;
 mod places;
 mod plan;
 mod recorder;
+mod rows;
+mod working;
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use crate::kernel::{Kernel, KernelBlock};
 use crate::operation::RowOperation;
 use crate::{Element, Error, Result};
 
 use back::Back;
-use block::Block;
 use plan::Plan;
 
 pub(crate) use recorder::{record, Recorded};
+pub(crate) use working::Working;
 
 /// Arguments of one operation, at most.
 pub const MOST_ARGUMENTS: usize = 16;
@@ -32,12 +31,9 @@ pub const MOST_ARGUMENTS: usize = 16;
 /// Matrices that one operation records, at most.
 const MOST_RECORDS: usize = 4;
 
-/// A step with its injected inputs.
+/// The step of a layer.
 pub(crate) struct Program<E> {
     nodes: Vec<Node<E>>,
-    output: usize,
-    /// Each `[batch, width]`.
-    inputs: Vec<Vec<E>>,
     plan: Plan,
     /// The ways of cotangents, once they are wanted.
     to_state: OnceLock<Back>,
@@ -51,6 +47,14 @@ struct Node<E> {
     made_by: Option<Made<E>>,
 }
 
+impl<E> Node<E> {
+    /// The state or an input.
+    fn source(width: usize) -> Self {
+        let made_by = None;
+        Self { width, made_by }
+    }
+}
+
 /// How a value is made.
 struct Made<E> {
     operation: Arc<dyn RowOperation<E>>,
@@ -62,14 +66,15 @@ struct Made<E> {
     record: Vec<usize>,
 }
 
-impl<E: Element> Program<E> {
-    /// How a node is made; `None` for the state and the inputs.
-    fn made(&self, node: usize) -> Option<&Made<E>> {
-        self.nodes[node].made_by.as_ref()
-    }
+/// The nodes that operations make, in order.
+fn made<E>(nodes: &[Node<E>]) -> impl DoubleEndedIterator<Item = (usize, &Made<E>)> {
+    let nodes = nodes.iter().enumerate();
+    nodes.filter_map(|(node, of)| Some((node, of.made_by.as_ref()?)))
+}
 
-    /// `nodes` in the order they were made.
-    fn new(nodes: Vec<Node<E>>, output: usize, inputs: Vec<Vec<E>>) -> Result<Self> {
+impl<E: Element> Program<E> {
+    /// `nodes` in the order they were made, `inputs` of them injected ones.
+    fn new(nodes: Vec<Node<E>>, output: usize, inputs: usize) -> Result<Self> {
         if nodes[output].width != nodes[0].width {
             return Err(Error::Shape {
                 what: "the result of `step`".to_owned(),
@@ -79,68 +84,39 @@ impl<E: Element> Program<E> {
         }
         let (nodes, output) = fuse::fuse(nodes, output);
         Ok(Self {
-            plan: Plan::new(&nodes, output),
+            plan: Plan::new(&nodes, output, inputs),
             nodes,
-            output,
-            inputs,
             to_state: OnceLock::new(),
             to_gradients: OnceLock::new(),
         })
     }
 
     fn to_state(&self) -> &Back {
-        (self.to_state).get_or_init(|| self.plan.back_to_state(&self.nodes, self.output))
+        (self.to_state).get_or_init(|| self.plan.back_to_state(&self.nodes))
     }
 
     fn to_gradients(&self) -> &Back {
-        self.to_gradients.get_or_init(|| {
-            (self.plan).back_to_gradients(&self.nodes, self.output, self.inputs.len())
-        })
+        (self.to_gradients).get_or_init(|| self.plan.back_to_gradients(&self.nodes))
     }
 
-    /// Rows of the batch.
-    fn batch(&self) -> usize {
-        (self.inputs.first()).map_or(0, |x| x.len() / self.nodes[1].width.max(1))
+    /// How a node is made; `None` for the state and the inputs.
+    fn made(&self, node: usize) -> Option<&Made<E>> {
+        self.nodes[node].made_by.as_ref()
     }
 
-    /// Whether some products can be rounded.
-    fn rounds(&self) -> bool {
-        let varying = self.nodes.iter().zip(&self.plan.varies);
-        let mut varying =
-            varying.filter_map(|(node, &varies)| node.made_by.as_ref().filter(|_| varies));
-        varying.any(|made| made.operation.rounded().is_some())
-    }
-
-    /// Whether all operations that vary have tangents.
-    fn has_tangents(&self) -> bool {
-        let varying = self.nodes.iter().zip(&self.plan.varies);
-        let mut varying =
-            varying.filter_map(|(node, &varies)| node.made_by.as_ref().filter(|_| varies));
-        varying.all(|made| made.operation.has_tangents())
-    }
-
-    /// Numbers in one row of the state.
-    fn dim(&self) -> usize {
-        self.nodes[0].width
+    /// Rows of a matrix that is as wide as the state.
+    fn rows(&self, state: &[E]) -> usize {
+        state.len() / self.nodes[0].width
     }
 }
 
-impl<E> Made<E> {
+impl<E: Element> Made<E> {
     /// The operation, with rounded products where that is allowed and faster.
-    fn operation(&self, rounded: bool) -> &dyn RowOperation<E>
-    where
-        E: Element,
-    {
+    fn operation(&self, rounded: bool) -> &dyn RowOperation<E> {
         let operation = &*self.operation;
         match rounded {
             true => operation.rounded().unwrap_or(operation),
             false => operation,
         }
-    }
-}
-
-impl<E: Element> Kernel<E> for Program<E> {
-    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
-        Box::new(Block::new(self, rows))
     }
 }

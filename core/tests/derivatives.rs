@@ -1,7 +1,8 @@
 //! Derivatives always work: where a map has nothing exact, a difference is taken at the point it was linearized at.
 
+use std::sync::Arc;
+
 use equilibria_core::dfdx::prelude::*;
-use equilibria_core::kernel::swap_rows;
 use equilibria_core::plumbing::{SliceSpace, TensorSpace};
 use equilibria_core::prelude::*;
 use equilibria_core::to_host;
@@ -11,35 +12,52 @@ const Z: [f64; ROWS] = [1.0, -2.0, 3.0];
 const X: [f64; ROWS] = [0.5, 1.5, -1.0];
 
 /// f(z; x) = x z² / 2, so that J v = x z v and ∂⟨p, J v⟩/∂x = p z v. Its differences are exact but for rounding.
-struct Square {
-    x: Vec<f64>,
-    z: Vec<f64>,
-}
+struct Square;
 
-impl KernelBlock<f64> for Square {
-    fn apply(&mut self, z: &[f64], out: &mut [f64]) {
-        let rows = out.iter_mut().zip(z).zip(&self.x);
+impl RowMap<f64> for Square {
+    fn record(&self) -> Vec<usize> {
+        vec![1]
+    }
+
+    fn apply(&self, x: &[&[f64]], z: &[f64], out: &mut [f64], _: &mut Scratch<f64>) {
+        let rows = out.iter_mut().zip(z).zip(x[0]);
         rows.for_each(|((out, z), x)| *out = x * z * z / 2.0);
     }
 
-    fn linearize(&mut self, z: &[f64], out: &mut [f64]) {
-        self.z[..z.len()].copy_from_slice(z);
-        self.apply(z, out);
+    fn linearize(
+        &self,
+        x: &[&[f64]],
+        z: &[f64],
+        out: &mut [f64],
+        record: &mut [&mut [f64]],
+        scratch: &mut Scratch<f64>,
+    ) {
+        record[0].copy_from_slice(z);
+        self.apply(x, z, out, scratch);
     }
 
-    fn vjp(&mut self, u: &[f64], out: &mut [f64]) {
-        let rows = out.iter_mut().zip(u).zip(self.x.iter().zip(&self.z));
+    fn vjp(
+        &self,
+        x: &[&[f64]],
+        record: &[&[f64]],
+        u: &[f64],
+        out: &mut [f64],
+        _: &mut Scratch<f64>,
+    ) {
+        let rows = out.iter_mut().zip(u).zip(x[0].iter().zip(record[0]));
         rows.for_each(|((out, u), (x, z))| *out = x * z * u);
     }
 
-    fn pull_back(&mut self, u: &[f64], gradients: &mut KernelGradients<f64>) {
-        let rows = gradients.inputs[0].iter_mut().zip(u).zip(&self.z);
+    fn pull_back(
+        &self,
+        _: &[&[f64]],
+        record: &[&[f64]],
+        u: &[f64],
+        gradients: &mut RowGradients<f64>,
+        _: &mut Scratch<f64>,
+    ) {
+        let rows = gradients.inputs[0].iter_mut().zip(u).zip(record[0]);
         rows.for_each(|((sum, u), z)| *sum += u * z * z / 2.0);
-    }
-
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        swap_rows(&mut self.x, 1, a, b);
-        swap_rows(&mut self.z, 1, a, b);
     }
 }
 
@@ -68,12 +86,8 @@ impl ImplicitLayer<f64, Cpu> for SquareLayer {
 
 /// Runs a check in both spaces; returns what was pulled back to x.
 fn in_both(check: impl Fn(&mut dyn DifferentiableMap)) -> [Vec<f64>; 2] {
-    let block = Box::new(Square {
-        x: X.to_vec(),
-        z: vec![f64::NAN; ROWS],
-    });
-    let gradients = KernelGradients::zeros([], [1], ROWS);
-    let mut slices = SliceSpace::new(block, 1, 0..ROWS, gradients);
+    let gradients = RowGradients::zeros([], [1], ROWS);
+    let mut slices = SliceSpace::new(Arc::new(Square), 1, 0..ROWS, &[&X], gradients);
     check(&mut slices);
     let device = Cpu::default();
     let x = [device.tensor_from_vec(X.to_vec(), (ROWS, 1))];

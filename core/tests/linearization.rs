@@ -1,50 +1,63 @@
 //! Derivatives are those at the point that was linearized last, whatever has become of its slot since an earlier one.
 
-use equilibria_core::kernel::swap_rows;
+use std::sync::Arc;
+
 use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
 
 const ROWS: usize = 3;
 
 /// f(z) = z² / 2 for every number, so that Jᵀu = z ⊙ u.
-#[derive(Default)]
-struct Square {
-    z: Vec<f64>,
-}
+struct Square;
 
-impl KernelBlock<f64> for Square {
-    fn apply(&mut self, z: &[f64], out: &mut [f64]) {
-        out.iter_mut()
-            .zip(z)
-            .for_each(|(out, z)| *out = z * z / 2.0);
+impl RowMap<f64> for Square {
+    fn record(&self) -> Vec<usize> {
+        vec![1]
     }
 
-    fn linearize(&mut self, z: &[f64], out: &mut [f64]) {
-        self.z.resize(ROWS, f64::NAN);
-        self.z[..z.len()].copy_from_slice(z);
-        self.apply(z, out);
+    fn apply(&self, _: &[&[f64]], z: &[f64], out: &mut [f64], _: &mut Scratch<f64>) {
+        let numbers = out.iter_mut().zip(z);
+        numbers.for_each(|(out, z)| *out = z * z / 2.0);
     }
 
-    fn jvp(&mut self, v: &[f64], out: &mut [f64]) -> bool {
-        self.vjp(v, out);
-        true
+    fn linearize(
+        &self,
+        x: &[&[f64]],
+        z: &[f64],
+        out: &mut [f64],
+        record: &mut [&mut [f64]],
+        scratch: &mut Scratch<f64>,
+    ) {
+        record[0].copy_from_slice(z);
+        self.apply(x, z, out, scratch);
     }
 
-    fn vjp(&mut self, u: &[f64], out: &mut [f64]) {
-        let factors = self.z.iter().zip(u);
+    fn vjp(
+        &self,
+        _: &[&[f64]],
+        record: &[&[f64]],
+        u: &[f64],
+        out: &mut [f64],
+        _: &mut Scratch<f64>,
+    ) {
+        let factors = record[0].iter().zip(u);
         (out.iter_mut().zip(factors)).for_each(|(out, (z, u))| *out = z * u);
     }
 
-    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
-
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        swap_rows(&mut self.z, 1, a, b);
+    fn pull_back(
+        &self,
+        _: &[&[f64]],
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut RowGradients<f64>,
+        _: &mut Scratch<f64>,
+    ) {
     }
 }
 
 fn space() -> (SliceSpace<f64>, [Slot; 3]) {
-    let block = Box::new(Square::default());
-    let mut space = SliceSpace::new(block, 1, 0..ROWS, KernelGradients::default());
+    let (map, none) = (Arc::new(Square), RowGradients::default());
+    let mut space = SliceSpace::new(map, 1, 0..ROWS, &[], none);
     let slots = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [1.0; 3]].map(|values| {
         let slot = space.alloc().expect("memory");
         space.vectors_mut().write(slot, &values).expect("it fits");

@@ -1,11 +1,9 @@
-//! The problems are what they say: solutions, spectra, kernels, and what has no solution.
-
-use std::sync::Arc;
+//! The problems are what they say: solutions, spectra, maps in rows, and what has no solution.
 
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_testing::problems::{all, find, Precision, Problem, Space};
-use equilibria_testing::{check_kernel, random_matrix};
+use equilibria_testing::{check_row_map, check_tangent_gradients, random_matrix, OnRows};
 
 /// Samples that have no fixed point.
 const UNSOLVABLE: [(&str, usize); 6] = [
@@ -186,13 +184,13 @@ fn conditions_bound_the_error() {
 }
 
 #[test]
-fn kernels_compute_the_same_as_layers() {
+fn maps_in_rows_compute_the_same_as_layers() {
     let device = Cpu::default();
     for problem in all() {
         if problem.batch < 4 {
             continue;
         }
-        check_kernel_of(&problem, &device);
+        check_rows_of(&problem, &device);
     }
     // The stages of small batches, on samples taken twice.
     for name in [
@@ -204,11 +202,11 @@ fn kernels_compute_the_same_as_layers() {
     ] {
         let problem = find(name).expect("known");
         let samples: Vec<usize> = (0..5).map(|k| k % problem.batch).collect();
-        check_kernel_of(&problem.select(&samples), &device);
+        check_rows_of(&problem.select(&samples), &device);
     }
 }
 
-fn check_kernel_of(problem: &Problem, device: &Cpu) {
+fn check_rows_of(problem: &Problem, device: &Cpu) {
     let layer = problem.layer::<f64, Cpu>(device).expect("memory");
     let x = problem.tensors(device).expect("memory");
     let z = random_matrix(device, (problem.batch, problem.dim), 3).expect("memory");
@@ -218,13 +216,18 @@ fn check_kernel_of(problem: &Problem, device: &Cpu) {
         .filter(|&sample| problem.name != "nan-sample" || sample != 41)
         .collect();
     if solvable.len() < problem.batch {
-        return check_kernel_of(&problem.select(&solvable), device);
+        return check_rows_of(&problem.select(&solvable), device);
     }
-    let difference = check_kernel(&layer, &z, &x)
+    let difference = check_row_map(&layer, &z, &x)
         .expect("finite")
-        .expect("a kernel");
+        .expect("a map");
     // Sums of at most 32 numbers, in two orders, through at most 5 stages.
     assert!(difference < 1e-13, "{}: {difference:e}", problem.name);
+    let difference = check_tangent_gradients(&layer, &z, &x)
+        .expect("finite")
+        .expect("tangents");
+    // h² = 1e-12 times third derivatives, and rounding over h.
+    assert!(difference < 1e-7, "{}: {difference:e}", problem.name);
 }
 
 /// ⟨u, J v⟩ = ⟨Jᵀ u, v⟩, and J as [`Problem::jacobian`] has it.
@@ -232,15 +235,12 @@ fn check_kernel_of(problem: &Problem, device: &Cpu) {
 fn both_products_belong_to_the_same_jacobian() {
     for problem in all() {
         let z: Vec<f64> = problem.start.iter().map(|z| z + 1.5).collect();
-        let (kernel, rows) = (problem.kernel::<f64>(), 0..problem.batch);
-        let mut block = Arc::new(kernel).block(rows);
-        let mut out = vec![0.0; z.len()];
-        block.linearize(&z, &mut out);
+        let x = problem.tensors(&Cpu::default()).expect("memory");
+        let mut map = OnRows::new(problem.row_map::<f64>(), problem.dim, &x);
+        map.linearize(&z);
         let v = equilibria_testing::random_values(z.len(), 21);
         let u = equilibria_testing::random_values(z.len(), 22);
-        let (mut jv, mut ju) = (out.clone(), out.clone());
-        assert!(block.jvp(&v, &mut jv));
-        block.vjp(&u, &mut ju);
+        let (jv, ju) = (map.jvp(&v).expect("tangents"), map.vjp(&u));
         for sample in 0..problem.batch {
             let row = |all: &[f64]| problem.row(all, sample).to_vec();
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();

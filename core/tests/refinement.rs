@@ -5,48 +5,60 @@ mod damped;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use equilibria_core::kernel::swap_rows;
 use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
 use equilibria_core::SampleReport;
 
 use damped::Damped;
 
-/// Jᵀu = a u, one a per sample; a rounded product is wrong by up to 1 in 256, by how much depends on u.
+/// Jᵀu = a u, one a per sample, which is its input. A rounded product is wrong by up to 1 in 256, by how much depends on u.
 struct Slopes {
-    slopes: Vec<f64>,
-    from: usize,
+    is_rounded: bool,
     /// Products of one sample that were exact, and that were rounded.
     products: Arc<[AtomicUsize; 2]>,
 }
 
-impl KernelBlock<f64> for Slopes {
-    fn apply(&mut self, _: &[f64], _: &mut [f64]) {}
+impl RowMap<f64> for Slopes {
+    fn apply(&self, _: &[&[f64]], _: &[f64], _: &mut [f64], _: &mut Scratch<f64>) {}
 
-    fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
+    fn linearize(
+        &self,
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut [f64],
+        _: &mut [&mut [f64]],
+        _: &mut Scratch<f64>,
+    ) {
+    }
 
-    fn vjp(&mut self, u: &[f64], out: &mut [f64]) {
-        for (row, (&u, out)) in u.iter().zip(out).enumerate() {
-            let rounded = row >= self.from;
-            let error = match rounded {
+    fn vjp(&self, x: &[&[f64]], _: &[&[f64]], u: &[f64], out: &mut [f64], _: &mut Scratch<f64>) {
+        for ((a, &u), out) in x[0].iter().zip(u).zip(out) {
+            let error = match self.is_rounded {
                 // Some digits of u that are as good as random: from −1 to 1.
                 true => (u.to_bits() >> 20) as u8 as f64 / 127.5 - 1.0,
                 false => 0.0,
             };
-            *out = self.slopes[row] * u * (1.0 + error / 256.0);
-            self.products[usize::from(rounded)].fetch_add(1, Ordering::Relaxed);
+            *out = a * u * (1.0 + error / 256.0);
+            self.products[usize::from(self.is_rounded)].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
-
-    fn allow_rounding(&mut self, from: usize) -> bool {
-        self.from = from;
-        true
+    fn pull_back(
+        &self,
+        _: &[&[f64]],
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut RowGradients<f64>,
+        _: &mut Scratch<f64>,
+    ) {
     }
 
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        swap_rows(&mut self.slopes, 1, a, b);
+    fn rounded(self: Arc<Self>) -> Option<Arc<dyn RowMap<f64>>> {
+        let (is_rounded, products) = (true, self.products.clone());
+        Some(Arc::new(Self {
+            is_rounded,
+            products,
+        }))
     }
 }
 
@@ -60,13 +72,12 @@ struct Outcome {
 /// Solves u = a u + v from u = v, twice with the same equation.
 fn solve_adjoint(slopes: &[f64], v: &[f64], stop: &Stop) -> Outcome {
     let products = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
-    let block = Slopes {
-        slopes: slopes.to_vec(),
-        from: usize::MAX,
+    let map = Arc::new(Slopes {
+        is_rounded: false,
         products: products.clone(),
-    };
-    let rows = 0..slopes.len();
-    let mut space = SliceSpace::new(Box::new(block), 1, rows, KernelGradients::default());
+    });
+    let (rows, none) = (0..slopes.len(), RowGradients::default());
+    let mut space = SliceSpace::new(map, 1, rows, &[slopes], none);
     let [z, right, u] = [(); 3].map(|()| space.alloc().expect("memory"));
     space.linearize(z).expect("nothing can fail here");
     space.vectors_mut().write(right, v).expect("memory");

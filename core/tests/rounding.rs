@@ -5,7 +5,6 @@ mod damped;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use equilibria_core::kernel::swap_rows;
 use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
 use equilibria_core::SampleReport;
@@ -31,38 +30,49 @@ impl FixedPointSolver for InTurn {
     }
 }
 
-/// f(z) = a z + 1, one a per sample; a rounded f is wrong by 1 in 256.
+/// f(z) = a z + 1, one a per sample, which is its input. Rounded it is wrong by 1 in 256.
 struct Slopes {
-    slopes: Vec<f64>,
-    from: usize,
+    is_rounded: bool,
     /// Evaluations of one sample that were rounded.
-    rounded: Arc<AtomicUsize>,
+    count: Arc<AtomicUsize>,
 }
 
-impl KernelBlock<f64> for Slopes {
-    fn apply(&mut self, z: &[f64], out: &mut [f64]) {
-        for (row, (&z, out)) in z.iter().zip(out).enumerate() {
-            *out = self.slopes[row] * z + 1.0;
-            if row >= self.from {
+impl RowMap<f64> for Slopes {
+    fn apply(&self, x: &[&[f64]], z: &[f64], out: &mut [f64], _: &mut Scratch<f64>) {
+        for ((a, z), out) in x[0].iter().zip(z).zip(out) {
+            *out = a * z + 1.0;
+            if self.is_rounded {
                 *out *= 1.0 + 1.0 / 256.0;
-                self.rounded.fetch_add(1, Ordering::Relaxed);
+                self.count.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
-
-    fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
-
-    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
-
-    fn allow_rounding(&mut self, from: usize) -> bool {
-        self.from = from;
-        true
+    fn linearize(
+        &self,
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut [f64],
+        _: &mut [&mut [f64]],
+        _: &mut Scratch<f64>,
+    ) {
     }
 
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        swap_rows(&mut self.slopes, 1, a, b);
+    fn vjp(&self, _: &[&[f64]], _: &[&[f64]], _: &[f64], _: &mut [f64], _: &mut Scratch<f64>) {}
+
+    fn pull_back(
+        &self,
+        _: &[&[f64]],
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut RowGradients<f64>,
+        _: &mut Scratch<f64>,
+    ) {
+    }
+
+    fn rounded(self: Arc<Self>) -> Option<Arc<dyn RowMap<f64>>> {
+        let (is_rounded, count) = (true, self.count.clone());
+        Some(Arc::new(Self { is_rounded, count }))
     }
 }
 
@@ -75,13 +85,12 @@ struct Outcome {
 /// Solves from 0.
 fn solve_from_0(solver: &dyn FixedPointSolver, slopes: &[f64], stop: &Stop) -> Outcome {
     let rounded = Arc::new(AtomicUsize::new(0));
-    let block = Slopes {
-        slopes: slopes.to_vec(),
-        from: usize::MAX,
-        rounded: rounded.clone(),
-    };
-    let rows = 0..slopes.len();
-    let mut space = SliceSpace::new(Box::new(block), 1, rows, KernelGradients::default());
+    let map = Arc::new(Slopes {
+        is_rounded: false,
+        count: rounded.clone(),
+    });
+    let (rows, none) = (0..slopes.len(), RowGradients::default());
+    let mut space = SliceSpace::new(map, 1, rows, &[slopes], none);
     let z = space.alloc().expect("memory");
     let report = solve(solver, &mut space, z, stop).expect("nothing can fail here");
     let count = rounded.load(Ordering::Relaxed);

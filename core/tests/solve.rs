@@ -2,8 +2,9 @@
 
 mod damped;
 
+use std::sync::Arc;
+
 use equilibria_core::dfdx::prelude::*;
-use equilibria_core::kernel::swap_rows;
 use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
 use equilibria_core::{to_host, Equilibrium, SampleReport, StepOnly};
@@ -53,14 +54,14 @@ fn line(slope: f64) -> Line {
     Line { slope, nan_below }
 }
 
-/// One line per sample.
-struct Lines(Vec<Line>);
+/// One line per sample: its inputs are slopes, and sizes of residuals.
+struct Lines;
 
-impl KernelBlock<f64> for Lines {
-    fn apply(&mut self, z: &[f64], out: &mut [f64]) {
-        for ((&z, out), line) in z.iter().zip(out).zip(&self.0) {
-            let value = line.slope * z + 1.0;
-            *out = if (value - z).abs() < line.nan_below {
+impl RowMap<f64> for Lines {
+    fn apply(&self, x: &[&[f64]], z: &[f64], out: &mut [f64], _: &mut Scratch<f64>) {
+        for ((&z, out), (slope, nan_below)) in z.iter().zip(out).zip(x[0].iter().zip(x[1])) {
+            let value = slope * z + 1.0;
+            *out = if (value - z).abs() < *nan_below {
                 f64::NAN
             } else {
                 value
@@ -68,21 +69,35 @@ impl KernelBlock<f64> for Lines {
         }
     }
 
-    fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
+    fn linearize(
+        &self,
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut [f64],
+        _: &mut [&mut [f64]],
+        _: &mut Scratch<f64>,
+    ) {
+    }
 
-    fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
+    fn vjp(&self, _: &[&[f64]], _: &[&[f64]], _: &[f64], _: &mut [f64], _: &mut Scratch<f64>) {}
 
-    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
-
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        swap_rows(&mut self.0, 1, a, b);
+    fn pull_back(
+        &self,
+        _: &[&[f64]],
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut RowGradients<f64>,
+        _: &mut Scratch<f64>,
+    ) {
     }
 }
 
 /// Solves every line from 0.
 fn solve_lines(lines: &[Line], stop: &Stop) -> (Vec<f64>, Vec<SampleReport>) {
-    let block = Box::new(Lines(lines.to_vec()));
-    let mut space = SliceSpace::new(block, 1, 0..lines.len(), KernelGradients::default());
+    let slopes: Vec<f64> = lines.iter().map(|line| line.slope).collect();
+    let sizes: Vec<f64> = lines.iter().map(|line| line.nan_below).collect();
+    let (inputs, none) = ([&slopes[..], &sizes], RowGradients::default());
+    let mut space = SliceSpace::new(Arc::new(Lines), 1, 0..lines.len(), &inputs, none);
     let z = space.alloc().expect("memory");
     let report = solve(&Plain {}, &mut space, z, stop).expect("nothing can fail here");
     assert_eq!(space.batch(), lines.len(), "all samples are active again");
@@ -201,16 +216,35 @@ fn norms_neither_underflow_nor_overflow() {
 #[test]
 fn a_vanishing_value_is_no_best_iterate() {
     struct Kink;
-    impl KernelBlock<f64> for Kink {
-        fn apply(&mut self, z: &[f64], out: &mut [f64]) {
+    impl RowMap<f64> for Kink {
+        fn apply(&self, _: &[&[f64]], z: &[f64], out: &mut [f64], _: &mut Scratch<f64>) {
             out[0] = (0.05 - z[0]).max(0.0);
         }
-        fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
-        fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
-        fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
-        fn swap_rows(&mut self, _: usize, _: usize) {}
+
+        fn linearize(
+            &self,
+            _: &[&[f64]],
+            _: &[f64],
+            _: &mut [f64],
+            _: &mut [&mut [f64]],
+            _: &mut Scratch<f64>,
+        ) {
+        }
+
+        fn vjp(&self, _: &[&[f64]], _: &[&[f64]], _: &[f64], _: &mut [f64], _: &mut Scratch<f64>) {}
+
+        fn pull_back(
+            &self,
+            _: &[&[f64]],
+            _: &[&[f64]],
+            _: &[f64],
+            _: &mut RowGradients<f64>,
+            _: &mut Scratch<f64>,
+        ) {
+        }
     }
-    let mut space = SliceSpace::new(Box::new(Kink), 1, 0..1, KernelGradients::default());
+    let none = RowGradients::default();
+    let mut space = SliceSpace::new(Arc::new(Kink), 1, 0..1, &[], none);
     let z = space.alloc().expect("memory");
     space.vectors_mut().write(z, &[0.05]).expect("memory");
     let stop = Stop::at(Tolerance::relative(1e-4));
@@ -281,7 +315,7 @@ fn both_spaces_agree_and_batches_may_be_split() {
     let device = Cpu::default();
     let map = AffineMap::new(&device, &[0.8, -0.5, 0.3], 1).expect("a map");
     let mut stop = Stop::at(Tolerance::absolute(1e-8));
-    // 70 rows are three blocks of the kernel path. Rows of very different size finish at different steps.
+    // 70 rows are three blocks. Rows of very different size finish at different steps.
     let x: Matrix<f64, Cpu> = random_matrix(&device, (70, 3), 2).expect("inputs");
     let x = [x.clone() * x.clone() * x.clone() * x];
     stop.max_evaluations = 500;
@@ -300,7 +334,7 @@ fn both_spaces_agree_and_batches_may_be_split() {
     // Some 100 steps, each wrong by a few ε relative to the rows themselves and damped by 0.8.
     assert!(relative_difference(&to_host(&a.z), &to_host(&b.z)) < 1e-14);
 
-    // The kernel works row by row: a sample alone gives the same bits as in the batch.
+    // The map in rows works row by row: a sample alone gives the same bits as in the batch.
     let host = to_host(&x[0]);
     for sample in [0, 33, 69] {
         let alone = host[sample * 3..][..3].to_vec();
@@ -336,10 +370,10 @@ fn unsolved_samples_are_an_error_only_if_asked_for() {
     );
 }
 
-fn boxed_solver() -> std::sync::Arc<dyn FixedPointSolver> {
-    std::sync::Arc::new(Plain {})
+fn boxed_solver() -> Arc<dyn FixedPointSolver> {
+    Arc::new(Plain {})
 }
 
-fn boxed_backward() -> std::sync::Arc<dyn BackwardStrategy> {
-    std::sync::Arc::new(NoGradient {})
+fn boxed_backward() -> Arc<dyn BackwardStrategy> {
+    Arc::new(NoGradient {})
 }

@@ -3,7 +3,8 @@
 use equilibria_core::dfdx::prelude::*;
 use equilibria_core::plumbing::{SliceSpace, TensorSpace};
 use equilibria_core::prelude::*;
-use equilibria_testing::{check_kernel, random_matrix, AffineMap};
+use equilibria_core::to_host;
+use equilibria_testing::{check_row_map, random_matrix, AffineMap};
 
 const BATCH: usize = 5;
 const DIM: usize = 2;
@@ -13,14 +14,10 @@ fn in_both(check: impl Fn(&mut dyn Map)) {
     let device = Cpu::default();
     let map: AffineMap<f64, Cpu> = AffineMap::new(&device, &[0.5, 0.2], 1).expect("a map");
     let x = [random_matrix(&device, (BATCH, DIM), 2).expect("inputs")];
-    let kernel = map.kernel(&x).expect("it has one");
-    let none = KernelGradients::default();
-    check(&mut SliceSpace::new(
-        kernel.block(0..BATCH),
-        DIM,
-        0..BATCH,
-        none,
-    ));
+    let rows = map.row_map().expect("it has one");
+    let (on_host, none) = (to_host(&x[0]), RowGradients::default());
+    let mut slices = SliceSpace::new(rows, DIM, 0..BATCH, &[&on_host], none);
+    check(&mut slices);
     check(&mut TensorSpace::new(&map, device, &x, BATCH));
 }
 
@@ -165,12 +162,12 @@ fn products_with_the_jacobian_agree() {
 }
 
 #[test]
-fn the_kernel_of_the_affine_map_agrees_with_its_step() {
+fn the_affine_map_in_rows_agrees_with_its_step() {
     let device = Cpu::default();
     let map: AffineMap<f64, Cpu> = AffineMap::new(&device, &[0.9, -0.5, 0.2], 1).expect("a map");
     let z = random_matrix(&device, (7, 3), 2).expect("a state");
     let x = [random_matrix(&device, (7, 3), 3).expect("inputs")];
-    let difference = check_kernel(&map, &z, &x).expect("both work");
+    let difference = check_row_map(&map, &z, &x).expect("both work");
     // Sums of at most 14 products, ε = 2e-16 each.
     assert!(difference.is_some_and(|d| d < 1e-14), "{difference:?}");
 }

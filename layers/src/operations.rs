@@ -308,7 +308,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         let product = product::Product {
             weight: self.weight.clone(),
             transposed: false,
-            packed: D::HAS_KERNELS.then(|| self.packed()),
+            packed: D::ON_HOST.then(|| self.packed()),
         };
         V::of(&product, &[x]).shift(&self.bias)
     }

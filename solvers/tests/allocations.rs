@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
@@ -39,44 +40,84 @@ const BATCH: usize = 8;
 /// f(z) = cos(D z + x) with a diagonal D: smooth, never solved exactly, nothing on the heap.
 struct Cosine {
     slopes: Vec<f64>,
-    point: Vec<f64>,
 }
 
-impl KernelBlock<f64> for Cosine {
-    fn apply(&mut self, z: &[f64], out: &mut [f64]) {
-        for (i, (z, out)) in z.iter().zip(out).enumerate() {
-            *out = (self.slopes[i % DIM] * z + (i / DIM) as f64).cos();
-        }
+impl Cosine {
+    /// D z + x.
+    fn phases<'p>(&'p self, x: &'p [f64], z: &'p [f64]) -> impl Iterator<Item = (f64, f64)> + 'p {
+        let slopes = self.slopes.iter().cycle().zip(z.iter().zip(x));
+        slopes.map(|(slope, (z, x))| (*slope, slope * z + x))
     }
-    fn linearize(&mut self, z: &[f64], out: &mut [f64]) {
-        self.point[..z.len()].copy_from_slice(z);
-        self.apply(z, out);
+}
+
+impl RowMap<f64> for Cosine {
+    fn record(&self) -> Vec<usize> {
+        vec![DIM]
     }
-    fn jvp(&mut self, v: &[f64], out: &mut [f64]) -> bool {
-        for (i, (v, out)) in v.iter().zip(out).enumerate() {
-            let slope = self.slopes[i % DIM];
-            *out = -slope * (slope * self.point[i] + (i / DIM) as f64).sin() * v;
-        }
-        true
+    fn apply(&self, x: &[&[f64]], z: &[f64], out: &mut [f64], _: &mut Scratch<f64>) {
+        let numbers = out.iter_mut().zip(self.phases(x[0], z));
+        numbers.for_each(|(out, (_, phase))| *out = phase.cos());
     }
-    fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
-    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        equilibria_core::kernel::swap_rows(&mut self.point, DIM, a, b);
+    fn linearize(
+        &self,
+        x: &[&[f64]],
+        z: &[f64],
+        out: &mut [f64],
+        record: &mut [&mut [f64]],
+        scratch: &mut Scratch<f64>,
+    ) {
+        record[0].copy_from_slice(z);
+        self.apply(x, z, out, scratch);
+    }
+    fn vjp(&self, _: &[&[f64]], _: &[&[f64]], _: &[f64], _: &mut [f64], _: &mut Scratch<f64>) {}
+    fn pull_back(
+        &self,
+        _: &[&[f64]],
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut RowGradients<f64>,
+        _: &mut Scratch<f64>,
+    ) {
+    }
+    fn tangents(&self) -> Option<&dyn Tangents<f64>> {
+        Some(self)
+    }
+}
+
+impl Tangents<f64> for Cosine {
+    fn jvp(
+        &self,
+        x: &[&[f64]],
+        record: &[&[f64]],
+        v: &[f64],
+        out: &mut [f64],
+        _: &mut Scratch<f64>,
+    ) {
+        let numbers = out.iter_mut().zip(v).zip(self.phases(x[0], record[0]));
+        numbers.for_each(|((out, v), (slope, phase))| *out = -slope * phase.sin() * v);
+    }
+    fn pull_back_tangent(
+        &self,
+        _: &[&[f64]],
+        _: &[&[f64]],
+        _: &[f64],
+        _: [&[f64]; 2],
+        _: &mut RowGradients<f64>,
+        _: &mut Scratch<f64>,
+    ) {
     }
 }
 
 /// Allocations of a solve of this many evaluations that nothing else ends.
 fn allocations(solver: &dyn FixedPointSolver, evaluations: usize) -> usize {
-    let kernel = Cosine {
+    let map = Arc::new(Cosine {
         slopes: random_values(DIM, 1)
             .iter()
             .map(|v| 0.95 * v.tanh())
             .collect(),
-        point: vec![0.0; BATCH * DIM],
-    };
-    let gradients = KernelGradients::default();
-    let mut space = SliceSpace::new(Box::new(kernel), DIM, 0..BATCH, gradients);
+    });
+    let x: Vec<f64> = (0..BATCH * DIM).map(|i| (i / DIM) as f64).collect();
+    let mut space = SliceSpace::new(map, DIM, 0..BATCH, &[&x], RowGradients::default());
     let z = space.alloc().expect("memory");
     let stop = Stop {
         max_evaluations: evaluations,

@@ -2,6 +2,8 @@
 //! on plain vectors; those of Anderson acceleration are also compared with iterates it has computed itself (see the
 //! program's `verify`).
 
+use std::sync::Arc;
+
 use equilibria_solvers as _;
 
 use equilibria_core::plumbing::SliceSpace;
@@ -23,23 +25,39 @@ fn f(z: &[f64]) -> Vector {
 
 struct Tanh;
 
-impl KernelBlock<f64> for Tanh {
-    fn apply(&mut self, z: &[f64], out: &mut [f64]) {
+impl RowMap<f64> for Tanh {
+    fn apply(&self, _: &[&[f64]], z: &[f64], out: &mut [f64], _: &mut Scratch<f64>) {
         for (z, out) in z.chunks_exact(DIM).zip(out.chunks_exact_mut(DIM)) {
             out.copy_from_slice(&f(z));
         }
     }
-    fn linearize(&mut self, _: &[f64], _: &mut [f64]) {}
-    fn vjp(&mut self, _: &[f64], _: &mut [f64]) {}
-    fn pull_back(&mut self, _: &[f64], _: &mut KernelGradients<f64>) {}
-    fn swap_rows(&mut self, _: usize, _: usize) {}
+    fn linearize(
+        &self,
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut [f64],
+        _: &mut [&mut [f64]],
+        _: &mut Scratch<f64>,
+    ) {
+    }
+    fn vjp(&self, _: &[&[f64]], _: &[&[f64]], _: &[f64], _: &mut [f64], _: &mut Scratch<f64>) {}
+    fn pull_back(
+        &self,
+        _: &[&[f64]],
+        _: &[&[f64]],
+        _: &[f64],
+        _: &mut RowGradients<f64>,
+        _: &mut Scratch<f64>,
+    ) {
+    }
 }
 
 /// The points at which a solver evaluates f, from 0.
 fn visited(config: equilibria_core::serde_json::Value) -> Vec<Vector> {
     let solver = registry::make::<dyn FixedPointSolver>(&config).expect("it parses");
     solver.validate().expect("in range");
-    let mut space = SliceSpace::new(Box::new(Tanh), DIM, 0..1, KernelGradients::default());
+    let none = RowGradients::default();
+    let mut space = SliceSpace::new(Arc::new(Tanh), DIM, 0..1, &[], none);
     let z = space.alloc().expect("memory");
     let stop = Stop {
         max_evaluations: CALLS,

@@ -3,7 +3,7 @@
 use dfdx::prelude::NoneTape;
 
 use super::contiguous;
-use crate::plumbing::blocks::{Partition, Tangents};
+use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, Purpose};
 use crate::{Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
@@ -36,7 +36,7 @@ impl<L> Equilibrium<L> {
         )?;
         let states: Vec<_> = contiguous(states, NoneTape).0;
         let job = |space: &mut dyn DifferentiableMap, slots: &mut Vec<Slot>| job(space, slots);
-        let output = bound.run(Purpose::Differentiate, states, Tangents::Now, &job)?;
+        let output = bound.run(Purpose::Differentiate, states, Products::Now, &job)?;
         Ok(output.results)
     }
 }

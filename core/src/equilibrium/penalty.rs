@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 
 use super::Equilibrium;
 use crate::layer::AnyTape;
-use crate::plumbing::blocks::{Partition, Tangents};
+use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, LayerJob, Purpose};
 use crate::plumbing::gradients::{accumulate, WeightedGradients};
 use crate::seed::mix;
@@ -33,8 +33,8 @@ impl<L> Equilibrium<L> {
             tape.add_backward_op(move |gradients| {
                 let factors = penalty.factors(gradients)?;
                 let flush = |_: &mut dyn DifferentiableMap, _: &mut Vec<Slot>| Ok(());
-                let tangents = Tangents::Join(&factors);
-                let rest = bound.run(Purpose::Differentiate, Vec::new(), tangents, &flush);
+                let products = Products::Join(&factors);
+                let rest = bound.run(Purpose::Differentiate, Vec::new(), products, &flush);
                 let all = rest.and_then(|rest| {
                     let rest = std::iter::once((1.0, rest.gradients));
                     accumulate(
@@ -115,7 +115,7 @@ fn add_term<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         jobs.push(LayerJob {
             bound,
             given: given.get(index).cloned().into_iter().collect(),
-            tangents: Tangents::Wait(number),
+            products: Products::Wait(number),
             block_job,
         });
     }

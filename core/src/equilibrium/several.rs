@@ -7,7 +7,7 @@ use dfdx::prelude::*;
 use super::penalty::{penalize, Penalty};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
 use crate::layer::AnyTape;
-use crate::plumbing::blocks::{Partition, Tangents};
+use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, JobOutput, LayerJob, Purpose};
 use crate::plumbing::gradients::{accumulate, WeightedGradients};
 use crate::{
@@ -99,7 +99,7 @@ impl<L> Equilibrium<L> {
         let jobs = jobs.map(|((bound, start), block_job)| LayerJob {
             bound,
             given: vec![start],
-            tangents: Tangents::Now,
+            products: Products::Now,
             block_job,
         });
         let outputs = Bound::run_each(Purpose::Solve, jobs.collect());
@@ -235,7 +235,7 @@ fn differentiate_each<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
     let jobs = jobs.map(|(((pending, v), factors), block_job)| LayerJob {
         bound: &mut pending.bound,
         given: vec![v],
-        tangents: Tangents::Join(factors),
+        products: Products::Join(factors),
         block_job,
     });
     let outputs = Bound::run_each(Purpose::Differentiate, jobs.collect());

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::bound::{BlockJob, Purpose};
 use super::gradients::HostGradient;
 use super::SliceSpace;
-use crate::kernel::{Kernel, KernelGradients};
 use crate::parallel;
 use crate::simd::{whole_tiles, TILE};
-use crate::{Result, Scalar, Slot, Vectors};
+use crate::{Result, RowGradients, RowMap, Scalar, Slot, Vectors};
 
 /// Numbers in one vector of a block, at most: a solver keeps some twenty vectors, and they share the second-level cache
 /// with the weights.
@@ -71,7 +70,7 @@ pub(crate) struct Split {
 
 /// What happens to gradients of products with the Jacobian, such as penalties have.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Tangents<'f> {
+pub(crate) enum Products<'f> {
     /// They are pulled back at once.
     Now,
     /// They wait under this number for a job that lets them join.
@@ -80,7 +79,7 @@ pub(crate) enum Tangents<'f> {
     Join(&'f [f64]),
 }
 
-impl Tangents<'_> {
+impl Products<'_> {
     /// Whether no job comes after this one.
     fn last(self) -> bool {
         matches!(self, Self::Join(_))
@@ -96,9 +95,16 @@ pub(crate) struct HostOutput<E, R> {
     pub results: Vec<R>,
 }
 
+/// The map of a layer with its injected inputs, in host memory.
+pub(crate) struct HostLayer<E> {
+    pub map: Arc<dyn RowMap<E>>,
+    /// Each `[batch, width]`, row-major.
+    pub inputs: Vec<Vec<E>>,
+}
+
 /// A batch in blocks of rows. They stay as one job leaves them to the next.
 pub(crate) struct Blocks<E: Scalar> {
-    kernel: Arc<dyn Kernel<E>>,
+    layer: Arc<HostLayer<E>>,
     split: Split,
     /// None before the first job.
     blocks: Vec<Option<Block<E>>>,
@@ -113,10 +119,10 @@ struct Block<E: Scalar> {
 }
 
 impl<E: Scalar> Blocks<E> {
-    pub fn new(kernel: Arc<dyn Kernel<E>>, split: Split) -> Self {
+    pub fn new(layer: Arc<HostLayer<E>>, split: Split) -> Self {
         let count = split.partition.blocks(split.batch, split.dim);
         Self {
-            kernel,
+            layer,
             split,
             blocks: (0..count).map(|_| None).collect(),
         }
@@ -127,11 +133,11 @@ impl<E: Scalar> Blocks<E> {
         &mut self,
         purpose: Purpose,
         mut states: Vec<Vec<E>>,
-        tangents: Tangents<'_>,
+        products: Products<'_>,
         job: &BlockJob<'_, R>,
     ) -> Result<HostOutput<E, R>> {
         let Self {
-            kernel,
+            layer,
             split,
             blocks,
         } = self;
@@ -140,12 +146,12 @@ impl<E: Scalar> Blocks<E> {
         let blocks = blocks.iter_mut().zip(given).enumerate();
         let outputs = parallel::map(blocks, |(index, (place, given))| {
             let rows = split.rows(index, count);
-            let mut block = (place.take()).unwrap_or_else(|| Block::new(kernel, split.dim, &rows));
+            let mut block = (place.take()).unwrap_or_else(|| Block::new(layer, split, &rows));
             block.prepare(purpose, split, rows.len());
-            let result = block.run(purpose, given, tangents, job)?;
+            let result = block.run(purpose, given, products, job)?;
             let collected = block.space.collected();
             // No job comes after the last, and its memory is given back by all threads.
-            *place = Some(block).filter(|_| !tangents.last());
+            *place = Some(block).filter(|_| !products.last());
             Ok((result, collected))
         });
         let (results, gradients) = split.join(outputs)?;
@@ -159,7 +165,7 @@ impl<E: Scalar> Blocks<E> {
 }
 
 /// The result of a job on one block, what it has pulled back there, and whether that is nothing.
-type BlockOutput<E, R> = (R, (KernelGradients<E>, bool));
+type BlockOutput<E, R> = (R, (RowGradients<E>, bool));
 
 impl Split {
     /// Those of one of `count` blocks, which are as large as tiles let them be.
@@ -168,9 +174,9 @@ impl Split {
     }
 
     /// Zero gradients, for inputs of this many rows.
-    fn zeros<E: Scalar>(&self, rows: usize) -> KernelGradients<E> {
+    fn zeros<E: Scalar>(&self, rows: usize) -> RowGradients<E> {
         let (parameters, inputs) = (self.parameters.iter(), self.inputs.iter());
-        KernelGradients::zeros(parameters.copied(), inputs.copied(), rows)
+        RowGradients::zeros(parameters.copied(), inputs.copied(), rows)
     }
 
     /// The rows of every state in one of `count` blocks after the other.
@@ -216,10 +222,15 @@ impl Split {
 }
 
 impl<E: Scalar> Block<E> {
-    fn new(kernel: &Arc<dyn Kernel<E>>, dim: usize, rows: &Range<usize>) -> Self {
-        let block = kernel.clone().block(rows.clone());
+    fn new(layer: &HostLayer<E>, split: &Split, rows: &Range<usize>) -> Self {
+        let own = |x: &[E]| {
+            let width = x.len() / split.batch;
+            rows.start * width..rows.end * width
+        };
+        let inputs: Vec<&[E]> = layer.inputs.iter().map(|x| &x[own(x)]).collect();
+        let (map, none) = (layer.map.clone(), RowGradients::default());
         Self {
-            space: SliceSpace::new(block, dim, rows.clone(), KernelGradients::default()),
+            space: SliceSpace::new(map, split.dim, rows.clone(), &inputs, none),
             held: Vec::new(),
         }
     }
@@ -229,7 +240,7 @@ impl<E: Scalar> Block<E> {
         let linearized_next = purpose == Purpose::Solve && split.partition.differentiates();
         self.space.linearize_evaluations(linearized_next);
         self.space.collect_in(match purpose {
-            Purpose::Solve => KernelGradients::default(),
+            Purpose::Solve => RowGradients::default(),
             Purpose::Differentiate => split.zeros(rows),
         });
     }
@@ -238,14 +249,14 @@ impl<E: Scalar> Block<E> {
         &mut self,
         purpose: Purpose,
         states: Vec<&mut [E]>,
-        tangents: Tangents<'_>,
+        products: Products<'_>,
         job: &BlockJob<'_, R>,
     ) -> Result<R> {
         let Self { space, held } = self;
-        match tangents {
-            Tangents::Now => {}
-            Tangents::Wait(number) => space.defer(number),
-            Tangents::Join(factors) => space.join_deferred(factors),
+        match products {
+            Products::Now => {}
+            Products::Wait(number) => space.defer(number),
+            Products::Join(factors) => space.join_deferred(factors),
         }
         for state in &states {
             let slot = space.alloc()?;
@@ -260,7 +271,7 @@ impl<E: Scalar> Block<E> {
             // It may be long until gradients are wanted.
             space.shrink();
         }
-        if tangents.last() {
+        if products.last() {
             space.flush_deferred();
         }
         Ok(result)

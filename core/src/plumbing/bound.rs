@@ -1,15 +1,14 @@
-//! A layer with its inputs bound: splits the batch into blocks where a kernel allows, and runs jobs in spaces.
+//! A layer with its inputs bound: splits the batch into blocks where its map runs in rows, and runs jobs in spaces.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
 
 use dfdx::prelude::*;
 
-use super::blocks::{Blocks, HostOutput, Partition, Split, Tangents};
+use super::blocks::{Blocks, HostLayer, HostOutput, Partition, Products, Split};
 use super::gradients::{HostGradient, TensorGradient, WeightedGradients};
 use super::TensorSpace;
 use crate::backend::{from_host, to_host};
-use crate::kernel::Kernel;
 use crate::{parallel, simd};
 use crate::{Backend, DifferentiableMap, Error, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
@@ -18,14 +17,15 @@ pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
     layer: L,
     device: D,
     inputs: Vec<Matrix<E, D>>,
-    kernel: Option<Arc<dyn Kernel<E>>>,
+    /// None where the layer runs in tensors.
+    host: Option<Arc<HostLayer<E>>>,
     batch: usize,
     partition: Partition,
     /// Those of the layer, once they are wanted.
     parameters: OnceCell<Vec<Matrix<E, D>>>,
-    /// Where the last job has run, with a kernel.
+    /// Where the last job has run, in rows.
     blocks: Option<Blocks<E>>,
-    /// What jobs hold on to, without one.
+    /// What jobs hold on to, in tensors.
     held: Vec<Matrix<E, D>>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct LayerJob<'r, E: Scalar, D: Backend<E>, L, R> {
     pub bound: &'r mut Bound<E, D, L>,
     /// States to be added to those that are held, each `[batch, state_dim]`.
     pub given: Vec<Matrix<E, D>>,
-    pub tangents: Tangents<'r>,
+    pub products: Products<'r>,
     pub block_job: &'r BlockJob<'r, R>,
 }
 
@@ -86,15 +86,21 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
                 got: format!("state {}, inputs {dims:?}", layer.state_dim()),
             });
         }
-        for (index, x) in inputs.iter().enumerate() {
-            require_finite(x, || format!("injected input {index}"))?;
+        let mut on_host = Vec::with_capacity(inputs.len());
+        for (index, (x, dim)) in inputs.iter().zip(dims).enumerate() {
+            let x = to_host(x);
+            require_finite(&x, dim, || format!("injected input {index}"))?;
+            on_host.push(x);
         }
-        let kernel = D::HAS_KERNELS.then(|| layer.kernel(&inputs)).flatten();
+        let map = D::ON_HOST.then(|| layer.row_map()).flatten();
         Ok(Self {
             layer: dyn_clone::clone(layer),
             device,
             inputs,
-            kernel,
+            host: map.map(|map| {
+                let inputs = on_host;
+                Arc::new(HostLayer { map, inputs })
+            }),
             batch,
             partition,
             parameters: OnceCell::new(),
@@ -108,13 +114,13 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         &mut self,
         purpose: Purpose,
         given: Vec<Matrix<E, D>>,
-        tangents: Tangents<'_>,
+        products: Products<'_>,
         block_job: &BlockJob<'_, R>,
     ) -> Result<JobOutput<E, D, R>> {
         self.check(&given)?;
-        match self.kernel.clone() {
-            Some(kernel) => {
-                let host_job = self.host_job(kernel, &given, tangents);
+        match self.host.clone() {
+            Some(host) => {
+                let host_job = self.host_job(host, &given, products);
                 let done = host_job.run(purpose, block_job);
                 self.finish(done)
             }
@@ -122,22 +128,22 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         }
     }
 
-    /// [`run`](Self::run) of several jobs, at the same time where all layers have kernels.
+    /// [`run`](Self::run) of several jobs, at the same time where all layers run in rows.
     pub fn run_each<R: Send>(
         purpose: Purpose,
         jobs: Vec<LayerJob<'_, E, D, L, R>>,
     ) -> Vec<Result<JobOutput<E, D, R>>> {
-        let kernels = jobs.iter().map(|job| job.bound.kernel.clone());
-        let Some(kernels) = kernels.collect::<Option<Vec<_>>>() else {
+        let hosts = jobs.iter().map(|job| job.bound.host.clone());
+        let Some(hosts) = hosts.collect::<Option<Vec<_>>>() else {
             let alone = |job: LayerJob<'_, E, D, L, R>| {
-                (job.bound).run(purpose, job.given, job.tangents, job.block_job)
+                (job.bound).run(purpose, job.given, job.products, job.block_job)
             };
             return jobs.into_iter().map(alone).collect();
         };
         let (mut bounds, mut host_jobs) = (Vec::new(), Vec::new());
-        for (job, kernel) in jobs.into_iter().zip(kernels) {
+        for (job, host) in jobs.into_iter().zip(hosts) {
             let checked = job.bound.check(&job.given);
-            let host_job = job.bound.host_job(kernel, &job.given, job.tangents);
+            let host_job = job.bound.host_job(host, &job.given, job.products);
             host_jobs.push((checked.map(|()| host_job), job.block_job));
             bounds.push(job.bound);
         }
@@ -190,9 +196,9 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
 
     fn host_job<'t>(
         &mut self,
-        kernel: Arc<dyn Kernel<E>>,
+        host: Arc<HostLayer<E>>,
         given: &[Matrix<E, D>],
-        tangents: Tangents<'t>,
+        products: Products<'t>,
     ) -> HostJob<'t, E> {
         let blocks = self.blocks.take().unwrap_or_else(|| {
             let (parameters, inputs) = match self.partition {
@@ -210,12 +216,12 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
                 parameters,
                 inputs,
             };
-            Blocks::new(kernel, split)
+            Blocks::new(host, split)
         });
         HostJob {
             blocks,
             states: given.iter().map(to_host).collect(),
-            tangents,
+            products,
         }
     }
 
@@ -287,7 +293,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
 struct HostJob<'t, E: Scalar> {
     blocks: Blocks<E>,
     states: Vec<Vec<E>>,
-    tangents: Tangents<'t>,
+    products: Products<'t>,
 }
 
 impl<E: Scalar> HostJob<'_, E> {
@@ -296,18 +302,18 @@ impl<E: Scalar> HostJob<'_, E> {
         purpose: Purpose,
         block_job: &BlockJob<'_, R>,
     ) -> Result<(HostOutput<E, R>, Blocks<E>)> {
-        let output = (self.blocks).run(purpose, self.states, self.tangents, block_job)?;
+        let output = (self.blocks).run(purpose, self.states, self.products, block_job)?;
         Ok((output, self.blocks))
     }
 }
 
-fn require_finite<E: Scalar, D: Backend<E>>(
-    tensor: &Matrix<E, D>,
+/// An error unless all `values`, in rows of `columns`, are finite.
+fn require_finite<E: Scalar>(
+    values: &[E],
+    columns: usize,
     what: impl Fn() -> String,
 ) -> Result<()> {
-    let columns = tensor.shape().1.max(1);
-    let values = to_host(tensor);
-    if simd::finite(&values) {
+    if simd::finite(values) {
         return Ok(());
     }
     let bad = values.iter().position(|value| !value.is_finite());

@@ -24,7 +24,7 @@ impl<E: Scalar> Product<E> {
 /// Products whose gradients wait, all at one point.
 ///
 /// The gradient of a penalty on the Jacobian and that of a cotangent at the same point go back through the same products
-/// with weights: [`pull_back_tangent`](crate::KernelBlock::pull_back_tangent) takes both at the price of little more than
+/// with weights: [`pull_back_tangent`](crate::Tangents::pull_back_tangent) takes both at the price of little more than
 /// one. What a penalty counts in the loss is not known before the cotangent is either.
 #[derive(Default)]
 pub(super) struct Deferral<E> {

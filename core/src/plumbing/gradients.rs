@@ -10,7 +10,7 @@ use crate::{Backend, Matrix, ParameterGradient, Result, Scalar};
 pub(crate) enum TensorGradient<E: Scalar, D: Backend<E>> {
     /// Nothing was pulled back.
     Zero,
-    /// From a kernel.
+    /// From rows on the host.
     Host(HostGradient<E>),
     /// From tensors.
     Device(Matrix<E, D>),
@@ -19,7 +19,7 @@ pub(crate) enum TensorGradient<E: Scalar, D: Backend<E>> {
 /// What one job has pulled back to parameters and inputs, and the factor it counts with.
 pub(crate) type WeightedGradients<E, D> = (f64, Vec<TensorGradient<E, D>>);
 
-/// A gradient as the kernels of a batch leave it.
+/// A gradient as the blocks of a batch leave it.
 pub(crate) enum HostGradient<E> {
     Parameter(ParameterGradient<E>),
     /// Of an input: the rows of every block, in order.
@@ -48,7 +48,7 @@ impl<E: Scalar> HostGradient<E> {
     }
 }
 
-/// Adds each gradient, times its factor, to that of its tensor on the tape. What kernels have left is added up by all threads, and
+/// Adds each gradient, times its factor, to that of its tensor on the tape. What blocks have left is added up by all threads, and
 /// products of weight gradients are written to their place at once.
 pub(crate) fn accumulate<'t, E: Scalar, D: Backend<E>>(
     gradients: &mut Gradients<E, D>,

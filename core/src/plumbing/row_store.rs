@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use super::normal::normal_row;
+use super::row_matrices::{swap_rows, RowMatrices};
 use super::Store;
-use crate::kernel::swap_rows;
 use crate::{simd, vectorized};
 use crate::{Coef, Result, Scalar, Slot, Vectors};
 
-/// The store of a [`SliceSpace`](super::SliceSpace): contiguous rows, one vector of memory per slot.
+/// The store of a [`SliceSpace`](super::SliceSpace): contiguous rows, one vector of memory per slot, and beside the slots what belongs to
+/// the samples as well: injected inputs, constants of the solve, and the record of the linearization.
 pub struct RowStore<E> {
     dim: usize,
     batch: usize,
@@ -24,8 +25,10 @@ pub struct RowStore<E> {
     reserved: usize,
     /// One slot's worth of memory, for results that are read while they are computed.
     scratch: Vec<E>,
-    /// Exchanges that the space has yet to follow in what it keeps elsewhere, by row.
-    exchanges: Vec<(usize, usize)>,
+    /// Injected inputs, then what depends on them alone.
+    pub(super) given: RowMatrices<E>,
+    /// What the last linearization of each row has left for derivatives.
+    pub(super) record: RowMatrices<E>,
 }
 
 impl<E: Scalar> RowStore<E> {
@@ -43,7 +46,8 @@ impl<E: Scalar> RowStore<E> {
             free: Vec::new(),
             reserved: 0,
             scratch: vec![E::zero(); rows * dim],
-            exchanges: Vec::new(),
+            given: RowMatrices::default(),
+            record: RowMatrices::default(),
         }
     }
 
@@ -90,11 +94,6 @@ impl<E: Scalar> RowStore<E> {
     /// Whether no sample is done.
     pub fn all_active(&self) -> bool {
         self.batch == self.samples.len()
-    }
-
-    /// The exchanges since the last call.
-    pub fn drain_exchanges(&mut self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.exchanges.drain(..)
     }
 
     /// Gives the memory of slots back that nobody holds.
@@ -228,8 +227,11 @@ impl<E: Scalar> Store for RowStore<E> {
                 swap_rows(slot, self.dim, a, b);
             }
         }
-        swaps.iter().for_each(|&(a, b)| self.samples.swap(a, b));
-        self.exchanges.extend_from_slice(swaps);
+        for &(a, b) in swaps {
+            self.samples.swap(a, b);
+            self.given.swap(a, b);
+            self.record.swap(a, b);
+        }
         self.batch = batch;
         Ok(())
     }

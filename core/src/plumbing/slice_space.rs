@@ -1,23 +1,23 @@
-//! The space over contiguous CPU slices: one block of rows, one kernel, one thread.
+//! The space over contiguous CPU slices: one block of rows, one thread.
 
+use std::mem::take;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::deferral::{Deferral, Product};
 use super::differences::{central_difference, pull_back_difference};
+use super::row_calls::RowCalls;
+use super::row_matrices::RowMatrices;
 use super::{RowStore, Shortcuts, Store};
-use crate::kernel::{KernelBlock, KernelGradients};
-use crate::{DifferentiableMap, Error, Map, Result, Scalar, Slot, Vectors};
+use crate::{DifferentiableMap, Error, Map, Result, RowGradients, RowMap, Scalar, Slot, Vectors};
 
-/// A block of rows of the batch, driven by a [`KernelBlock`].
+/// A block of rows of the batch, on which a [`RowMap`] is called.
 pub struct SliceSpace<E: Scalar> {
-    kernel: Box<dyn KernelBlock<E>>,
+    calls: RowCalls<E>,
     store: RowStore<E>,
-    gradients: KernelGradients<E>,
+    gradients: RowGradients<E>,
     /// Whether nothing was pulled back.
     zero: bool,
-    /// Whether the kernel has gradients of its products with the Jacobian. One that has not may lack the products as well, and
-    /// differences take their place.
-    has_tangents: bool,
     linearization: Linearization,
     /// Whether the solution of the next solve is to be linearized.
     linearizes_evaluations: bool,
@@ -34,24 +34,28 @@ struct Linearization {
     point: Option<(Slot, u64)>,
     /// A copy of the point, where differences are taken from it.
     copy: Option<Slot>,
-    /// Whether a difference has left the kernel linearized elsewhere than at that copy.
+    /// Whether a difference has left the map linearized elsewhere than at that copy.
     displaced: bool,
-    /// How many times the kernel was linearized: tells one point from another.
+    /// How many times the map was linearized: tells one point from another.
     number: u64,
 }
 
 impl<E: Scalar> SliceSpace<E> {
-    /// A space for the samples `first..first + rows`; `gradients` receives what is pulled back.
+    /// A space for the given samples of a batch, whose states are `dim` wide; `inputs` has their rows of every injected input,
+    /// row-major, and `gradients` receives what is pulled back.
     pub fn new(
-        mut kernel: Box<dyn KernelBlock<E>>,
+        map: Arc<dyn RowMap<E>>,
         dim: usize,
-        rows: Range<usize>,
-        mut gradients: KernelGradients<E>,
+        samples: Range<usize>,
+        inputs: &[&[E]],
+        gradients: RowGradients<E>,
     ) -> Self {
+        let (mut calls, rows) = (RowCalls::new(map, dim), samples.len());
+        let mut store = RowStore::new(dim, samples);
+        calls.bind(&mut store, inputs, rows);
         Self {
-            has_tangents: kernel.pull_back_tangent(&[], &[], &[], &mut gradients),
-            kernel,
-            store: RowStore::new(dim, rows),
+            calls,
+            store,
             gradients,
             zero: true,
             linearization: Linearization::default(),
@@ -71,18 +75,18 @@ impl<E: Scalar> SliceSpace<E> {
     }
 
     /// What was pulled back, in the order of the block's samples.
-    pub fn into_gradients(self) -> KernelGradients<E> {
+    pub fn into_gradients(self) -> RowGradients<E> {
         self.gradients
     }
 
     /// Collects what is pulled back from now on in `gradients`, which are 0.
-    pub(crate) fn collect_in(&mut self, gradients: KernelGradients<E>) {
+    pub(crate) fn collect_in(&mut self, gradients: RowGradients<E>) {
         (self.gradients, self.zero) = (gradients, true);
     }
 
     /// What was pulled back since then, and whether nothing was.
-    pub(crate) fn collected(&mut self) -> (KernelGradients<E>, bool) {
-        (std::mem::take(&mut self.gradients), self.zero)
+    pub(crate) fn collected(&mut self) -> (RowGradients<E>, bool) {
+        (take(&mut self.gradients), self.zero)
     }
 
     /// Whether evaluations that may be the last keep what a linearization takes, which makes them dearer.
@@ -112,24 +116,18 @@ impl<E: Scalar> SliceSpace<E> {
         if self.deferral.is_empty() {
             return;
         }
-        self.follow();
         if self.deferral.linearization != self.linearization.number {
-            let (kernel, point) = (&mut self.kernel, &self.deferral.point);
-            self.store.fill_scratch(|_, value| {
-                kernel.linearize(point, &mut value[..point.len()]);
+            let point = take(&mut self.deferral.point);
+            self.linearize_with(|space, record| {
+                let calls = &mut space.calls;
+                space.store.fill_scratch(|store, value| {
+                    calls.linearize(store, record, &point, &mut value[..point.len()]);
+                });
             });
-            self.linearization.number += 1;
             (self.linearization.point, self.linearization.is_valid) = (None, false);
         }
         while let Some(product) = self.deferral.pop() {
             self.pull_back_alone(&product);
-        }
-    }
-
-    /// Follows exchanges of rows in what the kernel keeps per row.
-    fn follow(&mut self) {
-        for (a, b) in self.store.drain_exchanges() {
-            self.kernel.swap_rows(a, b);
         }
     }
 
@@ -138,7 +136,6 @@ impl<E: Scalar> SliceSpace<E> {
         if !self.linearization.is_valid {
             return Err(Error::not_linearized());
         }
-        self.follow();
         let copy = self
             .linearization
             .copy
@@ -146,22 +143,35 @@ impl<E: Scalar> SliceSpace<E> {
         if let Some(copy) = copy {
             // Of all rows: those that are done were displaced as well.
             let mut value = self.store.rows(copy).to_vec();
-            self.kernel.linearize(self.store.rows(copy), &mut value);
-            self.linearization.number += 1;
+            self.linearize_with(|space, record| {
+                let (calls, store) = (&mut space.calls, &space.store);
+                calls.linearize(store, record, store.rows(copy), &mut value);
+            });
             self.linearization.displaced = false;
         }
         Ok(())
     }
 
-    /// Linearizes the kernel at the active rows of a slot.
-    fn linearize_kernel(&mut self, z: Slot) {
-        self.follow();
-        let kernel = &mut self.kernel;
-        (self.store).fill_scratch(|store, value| kernel.linearize(store.active(z), value));
+    /// Lets `job` linearize some rows of the map.
+    fn linearize_with(&mut self, job: impl FnOnce(&mut Self, &mut RowMatrices<E>)) {
+        let mut record = take(&mut self.store.record);
+        record.reserve(self.store.samples().len());
+        job(self, &mut record);
+        self.store.record = record;
         self.linearization.number += 1;
     }
 
-    /// Notes that the kernel is linearized at the contents of a slot.
+    /// Linearizes the map at the active rows of a slot.
+    fn linearize_map(&mut self, z: Slot) {
+        self.linearize_with(|space, record| {
+            let calls = &mut space.calls;
+            (space.store).fill_scratch(|store, value| {
+                calls.linearize(store, record, store.active(z), value);
+            });
+        });
+    }
+
+    /// Notes that the map is linearized at the contents of a slot.
     fn set_point(&mut self, z: Slot) {
         let Self {
             store,
@@ -171,7 +181,7 @@ impl<E: Scalar> SliceSpace<E> {
         // Of samples that are done there is no linearization.
         linearization.point = store.all_active().then(|| (z, store.version(z)));
         (linearization.is_valid, linearization.displaced) = (true, false);
-        if !self.has_tangents {
+        if !self.calls.has_tangents() {
             let copy = *linearization.copy.get_or_insert_with(|| store.reserve());
             store.fill(copy, false, |store, copy| {
                 copy.copy_from_slice(store.active(z))
@@ -187,26 +197,27 @@ impl<E: Scalar> SliceSpace<E> {
         base.ok_or_else(Error::not_linearized)
     }
 
-    /// Pulls back at the point the kernel is linearized at.
+    /// Pulls back at the point the map is linearized at.
     fn pull_back_here(&mut self, u: Slot) {
         self.zero = false;
-        let u = self.store.active(u);
+        let (store, gradients) = (&self.store, &mut self.gradients);
+        let u = store.active(u);
         match self.deferral.take(self.linearization.number) {
             Some(Product { p, v, .. }) => {
-                (self.kernel).pull_back_tangent(u, &p, &v, &mut self.gradients);
+                (self.calls).pull_back_tangent(store, [u, &p, &v], gradients);
             }
-            None => self.kernel.pull_back(u, &mut self.gradients),
+            None => self.calls.pull_back(store, u, gradients),
         }
     }
 
     /// Adds the gradients of a product, without a cotangent.
     fn pull_back_alone(&mut self, Product { p, v, .. }: &Product<E>) {
         self.zero = false;
-        let (kernel, gradients) = (&mut self.kernel, &mut self.gradients);
-        self.store.fill_scratch(|_, u| {
+        let (calls, gradients) = (&mut self.calls, &mut self.gradients);
+        self.store.fill_scratch(|store, u| {
             let u = &mut u[..p.len()];
             u.fill(E::zero());
-            kernel.pull_back_tangent(u, p, v, gradients);
+            calls.pull_back_tangent(store, [u, p, v], gradients);
         });
     }
 
@@ -234,10 +245,9 @@ impl<E: Scalar> Map for SliceSpace<E> {
     }
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        self.follow();
-        let kernel = &mut self.kernel;
+        let calls = &mut self.calls;
         (self.store).fill(out, z == out, |store, out| {
-            kernel.apply(store.active(z), out)
+            calls.apply(store, store.active(z), out);
         });
         Ok(())
     }
@@ -246,15 +256,15 @@ impl<E: Scalar> Map for SliceSpace<E> {
         if self.linearization.point == Some((z, self.store.version(z))) {
             return Ok(());
         }
-        self.linearize_kernel(z);
+        self.linearize_map(z);
         self.set_point(z);
         Ok(())
     }
 
     fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
         self.at_linearization()?;
-        let kernel = &mut self.kernel;
-        let product = |store: &RowStore<E>, out: &mut [E]| kernel.jvp(store.active(v), out);
+        let calls = &mut self.calls;
+        let product = |store: &RowStore<E>, out: &mut [E]| calls.jvp(store, store.active(v), out);
         if self.store.fill_scratch(product) {
             self.store.copy_scratch(out);
             return Ok(1);
@@ -275,13 +285,13 @@ impl<E: Scalar> Shortcuts for SliceSpace<E> {
             self.apply(z, out)?;
             return Ok(false);
         }
-        self.follow();
-        let kernel = &mut self.kernel;
-        (self.store).fill(out, z == out, |store, out| {
-            kernel.linearize(store.active(z), out)
+        self.linearize_with(|space, record| {
+            let calls = &mut space.calls;
+            (space.store).fill(out, z == out, |store, out| {
+                calls.linearize(store, record, store.active(z), out);
+            });
         });
         let linearization = &mut self.linearization;
-        linearization.number += 1;
         (linearization.point, linearization.is_valid) = (None, false);
         Ok(true)
     }
@@ -291,16 +301,17 @@ impl<E: Scalar> Shortcuts for SliceSpace<E> {
     }
 
     fn allow_rounding(&mut self, from: usize) -> bool {
-        self.follow();
-        self.kernel.allow_rounding(from)
+        self.calls.round(from)
     }
 }
 
 impl<E: Scalar> DifferentiableMap for SliceSpace<E> {
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
         self.at_linearization()?;
-        let kernel = &mut self.kernel;
-        (self.store).fill(out, u == out, |store, out| kernel.vjp(store.active(u), out));
+        let calls = &mut self.calls;
+        (self.store).fill(out, u == out, |store, out| {
+            calls.vjp(store, store.active(u), out);
+        });
         Ok(())
     }
 
@@ -313,13 +324,13 @@ impl<E: Scalar> DifferentiableMap for SliceSpace<E> {
     fn pull_back_tangent(&mut self, p: Slot, v: Slot, factors: &[f64], step: f64) -> Result<()> {
         self.at_linearization()?;
         require_factors(factors, self.batch())?;
-        if self.has_tangents {
+        if self.calls.has_tangents() {
             self.pull_back_product(p, v, factors);
             return Ok(());
         }
         let base = self.base()?;
         let at = |space: &mut Self, point: Slot, cotangent: Slot| {
-            space.linearize_kernel(point);
+            space.linearize_map(point);
             space.pull_back_here(cotangent);
             Ok(())
         };

@@ -1,8 +1,10 @@
 //! The way of cotangents back: which are wanted, what each operation does to them, and where they lie.
 
+use std::ops::Range;
+
 use super::places::{share, Life};
-use super::plan::{groups, made, Group};
-use super::Node;
+use super::plan::Groups;
+use super::{made, Node};
 use crate::Element;
 
 /// The way of cotangents back.
@@ -10,14 +12,29 @@ pub(super) struct Back {
     /// Whether the cotangent of a value is wanted.
     pub wanted: Vec<bool>,
     /// Nodes made by operations, the last one first.
-    pub groups: Vec<Group>,
-    /// The place of each cotangent, and the width of each place.
+    pub nodes: Groups,
+    /// Width of each place of cotangents.
     pub places: Vec<usize>,
-    pub widths: Vec<usize>,
+    /// Where the cotangent of each value lies.
+    pub bars: Vec<Bar>,
     /// What each node does to the cotangents of its arguments.
-    pub arguments: Vec<Vec<Cotangent>>,
-    /// The node whose cotangent that of a value is, where an operation passes it on.
-    pub same_as: Vec<Option<usize>>,
+    arguments: Vec<ArgumentBar>,
+    ranges: Vec<Range<usize>>,
+}
+
+/// Where a cotangent lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bar {
+    /// It is the given one, that of the output.
+    Given,
+    Place(usize),
+}
+
+/// The cotangent of an argument.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ArgumentBar {
+    pub width: usize,
+    pub becomes: Cotangent,
 }
 
 /// What an operation does to the cotangent of an argument.
@@ -27,49 +44,130 @@ pub(super) enum Cotangent {
     Unwanted,
     /// Nothing: it is that of the result.
     Same,
-    /// It is the first to write it.
-    Written,
-    /// It adds to what is there.
-    Added,
+    /// It is the first to write it, in this place.
+    Written(usize),
+    /// It adds to what is in this place.
+    Added(usize),
 }
 
 impl Back {
+    pub fn new<E: Element>(
+        nodes: &[Node<E>],
+        (output, output_is_read): (usize, bool),
+        wanted: Vec<bool>,
+    ) -> Self {
+        let mut order = Vec::with_capacity(nodes.len());
+        order.extend(
+            made(nodes)
+                .map(|(node, _)| node)
+                .filter(|&node| wanted[node])
+                .rev(),
+        );
+        let mut way = Way::new(nodes, output, &wanted, &order);
+        let (own, places) = way.share_places(nodes, &order);
+        way.arguments
+            .iter_mut()
+            .zip(&way.from)
+            .for_each(|(argument, &from)| {
+                if let Cotangent::Written(place) | Cotangent::Added(place) = &mut argument.becomes {
+                    *place = own[from];
+                }
+            });
+        let bar = |node: usize| match way.holder(node) {
+            holder if holder == output && !output_is_read => Bar::Given,
+            holder => Bar::Place(own[holder]),
+        };
+        Self {
+            bars: (0..nodes.len()).map(bar).collect(),
+            nodes: Groups::new(nodes, order),
+            wanted,
+            places,
+            arguments: way.arguments,
+            ranges: way.ranges,
+        }
+    }
+
+    /// What a node does to the cotangents of its arguments.
+    pub fn arguments(&self, node: usize) -> &[ArgumentBar] {
+        &self.arguments[self.ranges[node].clone()]
+    }
+}
+
+/// The way, as it is found.
+struct Way {
+    /// What operations do to the cotangents of their arguments, in the order they run in, and which nodes these are. Places are yet to
+    /// be found.
+    arguments: Vec<ArgumentBar>,
+    from: Vec<usize>,
+    /// Those of each node.
+    ranges: Vec<Range<usize>>,
+    /// The node whose cotangent that of a value is, where an operation passes it on.
+    same_as: Vec<Option<usize>>,
+    /// When each cotangent begins to be.
+    begun: Vec<Option<usize>>,
+}
+
+impl Way {
+    fn new<E: Element>(nodes: &[Node<E>], output: usize, wanted: &[bool], order: &[usize]) -> Self {
+        let uses = uses(nodes, order);
+        let mut way = Self {
+            arguments: Vec::with_capacity(2 * nodes.len()),
+            from: Vec::with_capacity(2 * nodes.len()),
+            ranges: vec![0..0; nodes.len()],
+            same_as: vec![None; nodes.len()],
+            begun: vec![None; nodes.len()],
+        };
+        way.begun[output] = Some(0);
+        for (time, &node) in order.iter().enumerate() {
+            let first = way.arguments.len();
+            let Some(made) = &nodes[node].made_by else {
+                continue;
+            };
+            for (index, &from) in made.arguments.iter().enumerate() {
+                let only = uses[from] == 1 && from != output;
+                let becomes = if !wanted[from] {
+                    Cotangent::Unwanted
+                } else if only && made.operation.passes(index) {
+                    way.same_as[from] = Some(node);
+                    Cotangent::Same
+                } else if way.begun[from].is_none() {
+                    way.begun[from] = Some(time);
+                    Cotangent::Written(usize::MAX)
+                } else {
+                    Cotangent::Added(usize::MAX)
+                };
+                let width = nodes[from].width;
+                way.arguments.push(ArgumentBar { width, becomes });
+                way.from.push(from);
+            }
+            way.ranges[node] = first..way.arguments.len();
+        }
+        way
+    }
+
     /// The value whose place holds the cotangent of `node`.
-    pub fn holder(&self, mut node: usize) -> usize {
+    fn holder(&self, mut node: usize) -> usize {
         while let Some(other) = self.same_as[node] {
             node = other;
         }
         node
     }
 
-    pub fn new<E: Element>(nodes: &[Node<E>], output: usize, wanted: Vec<bool>) -> Self {
-        let mut order: Vec<usize> = made(nodes).map(|(node, _)| node).collect();
-        order.retain(|&node| wanted[node]);
-        order.reverse();
-        let (arguments, same_as, begun) = cotangents(nodes, &order, output, &wanted);
-        let mut back = Self {
-            groups: groups(nodes, &order),
-            wanted,
-            places: vec![usize::MAX; nodes.len()],
-            widths: Vec::new(),
-            arguments,
-            same_as,
-        };
-        back.share_places(nodes, &order, &begun);
-        back
-    }
-
-    /// Finds places for cotangents, each from when it has `begun` to be.
-    fn share_places<E>(&mut self, nodes: &[Node<E>], order: &[usize], begun: &[Option<usize>]) {
+    /// Finds places for cotangents: that of each, and the width of each place.
+    fn share_places<E>(&self, nodes: &[Node<E>], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
         // When each is read last: by the node itself, by those that have the same, and at the end if it is that of the state or of an
         // input.
+        let mut read = vec![order.len(); nodes.len()];
+        order
+            .iter()
+            .enumerate()
+            .for_each(|(time, &node)| read[node] = time);
         let mut until = vec![0; nodes.len()];
-        for node in 0..nodes.len() {
-            let read = order.iter().position(|&other| other == node);
+        for (node, &read) in read.iter().enumerate() {
             let holder = self.holder(node);
-            until[holder] = until[holder].max(read.unwrap_or(order.len()));
+            until[holder] = until[holder].max(read);
         }
-        let begun = begun.iter().enumerate();
+        let begun = self.begun.iter().enumerate();
         let begun = begun.filter_map(|(node, begun)| Some((node, (*begun)?)));
         let (values, lives): (Vec<usize>, Vec<Life>) = begun
             .map(|(node, from)| {
@@ -78,44 +176,13 @@ impl Back {
             })
             .unzip();
         let (own, widths) = share(&lives);
-        (values.iter().zip(own)).for_each(|(&node, place)| self.places[node] = place);
-        self.widths = widths;
+        let mut places = vec![usize::MAX; nodes.len()];
+        values
+            .iter()
+            .zip(own)
+            .for_each(|(&node, place)| places[node] = place);
+        (places, widths)
     }
-}
-
-/// What each node does to the cotangents of its arguments, whose cotangent that of each value is where an operation passes it on, and when
-/// each begins to be.
-#[allow(clippy::type_complexity)]
-fn cotangents<E: Element>(
-    nodes: &[Node<E>],
-    order: &[usize],
-    output: usize,
-    wanted: &[bool],
-) -> (Vec<Vec<Cotangent>>, Vec<Option<usize>>, Vec<Option<usize>>) {
-    let uses = uses(nodes, order);
-    let (mut arguments, mut same_as) = (vec![Vec::new(); nodes.len()], vec![None; nodes.len()]);
-    let mut begun: Vec<Option<usize>> = vec![None; nodes.len()];
-    begun[output] = Some(0);
-    for (time, &node) in order.iter().enumerate() {
-        let Some(made) = &nodes[node].made_by else {
-            continue;
-        };
-        for (index, &argument) in made.arguments.iter().enumerate() {
-            let only = uses[argument] == 1 && argument != output;
-            arguments[node].push(if !wanted[argument] {
-                Cotangent::Unwanted
-            } else if only && made.operation.passes(index) {
-                same_as[argument] = Some(node);
-                Cotangent::Same
-            } else if begun[argument].is_none() {
-                begun[argument] = Some(time);
-                Cotangent::Written
-            } else {
-                Cotangent::Added
-            });
-        }
-    }
-    (arguments, same_as, begun)
 }
 
 /// How often each value is an argument of the given nodes.

@@ -5,17 +5,20 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::block::{reserve, Memory};
+use super::plan::{Source, Step};
+use super::working::reserve;
 use super::{Made, Program, MOST_ARGUMENTS, MOST_RECORDS};
 use crate::operation::At;
-use crate::Element;
+use crate::{Element, Scratch};
 
 /// The given rows of a matrix.
+#[inline]
 pub(super) fn rows_of<'m, E>(matrix: &'m [E], width: usize, rows: &Range<usize>) -> &'m [E] {
     &matrix[rows.start * width..rows.end * width]
 }
 
 /// [`rows_of`] for writing.
+#[inline]
 pub(super) fn rows_of_mut<'m, E>(
     matrix: &'m mut [E],
     width: usize,
@@ -24,232 +27,243 @@ pub(super) fn rows_of_mut<'m, E>(
     &mut matrix[rows.start * width..rows.end * width]
 }
 
-/// Which rows of a value are to be computed, and how.
-struct Call<'c, E> {
-    z: &'c [E],
-    rows: Range<usize>,
-    rounded: bool,
+/// What values are made from.
+pub(super) struct Call<'c, E> {
+    /// Inputs, then constants.
+    pub x: &'c [&'c [E]],
+    pub z: &'c [E],
+    pub rounded: bool,
     /// Whether derivatives are to be asked for at z.
-    linearizes: bool,
+    pub linearizes: bool,
+}
+
+/// What derivatives read.
+#[derive(Clone, Copy)]
+pub(super) struct Point<'p, E> {
+    /// Inputs, then constants.
+    pub x: &'p [&'p [E]],
+    pub record: &'p [&'p [E]],
 }
 
 impl<E: Element> Program<E> {
     /// Computes what depends on the inputs alone.
-    pub(super) fn compute_constants(&self, memory: &mut Memory<E>) {
+    pub(super) fn compute_constants(
+        &self,
+        x: &[&[E]],
+        constants: &mut [&mut [E]],
+        scratch: &mut Scratch<E>,
+    ) {
         for &node in &self.plan.constants {
-            let Some(made) = self.made(node) else {
+            let (Some(made), step) = (self.made(node), &self.plan.steps[node]) else {
                 continue;
             };
-            let mut y = vec![E::zero(); memory.rows * self.nodes[node].width];
-            let mut records = Vec::new();
-            reserve(&mut records, &made.record, memory.rows);
-            {
-                let mut record: ArrayVec<&mut [E], MOST_RECORDS> =
-                    records.iter_mut().map(Vec::as_mut_slice).collect();
-                let arguments = made.arguments.iter();
-                let x: ArrayVec<&[E], MOST_ARGUMENTS> =
-                    arguments.map(|&from| &memory.constants[from][..]).collect();
-                (made.operation).apply(&x, &mut y, &mut record, &mut memory.scratch);
-            }
-            memory.constants[node] = y;
-            memory.records[node] = records;
+            let (before, own) = constants.split_at_mut(step.first - x.len());
+            let [y, record @ ..] = own else { continue };
+            let all = |index: usize| match index.checked_sub(x.len()) {
+                None => x[index],
+                Some(constant) => &*before[constant],
+            };
+            let arguments = self.plan.arguments(step).iter();
+            let arguments: ArrayVec<&[E], MOST_ARGUMENTS> = arguments
+                .map(|argument| match argument.value {
+                    Source::Given(index) => all(index),
+                    _ => &[],
+                })
+                .collect();
+            let record = &mut record[..made.record.len()];
+            made.operation.apply(&arguments, y, record, scratch);
         }
     }
 
-    /// `out = f(z)`; z becomes the linearization point of these rows, if that is wanted.
-    pub(super) fn forward(&self, memory: &mut Memory<E>, z: &[E], out: &mut [E], linearizes: bool) {
-        let (plan, output, rows) = (&self.plan, self.output, z.len() / self.dim());
-        reserve(&mut memory.values, &plan.widths, memory.rows);
-        if linearizes {
-            self.reserve_linearization(memory);
-            if plan.kept[0] {
-                memory.kept[0][..z.len()].copy_from_slice(z);
-            }
+    /// `out = f(z)`. For a linearization `record` has all its matrices.
+    pub(super) fn forward(
+        &self,
+        call: &Call<'_, E>,
+        out: &mut [E],
+        record: &mut [&mut [E]],
+        scratch: &mut Scratch<E>,
+    ) {
+        let (plan, rows) = (&self.plan, self.rows(call.z));
+        let mut values = take(&mut scratch.working.values);
+        reserve(&mut values, plan.places.iter().copied(), rows);
+        if call.linearizes && plan.steps[0].kept {
+            record[0].copy_from_slice(call.z);
         }
-        for group in &plan.groups {
-            let mut start = 0;
-            while start < rows {
-                let (part, rounded) = group.part(start, rows, memory.exact);
-                start = part.end;
-                let call = Call {
-                    z,
-                    rows: part,
-                    rounded,
-                    linearizes,
-                };
-                for &node in &group.nodes {
-                    self.make(memory, node, &call, out);
-                }
-            }
-        }
-        match output {
-            0 => out.copy_from_slice(z),
-            _ if !plan.varies[output] => {
-                out.copy_from_slice(&memory.constants[output][..out.len()]);
-            }
-            _ if linearizes && plan.kept[output] => {
-                out.copy_from_slice(&memory.kept[output][..out.len()]);
-            }
-            _ if plan.output_is_read => {
-                out.copy_from_slice(&memory.values[plan.places[output]][..out.len()]);
-            }
+        plan.varying.run(rows, |node, part| {
+            self.make(node, call, part, (&mut values, out, record), scratch);
+        });
+        scratch.working.values = values;
+        let output = &plan.steps[plan.output];
+        match output.value {
+            Source::State => out.copy_from_slice(call.z),
+            Source::Given(index) => out.copy_from_slice(call.x[index]),
+            _ if call.linearizes && output.kept => record[output.first].copy_from_slice(out),
             _ => {}
         }
     }
 
     /// Computes some rows of one value.
-    fn make(&self, memory: &mut Memory<E>, node: usize, call: &Call<'_, E>, out: &mut [E]) {
-        let Some(made) = self.made(node) else { return };
-        let Memory {
-            constants,
-            kept,
-            records,
-            values,
-            scratch,
-            ..
-        } = memory;
-        let (plan, width, rows) = (&self.plan, self.nodes[node].width, &call.rows);
-        let keeps = call.linearizes && plan.kept[node];
-        let direct = node == self.output && !keeps && !plan.output_is_read;
-        let place = match keeps {
-            true => &mut kept[node],
-            false => &mut values[plan.places[node]],
+    fn make(
+        &self,
+        node: usize,
+        call: &Call<'_, E>,
+        rows: &Range<usize>,
+        (values, out, record): (&mut [Vec<E>], &mut [E], &mut [&mut [E]]),
+        scratch: &mut Scratch<E>,
+    ) {
+        let (Some(made), step) = (self.made(node), &self.plan.steps[node]) else {
+            return;
         };
-        // Taken out, so that the others can be read.
-        let mut y = take(place);
-        let mut record = ArrayVec::<&mut [E], MOST_RECORDS>::new();
-        if call.linearizes {
-            let records = records[node].iter_mut().zip(&made.record);
-            record.extend(records.map(|(record, &width)| rows_of_mut(record, width, rows)));
-        }
+        let first = if call.linearizes { step.first } else { 0 };
+        let (before, own) = record.split_at_mut(first);
+        let (value, records) = own.split_at_mut(usize::from(call.linearizes && step.kept));
+        let (mut taken, mut place) = (Vec::new(), None);
+        let target = if call.linearizes {
+            step.linearized
+        } else {
+            step.value
+        };
+        let (y, output): (&mut [E], &[E]) = match target {
+            Source::Output => (out, &[]),
+            Source::Place(index) => {
+                // Taken out, so that the others can be read.
+                taken = take(&mut values[index]);
+                place = Some(index);
+                (&mut taken, out)
+            }
+            _ => match value.first_mut() {
+                Some(value) => (value, out),
+                None => return,
+            },
+        };
         let mut x = ArrayVec::<&[E], MOST_ARGUMENTS>::new();
-        for &from in &made.arguments {
-            let all = match from {
-                0 => call.z,
-                _ if !plan.varies[from] => &constants[from],
-                _ if call.linearizes && plan.kept[from] => &kept[from],
-                _ => &values[plan.places[from]],
+        for argument in self.plan.arguments(step) {
+            let source = if call.linearizes {
+                argument.linearized
+            } else {
+                argument.value
             };
-            x.push(rows_of(all, self.nodes[from].width, rows));
+            let all = match source {
+                Source::State => call.z,
+                Source::Given(index) => call.x[index],
+                Source::Record(index) => &*before[index],
+                Source::Place(index) => &values[index],
+                Source::Output => output,
+                Source::Nowhere => continue,
+            };
+            x.push(rows_of(all, argument.width, rows));
         }
-        let target = if direct { out } else { &mut y[..] };
-        let target = rows_of_mut(target, width, rows);
-        (made.operation(call.rounded)).apply(&x, target, &mut record, scratch);
+        let mut recorded = ArrayVec::<&mut [E], MOST_RECORDS>::new();
+        for (record, &width) in records.iter_mut().zip(&made.record) {
+            recorded.push(rows_of_mut(record, width, rows));
+        }
+        let y = rows_of_mut(y, step.width, rows);
+        (made.operation(call.rounded)).apply(&x, y, &mut recorded, scratch);
         drop(x);
-        match keeps {
-            true => kept[node] = y,
-            false => values[plan.places[node]] = y,
+        if let Some(index) = place {
+            values[index] = taken;
         }
     }
 
-    /// Takes the memory that a linearization needs, if it is not there yet.
-    fn reserve_linearization(&self, memory: &mut Memory<E>) {
-        for (node, of) in self.nodes.iter().enumerate() {
-            if !self.plan.varies[node] {
-                continue;
-            }
-            if self.plan.kept[node] {
-                memory.kept[node].resize(memory.rows * of.width, E::zero());
-            }
-            if let Some(made) = &of.made_by {
-                reserve(&mut memory.records[node], &made.record, memory.rows);
-            }
-        }
-    }
-
-    /// The tangents of all values along `v`, and that of the output in `out`, if it is wanted.
-    pub(super) fn tangents(&self, memory: &mut Memory<E>, v: &[E], out: Option<&mut [E]>) {
-        let rows = v.len() / self.dim();
-        let varies = self.nodes.iter().zip(&self.plan.varies);
-        let widths: Vec<usize> = match memory.tangents.is_empty() {
-            true => varies
-                .map(|(node, &varies)| node.width * usize::from(varies))
-                .collect(),
-            false => Vec::new(),
-        };
-        reserve(&mut memory.tangents, &widths, memory.rows);
-        for group in &self.plan.groups {
-            let mut start = 0;
-            while start < rows {
-                let (part, _) = group.part(start, rows, usize::MAX);
-                start = part.end;
-                for &node in &group.nodes {
-                    self.tangent(memory, node, v, &part);
+    /// The tangents of all values along `v`, in the working memory, and that of the output in `out`, if it is wanted.
+    pub(super) fn push(
+        &self,
+        point: Point<'_, E>,
+        v: &[E],
+        out: Option<&mut [E]>,
+        scratch: &mut Scratch<E>,
+    ) {
+        let (plan, rows) = (&self.plan, self.rows(v));
+        let mut tangents = take(&mut scratch.working.tangents);
+        let widths = plan.steps.iter();
+        let widths = widths.map(|step| step.width * usize::from(step.varies));
+        reserve(&mut tangents, widths, rows);
+        plan.varying.run(rows, |node, part| {
+            self.tangent(node, point, (v, part), &mut tangents, scratch);
+        });
+        if let Some(out) = out {
+            match plan.output {
+                0 => out.copy_from_slice(v),
+                output if plan.steps[output].varies => {
+                    out.copy_from_slice(&tangents[output][..out.len()]);
                 }
+                _ => out.fill(E::zero()),
             }
         }
-        let Some(out) = out else { return };
-        match self.output {
-            0 => out.copy_from_slice(v),
-            output if self.plan.varies[output] => {
-                out.copy_from_slice(&memory.tangents[output][..out.len()]);
-            }
-            _ => out.fill(E::zero()),
-        }
+        scratch.working.tangents = tangents;
     }
 
-    fn tangent(&self, memory: &mut Memory<E>, node: usize, v: &[E], rows: &Range<usize>) {
-        let Some(made) = self.made(node) else { return };
-        let mut y_dot = take(&mut memory.tangents[node]);
-        let mut scratch = take(&mut memory.scratch);
-        let place = rows_of_mut(&mut y_dot, self.nodes[node].width, rows);
-        {
-            let x_dot = self.argument_tangents(memory, made, v, rows);
-            self.at(memory, (node, made), rows, |at| {
-                (made.operation).jvp(at, &x_dot, place, &mut scratch);
-            });
-        }
-        memory.tangents[node] = y_dot;
-        memory.scratch = scratch;
+    fn tangent(
+        &self,
+        node: usize,
+        point: Point<'_, E>,
+        (v, rows): (&[E], &Range<usize>),
+        tangents: &mut [Vec<E>],
+        scratch: &mut Scratch<E>,
+    ) {
+        let (Some(made), step) = (self.made(node), &self.plan.steps[node]) else {
+            return;
+        };
+        let mut y_dot = take(&mut tangents[node]);
+        let place = rows_of_mut(&mut y_dot, step.width, rows);
+        let x_dot = self.argument_tangents(step, (v, rows), tangents);
+        self.at(point, (made, step), rows, |at| {
+            made.operation.jvp(at, &x_dot, place, scratch);
+        });
+        drop(x_dot);
+        tangents[node] = y_dot;
     }
 
     /// The tangents of an operation's arguments; none of those that are constant.
     pub(super) fn argument_tangents<'m>(
         &self,
-        memory: &'m Memory<E>,
-        made: &Made<E>,
-        v: &'m [E],
-        rows: &Range<usize>,
+        step: &Step,
+        (v, rows): (&'m [E], &Range<usize>),
+        tangents: &'m [Vec<E>],
     ) -> ArrayVec<Option<&'m [E]>, MOST_ARGUMENTS> {
-        let tangent = |&from: &usize| {
-            let all = match from {
-                0 => v,
-                _ if self.plan.varies[from] => &memory.tangents[from],
-                _ => return None,
-            };
-            Some(rows_of(all, self.nodes[from].width, rows))
-        };
-        made.arguments.iter().map(tangent).collect()
+        let mut x_dot = ArrayVec::new();
+        for argument in self.plan.arguments(step) {
+            x_dot.push(argument.varies.then(|| {
+                let all = if argument.node == 0 {
+                    v
+                } else {
+                    &tangents[argument.node]
+                };
+                rows_of(all, argument.width, rows)
+            }));
+        }
+        x_dot
     }
 
     /// Shows `look` the point at which an operation is differentiated.
+    #[inline]
     pub(super) fn at<R>(
         &self,
-        memory: &Memory<E>,
-        (node, made): (usize, &Made<E>),
+        point: Point<'_, E>,
+        (made, step): (&Made<E>, &Step),
         rows: &Range<usize>,
         look: impl FnOnce(&At<'_, E>) -> R,
     ) -> R {
-        let value = |of: usize, is_read: bool| {
-            let all = match self.plan.varies[of] {
-                _ if !is_read => return &[][..],
-                true => &memory.kept[of],
-                false => &memory.constants[of],
-            };
-            rows_of(all, self.nodes[of].width, rows)
+        let value = |source: Source, width: usize| match source {
+            Source::Given(index) => rows_of(point.x[index], width, rows),
+            Source::Record(index) => rows_of(point.record[index], width, rows),
+            _ => &[],
         };
-        let reads = made.operation.reads();
-        let arguments = made.arguments.iter();
-        let x: ArrayVec<&[E], MOST_ARGUMENTS> = arguments
-            .map(|&from| value(from, reads.arguments))
-            .collect();
-        let records = memory.records[node].iter().zip(&made.record);
-        let record: ArrayVec<&[E], MOST_RECORDS> = records
-            .map(|(record, &width)| rows_of(record, width, rows))
-            .collect();
+        let mut x = ArrayVec::<&[E], MOST_ARGUMENTS>::new();
+        for argument in self.plan.arguments(step) {
+            x.push(value(argument.point, argument.width));
+        }
+        let own = match step.varies {
+            true => &point.record[step.first + usize::from(step.kept)..],
+            false => &point.x[step.first + 1..],
+        };
+        let mut record = ArrayVec::<&[E], MOST_RECORDS>::new();
+        for (matrix, &width) in own.iter().zip(&made.record) {
+            record.push(rows_of(matrix, width, rows));
+        }
         look(&At {
             x: &x,
-            y: value(node, reads.result),
+            y: value(step.result, step.width),
             record: &record,
         })
     }

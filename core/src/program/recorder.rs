@@ -3,10 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use dfdx::prelude::HasShape;
-
 use super::{Made, Node, Program, MOST_ARGUMENTS};
-use crate::{to_host, Backend, Error, ImplicitLayer, Matrix, Operation, Result, Scalar, Value};
+use crate::{Backend, Error, ImplicitLayer, Matrix, Operation, Result, Scalar, Value};
 
 /// What a step does, as far as it has come.
 struct Recorder<E: Scalar, D: Backend<E>> {
@@ -22,23 +20,19 @@ pub(crate) struct Recorded<E: Scalar, D: Backend<E>> {
     width: usize,
 }
 
-/// Records the step of `layer` with the given inputs.
+/// Records the step of `layer`.
 ///
 /// # Errors
 /// Those of the step, and [`Error::Shape`] if its result is not as wide as the state.
 pub(crate) fn record<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
     layer: &L,
-    inputs: &[Matrix<E, D>],
 ) -> Result<Program<E>> {
     let mut parameters = Vec::new();
     layer.visit("", &mut |_, tensor| parameters.push(tensor.clone()));
-    let widths = std::iter::once(layer.state_dim()).chain(inputs.iter().map(|x| x.shape().1));
-    let sources = widths.map(|width| Node {
-        width,
-        made_by: None,
-    });
+    let inputs = layer.input_dims();
+    let sources = std::iter::once(layer.state_dim()).chain(inputs.iter().copied());
     let mut nodes = Vec::with_capacity(32);
-    nodes.extend(sources);
+    nodes.extend(sources.map(Node::source));
     let recorder = Rc::new(Recorder {
         nodes: RefCell::new(nodes),
         parameters,
@@ -53,7 +47,7 @@ pub(crate) fn record<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
     let x: Vec<Value<E, D>> = (1..=inputs.len()).map(value).collect();
     let output = layer.step(&value(0), &x)?.into_recorded()?.node;
     let nodes = recorder.nodes.take();
-    Program::new(nodes, output, inputs.iter().map(to_host).collect())
+    Program::new(nodes, output, inputs.len())
 }
 
 impl<E: Scalar, D: Backend<E>> Recorded<E, D> {

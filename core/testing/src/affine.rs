@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use std::ops::Range;
-
 use super::random_values;
 use dfdx::prelude::*;
-use equilibria_core::kernel::swap_rows;
 use equilibria_core::operations::{arguments, TensorCode, Tensors};
 use equilibria_core::{
-    from_host, parameters, to_host, AnyTape, Backend, ImplicitLayer, Kernel, KernelBlock,
-    KernelGradients, Matrix, Result, Scalar, Value,
+    from_host, parameters, to_host, AnyTape, Backend, ImplicitLayer, Matrix, Result, RowGradients,
+    RowMap, Scalar, Scratch, Tangents, Value,
 };
 
 /// `f(z; x) = z A + x` with a symmetric A of chosen eigenvalues: its contraction factor is the largest |eigenvalue|.
 ///
-/// It has a kernel of its own, in plain loops, one row after the other, so that the result for a row is the same to the
+/// Its map in rows is written by hand, in plain loops, one row after the other, so that the result for a row is the same to the
 /// last bit whatever the other rows are.
 #[derive(Clone)]
 pub struct AffineMap<E: Scalar, D: Backend<E>> {
@@ -102,92 +99,105 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineMap<E, D> {
         Ok(Value::of(&Tensors::new(Times, &[&self.a]), &[z]) + &x[0])
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
-        Some(Arc::new(AffineKernel {
+    fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
+        Some(Arc::new(Affine {
             a: to_host(&self.a),
-            x: to_host(&x[0]),
             dim: self.state_dim(),
         }))
     }
 }
 
-struct AffineKernel<E> {
+/// The map in rows. Its record is z, which the gradient of A reads.
+struct Affine<E> {
     a: Vec<E>,
-    x: Vec<E>,
     dim: usize,
 }
 
-impl<E: Scalar> Kernel<E> for AffineKernel<E> {
-    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
-        let x = self.x[rows.start * self.dim..rows.end * self.dim].to_vec();
-        Box::new(AffineBlock {
-            kernel: self.clone(),
-            z: x.clone(),
-            x,
-        })
-    }
-}
-
-struct AffineBlock<E> {
-    kernel: Arc<AffineKernel<E>>,
-    x: Vec<E>,
-    z: Vec<E>,
-}
-
-impl<E: Scalar> AffineBlock<E> {
+impl<E: Scalar> Affine<E> {
     /// `out = out + z A`.
     fn add_product(&self, z: &[E], out: &mut [E]) {
-        let dim = self.kernel.dim;
-        for (z, out) in z.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
-            for (&z, a) in z.iter().zip(self.kernel.a.chunks_exact(dim)) {
+        for (z, out) in z.chunks_exact(self.dim).zip(out.chunks_exact_mut(self.dim)) {
+            for (&z, a) in z.iter().zip(self.a.chunks_exact(self.dim)) {
                 out.iter_mut().zip(a).for_each(|(out, &a)| *out += z * a);
+            }
+        }
+    }
+
+    /// Adds the gradient `zᵀ u` of A.
+    fn add_outer(&self, z: &[E], u: &[E], gradients: &mut RowGradients<E>) {
+        let sum = gradients.parameters[0].sum();
+        for (z, u) in z.chunks_exact(self.dim).zip(u.chunks_exact(self.dim)) {
+            for (&z, sum) in z.iter().zip(sum.chunks_exact_mut(self.dim)) {
+                sum.iter_mut().zip(u).for_each(|(sum, &u)| *sum += z * u);
             }
         }
     }
 }
 
-impl<E: Scalar> KernelBlock<E> for AffineBlock<E> {
-    fn apply(&mut self, z: &[E], out: &mut [E]) {
-        out.copy_from_slice(&self.x[..z.len()]);
+impl<E: Scalar> RowMap<E> for Affine<E> {
+    fn record(&self) -> Vec<usize> {
+        vec![self.dim]
+    }
+
+    fn apply(&self, x: &[&[E]], z: &[E], out: &mut [E], _: &mut Scratch<E>) {
+        out.copy_from_slice(x[0]);
         self.add_product(z, out);
     }
 
-    fn linearize(&mut self, z: &[E], out: &mut [E]) {
-        self.z[..z.len()].copy_from_slice(z);
-        self.apply(z, out);
+    fn linearize(
+        &self,
+        x: &[&[E]],
+        z: &[E],
+        out: &mut [E],
+        record: &mut [&mut [E]],
+        scratch: &mut Scratch<E>,
+    ) {
+        record[0].copy_from_slice(z);
+        self.apply(x, z, out, scratch);
     }
 
-    fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
-        out.fill(E::zero());
-        self.add_product(v, out);
-        true
-    }
-
-    fn vjp(&mut self, u: &[E], out: &mut [E]) {
-        let dim = self.kernel.dim;
-        for (u, out) in u.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
-            for (out, a) in out.iter_mut().zip(self.kernel.a.chunks_exact(dim)) {
+    fn vjp(&self, _: &[&[E]], _: &[&[E]], u: &[E], out: &mut [E], _: &mut Scratch<E>) {
+        for (u, out) in u.chunks_exact(self.dim).zip(out.chunks_exact_mut(self.dim)) {
+            for (out, a) in out.iter_mut().zip(self.a.chunks_exact(self.dim)) {
                 *out = u.iter().zip(a).map(|(&u, &a)| u * a).sum();
             }
         }
     }
 
-    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
-        let dim = self.kernel.dim;
-        if let [a] = &mut gradients.parameters[..] {
-            for (z, u) in self.z.chunks_exact(dim).zip(u.chunks_exact(dim)) {
-                for (&z, a) in z.iter().zip(a.sum().chunks_exact_mut(dim)) {
-                    a.iter_mut().zip(u).for_each(|(a, &u)| *a += z * u);
-                }
-            }
-        }
-        if let [x] = &mut gradients.inputs[..] {
-            x.iter_mut().zip(u).for_each(|(x, &u)| *x += u);
-        }
+    fn pull_back(
+        &self,
+        _: &[&[E]],
+        record: &[&[E]],
+        u: &[E],
+        gradients: &mut RowGradients<E>,
+        _: &mut Scratch<E>,
+    ) {
+        self.add_outer(record[0], u, gradients);
+        let x = gradients.inputs[0].iter_mut().zip(u);
+        x.for_each(|(x, &u)| *x += u);
     }
 
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        swap_rows(&mut self.x, self.kernel.dim, a, b);
-        swap_rows(&mut self.z, self.kernel.dim, a, b);
+    fn tangents(&self) -> Option<&dyn Tangents<E>> {
+        Some(self)
+    }
+}
+
+impl<E: Scalar> Tangents<E> for Affine<E> {
+    fn jvp(&self, _: &[&[E]], _: &[&[E]], v: &[E], out: &mut [E], _: &mut Scratch<E>) {
+        out.fill(E::zero());
+        self.add_product(v, out);
+    }
+
+    fn pull_back_tangent(
+        &self,
+        x: &[&[E]],
+        record: &[&[E]],
+        u: &[E],
+        [p, v]: [&[E]; 2],
+        gradients: &mut RowGradients<E>,
+        scratch: &mut Scratch<E>,
+    ) {
+        self.pull_back(x, record, u, gradients, scratch);
+        self.add_outer(v, p, gradients);
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | does the program of my layer compute what its `step` does in tensors? | [`check_kernel`] |
+//! | does the map of my layer in rows compute what its `step` does in tensors? | [`check_row_map`] |
 //! | are its gradients of products with the Jacobian right? | [`check_tangent_gradients`] |
 //! | are the gradients of my equilibrium right? | [`check_equilibrium`] |
 //! | are the gradients of any loss right? | [`central_difference`] |
 //! | which points does my solver visit? | [`Recording`], a map that records every evaluation |
 //! | does my solver solve? | [`AffineMap`], a map with a chosen spectrum and a known fixed point |
+//! | what does a map in rows compute, call by call? | [`OnRows`] |
 //! | what can it solve? | [`problems`], by name |
 //! | does it keep its contract? | [`conformance`] |
 //! | does every plugin have a file of its name? | [`misplaced`] |
@@ -21,16 +22,18 @@ pub mod problems;
 mod affine;
 mod files;
 mod gradient;
-mod kernel;
+mod on_rows;
 mod recording;
+mod row_map;
 mod tangent;
 
 pub use affine::AffineMap;
 pub use equilibria_core::measure::{relative_difference, worse};
 pub use files::misplaced;
 pub use gradient::{central_difference, check_equilibrium, Loss};
-pub use kernel::check_kernel;
+pub use on_rows::OnRows;
 pub use recording::Recording;
+pub use row_map::check_row_map;
 pub use tangent::check_tangent_gradients;
 
 use dfdx::prelude::HasShape;

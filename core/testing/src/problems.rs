@@ -1,7 +1,7 @@
 //! Named fixed-point problems with known solutions, for solvers to be measured on.
 //!
 //! A problem is a batch of rows, each with its own fixed-point equation z = f(z; x). The map is composed of elementary
-//! [stages](Stage), from which follow its kernel, its layer, its Jacobian, and bounds of its contraction. All data are
+//! [stages](Stage), from which follow its map in rows, its layer, its Jacobian, and bounds of its contraction. All data are
 //! numbers that f32 holds exactly, so that f32 and f64 solve the same problem.
 //!
 //! | family | what it is for |
@@ -33,10 +33,12 @@ pub use map::ProblemLayer;
 pub use run::{Precision, Run, Space};
 pub use stage::{Function, Stage};
 
+use std::sync::Arc;
+
 use crate::random_values;
 use equilibria_core::registry::nearest;
 use equilibria_core::report::Status;
-use equilibria_core::{from_host, Backend, Error, Kernel, Matrix, Result, Scalar};
+use equilibria_core::{from_host, Backend, Error, Matrix, Result, RowMap, Scalar};
 
 /// A batch of fixed-point equations z = f(z; x) with their exact solutions.
 #[derive(Debug, Clone)]
@@ -173,13 +175,12 @@ impl Problem {
         }
     }
 
-    /// The map with its inputs bound, as a kernel for the CPU.
-    pub fn kernel<E: Scalar>(&self) -> impl Kernel<E> {
-        map::ProblemKernel {
+    /// The map in rows, for the CPU.
+    pub fn row_map<E: Scalar>(&self) -> Arc<dyn RowMap<E>> {
+        Arc::new(map::Stages {
             dim: self.dim,
             stages: self.stages.iter().map(Stage::cast).collect(),
-            inputs: self.inputs.iter().map(|x| round(x)).collect(),
-        }
+        })
     }
 
     /// The map as a layer; its injected inputs are those of [`tensors`](Self::tensors).

@@ -18,7 +18,7 @@ pub fn dropout<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     seed: u64,
 ) -> Result<Matrix<E, D, T>> {
     let shape = *x.shape();
-    if !D::HAS_KERNELS {
+    if !D::ON_HOST {
         let mask = dropout_mask(x.device(), shape, p, seed)?;
         return x.try_mul(mask).map_err(Error::device);
     }

@@ -72,7 +72,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     ///
     /// On the CPU all threads multiply.
     pub fn forward<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
-        if !D::HAS_KERNELS {
+        if !D::ON_HOST {
             return self.in_tensor_operations(x);
         }
         // The gradient of a view would be in the order of what it is a view of.
@@ -82,7 +82,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
 
     /// [`forward`](Self::forward) of data: nobody asks for its gradient, which is left out.
     pub fn forward_data<T: AnyTape<E, D>>(&self, x: &Matrix<E, D>, tape: T) -> Matrix<E, D, T> {
-        if !D::HAS_KERNELS {
+        if !D::ON_HOST {
             return self.in_tensor_operations(x.clone().put_tape(tape));
         }
         self.on_host(x, tape, Sends::Nothing)

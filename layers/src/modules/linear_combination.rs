@@ -21,7 +21,7 @@ pub fn linear_combination<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     tape: T,
 ) -> Result<(Matrix<E, D>, T)> {
     let shape = check(w, x)?;
-    if !D::HAS_KERNELS {
+    if !D::ON_HOST {
         return Ok(in_tensor_operations(w, x, tape));
     }
     let weights = match w {

@@ -24,7 +24,7 @@ const SHORT: usize = 1 << 8;
 pub fn sigmoid<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: Matrix<E, D, T>,
 ) -> Result<Matrix<E, D, T>> {
-    if !D::HAS_KERNELS {
+    if !D::ON_HOST {
         return x.try_sigmoid().map_err(Error::device);
     }
     let apply = |values: &mut [E]| {
@@ -44,7 +44,7 @@ pub fn sigmoid<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
 pub fn relu<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: Matrix<E, D, T>,
 ) -> Result<Matrix<E, D, T>> {
-    if !D::HAS_KERNELS {
+    if !D::ON_HOST {
         // NaN is not below 0, and so is kept.
         let negative = x.lt(E::zero());
         let zeros: Matrix<E, D> = (x.device().try_zeros_like(x.shape())).map_err(Error::device)?;
@@ -99,7 +99,7 @@ pub fn times_data<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
             got: format!("{:?}", m.shape()),
         });
     }
-    if !D::HAS_KERNELS {
+    if !D::ON_HOST {
         return x.try_mul(m.clone()).map_err(Error::device);
     }
     times_values(x, to_host(m))
@@ -126,7 +126,7 @@ pub(super) fn times_values<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
 pub fn mean<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: Matrix<E, D, T>,
 ) -> Result<Matrix<E, D, T>> {
-    if !D::HAS_KERNELS {
+    if !D::ON_HOST {
         let mean = x.try_mean::<Rank0, Axes2<0, 1>>();
         return (mean.and_then(|mean| mean.try_reshape_like(&(1, 1)))).map_err(Error::device);
     }
@@ -162,7 +162,7 @@ pub fn scale_rows<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
             got: format!("{:?}", c.shape()),
         });
     }
-    if !D::HAS_KERNELS {
+    if !D::ON_HOST {
         let c = c.retaped::<T>().reshape_like(&(shape.0,));
         let c = c.try_broadcast_like::<_, Axis<1>>(&shape);
         return c.and_then(|c| x.try_mul(c)).map_err(Error::device);

@@ -1,17 +1,14 @@
-//! Compositions of stages, as a kernel and as a layer.
+//! Compositions of stages, in rows and as a layer.
 
 use std::sync::Arc;
-
-use std::ops::Range;
 
 use dfdx::prelude::*;
 
 use super::stage::{Function, Stage, EPSILON};
-use equilibria_core::kernel::swap_rows;
 use equilibria_core::operations::{TensorCode, Tensors};
 use equilibria_core::{
-    from_host, to_host, AnyTape, Backend, Error, ImplicitLayer, Kernel, KernelBlock,
-    KernelGradients, Matrix, Parameters, Result, Scalar, Value,
+    from_host, AnyTape, Backend, Error, ImplicitLayer, Matrix, Parameters, Result, RowGradients,
+    RowMap, Scalar, Scratch, Tangents, Value,
 };
 
 /// The map of a problem on one device: stages applied one after the other, without parameters. Stages that take an
@@ -63,11 +60,10 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ProblemLayer<E, D> {
         Ok(Value::of(&Tensors::new(stages, &matrices), &arguments))
     }
 
-    fn kernel(&self, x: &[Matrix<E, D>]) -> Option<Arc<dyn Kernel<E>>> {
-        Some(Arc::new(ProblemKernel {
+    fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
+        Some(Arc::new(Stages {
             dim: self.dim,
             stages: self.stages.clone(),
-            inputs: x.iter().map(to_host).collect(),
         }))
     }
 }
@@ -123,130 +119,209 @@ fn each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     }
 }
 
-/// The map with its inputs bound. Written in plain loops, one row after the other, so that the result for a row is the
-/// same to the last bit whatever the other rows are.
-pub(super) struct ProblemKernel<E> {
+/// The map in rows. Written in plain loops, one row after the other, so that the result for a row is the same to the last bit
+/// whatever the other rows are. Its record is what each stage was given.
+pub(super) struct Stages<E> {
     pub dim: usize,
     pub stages: Vec<Stage<E>>,
-    pub inputs: Vec<Vec<E>>,
 }
 
-impl<E: Scalar> Kernel<E> for ProblemKernel<E> {
-    fn block(self: Arc<Self>, rows: Range<usize>) -> Box<dyn KernelBlock<E>> {
-        let part = rows.start * self.dim..rows.end * self.dim;
-        let inputs = self.inputs.iter().map(|x| x[part.clone()].to_vec());
-        Box::new(ProblemBlock {
-            dim: self.dim,
-            stages: self.stages.clone(),
-            inputs: inputs.collect(),
-            points: vec![vec![E::zero(); part.len()]; self.stages.len()],
-            here: vec![E::zero(); self.dim],
-            there: vec![E::zero(); self.dim],
+/// What belongs to one row of a stage: what it was given, and its share of the input, if it takes one.
+struct Here<'s, E> {
+    stage: &'s Stage<E>,
+    /// The number of the stage, and of its input.
+    index: usize,
+    input: Option<usize>,
+    point: &'s [E],
+    x: &'s [E],
+}
+
+impl<E: Scalar> Stages<E> {
+    /// The stages with the numbers of their inputs.
+    fn numbered(&self) -> impl DoubleEndedIterator<Item = (usize, &Stage<E>, Option<usize>)> {
+        let takes = |stage: &&Stage<E>| stage.takes_input();
+        let stages = self.stages.iter().enumerate();
+        stages.map(move |(index, stage)| {
+            let before = self.stages[..index].iter().filter(takes).count();
+            (index, stage, stage.takes_input().then_some(before))
         })
     }
-}
 
-struct ProblemBlock<E> {
-    dim: usize,
-    stages: Vec<Stage<E>>,
-    inputs: Vec<Vec<E>>,
-    /// What each stage was given at the linearization point.
-    points: Vec<Vec<E>>,
-    here: Vec<E>,
-    there: Vec<E>,
-}
+    /// The stages at one row of the record.
+    fn at<'s>(
+        &'s self,
+        x: &'s [&'s [E]],
+        record: &'s [&'s [E]],
+        row: usize,
+    ) -> impl DoubleEndedIterator<Item = Here<'s, E>> {
+        let range = row * self.dim..(row + 1) * self.dim;
+        self.numbered().map(move |(index, stage, input)| Here {
+            stage,
+            index,
+            input,
+            point: &record[index][range.clone()],
+            x: input.map_or(&[], |input| &x[input][range.clone()]),
+        })
+    }
 
-/// Every stage with the number of its input, if it takes one.
-fn numbered<E: Scalar>(stages: &[Stage<E>]) -> impl Iterator<Item = (&Stage<E>, Option<usize>)> {
-    stages.iter().scan(0, |next, stage| {
-        let input = stage.takes_input().then_some(*next);
-        *next += usize::from(stage.takes_input());
-        Some((stage, input))
-    })
-}
-
-impl<E: Scalar> ProblemBlock<E> {
-    fn run(&mut self, z: &[E], out: &mut [E], remember: bool) {
+    fn run(
+        &self,
+        (x, z): (&[&[E]], &[E]),
+        out: &mut [E],
+        mut record: Option<&mut [&mut [E]]>,
+        scratch: &mut Scratch<E>,
+    ) {
+        let [mut here, mut there] = scratch.parts(self.dim);
         let rows = z.chunks_exact(self.dim).zip(out.chunks_exact_mut(self.dim));
         for (row, (z, out)) in rows.enumerate() {
             let range = row * self.dim..(row + 1) * self.dim;
-            self.here.copy_from_slice(z);
-            for ((stage, input), point) in numbered(&self.stages).zip(&mut self.points) {
-                if remember {
-                    point[range.clone()].copy_from_slice(&self.here);
+            here.copy_from_slice(z);
+            for (index, stage, input) in self.numbered() {
+                if let Some(record) = &mut record {
+                    record[index][range.clone()].copy_from_slice(here);
                 }
-                let x = input.map_or(&[][..], |input| &self.inputs[input][range.clone()]);
-                stage.value(&self.here, x, &mut self.there);
-                std::mem::swap(&mut self.here, &mut self.there);
+                let x = input.map_or(&[][..], |input| &x[input][range.clone()]);
+                stage.value(here, x, there);
+                std::mem::swap(&mut here, &mut there);
             }
-            out.copy_from_slice(&self.here);
-        }
-    }
-
-    /// Takes the cotangent `u` of the value down through the stages, to `out` and the inputs if these are wanted.
-    fn backward(
-        &mut self,
-        u: &[E],
-        mut out: Option<&mut [E]>,
-        mut gradients: Option<&mut KernelGradients<E>>,
-    ) {
-        let order: Vec<_> = numbered(&self.stages).zip(&self.points).collect();
-        for (row, u) in u.chunks_exact(self.dim).enumerate() {
-            let range = row * self.dim..(row + 1) * self.dim;
-            self.here.copy_from_slice(u);
-            for &((stage, input), point) in order.iter().rev() {
-                let point = &point[range.clone()];
-                let x = input.map_or(&[][..], |input| &self.inputs[input][range.clone()]);
-                let sums = gradients.as_mut().zip(input);
-                let sums = sums.and_then(|(all, input)| all.inputs.get_mut(input));
-                if let Some(sum) = sums {
-                    stage.pull_input(point, &self.here, &mut sum[range.clone()]);
-                }
-                stage.pull(point, x, &self.here, &mut self.there);
-                std::mem::swap(&mut self.here, &mut self.there);
-            }
-            if let Some(out) = &mut out {
-                out[range].copy_from_slice(&self.here);
-            }
+            out.copy_from_slice(here);
         }
     }
 }
 
-impl<E: Scalar> KernelBlock<E> for ProblemBlock<E> {
-    fn apply(&mut self, z: &[E], out: &mut [E]) {
-        self.run(z, out, false);
+impl<E: Scalar> RowMap<E> for Stages<E> {
+    fn record(&self) -> Vec<usize> {
+        vec![self.dim; self.stages.len()]
     }
 
-    fn linearize(&mut self, z: &[E], out: &mut [E]) {
-        self.run(z, out, true);
+    fn apply(&self, x: &[&[E]], z: &[E], out: &mut [E], scratch: &mut Scratch<E>) {
+        self.run((x, z), out, None, scratch);
     }
 
-    fn jvp(&mut self, v: &[E], out: &mut [E]) -> bool {
+    fn linearize(
+        &self,
+        x: &[&[E]],
+        z: &[E],
+        out: &mut [E],
+        record: &mut [&mut [E]],
+        scratch: &mut Scratch<E>,
+    ) {
+        self.run((x, z), out, Some(record), scratch);
+    }
+
+    fn vjp(&self, x: &[&[E]], record: &[&[E]], u: &[E], out: &mut [E], scratch: &mut Scratch<E>) {
+        let [mut here, mut there] = scratch.parts(self.dim);
+        let rows = u.chunks_exact(self.dim).zip(out.chunks_exact_mut(self.dim));
+        for (row, (u, out)) in rows.enumerate() {
+            here.copy_from_slice(u);
+            for Here {
+                stage, point, x, ..
+            } in self.at(x, record, row).rev()
+            {
+                stage.pull(point, x, here, there);
+                std::mem::swap(&mut here, &mut there);
+            }
+            out.copy_from_slice(here);
+        }
+    }
+
+    fn pull_back(
+        &self,
+        x: &[&[E]],
+        record: &[&[E]],
+        u: &[E],
+        gradients: &mut RowGradients<E>,
+        scratch: &mut Scratch<E>,
+    ) {
+        let [mut here, mut there] = scratch.parts(self.dim);
+        for (row, u) in u.chunks_exact(self.dim).enumerate() {
+            here.copy_from_slice(u);
+            for Here {
+                stage,
+                input,
+                point,
+                x,
+                ..
+            } in self.at(x, record, row).rev()
+            {
+                if let Some(input) = input {
+                    let sum = &mut gradients.inputs[input][row * self.dim..][..self.dim];
+                    stage.pull_input(point, here, sum);
+                }
+                stage.pull(point, x, here, there);
+                std::mem::swap(&mut here, &mut there);
+            }
+        }
+    }
+
+    fn tangents(&self) -> Option<&dyn Tangents<E>> {
+        Some(self)
+    }
+}
+
+impl<E: Scalar> Tangents<E> for Stages<E> {
+    fn jvp(&self, x: &[&[E]], record: &[&[E]], v: &[E], out: &mut [E], scratch: &mut Scratch<E>) {
+        let [mut here, mut there] = scratch.parts(self.dim);
         let rows = v.chunks_exact(self.dim).zip(out.chunks_exact_mut(self.dim));
         for (row, (v, out)) in rows.enumerate() {
-            let range = row * self.dim..(row + 1) * self.dim;
-            self.here.copy_from_slice(v);
-            for ((stage, input), point) in numbered(&self.stages).zip(&self.points) {
-                let x = input.map_or(&[][..], |input| &self.inputs[input][range.clone()]);
-                stage.push(&point[range.clone()], x, &self.here, &mut self.there);
-                std::mem::swap(&mut self.here, &mut self.there);
+            here.copy_from_slice(v);
+            for Here {
+                stage, point, x, ..
+            } in self.at(x, record, row)
+            {
+                stage.push(point, x, here, there);
+                std::mem::swap(&mut here, &mut there);
             }
-            out.copy_from_slice(&self.here);
+            out.copy_from_slice(here);
         }
-        true
     }
 
-    fn vjp(&mut self, u: &[E], out: &mut [E]) {
-        self.backward(u, Some(out), None);
-    }
-
-    fn pull_back(&mut self, u: &[E], gradients: &mut KernelGradients<E>) {
-        self.backward(u, None, Some(gradients));
-    }
-
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        for matrix in self.inputs.iter_mut().chain(&mut self.points) {
-            swap_rows(matrix, self.dim, a, b);
+    fn pull_back_tangent(
+        &self,
+        x: &[&[E]],
+        record: &[&[E]],
+        u: &[E],
+        [p, v]: [&[E]; 2],
+        gradients: &mut RowGradients<E>,
+        _: &mut Scratch<E>,
+    ) {
+        let zeros = || vec![E::zero(); self.dim];
+        for (row, u) in u.chunks_exact(self.dim).enumerate() {
+            let range = row * self.dim..(row + 1) * self.dim;
+            // The tangent that each stage is given.
+            let mut tangents = vec![v[range.clone()].to_vec()];
+            for Here {
+                stage,
+                index,
+                point,
+                x,
+                ..
+            } in self.at(x, record, row)
+            {
+                let mut next = zeros();
+                stage.push(point, x, &tangents[index], &mut next);
+                tangents.push(next);
+            }
+            let (mut bar, mut p_bar, mut none) = (u.to_vec(), p[range.clone()].to_vec(), zeros());
+            for Here {
+                stage,
+                index,
+                input,
+                point,
+                x,
+            } in self.at(x, record, row).rev()
+            {
+                let (mut next, mut p_next) = (zeros(), zeros());
+                stage.pull(point, x, &bar, &mut next);
+                stage.pull(point, x, &p_bar, &mut p_next);
+                let sum = match input {
+                    Some(input) => &mut gradients.inputs[input][range.clone()],
+                    None => &mut none[..],
+                };
+                stage.pull_input(point, &bar, sum);
+                stage.bend(point, x, [&p_bar, &tangents[index]], [&mut next, sum]);
+                (bar, p_bar) = (next, p_next);
+            }
         }
     }
 }

@@ -2,15 +2,12 @@
 
 use std::fmt;
 
-use std::sync::Arc;
-
 use dfdx::prelude::{Cpu, Device};
 
-use super::Problem;
+use super::{round, Problem};
 use equilibria_core::plumbing::{SliceSpace, TensorSpace};
 use equilibria_core::{
-    solve, Backend, FixedPointSolver, Kernel, KernelGradients, Map, Report, Result, Scalar, Stop,
-    Vectors,
+    solve, Backend, FixedPointSolver, Map, Report, Result, RowGradients, Scalar, Stop, Vectors,
 };
 
 /// The element type of a solve.
@@ -28,7 +25,7 @@ pub enum Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Space {
-    /// [`SliceSpace`], which runs the kernel.
+    /// [`SliceSpace`], which calls the map in rows.
     Slice,
     /// [`TensorSpace`], which runs the layer on the CPU.
     Tensor,
@@ -141,10 +138,11 @@ impl Problem {
     {
         match space {
             Space::Slice => {
-                let (kernel, rows) = (self.kernel::<E>(), 0..self.batch);
-                let none = KernelGradients::default();
-                let block = Arc::new(kernel).block(rows.clone());
-                let mut slices = SliceSpace::new(block, self.dim, rows, none);
+                let inputs: Vec<Vec<E>> = self.inputs.iter().map(|x| round(x)).collect();
+                let inputs: Vec<&[E]> = inputs.iter().map(Vec::as_slice).collect();
+                let (map, none) = (self.row_map::<E>(), RowGradients::default());
+                let samples = 0..self.batch;
+                let mut slices = SliceSpace::new(map, self.dim, samples, &inputs, none);
                 job(&mut slices)
             }
             Space::Tensor => {

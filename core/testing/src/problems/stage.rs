@@ -64,6 +64,21 @@ impl Function {
             Self::Drift => one - two * t * (t * t + one).powi(-2),
         }
     }
+
+    /// The second derivative.
+    fn bend<E: Scalar>(self, t: E) -> E {
+        let (one, two) = (E::one(), E::of(2.0));
+        match self {
+            Self::Tanh => -two * t.tanh() * self.slope(t),
+            Self::Relu | Self::Abs => E::zero(),
+            Self::Cos => -t.cos(),
+            Self::Sqrt => -self.slope(t) / (two * t),
+            Self::Drift => {
+                let square = t * t + one;
+                (E::of(8.0) * t * t / square - two) * square.powi(-2)
+            }
+        }
+    }
 }
 
 impl<E: Scalar> Stage<E> {
@@ -135,6 +150,38 @@ impl<E: Scalar> Stage<E> {
         }
     }
 
+    /// Adds the gradients of ⟨p, J v⟩ by z and by x, with p and v held constant.
+    pub fn bend(&self, z: &[E], x: &[E], [p, v]: [&[E]; 2], [z_bar, x_bar]: [&mut [E]; 2]) {
+        let products = p.iter().zip(v).map(|(&p, &v)| p * v);
+        match self {
+            Self::Linear(_) | Self::Shift => {}
+            Self::Scale => add(x_bar, products),
+            Self::Heron => {
+                let both = products.clone().zip(z.iter().zip(x));
+                add(z_bar, both.map(|(pv, (&z, &x))| pv * x / (z * z * z)));
+                let pairs = products.zip(z);
+                add(x_bar, pairs.map(|(pv, &z)| -pv / (E::of(2.0) * z * z)));
+            }
+            Self::Each(function) => {
+                let pairs = products.zip(z);
+                add(z_bar, pairs.map(|(pv, &z)| pv * function.bend(z)));
+            }
+            Self::Normalize => {
+                let (mean, deviation) = moments(z);
+                let count = E::of(z.len() as f64);
+                let normal: Vec<E> = z.iter().map(|&z| (z - mean) / deviation).collect();
+                let [mut jp, mut jv] = [p, v].map(|u| vec![E::zero(); u.len()]);
+                self.pull(z, x, p, &mut jp);
+                self.pull(z, x, v, &mut jv);
+                let (product, scale) = (dot(p, &jv), -(count * deviation).recip());
+                let (along_p, along_v) = (dot(p, &normal), dot(v, &normal));
+                let entry = |((&y, &jp), &jv)| product * y + along_v * jp + along_p * jv;
+                let entries = normal.iter().zip(&jp).zip(&jv).map(entry);
+                add(z_bar, entries.map(|entry| scale * entry));
+            }
+        }
+    }
+
     /// Adds the cotangent of the input to `sum`; nothing to do for stages that take none.
     pub fn pull_input(&self, z: &[E], u: &[E], sum: &mut [E]) {
         for ((&z, &u), sum) in z.iter().zip(u).zip(sum) {
@@ -173,6 +220,12 @@ impl<E: Scalar> Stage<E> {
 
 fn fill<E>(out: &mut [E], values: impl Iterator<Item = E>) {
     out.iter_mut().zip(values).for_each(|(out, v)| *out = v);
+}
+
+fn add<E: Scalar>(sum: &mut [E], terms: impl Iterator<Item = E>) {
+    sum.iter_mut()
+        .zip(terms)
+        .for_each(|(sum, term)| *sum += term);
 }
 
 fn dot<E: Scalar>(a: &[E], b: &[E]) -> E {

@@ -1,78 +1,73 @@
-//! Does the program of a layer compute the same map as its `step` in tensors?
+//! Does the map of a layer in rows compute what its `step` does in tensors?
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use dfdx::prelude::{Cpu, HasShape};
 
-use super::{random_values, relative_difference, worse};
+use super::{random_values, relative_difference, worse, OnRows};
 use equilibria_core::plumbing::{SliceSpace, TensorSpace};
 use equilibria_core::{
-    from_host, to_host, DifferentiableMap, ImplicitLayer, Kernel, KernelGradients, Matrix, Result,
+    from_host, to_host, DifferentiableMap, ImplicitLayer, Matrix, Result, RowGradients, RowMap,
     Slot, Vectors,
 };
 
 /// What an exact product with the Jacobian counts as, in evaluations.
 const EXACT: usize = 1;
 
-/// The largest relative difference ‖kernel − step‖ / ‖step‖ over all arrays that [`Kernel`] and
+/// The largest relative difference ‖map − step‖ / ‖step‖ over all arrays that the [map in rows](ImplicitLayer::row_map) and
 /// [`step`](ImplicitLayer::step) in tensors both define: f(z), Jᵀu, Jv, and the gradients of ⟨u, f(z)⟩ by every parameter and
-/// injected input. The kernel is the program recorded from the step, unless the layer has one of its own; `None` if the step cannot be
+/// injected input. The map is the program recorded from the step, unless the layer has one of its own; `None` if the step cannot be
 /// recorded.
 ///
-/// A kernel with a [`jvp`](equilibria_core::KernelBlock::jvp) is held to Jv as its entries ⟨Jᵀeᵢ, v⟩ give it, exactly, and to
+/// A map with [tangents](equilibria_core::RowMap::tangents) is held to Jv as its entries ⟨Jᵀeᵢ, v⟩ give it, exactly, and to
 /// ⟨u, Jv⟩ = ⟨Jᵀu, v⟩ in every row, relative to the largest ‖u‖‖Jv‖.
 ///
-/// Compared on the whole batch, on the second half of it alone, with exchanged rows, with fewer active rows than the
-/// block has, with some rows linearized again, and with gradients of two cotangents added up. Infinite if
-/// [`linearize`](equilibria_core::KernelBlock::linearize) does not leave the value of [`apply`](equilibria_core::KernelBlock::apply), to the last
+/// Compared on the whole batch, on the second half of it alone, with exchanged rows, with fewer active rows than there are, with some
+/// rows linearized again, and with gradients of two cotangents added up. Infinite if
+/// [`linearize`](equilibria_core::RowMap::linearize) does not leave the value of [`apply`](equilibria_core::RowMap::apply), to the last
 /// bit. Take a batch of at least 4, and perturbed parameters.
 ///
 /// # Shapes
 /// `z`: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
-pub fn check_kernel<L: ImplicitLayer<f64, Cpu>>(
+pub fn check_row_map<L: ImplicitLayer<f64, Cpu>>(
     layer: &L,
     z: &Matrix<f64, Cpu>,
     x: &[Matrix<f64, Cpu>],
 ) -> Result<Option<f64>> {
-    let Some(kernel) = layer.kernel(x) else {
+    let Some(map) = layer.row_map() else {
         return Ok(None);
     };
     let batch = z.shape().0;
-    let whole = compare(layer, &kernel, z, x, 0..batch)?;
-    let half = compare(layer, &kernel, z, x, batch / 2..batch)?;
-    let kept = keeps(&kernel, &to_host(z), batch);
+    let whole = compare(layer, &map, z, x, 0..batch)?;
+    let half = compare(layer, &map, z, x, batch / 2..batch)?;
+    let mut rows = OnRows::new(map, layer.state_dim(), x);
+    let kept = keeps(&mut rows, &to_host(z), batch);
     Ok(Some(worse(worse(whole, half), kept)))
 }
 
-/// How far products of a block that linearizes all rows at z, and then the first half of them at 2 z, are from those of one
-/// that linearizes them all at these points at once; infinite unless values are those of `apply`, to the last bit.
-fn keeps(kernel: &Arc<dyn Kernel<f64>>, z: &[f64], batch: usize) -> f64 {
+/// How far products are that follow a linearization of all rows at z, and then of the first half of them at 2 z, from those that
+/// follow one of all rows at these points at once; infinite unless values are those of `apply`, to the last bit.
+fn keeps(rows: &mut OnRows<f64>, z: &[f64], batch: usize) -> f64 {
     let (half, u) = (z.len() / batch * (batch / 2), random_values(z.len(), 3));
     let mut mixed = z.to_vec();
     mixed[..half].iter_mut().for_each(|z| *z *= 2.0);
-    let product = |points: &[&[f64]]| {
-        let mut block = kernel.clone().block(0..batch);
-        let (mut value, mut product) = (vec![0.0; z.len()], vec![0.0; z.len()]);
-        for point in points {
-            block.linearize(point, &mut value[..point.len()]);
-        }
-        block.vjp(&u, &mut product);
-        let mut applied = vec![0.0; z.len()];
-        block.apply(&mixed, &mut applied);
-        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        (bits(&applied) == bits(&value)).then_some(product)
-    };
-    let (twice, once) = (product(&[z, &mixed[..half]]), product(&[&mixed]));
-    match (twice, once) {
-        (Some(twice), Some(once)) => relative_difference(&twice, &once),
-        _ => f64::INFINITY,
+    let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let mut value = rows.linearize(z);
+    let head = rows.linearize(&mixed[..half]);
+    value[..half].copy_from_slice(&head);
+    let twice = rows.vjp(&u);
+    let at_once = rows.linearize(&mixed);
+    let applied = bits(&rows.apply(&mixed));
+    match applied == bits(&value) && applied == bits(&at_once) {
+        true => relative_difference(&twice, &rows.vjp(&u)),
+        false => f64::INFINITY,
     }
 }
 
 fn compare<L: ImplicitLayer<f64, Cpu>>(
     layer: &L,
-    kernel: &Arc<dyn Kernel<f64>>,
+    map: &Arc<dyn RowMap<f64>>,
     z: &Matrix<f64, Cpu>,
     x: &[Matrix<f64, Cpu>],
     rows: Range<usize>,
@@ -85,13 +80,13 @@ fn compare<L: ImplicitLayer<f64, Cpu>>(
     let named = layer.named();
     let shapes = named.iter().map(|(_, tensor)| *tensor.shape());
     let widths = inputs.iter().map(|x| x.shape().1);
-    let gradients = KernelGradients::zeros(shapes, widths, rows.len());
-    let block = kernel.clone().block(rows.clone());
-    let mut slices = SliceSpace::new(block, layer.state_dim(), rows.clone(), gradients);
+    let gradients = RowGradients::zeros(shapes, widths, rows.len());
+    let on_host: Vec<Vec<f64>> = inputs.iter().map(to_host).collect();
+    let own: Vec<&[f64]> = on_host.iter().map(Vec::as_slice).collect();
+    let (dim, samples) = (layer.state_dim(), rows.clone());
+    let mut slices = SliceSpace::new(map.clone(), dim, samples, &own, gradients);
     let (mut seen, asymmetry) = observe(&mut slices, &z)?;
-    let mut value = vec![0.0; z.len()];
-    kernel.clone().block(rows.clone()).linearize(&z, &mut value);
-    seen.insert(0, value);
+    seen.insert(0, OnRows::new(map.clone(), dim, &inputs).linearize(&z));
     let gradients = slices.into_gradients().into_values();
     seen.extend(gradients.iter().cloned());
 
