@@ -8,6 +8,10 @@ struct CompositionGuide;
 #[doc = include_str!("../../src/attention.md")]
 struct Attention;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../src/row-map.md")]
+struct RowMap;
+
 #[cfg(test)]
 mod tests {
     /// The methods of a trait as they are declared, without bodies, comments and line breaks.
