@@ -1,10 +1,11 @@
-//! The parts CPU kernels are made of, and one evaluation of a whole kernel, on one thread.
+//! The parts CPU kernels are made of, and one evaluation of a whole map, on one thread.
 
 use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion, Throughput};
 use dfdx::prelude::Cpu;
+use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
 use equilibria_core::simd::Packed;
-use equilibria_core::AnyLayer;
+use equilibria_core::{to_host, AnyLayer};
 use equilibria_layers::kernel::{self, Rectify};
 use equilibria_layers::plugins::residual_block::ResidualBlockConfig;
 use equilibria_layers::{Initializer, LayerRequest, Layers};
@@ -62,16 +63,20 @@ fn residual_block(criterion: &mut Criterion) {
             },
         )
         .expect("4 divides the width");
-        let x = [random_matrix(&device, (ROWS, width), 1).expect("memory")];
-        let kernel = layer.kernel(&x).expect("it has one");
-        let mut block = kernel.block(0..ROWS);
-        let (z, mut out) = (numbers(ROWS * width), vec![0.0; ROWS * width]);
+        let x = random_matrix(&device, (ROWS, width), 1).expect("memory");
+        let (map, none) = (
+            layer.row_map().expect("it has one"),
+            RowGradients::default(),
+        );
+        let mut space = SliceSpace::new(map, width, 0..ROWS, &[&to_host(&x)], none);
+        let [z, out] = [(); 2].map(|()| space.alloc().expect("memory"));
+        space.state_mut(z).copy_from_slice(&numbers(ROWS * width));
         group.bench_function(BenchmarkId::new("apply", width), |bencher| {
-            bencher.iter(|| block.apply(&z, &mut out));
+            bencher.iter(|| space.apply(z, out));
         });
-        block.linearize(&z, &mut out);
+        space.linearize(z).expect("a point");
         group.bench_function(BenchmarkId::new("vjp", width), |bencher| {
-            bencher.iter(|| block.vjp(&z, &mut out));
+            bencher.iter(|| space.vjp(z, out));
         });
     }
 }

@@ -8,7 +8,7 @@ use equilibria_layers::core::{apply, Equilibrium};
 use equilibria_layers::modules::Linear;
 use equilibria_layers::prelude::*;
 use equilibria_layers::solvers::{backward::implicit::Implicit, solver};
-use equilibria_testing::{check_equilibrium, check_kernel, random_matrix};
+use equilibria_testing::{check_equilibrium, check_row_map, random_matrix};
 
 const WIDTH: usize = 6;
 
@@ -67,7 +67,7 @@ fn rows_give_what_tensors_give() {
     let device = Cpu::default();
     let z = random_matrix(&device, (7, WIDTH), 2).expect("memory");
     let x = [random_matrix(&device, (7, WIDTH), 3).expect("memory")];
-    let error = check_kernel(&mixed(&device), &z, &x).expect("it runs");
+    let error = check_row_map(&mixed(&device), &z, &x).expect("it runs");
     let error = error.expect("a program");
     assert!(error < 1e-12, "{error:e}");
 }

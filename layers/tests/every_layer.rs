@@ -9,7 +9,7 @@ use equilibria_core::serde_json::{json, Value};
 use equilibria_core::{to_host, AnyLayer, Equilibrium, StepOnly};
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers, Masked};
 use equilibria_testing::{
-    check_kernel, check_tangent_gradients, perturb, random_matrix, relative_difference,
+    check_row_map, check_tangent_gradients, perturb, random_matrix, relative_difference, OnRows,
 };
 
 /// State and input width; a multiple of the default number of groups, but not of the lanes of a vector register.
@@ -42,7 +42,7 @@ fn configurations() -> Vec<Value> {
 }
 
 #[test]
-fn every_kernel_agrees_with_its_step() {
+fn every_map_in_rows_agrees_with_its_step() {
     let device = Cpu::default();
     for config in configurations() {
         // Groups of 8 to 64 numbers fill one to eight registers, here or on other processors; those of 3 and 27 none.
@@ -51,7 +51,7 @@ fn every_kernel_agrees_with_its_step() {
             let layer = layer::<f64>(&config, width);
             let z = random_matrix(&device, (batch, width), 3).expect("a state");
             let x = [random_matrix(&device, (batch, width), 4).expect("inputs")];
-            let difference = check_kernel(&layer, &z, &x).expect("both work");
+            let difference = check_row_map(&layer, &z, &x).expect("both work");
             // Sums of at most 33 · 12 or 5 · 256 terms, ε = 2e-16 each, through three normalizations.
             assert!(
                 difference.is_none_or(|d| d < 2e-12),
@@ -61,7 +61,7 @@ fn every_kernel_agrees_with_its_step() {
     }
 }
 
-/// In f32, where factors may be rounded, from the third row on.
+/// In f32, where factors may be rounded.
 #[test]
 fn a_linearization_leaves_the_value_to_the_last_bit() {
     let device = Cpu::default();
@@ -70,15 +70,13 @@ fn a_linearization_leaves_the_value_to_the_last_bit() {
             let layer = layer::<f32>(&config, width);
             let z = random_matrix(&device, (7, width), 3).expect("a state");
             let x = [random_matrix(&device, (7, width), 4).expect("inputs")];
-            let Some(kernel) = layer.kernel(&x) else {
+            let Some(map) = layer.row_map() else {
                 continue;
             };
-            let (mut block, z) = (kernel.block(0..7), to_host(&z));
-            for from in [usize::MAX, 2] {
-                block.allow_rounding(from);
-                let [mut value, mut linearized] = [(); 2].map(|()| vec![f32::NAN; z.len()]);
-                block.apply(&z, &mut value);
-                block.linearize(&z, &mut linearized);
+            let (exact, z) = (OnRows::new(map.clone(), width, &x), to_host(&z));
+            let rounded = OnRows::new(map, width, &x).rounded();
+            for mut map in std::iter::once(exact).chain(rounded) {
+                let (value, linearized) = (map.apply(&z), map.linearize(&z));
                 let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&value), bits(&linearized), "{config}, width {width}");
             }
@@ -87,7 +85,7 @@ fn a_linearization_leaves_the_value_to_the_last_bit() {
 }
 
 #[test]
-fn every_kernel_knows_the_gradients_of_its_jacobian_products() {
+fn every_map_knows_the_gradients_of_its_jacobian_products() {
     let device = Cpu::default();
     for config in configurations() {
         for (batch, width) in [(7, WIDTH), (5, 32), (5, 108)] {
@@ -104,22 +102,18 @@ fn every_kernel_knows_the_gradients_of_its_jacobian_products() {
     }
 }
 
-/// A layer that lost its kernel, or a kernel that lost its product J v, would pass the test above.
+/// A layer that lost its map in rows, or a map that lost its product J v, would pass the test above.
 #[test]
-fn both_layers_of_this_crate_have_kernels_with_jacobian_products() {
-    let x = [random_matrix::<f64, _>(&Cpu::default(), (2, WIDTH), 4).expect("inputs")];
+fn layers_of_this_crate_have_maps_with_jacobian_products() {
     for config in configurations() {
-        let kernel = layer::<f64>(&config, WIDTH).kernel(&x).expect("a kernel");
-        let (z, mut out) = ([0.1; 2 * WIDTH], [0.0; 2 * WIDTH]);
-        let mut block = kernel.block(0..2);
-        block.linearize(&z, &mut out);
-        assert!(block.jvp(&z, &mut out), "{config}");
+        let map = layer::<f64>(&config, WIDTH).row_map().expect("a map");
+        assert!(map.tangents().is_some(), "{config}");
     }
 }
 
-/// A check that cannot see a mistake is no check: the kernel of one layer, the step of another.
+/// A check that cannot see a mistake is no check: the map in rows of one layer, the step of another.
 #[test]
-fn the_kernel_check_sees_small_mistakes() {
+fn the_check_of_maps_sees_small_mistakes() {
     #[derive(Clone)]
     struct Wrong(AnyLayer<f64, Cpu>, AnyLayer<f64, Cpu>);
 
@@ -147,8 +141,8 @@ fn the_kernel_check_sees_small_mistakes() {
         ) -> Result<equilibria_core::Value<f64, Cpu>> {
             self.0.step(z, x)
         }
-        fn kernel(&self, x: &[Matrix<f64, Cpu>]) -> Option<Arc<dyn Kernel<f64>>> {
-            self.1.kernel(x)
+        fn row_map(&self) -> Option<Arc<dyn RowMap<f64>>> {
+            self.1.row_map()
         }
     }
 
@@ -158,7 +152,7 @@ fn the_kernel_check_sees_small_mistakes() {
     let right = layer::<f64>(&json!({ "type": "residual-block" }), WIDTH);
     let mut other = right.clone();
     perturb(&mut other, 1e-6, 5).expect("memory");
-    let difference = check_kernel(&Wrong(right, other), &z, &x).expect("both work");
+    let difference = check_row_map(&Wrong(right, other), &z, &x).expect("both work");
     assert!(difference.is_some_and(|d| d > 1e-7), "{difference:?}");
 }
 
@@ -248,7 +242,7 @@ fn bad_requests_are_refused_by_name() {
     );
 }
 
-/// A parameter that is not a number makes f so: by kernels, by `step`, with masks, in both dtypes, also rounded.
+/// A parameter that is not a number makes f so: in rows, by `step`, with masks, in both dtypes, also rounded.
 #[test]
 fn nan_inside_a_layer_is_never_a_converged_sample() {
     fn check<E: Scalar>(config: &Value, width: usize)

@@ -13,8 +13,8 @@ use equilibria_core::{from_host, to_host};
 use equilibria_layers::modules::{GroupNorm, LayerNorm, Linear};
 use equilibria_layers::{Initializer, Vocabulary};
 use equilibria_testing::{
-    check_kernel, check_tangent_gradients, perturb, random_matrix, random_values,
-    relative_difference,
+    check_row_map, check_tangent_gradients, perturb, random_matrix, random_values,
+    relative_difference, OnRows,
 };
 
 use equations::equations;
@@ -91,7 +91,7 @@ fn rows_give_what_tensors_give() {
     let x = [random_matrix(&device, (BATCH, WIDTH), 6).expect("memory")];
     for (number, (name, equation)) in equations::<f64, Cpu>().into_iter().enumerate() {
         let probe = probe(equation);
-        let error = check_kernel(&probe, &z, &x).expect("it runs");
+        let error = check_row_map(&probe, &z, &x).expect("it runs");
         let error = error.expect("a program");
         assert!(error < 1e-12, "equation {number}, {name}: {error:e}");
     }
@@ -107,15 +107,13 @@ fn products_with_the_jacobian_are_slopes() {
         random_values(BATCH * WIDTH, 14),
     );
     for (number, (name, equation)) in equations::<f64, Cpu>().into_iter().enumerate() {
-        let kernel = probe(equation).kernel(&x).expect("a program");
-        let mut block = kernel.block(0..BATCH);
-        let [mut product, mut ahead, mut behind] = [(); 3].map(|()| vec![0.0; z.len()]);
-        block.linearize(&z, &mut product);
-        assert!(block.jvp(&v, &mut product));
+        let program = probe(equation).row_map().expect("a program");
+        let mut program = OnRows::new(program, WIDTH, &x);
+        program.linearize(&z);
+        let product = program.jvp(&v).expect("tangents");
         let step = 1e-6;
         let moved = |by: f64| -> Vec<f64> { z.iter().zip(&v).map(|(z, v)| z + by * v).collect() };
-        block.apply(&moved(step), &mut ahead);
-        block.apply(&moved(-step), &mut behind);
+        let [ahead, behind] = [step, -step].map(|by| program.apply(&moved(by)));
         let slope = ahead
             .iter()
             .zip(&behind)
@@ -154,10 +152,8 @@ where
         values.into_iter().map(E::of).collect()
     };
     let (z, u) = (narrow(16), narrow(17));
-    let mut block = probe.kernel(&x).expect("a program").block(0..BATCH);
-    let [mut value, mut product] = [(); 2].map(|()| vec![E::zero(); z.len()]);
-    block.linearize(&z, &mut value);
-    block.vjp(&u, &mut product);
+    let mut program = OnRows::new(probe.row_map().expect("a program"), WIDTH, &x);
+    let (value, product) = (program.linearize(&z), program.vjp(&u));
     value.into_iter().chain(product).map(E::wide).collect()
 }
 
@@ -278,7 +274,7 @@ fn what_does_not_fit_is_said_by_the_first_operation_that_fails() {
     ];
     for (equation, expected) in wrong {
         let probe = probe(equation);
-        assert!(probe.kernel(&x).is_none(), "{expected}");
+        assert!(probe.row_map().is_none(), "{expected}");
         let error = equilibria_core::apply(&probe, z.clone(), &x).expect_err(expected);
         assert!(error.to_string().contains(expected), "{error}");
     }

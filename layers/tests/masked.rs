@@ -1,4 +1,4 @@
-//! One dropout mask for a whole solve: kernel and gradients.
+//! One dropout mask for a whole solve: map in rows and gradients.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use equilibria_layers::modules::dropout_mask;
 use equilibria_layers::solvers::backward::implicit::Implicit;
 use equilibria_layers::solvers::solver;
 use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers};
-use equilibria_testing::{check_equilibrium, check_kernel, perturb, random_matrix};
+use equilibria_testing::{check_equilibrium, check_row_map, perturb, random_matrix};
 
 const WIDTH: usize = 6;
 
@@ -60,16 +60,13 @@ fn exact<L>(layer: L) -> Equilibrium<L> {
 }
 
 #[test]
-fn the_kernel_agrees_with_the_step() {
+fn the_map_in_rows_agrees_with_the_step() {
     let z = random_matrix(&Cpu::default(), (9, WIDTH), 3).expect("memory");
     for layer in layers() {
         let (layer, inputs) = (Masked(layer), inputs(9));
-        let kernel = layer.kernel(&inputs).expect("a kernel");
-        let (point, mut out) = ([0.1; WIDTH], [0.0; WIDTH]);
-        let mut block = kernel.block(0..1);
-        block.linearize(&point, &mut out);
-        assert!(block.jvp(&point, &mut out), "no product J v");
-        let difference = check_kernel(&layer, &z, &inputs).expect("both work");
+        let map = layer.row_map().expect("a map");
+        assert!(map.tangents().is_some(), "no product J v");
+        let difference = check_row_map(&layer, &z, &inputs).expect("both work");
         // As for the layer inside: sums of some hundred terms, ε = 2e-16 each, through three normalizations.
         assert!(difference.is_some_and(|d| d < 1e-12), "{difference:?}");
     }

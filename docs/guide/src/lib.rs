@@ -33,6 +33,10 @@ struct Models;
 struct Plugins;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../src/row-map.md")]
+struct RowMap;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../src/sequences.md")]
 struct Sequences;
 

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use equilibria_core::kernel::KernelBlock;
+use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::simd::{whole_tiles, Packed, TILE};
-use equilibria_core::{ImplicitLayer, Report};
+use equilibria_core::{to_host, ImplicitLayer, Map, Report, RowGradients, Slot, Vectors};
 use rayon::prelude::*;
 
 use crate::workload::Workload;
@@ -103,12 +103,12 @@ const ROWS: [usize; 2] = [30, 174];
 const CACHE: usize = 1 << 20;
 
 /// Some rows of the map, its argument and its result.
-type Rows<'a> = (Box<dyn KernelBlock<f32>>, &'a [f32], &'a mut [f32]);
+type Rows = (SliceSpace<f32>, Slot, Slot);
 
 /// Milliseconds of one application of the joint map at `z`. Not at 0, where the products of all rows are the same.
 fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
     let (layer, inputs) = (workload.parts.joint(), workload.parts.joint_inputs()?);
-    let Some(kernel) = layer.kernel(&inputs) else {
+    let Some(map) = layer.row_map() else {
         return Ok(f64::NAN);
     };
     let (batch, dim) = (workload.parts.sizes.batch, workload.parts.sizes.joint_dim());
@@ -118,19 +118,26 @@ fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
         .div_ceil(most)
         .next_multiple_of(rayon::current_num_threads());
     let count = count.min(batch.div_ceil(TILE));
-    let mut out = vec![0.0; z.len()];
-    let (mut blocks, mut rest): (Vec<Rows<'_>>, _) = (Vec::new(), &mut out[..]);
+    let on_host: Vec<Vec<f32>> = inputs.iter().map(to_host).collect();
+    let mut blocks: Vec<Rows> = Vec::with_capacity(count);
     for index in 0..count {
         let rows = whole_tiles(batch, index, count);
-        let (out, next) = std::mem::take(&mut rest).split_at_mut(rows.len() * dim);
+        let own = on_host.iter().map(|x| {
+            let width = x.len() / batch;
+            &x[rows.start * width..rows.end * width]
+        });
+        let (own, none) = (own.collect::<Vec<_>>(), RowGradients::default());
+        let mut space = SliceSpace::new(map.clone(), dim, rows.clone(), &own, none);
+        let [point, out] = [space.alloc()?, space.alloc()?];
         let z = &z[rows.start * dim..rows.end * dim];
-        blocks.push((kernel.clone().block(rows), z, out));
-        rest = next;
+        space.state_mut(point).copy_from_slice(z);
+        blocks.push((space, point, out));
     }
     best(seconds, || {
+        let apply = |(space, z, out): &mut Rows| space.apply(*z, *out);
         match &mut blocks[..] {
-            [(block, z, out)] => block.apply(z, out),
-            blocks => (blocks.par_iter_mut()).for_each(|(block, z, out)| block.apply(z, out)),
+            [block] => apply(block)?,
+            blocks => blocks.par_iter_mut().try_for_each(apply)?,
         }
         Ok(())
     })

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use equilibria_core::plumbing::{SliceSpace, Store, TensorSpace};
 use equilibria_core::{
-    to_host, DifferentiableMap, ImplicitLayer, KernelGradients, Map, Parameters, Result, Slot,
+    to_host, DifferentiableMap, ImplicitLayer, Map, Parameters, Result, RowGradients, Slot,
 };
 
 use super::subject::Subject;
@@ -23,11 +23,13 @@ pub fn in_both<R>(
     let (batch, dim) = (subject.sizes.batch, subject.sizes.joint_dim());
     let mut outcomes = Vec::new();
 
-    if let Some(kernel) = layer.kernel(&inputs) {
+    if let Some(map) = layer.row_map() {
         let named = layer.named();
         let shapes = named.iter().map(|(_, tensor)| *tensor.shape());
-        let gradients = KernelGradients::zeros(shapes, layer.input_dims(), batch);
-        let mut space = SliceSpace::new(kernel.block(0..batch), dim, 0..batch, gradients);
+        let gradients = RowGradients::zeros(shapes, layer.input_dims(), batch);
+        let on_host: Vec<_> = inputs.iter().map(to_host).collect();
+        let rows: Vec<_> = on_host.iter().map(Vec::as_slice).collect();
+        let mut space = SliceSpace::new(map, dim, 0..batch, &rows, gradients);
         let result = job(&mut space)?;
         let gradients = space.into_gradients().into_values();
         outcomes.push(Computed { result, gradients });
