@@ -49,6 +49,10 @@
 #[doc(inline)]
 pub use equilibria_core::*;
 
+// Crates that plugins and configurations in code need.
+#[doc(no_inline)]
+pub use equilibria_core::{dfdx, dyn_clone, inventory, serde, serde_json, typetag};
+
 #[doc(inline)]
 pub use equilibria_solvers::{
     backward, forward as solvers, regularizer, regularizers, solver, spectrum, Compat,

@@ -4,6 +4,8 @@
 //! mapped and cleared again, which takes up to a twentieth of a step.
 #![allow(unsafe_code)] // one call of a C function, see below
 
+pub use mimalloc::MiMalloc;
+
 use libmimalloc_sys::{mi_option_eager_commit_delay, mi_option_set, mi_option_t};
 
 /// `mi_option_purge_delay` of mimalloc.h, which the crate does not name: how long memory that nobody uses is kept, in

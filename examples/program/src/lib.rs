@@ -5,7 +5,7 @@
 //! ```no_run
 //! // use my_solver as _;
 //! # mod equilibria {
-//! #     pub use equilibria_program as program;
+//! #     pub extern crate equilibria_program as program;
 //! # }
 //! equilibria::program::main!();
 //! ```
@@ -29,9 +29,6 @@ mod terminal;
 mod training_run;
 
 use std::process::ExitCode;
-
-#[doc(hidden)]
-pub use mimalloc;
 
 // Linked for its plugin.
 use equilibria_digits as _;
@@ -83,7 +80,7 @@ enum Command {
 macro_rules! main {
     () => {
         #[global_allocator]
-        static ALLOCATOR: $crate::mimalloc::MiMalloc = $crate::mimalloc::MiMalloc;
+        static ALLOCATOR: $crate::allocator::MiMalloc = $crate::allocator::MiMalloc;
 
         fn main() -> ::std::process::ExitCode {
             // SAFETY: the first thing the program does, with one thread.

@@ -32,7 +32,7 @@ pub struct Settling {
 ///
 /// ```
 /// # mod equilibria {
-/// #     pub use equilibria_program as program;
+/// #     pub extern crate equilibria_program as program;
 /// # }
 /// use equilibria::program::report::{study_page, StudyRow};
 ///
