@@ -45,13 +45,9 @@
 //!   does without: `default-features = false`.
 //! * `cuda`: CUDA devices as well.
 
-// The contracts, flat: `Equilibrium`, `ImplicitLayer`, `Value`, `Stop` and so on.
+// The contracts, flat: `Equilibrium`, `ImplicitLayer`, `Value`, `Stop` and so on; and the crates that plugins need: dfdx, serde_json, typetag.
 #[doc(inline)]
 pub use equilibria_core::*;
-
-// Crates that plugins and configurations in code need.
-#[doc(no_inline)]
-pub use equilibria_core::{dfdx, dyn_clone, inventory, serde, serde_json, typetag};
 
 #[doc(inline)]
 pub use equilibria_solvers::{
