@@ -141,7 +141,7 @@ fn the_table_agrees_with_evaluate() {
     let report = std::fs::read_to_string(&report).expect("the table of solves");
     for (sample, row) in rows.iter().enumerate() {
         let solves = report.lines().skip(1).map(|line| line.split(',').collect());
-        let solves = solves.filter(|cells: &Vec<&str>| cells[1] == sample.to_string());
+        let solves = solves.filter(|cells: &Vec<&str>| cells[1] == (sample + 1).to_string());
         let solves: Vec<(usize, f64)> = solves
             .map(|cells| {
                 (
