@@ -113,7 +113,8 @@ pub trait RowOperation<E: Element>: Send + Sync {
         scratch: &mut Scratch<E>,
     );
 
-    /// Adds (∂g/∂θ)ᵀ ȳ to the gradients of the parameters that have one. Default: there are no parameters.
+    /// Adds (∂g/∂θ)ᵀ ȳ to the gradients of the parameters that have one. Only [`back`](Self::back) calls it. Default: there are no
+    /// parameters.
     fn pull_back(
         &self,
         _at: &At<'_, E>,

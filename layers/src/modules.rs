@@ -21,4 +21,5 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use linear_combination::linear_combination;
 pub use normalize::normalize;
+pub(crate) use normalize::row_like;
 pub use pointwise::{mean, relu, scale_rows, sigmoid, times_data};

@@ -214,16 +214,6 @@ where
         }
     }
 
-    fn pull_back(
-        &self,
-        at: &At<'_, E>,
-        y_bar: &[E],
-        gradients: &mut Gradients<'_, E>,
-        scratch: &mut Scratch<E>,
-    ) {
-        self.back(at, y_bar, &mut [], gradients, scratch);
-    }
-
     fn back(
         &self,
         at: &At<'_, E>,

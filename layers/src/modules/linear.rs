@@ -9,6 +9,7 @@ use equilibria_core::{parallel, parameters, to_host, AnyTape, Backend, Matrix, R
 use crate::kernel::{add_rows, add_to_rows, Weight, WeightCache};
 use crate::Initializer;
 
+use super::row_like;
 use super::scratch::{Copied, Scratch};
 use equilibria_core::recorded;
 
@@ -128,8 +129,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     fn in_tensor_operations<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         let shape = (x.shape().0, self.outputs());
         let weight = self.weight.retaped::<T>().permute::<_, Axes2<1, 0>>();
-        let bias = self.bias.retaped::<T>().reshape_like(&(shape.1,));
-        x.matmul(weight) + bias.broadcast_like::<_, Axis<0>>(&shape)
+        x.matmul(weight) + row_like::<T, _, _>(&self.bias, shape)
     }
 }
 

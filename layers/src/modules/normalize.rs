@@ -25,10 +25,10 @@ pub fn normalize<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
 }
 
 /// A parameter `[1, width]` in every row.
-pub(super) fn row_like<T: AnyTape<E, D>, E: Scalar, D: Backend<E>>(
+pub(crate) fn row_like<T: AnyTape<E, D>, E: Scalar, D: Backend<E>>(
     row: &Matrix<E, D>,
     shape: (usize, usize),
 ) -> Matrix<E, D, T> {
-    let row = row.retaped::<T>().reshape_like(&(shape.1,));
+    let row = row.retaped::<T>().contiguous().reshape_like(&(shape.1,));
     row.broadcast_like::<_, Axis<0>>(&shape)
 }

@@ -206,16 +206,6 @@ impl<E: Element> RowOperation<E> for NormalizedRows<E> {
         }
     }
 
-    fn pull_back(
-        &self,
-        at: &At<'_, E>,
-        y_bar: &[E],
-        gradients: &mut Gradients<'_, E>,
-        scratch: &mut Scratch<E>,
-    ) {
-        self.back(at, y_bar, &mut [], gradients, scratch);
-    }
-
     fn back(
         &self,
         at: &At<'_, E>,
@@ -243,7 +233,12 @@ impl<E: Element> RowOperation<E> for NormalizedRows<E> {
         gradients: &mut Gradients<'_, E>,
         scratch: &mut Scratch<E>,
     ) {
-        let [Some(x_dot), ..] = x_dot else { return };
+        let [Some(x_dot), ..] = x_dot else {
+            // Without a tangent nothing bends.
+            let [x_bar, p_bar] = argument_bars;
+            self.back(at, bars[0], x_bar, gradients, scratch);
+            return self.vjp(at, bars[1], p_bar, scratch);
+        };
         let [first, second, work, own] = scratch.parts(self.work(x_dot.len()));
         let mut nowhere = [first, second].map(|place| &mut place[..x_dot.len()]);
         let mut wanted = argument_bars.map(|bars| bars.iter_mut().flatten());

@@ -135,16 +135,6 @@ impl<E: Element> RowOperation<E> for RowsOfTokens<E> {
         self.operation.vjp(at, y_bar, x_bar, scratch);
     }
 
-    fn pull_back(
-        &self,
-        at: &At<'_, E>,
-        y_bar: &[E],
-        gradients: &mut Gradients<'_, E>,
-        scratch: &mut Scratch<E>,
-    ) {
-        self.operation.pull_back(at, y_bar, gradients, scratch);
-    }
-
     fn back(
         &self,
         at: &At<'_, E>,
@@ -167,17 +157,5 @@ impl<E: Element> RowOperation<E> for RowsOfTokens<E> {
     ) {
         self.operation
             .back_with_tangent(at, bars, x_dot, argument_bars, gradients, scratch);
-    }
-
-    fn bend(
-        &self,
-        at: &At<'_, E>,
-        p: &[E],
-        x_dot: &[Option<&[E]>],
-        x_bar: &mut [Option<&mut [E]>],
-        gradients: &mut Gradients<'_, E>,
-        scratch: &mut Scratch<E>,
-    ) -> bool {
-        self.operation.bend(at, p, x_dot, x_bar, gradients, scratch)
     }
 }

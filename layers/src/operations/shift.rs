@@ -11,6 +11,7 @@ use equilibria_core::{
 
 use super::row_of_width;
 use crate::kernel::add_rows;
+use crate::modules::row_like;
 
 /// `y = x + b`, with the same b, `[1, width]`, for every row.
 pub struct Shift<E: Scalar, D: Backend<E>> {
@@ -28,12 +29,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Shift<E, D> {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         let shape = *x.shape();
-        let row = self
-            .by
-            .retaped::<T>()
-            .contiguous()
-            .reshape_like(&(shape.1,));
-        Ok(x + row.broadcast_like::<_, Axis<0>>(&shape))
+        Ok(x + row_like::<T, _, _>(&self.by, shape))
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -10,6 +10,7 @@ use equilibria_core::{
 };
 
 use super::row_of_width;
+use crate::modules::row_like;
 
 /// `y = x ⊙ w`, with the same w, `[1, width]`, for every row.
 pub struct Stretch<E: Scalar, D: Backend<E>> {
@@ -27,12 +28,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Stretch<E, D> {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         let shape = *x.shape();
-        let row = self
-            .by
-            .retaped::<T>()
-            .contiguous()
-            .reshape_like(&(shape.1,));
-        Ok(x * row.broadcast_like::<_, Axis<0>>(&shape))
+        Ok(x * row_like::<T, _, _>(&self.by, shape))
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {
