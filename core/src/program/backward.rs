@@ -111,18 +111,23 @@ impl<E: Element> Program<E> {
                 }),
             }
         });
-        for (input, gradient) in inputs.iter_mut().enumerate() {
-            if back.wanted[input + 1] {
-                let len = self.rows(u) * self.nodes[input + 1].width;
-                let bar = &bars.of(input + 1)[..len];
-                add_scaled(&mut gradient[..len], E::one(), bar);
-            }
-        }
+        self.add_inputs(&bars, inputs);
         let working = &mut scratch.working;
         (working.gradient_bars, working.addends[0]) = (bars.places, bars.addends);
         working.tangents = tangents;
         if let Some((p_bars, _)) = tangent {
             (working.state_bars, working.addends[1]) = (p_bars.places, p_bars.addends);
+        }
+    }
+
+    /// Adds the cotangents of injected inputs at the end of their way.
+    fn add_inputs(&self, bars: &Bars<'_, E>, gradients: &mut [Vec<E>]) {
+        for (input, gradient) in gradients.iter_mut().enumerate() {
+            if bars.back.wanted[input + 1] {
+                let len = self.rows(bars.given) * self.nodes[input + 1].width;
+                let bar = &bars.of(input + 1)[..len];
+                add_scaled(&mut gradient[..len], E::one(), bar);
+            }
         }
     }
 

@@ -136,23 +136,8 @@ impl<E: Element> Program<E> {
                 None => return,
             },
         };
-        let mut x = ArrayVec::<&[E], MOST_ARGUMENTS>::new();
-        for argument in self.plan.arguments(step) {
-            let source = if call.linearizes {
-                argument.linearized
-            } else {
-                argument.value
-            };
-            let all = match source {
-                Source::State => call.z,
-                Source::Given(index) => call.x[index],
-                Source::Record(index) => &*before[index],
-                Source::Place(index) => &values[index],
-                Source::Output => output,
-                Source::Nowhere => continue,
-            };
-            x.push(rows_of(all, argument.width, rows));
-        }
+        let made_so_far = (&*before, &*values, output);
+        let x = self.arguments(step, call, rows, made_so_far);
         let mut recorded = ArrayVec::<&mut [E], MOST_RECORDS>::new();
         for (record, &width) in records.iter_mut().zip(&made.record) {
             recorded.push(rows_of_mut(record, width, rows));
@@ -163,6 +148,34 @@ impl<E: Element> Program<E> {
         if let Some(index) = place {
             values[index] = taken;
         }
+    }
+
+    /// The arguments of an operation, from what is recorded, in places and in the output before it runs.
+    #[inline]
+    fn arguments<'m>(
+        &self,
+        step: &Step,
+        call: &Call<'m, E>,
+        rows: &Range<usize>,
+        (record, values, output): (&'m [&'m mut [E]], &'m [Vec<E>], &'m [E]),
+    ) -> ArrayVec<&'m [E], MOST_ARGUMENTS> {
+        let mut x = ArrayVec::new();
+        for argument in self.plan.arguments(step) {
+            let source = match call.linearizes {
+                true => argument.linearized,
+                false => argument.value,
+            };
+            let all = match source {
+                Source::State => call.z,
+                Source::Given(index) => call.x[index],
+                Source::Record(index) => &*record[index],
+                Source::Place(index) => &values[index],
+                Source::Output => output,
+                Source::Nowhere => continue,
+            };
+            x.push(rows_of(all, argument.width, rows));
+        }
+        x
     }
 
     /// The tangents of all values along `v`, in the working memory, and that of the output in `out`, if it is wanted.
