@@ -88,6 +88,7 @@ impl Back {
     }
 
     /// What a node does to the cotangents of its arguments.
+    #[inline]
     pub fn arguments(&self, node: usize) -> &[ArgumentBar] {
         &self.arguments[self.ranges[node].clone()]
     }

@@ -33,6 +33,9 @@ struct Run<'r, E> {
     rows: &'r Range<usize>,
 }
 
+/// Places of cotangents, while an operation writes them.
+type Written<E> = ArrayVec<Vec<E>, MOST_ARGUMENTS>;
+
 /// The cotangents of arguments, as an operation writes them; `None` where nobody asks for one.
 type ArgumentBars<'a, 'b, E> = &'a mut [Option<&'b mut [E]>];
 
@@ -173,13 +176,14 @@ impl<E: Element> Program<E> {
         scratch: &mut Scratch<E>,
         job: impl FnOnce(&At<'_, E>, &[E], ArgumentBars<'_, '_, E>, &mut Scratch<E>),
     ) {
-        let mut written = bars.take_written(run.node);
-        let (u, mut x_bar) = bars.targets(run, &mut written);
+        let (mut written, mut x_bar) = (ArrayVec::new(), ArrayVec::new());
+        bars.take_written(run.node, &mut written);
+        let u = bars.targets(run, &mut written, &mut x_bar);
         self.at(point, (run.made, run.step), run.rows, |at| {
             job(at, u, &mut x_bar, scratch);
         });
         drop(x_bar);
-        bars.settle(run, written);
+        bars.settle(run, &mut written);
     }
 
     /// Turns the cotangents of a value and of its tangent into those of the arguments, with the gradients of parameters.
@@ -191,17 +195,19 @@ impl<E: Element> Program<E> {
         gradients: &mut Gradients<'_, E>,
         scratch: &mut Scratch<E>,
     ) {
-        let mut written = bars.take_written(run.node);
-        let mut p_written = p_bars.take_written(run.node);
-        let (u, mut x_bar) = bars.targets(run, &mut written);
-        let (p, mut p_bar) = p_bars.targets(run, &mut p_written);
+        let (mut written, mut p_written) = (ArrayVec::new(), ArrayVec::new());
+        let (mut x_bar, mut p_bar) = (ArrayVec::new(), ArrayVec::new());
+        bars.take_written(run.node, &mut written);
+        p_bars.take_written(run.node, &mut p_written);
+        let u = bars.targets(run, &mut written, &mut x_bar);
+        let p = p_bars.targets(run, &mut p_written, &mut p_bar);
         self.at(point, (run.made, run.step), run.rows, |at| {
             let (operation, found) = (&run.made.operation, [&mut x_bar[..], &mut p_bar[..]]);
             operation.back_with_tangent(at, [u, p], x_dot, found, gradients, scratch);
         });
         drop((x_bar, p_bar));
-        bars.settle(run, written);
-        p_bars.settle(run, p_written);
+        bars.settle(run, &mut written);
+        p_bars.settle(run, &mut p_written);
     }
 }
 
@@ -215,30 +221,29 @@ impl<E: Element> Bars<'_, E> {
     }
 
     /// The places of cotangents that an operation is the first to write, taken out so that its own can be read.
-    #[inline]
-    fn take_written(&mut self, node: usize) -> ArrayVec<Vec<E>, MOST_ARGUMENTS> {
-        let mut written = ArrayVec::new();
+    #[inline(always)]
+    fn take_written(&mut self, node: usize, written: &mut Written<E>) {
         for argument in self.back.arguments(node) {
             if let Cotangent::Written(place) = argument.becomes {
                 written.push(take(&mut self.places[place]));
             }
         }
-        written
     }
 
-    /// The cotangent of a value, and where its operation writes those of the arguments: the first one to its place, later ones beside
-    /// it.
-    #[inline]
+    /// The cotangent of a value. `x_bar` becomes where its operation writes those of the arguments: the first one to its place, later
+    /// ones beside it.
+    #[inline(always)]
     fn targets<'t>(
         &'t mut self,
         run: Run<'_, E>,
-        written: &'t mut [Vec<E>],
-    ) -> (&'t [E], ArrayVec<Option<&'t mut [E]>, MOST_ARGUMENTS>) {
+        written: &'t mut Written<E>,
+        x_bar: &mut ArrayVec<Option<&'t mut [E]>, MOST_ARGUMENTS>,
+    ) -> &'t [E] {
         let all = match self.back.bars[run.node] {
             Bar::Given => self.given,
             Bar::Place(place) => &self.places[place],
         };
-        let (mut written, mut x_bar) = (written.iter_mut(), ArrayVec::new());
+        let mut written = written.iter_mut();
         let arguments = self.back.arguments(run.node).iter();
         for (argument, addend) in arguments.zip(&mut self.addends) {
             x_bar.push(match argument.becomes {
@@ -256,23 +261,24 @@ impl<E: Element> Bars<'_, E> {
                 }
             });
         }
-        (rows_of(all, run.step.width, run.rows), x_bar)
+        rows_of(all, run.step.width, run.rows)
     }
 
     /// Puts cotangents of arguments back to their places, and adds those that are not the first.
-    #[inline]
-    fn settle(&mut self, run: Run<'_, E>, written: ArrayVec<Vec<E>, MOST_ARGUMENTS>) {
-        let (arguments, mut written) = (self.back.arguments(run.node), written.into_iter());
-        for argument in arguments {
-            if let Cotangent::Written(place) = argument.becomes {
-                self.places[place] = written.next().unwrap_or_default();
-            }
-        }
-        for (argument, addend) in arguments.iter().zip(&self.addends) {
-            if let Cotangent::Added(place) = argument.becomes {
-                let bar = rows_of_mut(&mut self.places[place], argument.width, run.rows);
-                let len = bar.len();
-                add_scaled(bar, E::one(), &addend[..len]);
+    #[inline(always)]
+    fn settle(&mut self, run: Run<'_, E>, written: &mut Written<E>) {
+        let mut written = written.iter_mut();
+        for (argument, addend) in self.back.arguments(run.node).iter().zip(&self.addends) {
+            match argument.becomes {
+                Cotangent::Unwanted | Cotangent::Same => {}
+                Cotangent::Written(place) => {
+                    self.places[place] = written.next().map(take).unwrap_or_default();
+                }
+                Cotangent::Added(place) => {
+                    let bar = rows_of_mut(&mut self.places[place], argument.width, run.rows);
+                    let len = bar.len();
+                    add_scaled(bar, E::one(), &addend[..len]);
+                }
             }
         }
     }

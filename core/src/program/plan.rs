@@ -214,6 +214,7 @@ impl Plan {
     }
 
     /// What is known of an operation's arguments.
+    #[inline]
     pub fn arguments(&self, step: &Step) -> &[Argument] {
         &self.arguments[step.arguments.clone()]
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use dfdx::prelude::*;
 use equilibria::prelude::*;
 use equilibria::solvers::anderson::Anderson;
-use equilibria::{backward, from_host};
+use equilibria::{backward, from_host, regularizer};
 use safetensors::SafeTensors;
 
 use maps::{Make, Plain};
@@ -148,8 +148,32 @@ fn measure<L: ImplicitLayer<f32, Cpu> + Clone>(
         solved.z.square().mean::<Rank0, _>().backward();
         Ok(())
     })?;
-    let line = equilibria::serde_json::json!({"map": name, "path": path, "solve_ms": solve_ms, "train_ms": train_ms, "evaluations": evaluations});
+    let mut regularized = equilibrium.clone();
+    regularized.regularizers.push(regularizer("jacobian")?);
+    let penalty_ms = median(seconds, || train_regularized(&regularized, inputs))?;
+    let line = equilibria::serde_json::json!({"map": name, "path": path, "solve_ms": solve_ms, "train_ms": train_ms,
+        "penalty_ms": penalty_ms, "evaluations": evaluations});
     println!("{line}");
+    Ok(())
+}
+
+/// A training step with the Jacobian penalty.
+fn train_regularized<L: ImplicitLayer<f32, Cpu>>(
+    equilibrium: &Equilibrium<L>,
+    inputs: &[Matrix<f32, Cpu>],
+) -> Result<()> {
+    let (all, starts) = (
+        std::slice::from_ref(equilibrium),
+        vec![equilibrium.zero_start(inputs)?],
+    );
+    let mut solved =
+        Equilibrium::forward_each(all, starts, &[inputs], OwnedTape::default(), Some(&[1]))?;
+    let (z, penalty) = (
+        solved.solved.swap_remove(0).z,
+        solved.penalties.swap_remove(0),
+    );
+    let loss = z.put_tape(solved.tape).square().mean::<Rank0, _>();
+    (loss + penalty.sum::<Rank0, _>()).backward();
     Ok(())
 }
 

@@ -113,6 +113,16 @@ impl<E: Element> GroupNorm<E> {
         self.weight.len() / self.groups
     }
 
+    /// Where the next group begins in its row. A remainder would take longer than the arithmetic of a small group.
+    #[inline(always)]
+    fn after(&self, at: usize, size: usize) -> usize {
+        let next = at + size;
+        match next < self.weight.len() {
+            true => next,
+            false => 0,
+        }
+    }
+
     #[inline(always)]
     fn normalize_rows<S: Simd, const K: usize, const PART: bool>(
         &self,
@@ -177,8 +187,8 @@ impl<E: Element> GroupNorm<E> {
         let size = self.size();
         let records = record.values.chunks_exact(size).zip(record.scales);
         let groups = x.chunks_exact(size).zip(out.chunks_exact_mut(size));
+        let mut at = 0;
         for (index, ((x, out), (values, &scale))) in groups.zip(records).enumerate() {
-            let at = index % self.groups * size;
             let rectified = match rectify {
                 Rectify::Never => rectified,
                 _ => &rectified[index * size..][..size],
@@ -197,6 +207,7 @@ impl<E: Element> GroupNorm<E> {
                 rectified,
                 bars,
             );
+            at = self.after(at, size);
         }
     }
 
@@ -222,10 +233,10 @@ impl<E: Element> GroupNorm<E> {
         let places = x_bar
             .chunks_exact_mut(size)
             .zip(p_bar.chunks_exact_mut(size));
+        let mut at = 0;
         for (index, ((((x_dot, u), p), (x_bar, p_bar)), (values, &scale))) in
             points.zip(places).zip(records).enumerate()
         {
-            let at = index % self.groups * size;
             let rectified = match rectify {
                 Rectify::Never => rectified,
                 _ => &rectified[index * size..][..size],
@@ -237,6 +248,7 @@ impl<E: Element> GroupNorm<E> {
             bend::bend::<E, S, K, PART>(
                 simd, record, weight, rectified, points, places, bars, work,
             );
+            at = self.after(at, size);
         }
     }
 }

@@ -65,39 +65,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let run = problem.solve(&*solver, precision, Space::Slice, &stop)?;
         let name = solver.typetag_name();
         (run.report).log(|| format!("{}: forward solve by {name}", problem.name));
-        let steps = run.report.steps();
-        print_line(format_args!(
-            "\n{label}\n  step  evaluations  largest residual  active samples"
-        ))?;
-        for (number, step) in steps.iter().enumerate() {
-            let Step {
-                evaluations,
-                residual,
-                active,
-            } = step;
-            print_line(format_args!(
-                "{:>6}  {evaluations:>11}  {residual:>16.3e}  {active:>14}",
-                number + 1
-            ))?;
-        }
+        print_steps(label, &run.report.steps())?;
         let summary = Summary::new(&problem, &run);
         print_line(format_args!("{label}: {}", summary.line()))?;
         solved &= run.report.unconverged() == 0;
-        outcomes.push(json!({
-            "solver": serde_json::to_value(&solver).map_err(|error| parse(label, error))?,
-            "converged": run.report.count(Status::Converged),
-            "samples": run.report.samples,
-            "residual": summary.residual,
-            "error": summary.error,
-            "other_fixed_points": summary.elsewhere.len(),
-        }));
-        lines.push(Line {
-            label: label.clone(),
-            points: steps
-                .iter()
-                .map(|step| (step.evaluations, step.residual))
-                .collect(),
-        });
+        let solver = serde_json::to_value(&solver).map_err(|error| parse(label, error))?;
+        outcomes.push(summary.outcome(&solver));
+        lines.push(line(label, &run.report.steps()));
     }
     if let Some(path) = &args.plot {
         let title = format!("{}, {precision}", problem.name);
@@ -111,6 +85,33 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     })
+}
+
+fn print_steps(label: &str, steps: &[Step]) -> Result<()> {
+    print_line(format_args!(
+        "\n{label}\n  step  evaluations  largest residual  active samples"
+    ))?;
+    for (number, step) in steps.iter().enumerate() {
+        let Step {
+            evaluations,
+            residual,
+            active,
+        } = step;
+        print_line(format_args!(
+            "{:>6}  {evaluations:>11}  {residual:>16.3e}  {active:>14}",
+            number + 1
+        ))?;
+    }
+    Ok(())
+}
+
+/// Residuals against evaluations.
+fn line(label: &str, steps: &[Step]) -> Line {
+    let points = steps.iter().map(|step| (step.evaluations, step.residual));
+    Line {
+        label: label.to_owned(),
+        points: points.collect(),
+    }
 }
 
 fn list(as_json: bool) -> Result<()> {
@@ -202,6 +203,17 @@ impl<'r> Summary<'r> {
             error: near.into_iter().filter_map(error).reduce(f64::max),
             elsewhere: elsewhere.into_iter().filter_map(error).collect(),
         }
+    }
+
+    fn outcome(&self, solver: &Value) -> Value {
+        json!({
+            "solver": solver,
+            "converged": self.report.count(Status::Converged),
+            "samples": self.report.samples,
+            "residual": self.residual,
+            "error": self.error,
+            "other_fixed_points": self.elsewhere.len(),
+        })
     }
 
     fn line(&self) -> String {

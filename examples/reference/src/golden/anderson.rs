@@ -20,71 +20,68 @@ struct Calls {
 
 /// Compares all recorded solves.
 pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> crate::Result<()> {
-    let rows = subject.sizes.batch;
-    let settings = &golden.config.anderson;
-    let anderson = |regularization| Anderson {
-        memory: settings.m,
-        mixing: settings.beta,
-        ridge: Ridge::Absolute,
-        regularization,
-        compat: Some(Compat::Torchdeq),
-        ..Anderson::default()
-    };
-
     let forward = |solver: &dyn FixedPointSolver, calls: usize| {
         in_both(subject, |space| record(solver, space, calls))
     };
     if golden.has("anderson.X") {
-        for outcome in forward(&anderson(settings.lam), golden.count("anderson.X"))? {
+        let solver = anderson(golden, golden.config.anderson.lam);
+        for outcome in forward(&solver, golden.count("anderson.X"))? {
             let calls = outcome.result;
-            compare_calls(golden, ledger, "anderson", rows, &calls, ITERATE);
-            compare_choice(golden, ledger, rows, &calls);
+            compare_calls(golden, ledger, "anderson", &calls, ITERATE);
+            compare_choice(golden, ledger, &calls);
         }
     }
-    let cases: Vec<&str> = golden
-        .arrays
-        .keys()
-        .filter_map(|name| name.strip_suffix(".X"))
-        .collect();
-    for case in cases {
-        let lambda = case
-            .strip_prefix("anderson_lam")
-            .and_then(|text| text.parse().ok());
-        if let Some(lambda) = lambda {
+    let cases = golden.arrays.keys();
+    for case in cases.filter_map(|name| name.strip_suffix(".X")) {
+        let lambda = case.strip_prefix("anderson_lam");
+        if let Some(lambda) = lambda.and_then(|text| text.parse().ok()) {
             let count = golden.count(&format!("{case}.X"));
-            for outcome in forward(&anderson(lambda), count)? {
-                compare_calls(golden, ledger, case, rows, &outcome.result, UNREGULARIZED);
+            for outcome in forward(&anderson(golden, lambda), count)? {
+                compare_calls(golden, ledger, case, &outcome.result, UNREGULARIZED);
             }
         }
     }
     if golden.has("picard.abs_residual") {
         let count = golden.count("picard.abs_residual");
         for outcome in forward(&Picard::default(), count)? {
-            compare_calls(golden, ledger, "picard", rows, &outcome.result, SOLVED);
+            compare_calls(golden, ledger, "picard", &outcome.result, SOLVED);
         }
     }
-    if golden.has("anderson_backward.X") {
-        let size = rows * subject.sizes.joint_dim();
-        let z = golden.need("fixed_point.z", size)?;
-        let v = golden.need("ift.dl_dz", size)?;
-        let count = golden.count("anderson_backward.X");
-        for outcome in in_both(subject, |space| {
-            let [at, cotangent] = [space.alloc()?, space.alloc()?];
-            space.vectors_mut().write(at, z)?;
-            space.linearize(at)?;
-            space.vectors_mut().write(cotangent, v)?;
-            let mut adjoint = AdjointMap::new(space, cotangent);
-            record(&anderson(settings.lam), &mut adjoint, count)
-        })? {
-            compare_calls(
-                golden,
-                ledger,
-                "anderson_backward",
-                rows,
-                &outcome.result,
-                ITERATE,
-            );
-        }
+    match golden.has("anderson_backward.X") {
+        true => compare_adjoint(subject, golden, ledger),
+        false => Ok(()),
+    }
+}
+
+/// The mode that follows TorchDEQ, as the arrays were made.
+fn anderson(golden: &Golden, regularization: f64) -> Anderson {
+    let settings = &golden.config.anderson;
+    Anderson {
+        memory: settings.m,
+        mixing: settings.beta,
+        ridge: Ridge::Absolute,
+        regularization,
+        compat: Some(Compat::Torchdeq),
+        ..Anderson::default()
+    }
+}
+
+/// Compares the solve of the adjoint equation.
+fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> crate::Result<()> {
+    let size = subject.sizes.batch * subject.sizes.joint_dim();
+    let z = golden.need("fixed_point.z", size)?;
+    let v = golden.need("ift.dl_dz", size)?;
+    let count = golden.count("anderson_backward.X");
+    let solver = anderson(golden, golden.config.anderson.lam);
+    for outcome in in_both(subject, |space| {
+        let [at, cotangent] = [space.alloc()?, space.alloc()?];
+        space.vectors_mut().write(at, z)?;
+        space.linearize(at)?;
+        space.vectors_mut().write(cotangent, v)?;
+        record(&solver, &mut AdjointMap::new(space, cotangent), count)
+    })? {
+        let calls = outcome.result;
+        compare_calls(golden, ledger, "anderson_backward", &calls, ITERATE);
     }
     Ok(())
 }
@@ -117,15 +114,10 @@ fn norms(calls: &Calls, dim: usize) -> (Vec<f64>, Vec<f64>) {
     .unzip()
 }
 
-fn compare_calls(
-    golden: &Golden,
-    ledger: &mut Ledger,
-    case: &str,
-    rows: usize,
-    calls: &Calls,
-    tolerance: f64,
-) {
-    let (residuals, values) = norms(calls, golden.config.sizes().joint_dim());
+fn compare_calls(golden: &Golden, ledger: &mut Ledger, case: &str, calls: &Calls, tolerance: f64) {
+    let sizes = golden.config.sizes();
+    let rows = sizes.batch;
+    let (residuals, values) = norms(calls, sizes.joint_dim());
     let relative = residuals.iter().zip(&values).map(|(r, f)| r / (f + 1e-9));
     let relative: Vec<f64> = relative.collect();
     let name = |array: &str| format!("{case}.{array}");
@@ -145,8 +137,9 @@ fn compare_calls(
 }
 
 /// TorchDEQ returns f of the call with the smallest residual.
-fn compare_choice(golden: &Golden, ledger: &mut Ledger, rows: usize, calls: &Calls) {
-    let dim = golden.config.sizes().joint_dim();
+fn compare_choice(golden: &Golden, ledger: &mut Ledger, calls: &Calls) {
+    let sizes = golden.config.sizes();
+    let (rows, dim) = (sizes.batch, sizes.joint_dim());
     let (residuals, _) = norms(calls, dim);
     let mut chosen = Vec::with_capacity(rows * dim);
     for row in 0..rows {

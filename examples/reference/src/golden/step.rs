@@ -63,8 +63,15 @@ fn compare_step(
         let fused = subject.fuse.combine(&purified, &x_fuse);
         check("out.fuse".to_owned(), &fused)?;
     }
+    compare_joint(subject, z, check)
+}
 
-    // The same through the joint map, whose gate is collapsed, in both spaces.
+/// The same through the joint map, whose gate is collapsed, in both spaces.
+fn compare_joint(
+    subject: &Subject,
+    z: &[f64],
+    mut check: impl FnMut(String, &Value<f64, Cpu>) -> Result<()>,
+) -> Result<()> {
     let outcomes = in_both(subject, |space| {
         let [at, out] = [space.alloc()?, space.alloc()?];
         space.vectors_mut().write(at, z)?;
@@ -72,7 +79,7 @@ fn compare_step(
         space.vectors().read(out)
     })?;
     for outcome in outcomes {
-        let outs = self::parts(subject, &outcome.result)?;
+        let outs = parts(subject, &outcome.result)?;
         for (index, out) in outs.iter().enumerate() {
             let name = part_name(index, subject.sizes.modalities);
             check(format!("out.{name}"), &Value::plain(out.clone()))?;
