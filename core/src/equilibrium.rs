@@ -13,8 +13,8 @@ use crate::layer::AnyTape;
 use crate::plumbing::blocks::Partition;
 use crate::plumbing::bound::Bound;
 use crate::{
-    parameters, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer, Matrix,
-    Regularizer, Report, Result, Scalar, Stop,
+    parameters, AnyLayer, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer,
+    Matrix, Regularizer, Report, Result, Scalar, Stop,
 };
 
 pub use adjoint::Adjoint;
@@ -149,19 +149,26 @@ impl<L> Equilibrium<L> {
         })
     }
 
+    /// The same equilibrium, whose layer has forgotten its type.
+    fn of_any_layer<E: Scalar, D: Backend<E>>(&self) -> Equilibrium<AnyLayer<E, D>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        self.with_layer(AnyLayer::new(dyn_clone::clone(&self.layer)))
+    }
+}
+
+impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
     /// Checks everything and binds the inputs to the layer.
-    fn bind<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    fn bind<T: AnyTape<E, D>>(
         &self,
         x: &[Matrix<E, D>],
         tape: T,
         partition: Partition,
-    ) -> Result<(Bound<E, D, L>, T)>
-    where
-        L: ImplicitLayer<E, D>,
-    {
+    ) -> Result<(Bound<E, D>, T)> {
         self.validate()?;
         let (x, tape) = contiguous(x, tape);
-        Ok((Bound::new(&self.layer, x, partition)?, tape))
+        Ok((Bound::new(self.layer.clone(), x, partition)?, tape))
     }
 }
 

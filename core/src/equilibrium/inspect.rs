@@ -5,7 +5,9 @@ use dfdx::prelude::NoneTape;
 use super::contiguous;
 use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, Purpose};
-use crate::{Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot};
+use crate::{
+    AnyLayer, Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot,
+};
 
 impl<L> Equilibrium<L> {
     /// Runs `job` in the spaces the layer is solved in, on slots that hold the given states: for diagnostics and for
@@ -30,7 +32,7 @@ impl<L> Equilibrium<L> {
         L: ImplicitLayer<E, D>,
     {
         let mut bound = Bound::new(
-            &self.layer,
+            AnyLayer::new(dyn_clone::clone(&self.layer)),
             contiguous(x, NoneTape).0,
             Partition::Sizes { together: 1 },
         )?;

@@ -8,7 +8,9 @@ use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, LayerJob, Purpose};
 use crate::plumbing::gradients::{accumulate, WeightedGradients};
 use crate::seed::mix;
-use crate::{from_host, Backend, DifferentiableMap, ImplicitLayer, Matrix, Result, Scalar, Slot};
+use crate::{
+    from_host, AnyLayer, Backend, DifferentiableMap, ImplicitLayer, Matrix, Result, Scalar, Slot,
+};
 
 impl<L> Equilibrium<L> {
     /// The regularization loss at `z`, `Σ_r weight_r · mean over samples of penalty_r`, a `[1, 1]` matrix on `tape`.
@@ -24,6 +26,19 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
+        self.of_any_layer().penalty_at(z, x, tape, seed)
+    }
+}
+
+// Compiled once for all layers.
+impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
+    fn penalty_at<T: AnyTape<E, D>>(
+        &self,
+        z: &Matrix<E, D>,
+        x: &[Matrix<E, D>],
+        tape: T,
+        seed: u64,
+    ) -> Result<Matrix<E, D, T>> {
         let (mut bound, mut tape) = self.bind(x, tape, Partition::Sizes { together: 1 })?;
         let (all, bounds) = (std::slice::from_ref(self), std::slice::from_mut(&mut bound));
         let given = std::slice::from_ref(z);
@@ -63,9 +78,9 @@ pub(super) struct Penalty<E: Scalar, D: Backend<E>> {
 
 /// The penalties of several equilibria, the k-th with the probes of `seeds[k]`, at the same time: at the first state that is
 /// held, or at `z[k]`, which then is.
-pub(super) fn penalize<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
-    equilibria: &[Equilibrium<L>],
-    bounds: &mut [Bound<E, D, L>],
+pub(super) fn penalize<E: Scalar, D: Backend<E>>(
+    equilibria: &[Equilibrium<AnyLayer<E, D>>],
+    bounds: &mut [Bound<E, D>],
     z: &[Matrix<E, D>],
     seeds: &[u64],
 ) -> Result<Vec<Penalty<E, D>>> {
@@ -76,7 +91,7 @@ pub(super) fn penalize<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
         add_term(equilibria, number, bounds, given, seeds, &mut sums)?;
     }
     let penalties = sums.into_iter().zip(bounds);
-    let penalty = |((sum, terms), bound): (PenaltySum<E, D>, &mut Bound<E, D, L>)| {
+    let penalty = |((sum, terms), bound): (PenaltySum<E, D>, &mut Bound<E, D>)| {
         let value = from_host(bound.device(), vec![E::of(sum)], (1, 1))?;
         Ok(Penalty { value, terms })
     };
@@ -87,10 +102,10 @@ pub(super) fn penalize<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
 type PenaltySum<E, D> = (f64, Vec<WeightedGradients<E, D>>);
 
 /// Adds the regularizer of this number of every equilibrium that has one, as [`penalize`] does; `given` are the states to be held.
-fn add_term<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
-    equilibria: &[Equilibrium<L>],
+fn add_term<E: Scalar, D: Backend<E>>(
+    equilibria: &[Equilibrium<AnyLayer<E, D>>],
     number: usize,
-    bounds: &mut [Bound<E, D, L>],
+    bounds: &mut [Bound<E, D>],
     given: &[Matrix<E, D>],
     seeds: &[u64],
     sums: &mut [PenaltySum<E, D>],

@@ -11,8 +11,8 @@ use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, JobOutput, LayerJob, Purpose};
 use crate::plumbing::gradients::{accumulate, WeightedGradients};
 use crate::{
-    solve_with_inverse, Backend, BackwardStrategy, Coef, DifferentiableMap, Error, ImplicitLayer,
-    LowRank, Matrix, Report, Result, Scalar, Slot, Solution, Vectors,
+    solve_with_inverse, AnyLayer, Backend, BackwardStrategy, Coef, DifferentiableMap, Error,
+    ImplicitLayer, LowRank, Matrix, Report, Result, Scalar, Slot, Solution, Vectors,
 };
 
 /// What [`Equilibrium::forward_each`] returns.
@@ -26,7 +26,7 @@ pub struct AllSolved<E: Scalar, D: Backend<E>, T> {
 }
 
 /// Layers with their inputs, and the tape these are on.
-type AllBound<E, D, L, T> = (Vec<Bound<E, D, L>>, T);
+type AllBound<E, D, T> = (Vec<Bound<E, D>>, T);
 
 impl<L> Equilibrium<L> {
     /// [`forward_from`](Self::forward_from) of several equilibria, the k-th from `starts[k]` with the inputs `x[k]`. On the
@@ -50,6 +50,21 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
+        let equilibria: Vec<_> = equilibria.iter().map(Self::of_any_layer).collect();
+        Equilibrium::solve_and_wait(&equilibria, starts, x, tape, seeds)
+    }
+}
+
+// Compiled once for all layers.
+impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
+    /// [`forward_each`](Self::forward_each); a way back waits for the cotangents.
+    fn solve_and_wait<T: AnyTape<E, D>>(
+        equilibria: &[Self],
+        starts: Vec<Matrix<E, D>>,
+        x: &[&[Matrix<E, D>]],
+        tape: T,
+        seeds: Option<&[u64]>,
+    ) -> Result<AllSolved<E, D, T>> {
         let (mut bounds, tape) = bind_each(equilibria, x, tape, seeds.is_some())?;
         let solutions = Self::solve_each(equilibria, &mut bounds, starts, T::OWNS_TAPE)?;
         let penalties = match seeds {
@@ -83,15 +98,12 @@ impl<L> Equilibrium<L> {
 
     /// z* of every equilibrium and how its solve went, once all have been judged. `gradients` as in
     /// [`block_solve`](Self::block_solve).
-    fn solve_each<E: Scalar, D: Backend<E>>(
+    fn solve_each(
         equilibria: &[Self],
-        bounds: &mut [Bound<E, D, L>],
+        bounds: &mut [Bound<E, D>],
         starts: Vec<Matrix<E, D>>,
         gradients: bool,
-    ) -> Result<Vec<(Matrix<E, D>, Report)>>
-    where
-        L: ImplicitLayer<E, D>,
-    {
+    ) -> Result<Vec<(Matrix<E, D>, Report)>> {
         let block_jobs: Vec<_> = (equilibria.iter())
             .map(|equilibrium| equilibrium.block_solve(gradients))
             .collect();
@@ -137,10 +149,7 @@ impl<L> Equilibrium<L> {
     }
 
     /// Puts the blocks together and judges how they went.
-    fn judged<E: Scalar, D: Backend<E>>(
-        &self,
-        output: JobOutput<E, D, Report>,
-    ) -> Result<(Matrix<E, D>, Report)> {
+    fn judged(&self, output: JobOutput<E, D, Report>) -> Result<(Matrix<E, D>, Report)> {
         let report: Report = output.results.into_iter().collect();
         report.log(|| {
             let solver = self.solver.typetag_name();
@@ -153,12 +162,12 @@ impl<L> Equilibrium<L> {
 }
 
 /// Binds the inputs of every equilibrium for a solve and, if the tape is to be used or if they are `penalized`, for gradients.
-fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>, L: ImplicitLayer<E, D>>(
-    equilibria: &[Equilibrium<L>],
+fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    equilibria: &[Equilibrium<AnyLayer<E, D>>],
     x: &[&[Matrix<E, D>]],
     mut tape: T,
     penalized: bool,
-) -> Result<AllBound<E, D, L, T>> {
+) -> Result<AllBound<E, D, T>> {
     let partition = match T::OWNS_TAPE || penalized {
         true => Partition::Sizes {
             together: equilibria.len(),
@@ -175,19 +184,19 @@ fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>, L: ImplicitLayer<E, D>>
 }
 
 /// An equilibrium that waits for its cotangent.
-struct Pending<E: Scalar, D: Backend<E>, L> {
+struct Pending<E: Scalar, D: Backend<E>> {
     name: String,
     backward: Arc<dyn BackwardStrategy>,
     /// Holds z*, and the start and the terms of an approximate inverse where the strategy needs them.
-    bound: Bound<E, D, L>,
+    bound: Bound<E, D>,
     z: Matrix<E, D>,
     adjoint: Adjoint,
     penalty: Option<Penalty<E, D>>,
 }
 
 /// Gradients of parameters and inputs due to the cotangents that have arrived at the equilibria and their penalties.
-fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
-    mut all: Vec<Pending<E, D, L>>,
+fn pull_back<E: Scalar, D: Backend<E>>(
+    mut all: Vec<Pending<E, D>>,
     gradients: &mut Gradients<E, D>,
 ) -> std::result::Result<(), D::Err> {
     let (mut cotangents, mut factors) = (Vec::new(), Vec::new());
@@ -218,8 +227,8 @@ fn pull_back<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
 type Differentiated<E, D> = (Result<Report>, Vec<WeightedGradients<E, D>>);
 
 /// Pulls the cotangents of the equilibria back, and with them what waits of their penalties, times its factors.
-fn differentiate_each<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>>(
-    all: &mut [Pending<E, D, L>],
+fn differentiate_each<E: Scalar, D: Backend<E>>(
+    all: &mut [Pending<E, D>],
     cotangents: Vec<Matrix<E, D>>,
     factors: &[Vec<f64>],
 ) -> Vec<Differentiated<E, D>> {
@@ -270,7 +279,7 @@ fn differentiate(
     backward.backward(space, &solution, v[0])
 }
 
-impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Pending<E, D, L> {
+impl<E: Scalar, D: Backend<E>> Pending<E, D> {
     /// Judges the adjoint solve. Returns its report and what was pulled back, by the penalty as well, with its factor.
     fn judge(
         &mut self,

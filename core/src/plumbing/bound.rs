@@ -10,11 +10,14 @@ use super::gradients::{HostGradient, TensorGradient, WeightedGradients};
 use super::TensorSpace;
 use crate::backend::{from_host, to_host};
 use crate::{parallel, simd};
-use crate::{Backend, DifferentiableMap, Error, ImplicitLayer, Matrix, Result, Scalar, Slot};
+use crate::{
+    AnyLayer, Backend, DifferentiableMap, Error, ImplicitLayer, Matrix, Parameters, Result, Scalar,
+    Slot,
+};
 
 /// A layer with its injected inputs.
-pub(crate) struct Bound<E: Scalar, D: Backend<E>, L> {
-    layer: L,
+pub(crate) struct Bound<E: Scalar, D: Backend<E>> {
+    layer: AnyLayer<E, D>,
     device: D,
     inputs: Vec<Matrix<E, D>>,
     /// None where the layer runs in tensors.
@@ -49,8 +52,8 @@ pub(crate) struct JobOutput<E: Scalar, D: Backend<E>, R> {
 }
 
 /// A job to be run on a layer.
-pub(crate) struct LayerJob<'r, E: Scalar, D: Backend<E>, L, R> {
-    pub bound: &'r mut Bound<E, D, L>,
+pub(crate) struct LayerJob<'r, E: Scalar, D: Backend<E>, R> {
+    pub bound: &'r mut Bound<E, D>,
     /// States to be added to those that are held, each `[batch, state_dim]`.
     pub given: Vec<Matrix<E, D>>,
     pub products: Products<'r>,
@@ -62,9 +65,13 @@ pub(crate) struct LayerJob<'r, E: Scalar, D: Backend<E>, L, R> {
 pub(crate) type BlockJob<'j, R> =
     dyn Fn(&mut dyn DifferentiableMap, &mut Vec<Slot>) -> Result<R> + Sync + 'j;
 
-impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
+impl<E: Scalar, D: Backend<E>> Bound<E, D> {
     /// Checks the inputs and binds them. They must be contiguous.
-    pub fn new(layer: &L, inputs: Vec<Matrix<E, D>>, partition: Partition) -> Result<Self> {
+    pub fn new(
+        layer: AnyLayer<E, D>,
+        inputs: Vec<Matrix<E, D>>,
+        partition: Partition,
+    ) -> Result<Self> {
         let dims = layer.input_dims();
         let batch = inputs.first().map_or(0, |x| x.shape().0);
         let got: Vec<(usize, usize)> = inputs.iter().map(|x| *x.shape()).collect();
@@ -94,7 +101,7 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
         }
         let map = D::ON_HOST.then(|| layer.row_map()).flatten();
         Ok(Self {
-            layer: dyn_clone::clone(layer),
+            layer,
             device,
             inputs,
             host: map.map(|map| {
@@ -131,11 +138,11 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Bound<E, D, L> {
     /// [`run`](Self::run) of several jobs, at the same time where all layers run in rows.
     pub fn run_each<R: Send>(
         purpose: Purpose,
-        jobs: Vec<LayerJob<'_, E, D, L, R>>,
+        jobs: Vec<LayerJob<'_, E, D, R>>,
     ) -> Vec<Result<JobOutput<E, D, R>>> {
         let hosts = jobs.iter().map(|job| job.bound.host.clone());
         let Some(hosts) = hosts.collect::<Option<Vec<_>>>() else {
-            let alone = |job: LayerJob<'_, E, D, L, R>| {
+            let alone = |job: LayerJob<'_, E, D, R>| {
                 (job.bound).run(purpose, job.given, job.products, job.block_job)
             };
             return jobs.into_iter().map(alone).collect();

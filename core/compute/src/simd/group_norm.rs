@@ -260,13 +260,16 @@ macro_rules! in_registers {
     };
     (@ [$($count:literal)*] $norm:ident.$method:ident $direction:tt $arguments:tt) => {{
         let lanes = E::count::<S>();
-        match ($norm.size().div_ceil(lanes), $norm.size() % lanes != 0) {
+        // One number is no register: nothing but loops is compiled for processors without vectors.
+        if const { S::F32_LANES == 1 } {
+            in_registers!(@@ $norm.$method 0 false $direction $arguments)
+        } else { match ($norm.size().div_ceil(lanes), $norm.size() % lanes != 0) {
             $(
                 ($count, false) => in_registers!(@@ $norm.$method $count false $direction $arguments),
                 ($count, true) => in_registers!(@@ $norm.$method $count true $direction $arguments),
             )*
             _ => in_registers!(@@ $norm.$method 0 false $direction $arguments),
-        }
+        } }
     }};
     (@@ $norm:ident.$method:ident $count:literal $part:literal [$($direction:literal)?] ($($argument:ident),*)) => {
         $norm.$method::<S, $count, $part $(, $direction)?>($($argument),*)

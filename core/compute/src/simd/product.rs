@@ -227,6 +227,12 @@ pub(crate) fn product<E: Lanes>(x: &[E], b: &Packed<E>, y: &mut [E], add: bool) 
     run(Product { x, b, y, add });
 }
 
+/// Whether a full panel is four registers wide, rather than two. Asked in a `const` block, it keeps widths that a processor never
+/// meets from being compiled for it.
+pub(super) const fn has_wide_panels(registers: usize) -> bool {
+    registers >= 32
+}
+
 /// Asks for the lanes of a register and the registers of a panel.
 struct Shape<E>(std::marker::PhantomData<E>);
 
@@ -242,7 +248,10 @@ impl<E: Lanes> WithSimd for Shape<E> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
         // A tile takes six accumulators per register of width: 24 of 32 registers, or 12 of 16.
-        let registers = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
+        let registers = match has_wide_panels(S::REGISTER_COUNT) {
+            true => 4,
+            false => 2,
+        };
         (E::count::<S>(), registers)
     }
 }
@@ -268,11 +277,7 @@ impl<E: Lanes> WithSimd for Product<'_, E> {
         for panel in b.panels() {
             let tiles = x.chunks_exact(TILE * b.inner);
             for (x, y) in tiles.zip(y.chunks_exact_mut(TILE * b.columns)) {
-                match panel.registers {
-                    1 => sweep.tile::<1, TILE, 1>([&panel], x, y),
-                    2 => sweep.tile::<2, TILE, 1>([&panel], x, y),
-                    _ => sweep.tile::<4, TILE, 1>([&panel], x, y),
-                }
+                sweep.panel::<TILE>(&panel, x, y);
             }
         }
         match rows - whole {
@@ -306,11 +311,20 @@ impl<S: Simd, E: Lanes> Sweep<'_, S, E> {
             self.groups::<N, 2>(&mut panels, full, x, y);
         }
         for panel in panels {
-            match panel.registers {
-                1 => self.tile::<1, N, 1>([&panel], x, y),
-                2 => self.tile::<2, N, 1>([&panel], x, y),
-                _ => self.tile::<4, N, 1>([&panel], x, y),
+            self.panel::<N>(&panel, x, y);
+        }
+    }
+
+    /// `N` rows times one panel.
+    #[inline(always)]
+    fn panel<const N: usize>(&self, panel: &Panel, x: &[E], y: &mut [E]) {
+        match panel.registers {
+            1 => self.tile::<1, N, 1>([panel], x, y),
+            2 => self.tile::<2, N, 1>([panel], x, y),
+            _ if const { has_wide_panels(S::REGISTER_COUNT) } => {
+                self.tile::<4, N, 1>([panel], x, y)
             }
+            _ => {}
         }
     }
 
@@ -327,9 +341,10 @@ impl<S: Simd, E: Lanes> Sweep<'_, S, E> {
             // There are as many.
             let group: [Option<Panel>; P] = std::array::from_fn(|_| panels.next());
             let Some(group) = all(&group) else { break };
-            match self.b.registers {
-                2 => self.tile::<2, N, P>(group, x, y),
-                _ => self.tile::<4, N, P>(group, x, y),
+            if const { has_wide_panels(S::REGISTER_COUNT) } {
+                self.tile::<4, N, P>(group, x, y);
+            } else {
+                self.tile::<2, N, P>(group, x, y);
             }
         }
         full - full % P

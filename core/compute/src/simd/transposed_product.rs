@@ -2,7 +2,7 @@
 
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 
-use super::product::{store, Packed, Panel, TILE};
+use super::product::{has_wide_panels, store, Packed, Panel, TILE};
 use super::{run, Lanes};
 use crate::{parallel, Element};
 
@@ -86,7 +86,8 @@ impl<E: Lanes> WithSimd for Strip<'_, E> {
                 match panel.registers {
                     1 => tile.of_width::<1>(),
                     2 => tile.of_width::<2>(),
-                    _ => tile.of_width::<4>(),
+                    _ if const { has_wide_panels(S::REGISTER_COUNT) } => tile.of_width::<4>(),
+                    _ => {}
                 }
             }
         }
