@@ -400,8 +400,8 @@ impl<S: Simd, E: Lanes, const R: usize, const N: usize, const P: usize> NullaryF
         } = self;
         let (simd, inner) = (*simd, b.inner);
         let x: [&[E]; N] = std::array::from_fn(|row| &x[row * inner..][..inner]);
-        let values: [&[[E::Vector<S>; R]]; P] = panels.map(|panel| {
-            let values = &b.values[b.offset + panel.start..][..inner * R * b.lanes];
+        let values: [&[[E::Vector<S>; R]]; P] = std::array::from_fn(|index| {
+            let values = &b.values[b.offset + panels[index].start..][..inner * R * b.lanes];
             &E::vectors::<S>(values).0.as_chunks().0[..inner]
         });
         let mut sums = [[[E::splat(simd, E::default()); R]; N]; P];

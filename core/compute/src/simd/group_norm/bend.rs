@@ -104,19 +104,10 @@ fn bend_registers<E: Element, S: Simd, const K: usize, const PART: bool>(
         }
     }
     let values = load::<E, S, K, PART>(simd, values);
-    let mean = |x: [E::Vector<S>; K]| total::<E, S, K>(simd, x) * inverse;
-    let correlation = |x: &[E::Vector<S>; K], y: &[E::Vector<S>; K]| {
-        let mut products = *x;
-        for k in 0..K {
-            products[k] = E::times(simd, x[k], y[k]);
-        }
-        mean(products)
-    };
-    let minus = |x: E| E::splat(simd, -x);
     let factor = E::splat(simd, scale);
 
-    let x_correlation = minus(correlation(&t, &values));
-    let x_mean = minus(mean(t));
+    let x_correlation = E::splat(simd, -correlation::<E, S, K>(simd, &t, &values) * inverse);
+    let x_mean = E::splat(simd, -total::<E, S, K>(simd, t) * inverse);
     for k in 0..K {
         let rest = E::fused(simd, values[k], x_correlation, E::plus(simd, t[k], x_mean));
         t[k] = E::times(simd, factor, rest);
@@ -127,9 +118,15 @@ fn bend_registers<E: Element, S: Simd, const K: usize, const PART: bool>(
         p[k] = E::times(simd, p[k], weight[k]);
         u[k] = E::times(simd, u[k], weight[k]);
     }
-    let p_correlation = minus(correlation(&p, &values));
-    let u_correlation = minus(correlation(&u, &values) + correlation(&p, &t));
-    let (p_mean, u_mean) = (minus(mean(p)), minus(mean(u)));
+    let p_correlation = E::splat(simd, -correlation::<E, S, K>(simd, &p, &values) * inverse);
+    let u_correlation =
+        correlation::<E, S, K>(simd, &u, &values) + correlation::<E, S, K>(simd, &p, &t);
+    let u_correlation = E::splat(simd, -u_correlation * inverse);
+    let [p_mean, u_mean] = [total::<E, S, K>(simd, p), total::<E, S, K>(simd, u)];
+    let [p_mean, u_mean] = [
+        E::splat(simd, -p_mean * inverse),
+        E::splat(simd, -u_mean * inverse),
+    ];
     for k in 0..K {
         let rest = E::fused(simd, values[k], p_correlation, E::plus(simd, p[k], p_mean));
         p[k] = E::times(simd, factor, rest);
@@ -143,6 +140,20 @@ fn bend_registers<E: Element, S: Simd, const K: usize, const PART: bool>(
     }
     store::<E, S, K, PART>(simd, x_bar, u);
     store::<E, S, K, PART>(simd, p_bar, p);
+}
+
+/// The sum of products. A function, as closures of this size are not inlined, and then run without the instruction set.
+#[inline(always)]
+fn correlation<E: Element, S: Simd, const K: usize>(
+    simd: S,
+    x: &[E::Vector<S>; K],
+    y: &[E::Vector<S>; K],
+) -> E {
+    let mut products = *x;
+    for k in 0..K {
+        products[k] = E::times(simd, x[k], y[k]);
+    }
+    total::<E, S, K>(simd, products)
 }
 
 /// Adds `p ⊙ t + u ⊙ x̂` to the cotangent of the weight and u to that of the bias.
