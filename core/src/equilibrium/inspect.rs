@@ -5,9 +5,7 @@ use dfdx::prelude::NoneTape;
 use super::contiguous;
 use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, Purpose};
-use crate::{
-    AnyLayer, Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot,
-};
+use crate::{Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot};
 
 impl<L> Equilibrium<L> {
     /// Runs `job` in the spaces the layer is solved in, on slots that hold the given states: for diagnostics and for
@@ -32,7 +30,7 @@ impl<L> Equilibrium<L> {
         L: ImplicitLayer<E, D>,
     {
         let mut bound = Bound::new(
-            AnyLayer::new(dyn_clone::clone(&self.layer)),
+            self.of_any_layer().layer,
             contiguous(x, NoneTape).0,
             Partition::Sizes { together: 1 },
         )?;

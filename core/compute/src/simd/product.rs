@@ -324,7 +324,7 @@ impl<S: Simd, E: Lanes> Sweep<'_, S, E> {
             _ if const { has_wide_panels(S::REGISTER_COUNT) } => {
                 self.tile::<4, N, 1>([panel], x, y)
             }
-            _ => {}
+            registers => unreachable!("{registers} registers in a panel of this processor"),
         }
     }
 

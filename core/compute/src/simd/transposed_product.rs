@@ -87,7 +87,9 @@ impl<E: Lanes> WithSimd for Strip<'_, E> {
                     1 => tile.of_width::<1>(),
                     2 => tile.of_width::<2>(),
                     _ if const { has_wide_panels(S::REGISTER_COUNT) } => tile.of_width::<4>(),
-                    _ => {}
+                    registers => {
+                        unreachable!("{registers} registers in a panel of this processor")
+                    }
                 }
             }
         }
