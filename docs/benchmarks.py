@@ -143,6 +143,8 @@ def peer_section(results, peers):
         rows, ratios = [], {name: [] for name in peers}
         for workload, systems in results.items():
             own = systems["equilibria"]
+            if job not in own:
+                continue
             row = [workload.removeprefix("fusion_"), ms(own[job]["ms"])]
             for name in peers:
                 lines = systems[name]
@@ -165,6 +167,8 @@ def detail_section(results, peers):
     rows = []
     for workload, systems in results.items():
         own = systems["equilibria"]
+        if "train" not in own:
+            continue
         share = lambda job: f"{100 * own[job]['product_share']:.0f} %"
         products = own["solve"]["ms"] * own["solve"]["product_share"]
         bound = lambda peer: f"{systems[peer]['solve']['ms'] / products:.1f}×" if "solve" in systems[peer] else "-"
@@ -243,7 +247,7 @@ def memory_section(folder, name, peers):
 
 
 def maps_section(folder):
-    """Maps that an outside crate writes in the vocabulary, and TorchDEQ on the same maps, in turn: medians by file and system."""
+    """Maps that an outside crate writes in the vocabulary, and TorchDEQ on the same maps, in turn: medians by file, system and job."""
     script = [sys.executable, str(ROOT / "docs" / "maps.py")]
     subprocess.run([*script, "write", str(folder)], check=True)
     seconds, threads = str(options.seconds), str(options.threads)
@@ -252,9 +256,10 @@ def maps_section(folder):
     found = {}
     for _ in range(options.rounds):
         for line in run(own, timeout=None) + run(peer, timeout=None):
-            times = found.setdefault(line["map"], {}).setdefault(line["path"], {"solve": [], "train": []})
-            for job in times:
-                times[job].append(line[f"{job}_ms"])
+            times = found.setdefault(line["map"], {}).setdefault(line["path"], {})
+            for job in ("solve", "train", "penalty"):
+                if f"{job}_ms" in line:
+                    times.setdefault(job, []).append(line[f"{job}_ms"])
     return {name: {path: {job: statistics.median(values) for job, values in jobs.items()} for path, jobs in paths.items()}
             for name, paths in found.items()}
 
@@ -278,6 +283,17 @@ def maps_tables(found):
             header = ["map, batch, width", "`solve` ms", "TorchDEQ ms", "ratio", "`train` ms", "TorchDEQ ms", "ratio"]
             parts.append(f"### {title}\n\n{table(header, rows)}\n")
     return "\n".join(parts)
+
+
+def masked_table(found):
+    """What a dropout mask in the map costs a training step with the Jacobian penalty."""
+    rows = []
+    for name in found:
+        plain = found.get(name.replace("masked", "residual"), {}).get("program", {})
+        if name.startswith("map_masked") and "penalty" in plain:
+            masked = found[name]["program"]["penalty"]
+            rows.append([name.removeprefix("map_masked_"), ms(plain["penalty"]), ms(masked), f"{masked / plain['penalty']:.2f}"])
+    return table(["residual block, batch, width", "without mask ms", "masked ms", "ratio"], rows)
 
 
 def processor():
@@ -311,11 +327,11 @@ def main():
         for name, command in present.items():
             systems[name] = lambda only, command=command: command + [str(folder), *seconds, "--only", only]
         results = against_peers(folder, systems)
+        own_maps = kept("maps", lambda: maps_section(maps))
         large = [name for name in results if int(name.split("_b")[1].split("_")[0]) >= 128]
         threads = kept("threads", lambda: threads_section(folder, large))
         memory = kept("memory", lambda: memory_section(folder, "fusion_b612_d500_n3_g0.7", present))
         found = kept("scaling", lambda: scaling(module, extra))
-        own_maps = kept("maps", lambda: maps_section(maps))
     chart(found, ROOT / "docs" / "src" / "scaling.svg")
     axes = "\n\n".join(table([axis, "`solve` ms", "`train` ms"], [(v, ms(s), ms(t)) for v, s, t in points])
                        for axis, points in found.items())
@@ -346,6 +362,10 @@ Maps that an outside crate, `examples/maps`, writes as any user would. `solve` i
 method (four points, TorchDEQ's six), `train` that with the mean of squares and all gradients by the implicit function theorem.
 
 {maps_tables(own_maps)}
+### Training steps with the Jacobian penalty, with and without dropout in the map
+
+{masked_table(own_maps)}
+
 ## Where the time goes
 
 The share of the products is the time they would take at the rate of one large product in cache on every thread, and at
