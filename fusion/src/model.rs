@@ -256,4 +256,9 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Model<E, D> {
         self.fusion.visit_mut(&join(path, "fusion"), visitor);
         self.linear.visit_mut(&join(path, "head"), visitor);
     }
+
+    fn project(&mut self) -> Result<()> {
+        Parameters::<E, D>::project(&mut *self.backbone)?;
+        Parameters::<E, D>::project(&mut *self.fusion)
+    }
 }
