@@ -180,7 +180,7 @@ pub fn join(path: &str, part: &str) -> String {
 ///
 /// A struct that [projects](Parameters::project) its own matrices names the method that does:
 ///
-/// `parameters!(Implicit { a, b }, project = into_ball);`
+/// `parameters!(Implicit { a, b }, project = restrict_rows);`
 #[macro_export]
 macro_rules! parameters {
     ($name:ident<$inner:ident>.$field:tt) => {

@@ -241,6 +241,9 @@ fn pull_back<E: Scalar, D: Backend<E>>(
     Ok(())
 }
 
+/// The report of the adjoint solves of a block, and the vector that was pulled back, if it is to be certified.
+type Adjoined = (Report, Option<Vec<f64>>);
+
 /// The report of an adjoint solve, and what was pulled back to parameters and inputs.
 type Differentiated<E, D> = (Result<Report>, Vec<WeightedGradients<E, D>>);
 
@@ -309,7 +312,7 @@ impl<E: Scalar, D: Backend<E>> Pending<E, D> {
     /// Judges the adjoint solve for the cotangent v. Returns its report and what was pulled back, by the penalty as well, with its factor.
     fn judge(
         &mut self,
-        output: Result<JobOutput<E, D, (Report, Option<Vec<f64>>)>>,
+        output: Result<JobOutput<E, D, Adjoined>>,
         v: &Matrix<E, D>,
         factors: &[f64],
     ) -> Result<(Report, Vec<WeightedGradients<E, D>>)> {

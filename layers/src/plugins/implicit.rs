@@ -52,7 +52,7 @@ impl Build<Layers> for ImplicitConfig {
             radius: self.radius,
             activation: self.activation,
         };
-        layer.into_ball()?;
+        layer.restrict_rows()?;
         Ok(AnyLayer::new(layer))
     }
 }
@@ -70,10 +70,10 @@ pub struct Implicit<E: Scalar, D: Backend<E>> {
     pub activation: Activation,
 }
 
-parameters!(Implicit { a, b }, project = into_ball);
+parameters!(Implicit { a, b }, project = restrict_rows);
 
 impl<E: Scalar, D: Backend<E>> Implicit<E, D> {
-    fn into_ball(&mut self) -> Result<()> {
+    fn restrict_rows(&mut self) -> Result<()> {
         let radius = self.radius;
         change_rows(&mut self.a, |row| onto_l1_ball(row, radius))
     }

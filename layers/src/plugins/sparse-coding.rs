@@ -59,7 +59,7 @@ impl Build<Layers> for SparseCodingConfig {
             ridge: self.ridge,
             step: self.step,
         };
-        layer.into_range()?;
+        layer.restrict_ranges()?;
         Ok(AnyLayer::new(layer))
     }
 }
@@ -82,11 +82,11 @@ parameters!(
         dictionary,
         penalty
     },
-    project = into_range
+    project = restrict_ranges
 );
 
 impl<E: Scalar, D: Backend<E>> SparseCoding<E, D> {
-    fn into_range(&mut self) -> Result<()> {
+    fn restrict_ranges(&mut self) -> Result<()> {
         let columns = Dense::new(&self.dictionary);
         let mut lengths = vec![0.0; self.dictionary.shape().1];
         for row in columns.rows() {

@@ -3,8 +3,8 @@
 use dfdx::prelude::*;
 use equilibria_core::{
     apply, from_host, registry, solve, to_host, AdjointMap, AnyLayer, Backend, BackwardStrategy,
-    Coef, DifferentiableMap, Equilibrium, FixedPointSolver, ImplicitLayer, Matrix, OnUnconverged,
-    Parameters, StepOnly, Stop, Tolerance, Value, Vectors,
+    Coef, Equilibrium, FixedPointSolver, ImplicitLayer, Matrix, OnUnconverged, Parameters,
+    StepOnly, Stop, Tolerance, Value, Vectors,
 };
 use equilibria_fusion::layers::{Initializer, LayerConfig, LayerRequest, Layers};
 use serde_json::json;
@@ -237,9 +237,9 @@ impl Subject {
     ) -> Result<Differentiated> {
         let equilibrium = self.equilibrium(layer)?;
         let solved = equilibrium.forward(&self.x, OwnedTape::default())?;
-        let z = to_host(&solved.z);
+        let z = solved.z.as_vec();
         let output = equilibrium.output(solved.z, &self.x)?;
-        let values = to_host(&output);
+        let values = output.as_vec();
         let loss = self.loss(golden, output)?;
         let value = loss.array();
         let mut gradients = loss.backward();

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use equilibria_core::plumbing::{SliceSpace, Store, TensorSpace};
 use equilibria_core::{
-    to_host, DifferentiableMap, ImplicitLayer, Map, Matrix, Parameters, Result, RowGradients, Slot,
+    to_host, DifferentiableMap, ImplicitLayer, Map, Matrix, Result, RowGradients, Slot,
 };
 
 use super::subject::Subject;
