@@ -47,7 +47,7 @@ pub fn solve_with_inverse(
     let mut books = Books::new(batch, stop);
     let (mut swaps, mut inverse) = (Vec::with_capacity(batch), LowRank::default());
     let mut stages = Vec::new();
-    flatten(solver, &mut stages);
+    flatten(dyn_clone::clone_box(solver), &mut stages);
     for (number, stage) in stages.iter().enumerate() {
         let rounded = stop.rounded && stage.tolerates_rounding() && space.allow_rounding(0);
         let first = swaps.len();
@@ -56,7 +56,7 @@ pub fn solve_with_inverse(
             let active = space.batch();
             space.vectors_mut().permute(&swaps[first..], active)?;
         }
-        let outcome = run(*stage, space, z, &mut books, &mut swaps);
+        let outcome = run(&**stage, space, z, &mut books, &mut swaps);
         // Also where the solve has failed: the space may be used again.
         space.allow_rounding(usize::MAX);
         inverse = outcome?;
@@ -79,10 +79,10 @@ pub fn solve_with_inverse(
 }
 
 /// A chain may hold chains.
-fn flatten<'s>(solver: &'s dyn FixedPointSolver, stages: &mut Vec<&'s dyn FixedPointSolver>) {
+fn flatten(solver: Box<dyn FixedPointSolver>, stages: &mut Vec<Box<dyn FixedPointSolver>>) {
     match solver.stages() {
-        [] => stages.push(solver),
-        inner => inner.iter().for_each(|stage| flatten(&**stage, stages)),
+        inner if inner.is_empty() => stages.push(solver),
+        inner => (inner.into_iter()).for_each(|stage| flatten(stage, stages)),
     }
 }
 

@@ -47,6 +47,13 @@ pub(super) fn problems() -> Vec<Problem> {
             ],
             input(1.0, 15),
         ),
+        Problem::new(
+            "directed-graph",
+            "relu(A' Z W' + X) on four nodes of two numbers, where no edge goes both ways.",
+            DIM,
+            vec![Stage::Linear(graph()), Stage::Shift, relu()],
+            input(1.0, 19),
+        ),
     ];
     let solved = problems.into_iter().map(Problem::solved);
     solved.chain(programs()).collect()
@@ -126,6 +133,17 @@ fn operator() -> Vec<f64> {
     matrix(DIM, |i, j| {
         let identity = if i == j { 0.8 } else { 0.0 };
         identity - gram[i * DIM + j] + b[j * DIM + i] - b[i * DIM + j]
+    })
+}
+
+/// A_ji W_kl from number l of node j to number k of node i, with `‖W‖_∞` = 0.75 and the Perron root of A about 1.2: an implicit graph
+/// neural network on a cycle with a chord.
+fn graph() -> Vec<f64> {
+    const EDGES: [(usize, usize); 5] = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)];
+    const W: [[f64; 2]; 2] = [[0.5, -0.25], [0.25, 0.5]];
+    matrix(DIM, |from, to| {
+        let edge = EDGES.contains(&(from / 2, to / 2));
+        f64::from(u8::from(edge)) * W[to % 2][from % 2]
     })
 }
 
