@@ -60,6 +60,23 @@ pub struct Sizes {
     pub inputs: Vec<usize>,
 }
 
+impl Sizes {
+    /// Makes sure that a layer which has sizes of its own is asked for these.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], with the name of the `plugin`.
+    pub fn require(own: Option<Self>, plugin: &str, state: usize, inputs: &[usize]) -> Result<()> {
+        match own {
+            Some(own) if own.state != state || own.inputs != inputs => Err(Error::Shape {
+                what: format!("state and inputs of `{plugin}`"),
+                expected: format!("{} and {:?} by its fields", own.state, own.inputs),
+                got: format!("{state} and {inputs:?}"),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 equilibria_core::kind!(dyn LayerConfig, "layer", validate);
 
 /// A layer by name, with its default configuration: of state dimension `state`, with injected inputs of these widths.

@@ -119,6 +119,7 @@ impl Reversible {
             } else {
                 relative
             },
+            bound: None,
             trace: Vec::new(),
         }
     }

@@ -46,8 +46,9 @@ impl Subject {
         let device = Cpu::default();
         let mut x = Vec::new();
         for name in inputs {
-            let array = golden.get(&format!("input.{name}"))?;
-            let batch = array.shape.first().copied().unwrap_or(1).max(1);
+            let array = golden.get(&format!("input.{name}")).or_else(|_| golden.get(name))?;
+            let rows = |x: &Matrix<f64, Cpu>| x.shape().0;
+            let batch = x.first().map_or_else(|| array.shape.first().copied().unwrap_or(1), rows).max(1);
             let shape = (batch, array.values.len() / batch);
             x.push(from_host(&device, array.values.clone(), shape)?);
         }
