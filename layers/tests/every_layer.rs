@@ -93,6 +93,10 @@ fn configurations() -> Vec<Value> {
     all.push(json!({ "type": "implicit-representation", "filter": "fourier", "blocks": 2 }));
     all.push(json!({ "type": "implicit-representation", "filter": "gabor" }));
     all.push(json!({ "type": "quadratic-program", "equalities": 0 }));
+    all.push(json!({ "type": "ignn", "activation": "tanh", "normalize": false }));
+    all.push(json!({ "type": "transformer", "causal": false, "positions": "learned" }));
+    all.push(json!({ "type": "transformer", "memory": 2, "norm": "pre-normalized" }));
+    all.push(json!({ "type": "mdeq", "image": 1 }));
     all
 }
 
@@ -285,6 +289,19 @@ fn bad_requests_are_refused_by_name() {
         refusal(json!({ "type": "affine-tanh" }), 8, &[8, 8]),
         "`affine-tanh`: `inputs` must be one injected input, got 2 inputs"
     );
+}
+
+#[test]
+fn a_transformer_without_a_last_norm_is_refused_with_the_reason() {
+    let config = parsed(&json!({ "type": "transformer", "norm": "pre" }));
+    let message = config.validate().expect_err("refused").to_string();
+    assert!(
+        message.contains("I − J is singular everywhere"),
+        "{message}"
+    );
+    let config = parsed(&json!({ "type": "transformer", "causal": false }));
+    let message = config.validate().expect_err("refused").to_string();
+    assert!(message.contains("`positions`"), "{message}");
 }
 
 /// A parameter that is not a number makes f so: in rows, by `step`, with masks, in both dtypes, also rounded.

@@ -21,7 +21,8 @@ use crate::solvers::forward::newton_gmres::NewtonGmres;
 plugin! {
     /// The equilibrium of any registered layer over the features: what the layer gives away at z* = f(z*; P_1 x + p_1, …), x = [x_1 | … | x_N].
     ///
-    /// A learned affine map P_k brings the features, side by side, to the width of every injected input of the layer. So any layer can be
+    /// A learned affine map P_k brings the features, side by side, to the width of every injected input of the layer; with `injection =
+    /// "direct"` the features themselves are these inputs, in order, which then are as wide as the layer wants them. So any layer can be
     /// trained by its name, with any solver and backward strategy, also on a single modality. The defaults suit layers that are not
     /// contractions, such as `mondeq`; for a contraction `anderson` takes fewer evaluations.
     ///
@@ -31,6 +32,8 @@ plugin! {
         pub layer: Box<dyn LayerConfig> = Box::new(MondeqConfig::default()),
         /// Dimension of the state, from 1 to 1048576; by default the only one that the layer takes, or the width of a feature.
         pub state: Option<usize> = None,
+        /// Where injected inputs come from: `learned`, an affine map of all features for each; or `direct`, the features as they are.
+        pub injection: Injection = Injection::Learned,
         /// Keep the matrices of the layer small. Parameters are named as the layer names them.
         pub stabilizer: Vec<Box<dyn StabilizerConfig>> = Vec::new(),
         /// Forward solver.
@@ -45,6 +48,16 @@ plugin! {
         /// Penalties at the equilibrium, during training.
         pub regularizer: Vec<Box<dyn Regularizer>> = Vec::new(),
     }
+}
+
+/// Where injected inputs come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(crate = "equilibria_core::serde", rename_all = "kebab-case")]
+pub enum Injection {
+    /// A learned affine map of all features for each.
+    Learned,
+    /// The features as they are.
+    Direct,
 }
 
 /// A wider state would be a mistake.
@@ -78,7 +91,10 @@ impl Build<Fusions> for EquilibriumConfig {
         } = request;
         let any = |state: usize| Sizes {
             state,
-            inputs: vec![state],
+            inputs: match self.injection {
+                Injection::Learned => vec![state],
+                Injection::Direct => vec![width; modalities],
+            },
         };
         let own = self.layer.sizes();
         let sizes = own.unwrap_or_else(|| any(self.state.unwrap_or(width)));
@@ -94,10 +110,25 @@ impl Build<Fusions> for EquilibriumConfig {
                 init,
             },
         )?;
-        let mut injections = Vec::with_capacity(sizes.inputs.len());
-        for &outputs in &sizes.inputs {
-            injections.push(Linear::xavier(outputs, modalities * width, init)?);
-        }
+        let injections = match self.injection {
+            Injection::Learned => {
+                let maps = sizes.inputs.iter();
+                let maps = maps.map(|&outputs| Linear::xavier(outputs, modalities * width, init));
+                Some(maps.collect::<Result<Vec<_>>>()?)
+            }
+            Injection::Direct => {
+                // Where features differ in width, the solve finds what does not fit.
+                let fits = |&input: &usize| width == 0 || input == width;
+                let fits = sizes.inputs.len() == modalities && sizes.inputs.iter().all(fits);
+                let got = format!(
+                    "direct, for {modalities} features of width {width} and inputs of {:?}",
+                    sizes.inputs
+                );
+                let expected = "learned, unless features are as many and as wide as inputs";
+                Error::require(fits, "equilibrium", "injection", expected, got)?;
+                None
+            }
+        };
         let mut stabilizers = Vec::with_capacity(self.stabilizer.len());
         for stabilizer in &self.stabilizer {
             let built = <D as Backend<E>>::build::<Stabilizers>(&**stabilizer, ())?;
@@ -125,8 +156,8 @@ impl Build<Fusions> for EquilibriumConfig {
 pub struct EquilibriumFusion<E: Scalar, D: Backend<E>> {
     /// The layer.
     pub layer: AnyLayer<E, D>,
-    /// P_k and p_k of every injected input.
-    pub injections: Vec<Linear<E, D>>,
+    /// P_k and p_k of every injected input; none where the features are these inputs.
+    pub injections: Option<Vec<Linear<E, D>>>,
     /// What keeps the matrices of the layer small, in this order.
     pub stabilizers: Vec<Box<dyn Stabilizer<E, D>>>,
     /// Solver, stop, backward strategy and regularizers.
@@ -138,8 +169,11 @@ parameters!(EquilibriumFusion { layer, injections });
 impl<E: Scalar, D: Backend<E>> EquilibriumFusion<E, D> {
     /// The injected inputs of the layer.
     fn inputs(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Vec<Matrix<E, D>>> {
+        let Some(injections) = &self.injections else {
+            return Ok(x.to_vec());
+        };
         let features = pass.concatenate(x)?;
-        let inputs = self.injections.iter();
+        let inputs = injections.iter();
         Ok(inputs
             .map(|injection| pass.run(&features, |features| injection.forward(features)))
             .collect())

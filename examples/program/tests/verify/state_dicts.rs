@@ -30,6 +30,17 @@ fn cases() -> Vec<Case> {
         "type": "quadratic-program",
         "variables": 5, "equalities": 2, "inequalities": 4, "ridge": 0.1,
     });
+    let ignn = |phi: &str| {
+        json!({
+            "type": "ignn", "nodes": 5, "width": 3, "features": 4, "normalize": false, "activation": phi,
+        })
+    };
+    let transformer = |tokens: usize, memory: usize| {
+        json!({
+            "type": "transformer",
+            "tokens": tokens, "memory": memory, "width": 6, "features": 6, "heads": 2, "inner": 8,
+        })
+    };
     vec![
         (
             "mondeq",
@@ -85,6 +96,33 @@ fn cases() -> Vec<Case> {
         ("inr", "fourier", inr("fourier", 1), 6, &["x"], z),
         ("inr", "gabor", inr("gabor", 1), 6, &["x"], z),
         ("qp", "golden", qp, 11, &["p", "b", "h"], "argmin"),
+        (
+            "sinkhorn",
+            "golden",
+            json!({ "type": "sinkhorn", "rows": 4, "columns": 5 }),
+            5,
+            &["C", "a", "b"],
+            "plan",
+        ),
+        ("ignn", "golden", ignn("relu"), 15, &["U", "A"], z),
+        ("ignn", "tanh", ignn("tanh"), 15, &["U", "A"], z),
+        (
+            "deq_transformer",
+            "golden",
+            transformer(4, 0),
+            24,
+            &["x"],
+            z,
+        ),
+        (
+            "deq_transformer",
+            "memory",
+            transformer(3, 2),
+            18,
+            &["x", "mems", "mems_u"],
+            z,
+        ),
+        ("mdeq", "golden", json!({ "type": "mdeq" }), 80, &["x"], z),
     ]
 }
 
@@ -145,9 +183,14 @@ fn output(arrays: &Arrays, case: &Case, file: &std::path::Path) -> Vec<f64> {
     checkpoint
         .load(&mut renamed)
         .expect("it loads by the table");
+    // Of several equilibria, the reference has the one that plain iteration comes to.
+    let solver = match case.0 {
+        "deq_transformer" | "mdeq" => "picard",
+        _ => "newton-gmres",
+    };
     let mut equilibrium = Equilibrium::new(
         renamed.inner,
-        registry::default::<dyn FixedPointSolver>("newton-gmres").expect("registered"),
+        registry::default::<dyn FixedPointSolver>(solver).expect("registered"),
         equilibria_fusion::solvers::backward("implicit").expect("registered"),
     );
     equilibrium.stop = Stop {
