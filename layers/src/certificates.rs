@@ -72,7 +72,7 @@ pub fn sum(a: &[f64], c: f64, b: &[f64]) -> Vec<f64> {
 /// What rounding can change of a sum of so many terms of this size in all, and then some: every term is itself a product of a few
 /// numbers, and sums of f64 numbers err by ε a term.
 pub fn rounding(terms: usize, size: f64) -> f64 {
-    8.0 * (terms + 8) as f64 * f64::EPSILON * size
+    2.0 * (terms + 8) as f64 * f64::EPSILON * size
 }
 
 /// What is known of the distance e = z − z* from the solution of `z = prox(z − α (S z − c))`, where the symmetric part H of S is at least

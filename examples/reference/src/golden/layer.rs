@@ -255,7 +255,6 @@ impl Subject {
             output: values,
             loss: value,
             gradients: tensors.map(gradient).collect::<Result<_>>()?,
-            report: solved.report,
         })
     }
 
@@ -264,15 +263,6 @@ impl Subject {
         let shape = (self.batch(), self.layer.state_dim());
         let z = from_host(&Cpu::default(), z.to_vec(), shape)?;
         Ok(to_host(&apply(&self.layer, z, &self.x)?))
-    }
-
-    /// The numbers of an equation in the vocabulary, e.g. of a part of the step.
-    pub fn value(
-        &self,
-        equation: impl FnOnce(&[Value<f64, Cpu>]) -> equilibria_core::Result<Value<f64, Cpu>>,
-    ) -> Result<Vec<f64>> {
-        let x: Vec<_> = self.x.iter().cloned().map(Value::plain).collect();
-        Ok(to_host(&equation(&x)?.into_matrix()?))
     }
 }
 
@@ -286,8 +276,6 @@ pub struct Differentiated {
     pub loss: f64,
     /// Its gradients by parameters, then by inputs.
     pub gradients: Vec<Vec<f64>>,
-    /// How the solve went.
-    pub report: equilibria_core::Report,
 }
 
 /// To the last digit.
