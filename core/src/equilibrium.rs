@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 
-use crate::layer::AnyTape;
+use crate::layer::{output, AnyTape};
 use crate::plumbing::blocks::Partition;
 use crate::plumbing::bound::Bound;
 use crate::{
@@ -40,7 +40,8 @@ pub struct Equilibrium<L> {
 
 /// What [`Equilibrium::forward`] returns.
 pub struct Solved<E: Scalar, D: Backend<E>, T> {
-    /// The equilibrium z*, `[batch, state_dim]`, on the tape of the call.
+    /// The equilibrium z*, `[batch, state_dim]`, on the tape of the call; what the layer makes of it is its
+    /// [output](Equilibrium::output).
     pub z: Matrix<E, D, T>,
     /// How the forward solve went.
     pub report: Report,
@@ -147,6 +148,22 @@ impl<L> Equilibrium<L> {
             report: solved.report,
             adjoint: solved.adjoint,
         })
+    }
+
+    /// What the layer [gives away](ImplicitLayer::output) at z*, `[batch, output_dim]`: z* itself for most. The tape goes on, so that
+    /// gradients pass through z* and, where the output depends on them, directly to parameters and inputs.
+    ///
+    /// # Errors
+    /// Those of the layer.
+    pub fn output<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        &self,
+        z: Matrix<E, D, T>,
+        x: &[Matrix<E, D>],
+    ) -> Result<Matrix<E, D, T>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
+        output(&self.layer, z, x)
     }
 
     /// The same equilibrium, whose layer has forgotten its type.

@@ -8,7 +8,7 @@ use dfdx::prelude::{NoneTape, OwnedTape, Tape};
 
 use crate::program::record;
 use crate::value::SharedTape;
-use crate::{parameters, Backend, Matrix, Parameters, Result, RowMap, Scalar, Value};
+use crate::{parameters, Backend, Certificate, Matrix, Parameters, Result, RowMap, Scalar, Value};
 
 /// A layer defined by an equation, `z* = f_θ(z*; x)`.
 ///
@@ -34,6 +34,29 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
     /// `z` and the result: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>>;
 
+    /// What the layer gives away at the equilibrium z*, e.g. the argument of an optimization problem without its multipliers. Default:
+    /// z* itself.
+    ///
+    /// It is evaluated once, after the solve, on the tape of the caller ([`output`]): gradients reach parameters and inputs through it
+    /// directly, and through z*.
+    ///
+    /// # Shapes
+    /// `z`: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`; the result: `[batch, output_dim]`.
+    fn output(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        let _ = x;
+        Ok(z.clone())
+    }
+
+    /// Width of one sample's [`output`](Self::output). Default: that of the state.
+    fn output_dim(&self) -> usize {
+        self.state_dim()
+    }
+
+    /// What bounds the distance of any state from z*, for the parameters as they are now. Default: none, for nothing is known.
+    fn certificate(&self) -> Option<Arc<dyn Certificate>> {
+        None
+    }
+
     /// The same map on the CPU, in rows. Default: a program recorded from [`step`](Self::step); none if that fails, and then solves
     /// run in tensors.
     fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
@@ -53,6 +76,18 @@ pub fn apply<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: &[Matrix<E, D>],
 ) -> Result<Matrix<E, D, T>> {
     Value::on_tape(z, x, |z, x| layer.step(z, x))
+}
+
+/// The [output](ImplicitLayer::output) of a layer in dfdx tensors, on the tape that z* brings along, or on none.
+///
+/// # Errors
+/// Those of the output.
+pub fn output<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    layer: &(impl ImplicitLayer<E, D> + ?Sized),
+    z: Matrix<E, D, T>,
+    x: &[Matrix<E, D>],
+) -> Result<Matrix<E, D, T>> {
+    Value::on_tape(z, x, |z, x| layer.output(z, x))
 }
 
 /// A dfdx tape, traced (`OwnedTape`) or not (`NoneTape`).
@@ -109,6 +144,10 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for AnyLayer<E, D> {
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
         self.0.visit_mut(path, visitor);
     }
+
+    fn project(&mut self) -> Result<()> {
+        Parameters::<E, D>::project(&mut *self.0)
+    }
 }
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
@@ -122,6 +161,18 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         self.0.step(z, x)
+    }
+
+    fn output(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        self.0.output(z, x)
+    }
+
+    fn output_dim(&self) -> usize {
+        self.0.output_dim()
+    }
+
+    fn certificate(&self) -> Option<Arc<dyn Certificate>> {
+        self.0.certificate()
     }
 
     fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
@@ -146,6 +197,18 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + Clone> ImplicitLayer<E, 
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         self.0.step(z, x)
+    }
+
+    fn output(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        self.0.output(z, x)
+    }
+
+    fn output_dim(&self) -> usize {
+        self.0.output_dim()
+    }
+
+    fn certificate(&self) -> Option<Arc<dyn Certificate>> {
+        self.0.certificate()
     }
 
     fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {

@@ -18,6 +18,7 @@ mod recorded;
 pub mod backend;
 pub mod backward;
 pub mod build;
+pub mod certificate;
 pub mod equilibrium;
 pub mod error;
 pub mod input;
@@ -44,13 +45,14 @@ pub use equilibria_compute::{parallel, simd, vectorized, Element};
 pub use backend::{copy_to_host, from_host, to_host, Backend, Matrix, Scalar};
 pub use backward::{BackwardStrategy, Solution};
 pub use build::{Build, BuildAny, Family};
+pub use certificate::Certificate;
 pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};
 pub use error::{Error, Result};
 pub use input::separate;
-pub use layer::{apply, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
+pub use layer::{apply, output, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
 pub use map::{DifferentiableMap, Map};
 pub use operation::{At, Gradients, Neighbor, Neighbors, Operation, Reads, RowOperation, Scratch};
-pub use parameters::Parameters;
+pub use parameters::{Parameters, Renamed};
 pub use plumbing::AdjointMap;
 pub use program::MOST_ARGUMENTS;
 pub use recorded::recorded;
@@ -78,7 +80,7 @@ pub mod prelude {
     pub use crate::registry;
     pub use crate::{
         combine_all, parameters, plugin, solve, AdjointMap, AnyTape, Backend, BackwardStrategy,
-        Build, Coef, DifferentiableMap, Element, Error, Evaluation, FixedPointSolver,
+        Build, Certificate, Coef, DifferentiableMap, Element, Error, Evaluation, FixedPointSolver,
         ImplicitLayer, Iteration, LowRank, Map, Matrix, OnUnconverged, Operation,
         ParameterGradient, Parameters, Reads, Regularizer, Report, Result, RowGradients, RowMap,
         RowOperation, Scalar, Scratch, Slot, Solution, Status, Stop, Tangents, Tolerance, Value,

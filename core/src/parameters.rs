@@ -15,6 +15,15 @@ pub trait Parameters<E: Scalar, D: Backend<E>> {
     /// Hands out every parameter for change. A parameter that is replaced must keep its shape.
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>));
 
+    /// Moves parameters into the set that keeps the equation well posed, e.g. rows of a matrix into a ball: called after every step of
+    /// an optimizer, and no gradient passes through it. Default: every value is allowed.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if memory runs out.
+    fn project(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Names and tensors. Cheap: dfdx tensors share their storage, and keep the identity gradients are found by.
     fn named(&self) -> Vec<(String, Matrix<E, D>)> {
         let mut all = Vec::new();
@@ -72,6 +81,10 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Vec<P> 
             part.visit_mut(&join(path, &(index + 1).to_string()), visitor);
         }
     }
+
+    fn project(&mut self) -> Result<()> {
+        self.iter_mut().try_for_each(P::project)
+    }
 }
 
 impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Option<P> {
@@ -86,6 +99,10 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Option<
             part.visit_mut(path, visitor);
         }
     }
+
+    fn project(&mut self) -> Result<()> {
+        self.iter_mut().try_for_each(P::project)
+    }
 }
 
 /// As what is in the box.
@@ -96,6 +113,52 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D> + ?Sized> Parameters<E, D> fo
 
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
         (**self).visit_mut(path, visitor);
+    }
+
+    fn project(&mut self) -> Result<()> {
+        (**self).project()
+    }
+}
+
+/// The same parameters under other names, e.g. those of the original code: what reads a checkpoint by names reads one of that code.
+#[derive(Debug, Clone)]
+pub struct Renamed<P> {
+    /// The parameters.
+    pub inner: P,
+    /// Pairs of a name here and another one; a name that is not listed stays as it is.
+    pub names: &'static [(&'static str, &'static str)],
+}
+
+impl<P> Renamed<P> {
+    /// `inner` under the second name of each pair.
+    pub fn new(inner: P, names: &'static [(&'static str, &'static str)]) -> Self {
+        Self { inner, names }
+    }
+
+    fn other<'n>(&self, name: &'n str) -> &'n str {
+        let pair = self.names.iter().find(|(ours, _)| *ours == name);
+        pair.map_or(name, |(_, other)| other)
+    }
+}
+
+impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Renamed<P> {
+    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
+        (self.inner).visit("", &mut |name, tensor| {
+            visitor(&join(path, self.other(name)), tensor);
+        });
+    }
+
+    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
+        let names = self.names;
+        (self.inner).visit_mut("", &mut |name, tensor| {
+            let pair = names.iter().find(|(ours, _)| *ours == name);
+            let other = pair.map_or(name, |(_, other)| other);
+            visitor(&join(path, other), tensor);
+        });
+    }
+
+    fn project(&mut self) -> Result<()> {
+        self.inner.project()
     }
 }
 
@@ -114,6 +177,10 @@ pub fn join(path: &str, part: &str) -> String {
 /// A struct that wraps something with parameters and has none of its own passes them on under their names:
 ///
 /// `parameters!(Masked<L>.0);`
+///
+/// A struct that [projects](Parameters::project) its own matrices names the method that does:
+///
+/// `parameters!(Implicit { a, b }, project = restrict_rows);`
 #[macro_export]
 macro_rules! parameters {
     ($name:ident<$inner:ident>.$field:tt) => {
@@ -127,9 +194,13 @@ macro_rules! parameters {
             fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut $crate::Matrix<E, D>)) {
                 $crate::Parameters::visit_mut(&mut self.$field, path, visitor);
             }
+
+            fn project(&mut self) -> $crate::Result<()> {
+                <_ as $crate::Parameters<E, D>>::project(&mut self.$field)
+            }
         }
     };
-    ($name:ident { $($field:ident),* $(,)? }) => {
+    ($name:ident { $($field:ident),* $(,)? } $(, project = $project:ident)?) => {
         impl<E: $crate::Scalar, D: $crate::Backend<E>> $crate::Parameters<E, D> for $name<E, D> {
             fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &$crate::Matrix<E, D>)) {
                 $($crate::Parameters::visit(
@@ -145,6 +216,12 @@ macro_rules! parameters {
                     &$crate::parameters::join(path, stringify!($field)),
                     visitor,
                 );)*
+            }
+
+            fn project(&mut self) -> $crate::Result<()> {
+                $(<_ as $crate::Parameters<E, D>>::project(&mut self.$field)?;)*
+                $(self.$project()?;)?
+                Ok(())
             }
         }
     };

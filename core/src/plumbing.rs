@@ -17,6 +17,7 @@ mod tensor_store;
 pub(crate) mod blocks;
 pub(crate) mod bound;
 pub(crate) mod gradients;
+pub(crate) mod pulled;
 
 pub(crate) use counted::Counted;
 

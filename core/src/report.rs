@@ -77,6 +77,9 @@ pub struct SampleReport {
     pub residual: f64,
     /// ‖f(z) − z‖₂ / ‖f(z)‖₂, dimensionless; 0 for an exact fixed point.
     pub relative_residual: f64,
+    /// What ‖z − z*‖₂ does not exceed, by the [certificate](crate::Certificate) of the layer, in units of z: infinite where it can say
+    /// nothing. None where the layer has no certificate or [`Stop::certify`](crate::Stop::certify) does not ask for it.
+    pub bound: Option<f64>,
     /// The residual at every step, if [`Stop::trace`](crate::Stop::trace) is set; else empty.
     pub trace: Vec<TracePoint>,
 }
@@ -114,6 +117,12 @@ impl Report {
         rounded as f64 / self.samples.len().max(1) as f64
     }
 
+    /// The largest [bound](SampleReport::bound) of the error of a sample; none where none has one.
+    pub fn bound(&self) -> Option<f64> {
+        let bounds: Vec<f64> = self.samples.iter().filter_map(|s| s.bound).collect();
+        (!bounds.is_empty()).then(|| largest(bounds))
+    }
+
     /// Evaluations spent on the most expensive sample.
     pub fn max_evaluations(&self) -> usize {
         self.samples
@@ -148,20 +157,23 @@ impl Report {
         unconverged.max_by(|a, b| a.1.relative_residual.total_cmp(&b.1.relative_residual))
     }
 
-    /// One line per sample, counted from 1, with a header: `sample,status,stage,steps,evaluations,residual,relative_residual`.
+    /// One line per sample, counted from 1, with a header: `sample,status,stage,steps,evaluations,residual,relative_residual,bound`,
+    /// with an empty bound where there is none.
     pub fn to_csv(&self) -> String {
-        let mut csv =
-            String::from("sample,status,stage,steps,evaluations,residual,relative_residual\n");
+        let mut csv = String::from(
+            "sample,status,stage,steps,evaluations,residual,relative_residual,bound\n",
+        );
         for (sample, s) in self.samples.iter().enumerate() {
             csv += &format!(
-                "{},{},{},{},{},{},{}\n",
+                "{},{},{},{},{},{},{},{}\n",
                 sample + 1,
                 s.status.name(),
                 s.stage,
                 s.steps,
                 s.evaluations,
                 s.residual,
-                s.relative_residual
+                s.relative_residual,
+                s.bound.map_or_else(String::new, |bound| bound.to_string()),
             );
         }
         csv
@@ -195,6 +207,7 @@ mod tests {
             stage: 1,
             residual: 0.25,
             relative_residual: 0.5,
+            bound: Some(0.75),
             trace: Vec::new(),
         };
         let report = Report {
@@ -202,7 +215,7 @@ mod tests {
         };
         let csv = report.to_csv();
         let lines: Vec<&str> = csv.lines().collect();
-        assert_eq!(lines[1], "1,max-evaluations,1,3,5,0.25,0.5");
+        assert_eq!(lines[1], "1,max-evaluations,1,3,5,0.25,0.5,0.75");
         assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());
         assert_eq!(lines.len(), 2);
     }

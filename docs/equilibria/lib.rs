@@ -56,10 +56,11 @@ pub use equilibria_solvers::{
 
 #[doc(inline)]
 pub use equilibria_layers::{
-    attend, attention, attention_scores, causal_mask, concatenate, initialize, layer, masked,
-    modules, optimizer, plugins as layers, selection, stabilize, stabilizer, stabilizers, tokens,
-    Initializer, LayerConfig, LayerRequest, Layers, Masked, Selection, Stabilizer,
-    StabilizerConfig, Stabilizers, Tokens, Vocabulary, Window,
+    activation, attend, attention, attention_scores, causal_mask, certificates, concatenate,
+    initialize, layer, masked, modules, one_input, optimizer, plugins as layers, projection,
+    selection, stabilize, stabilizer, stabilizers, tokens, vector_field, Activation, Euler,
+    Initializer, LayerConfig, LayerRequest, Layers, Masked, Selection, Sizes, Stabilizer,
+    StabilizerConfig, Stabilizers, Tokens, VectorField, Vocabulary, Window,
 };
 
 #[doc(inline)]

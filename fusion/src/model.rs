@@ -174,6 +174,12 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
         Ok(set.split(part).clone())
     }
 
+    /// Whether features are scaled to [0, 1], each by itself. Default: they are; not where they have a structure that this would break,
+    /// such as a matrix.
+    fn scaled(&self) -> bool {
+        true
+    }
+
     /// What errors call a row, from 0, of modality K, from 1, or of the targets where there is none: its file and its row
     /// there, from 1. Default: the modality by number, and the row in the data set.
     fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
@@ -255,5 +261,10 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Model<E, D> {
         self.backbone.visit_mut(&join(path, "backbone"), visitor);
         self.fusion.visit_mut(&join(path, "fusion"), visitor);
         self.linear.visit_mut(&join(path, "head"), visitor);
+    }
+
+    fn project(&mut self) -> Result<()> {
+        Parameters::<E, D>::project(&mut *self.backbone)?;
+        Parameters::<E, D>::project(&mut *self.fusion)
     }
 }

@@ -208,6 +208,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     ) -> Result<Vec<Matrix<E, D>>> {
         for equilibrium in &mut equilibria {
             equilibrium.stop.trace |= self.inspect;
+            equilibrium.stop.certify |= self.inspect;
         }
         let problems = equilibria.iter().zip(x).zip(starts);
         let starts = problems

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use equilibria_core::{registry, AnyLayer, Backend, BuildAny, Family, Result, Scalar};
+use equilibria_core::{registry, AnyLayer, Backend, BuildAny, Error, Family, Result, Scalar};
 
 use crate::Initializer;
 
@@ -32,6 +32,49 @@ pub trait LayerConfig: BuildAny<Layers> + Debug + Send + Sync + dyn_clone::DynCl
     fn validate(&self) -> Result<()> {
         Ok(())
     }
+
+    /// The only sizes that this configuration takes, for a layer whose rows have a structure (nodes, tokens, constraints are fields).
+    /// Default: none, for any state will do, with one injected input.
+    fn sizes(&self) -> Option<Sizes> {
+        None
+    }
+
+    /// Whether the equation is meant for states and inputs above 0 alone. Default: no.
+    fn needs_positive(&self) -> bool {
+        false
+    }
+
+    /// Names of parameters here and in the state dict of the original code, if there is one: by them its checkpoints load. Default:
+    /// none.
+    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+}
+
+/// Sizes of one sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sizes {
+    /// Dimension of the state.
+    pub state: usize,
+    /// Width of each injected input.
+    pub inputs: Vec<usize>,
+}
+
+impl Sizes {
+    /// Makes sure that a layer which has sizes of its own is asked for these.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], with the name of the `plugin`.
+    pub fn require(own: Option<Self>, plugin: &str, state: usize, inputs: &[usize]) -> Result<()> {
+        match own {
+            Some(own) if own.state != state || own.inputs != inputs => Err(Error::Shape {
+                what: format!("state and inputs of `{plugin}`"),
+                expected: format!("{} and {:?} by its fields", own.state, own.inputs),
+                got: format!("{state} and {inputs:?}"),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 equilibria_core::kind!(dyn LayerConfig, "layer", validate);
@@ -54,4 +97,18 @@ pub fn layer<E: Scalar, D: Backend<E>>(
         init,
     };
     <D as Backend<E>>::build::<Layers>(&*config, request)
+}
+
+/// The width of the one injected input of a layer.
+///
+/// # Errors
+/// [`Error::Config`], with the name of the `plugin`, if there is another number of inputs.
+pub fn one_input(plugin: &'static str, inputs: &[usize]) -> Result<usize> {
+    match inputs {
+        [width] => Ok(*width),
+        _ => {
+            let got = format!("{} inputs", inputs.len());
+            Error::require(false, plugin, "inputs", "one injected input", got).map(|()| 0)
+        }
+    }
 }

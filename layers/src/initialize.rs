@@ -1,9 +1,9 @@
 //! Initial values of parameters, from a seeded generator on the host: the same on every device.
 
-use equilibria_core::{from_host, Backend, Matrix, Result, Scalar};
+use equilibria_core::{from_host, Backend, Error, Matrix, Result, Scalar};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rand_distr::StandardNormal;
+use rand_distr::{Gamma, StandardNormal};
 
 /// Makes parameters on a device, in a reproducible order.
 pub struct Initializer<D> {
@@ -45,6 +45,36 @@ impl<D: Clone> Initializer<D> {
         self.fill(shape, |rng| {
             deviation * rng.sample::<f64, _>(StandardNormal)
         })
+    }
+
+    /// Independent entries, uniform in (−`limit`, `limit`).
+    pub fn uniform<E: Scalar>(&mut self, shape: (usize, usize), limit: f64) -> Result<Matrix<E, D>>
+    where
+        D: Backend<E>,
+    {
+        self.fill(shape, |rng| limit * (2.0 * rng.gen::<f64>() - 1.0))
+    }
+
+    /// Independent entries of a Gamma distribution of the given shape and rate, both above 0.
+    ///
+    /// # Errors
+    /// [`Error::Config`](equilibria_core::Error::Config) if one of them is not.
+    pub fn gamma<E: Scalar>(
+        &mut self,
+        size: (usize, usize),
+        shape: f64,
+        rate: f64,
+    ) -> Result<Matrix<E, D>>
+    where
+        D: Backend<E>,
+    {
+        let gamma = Gamma::new(shape, rate.recip()).map_err(|_| Error::Config {
+            plugin: "initializer",
+            field: "shape, rate",
+            expected: "above 0",
+            got: format!("{shape}, {rate}"),
+        })?;
+        self.fill(size, |rng| rng.sample(gamma))
     }
 
     /// Xavier (Glorot) normal weights `[outputs, inputs]`: deviation √(2 / (inputs + outputs)).

@@ -33,4 +33,13 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + Clone> ImplicitLayer<E, 
         })?;
         self.0.step(&(z * mask), x)
     }
+
+    fn output(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
+        let inputs = x.len().saturating_sub(1);
+        self.0.output(z, &x[..inputs])
+    }
+
+    fn output_dim(&self) -> usize {
+        self.0.output_dim()
+    }
 }

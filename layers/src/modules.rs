@@ -4,6 +4,7 @@
 
 mod columns;
 mod concatenate;
+pub mod convolution;
 mod dropout;
 mod group_norm;
 mod layer_norm;

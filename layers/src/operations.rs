@@ -27,6 +27,7 @@ pub mod per_token;
 pub mod product;
 pub mod relu;
 pub mod repeat;
+pub mod row_norms;
 pub mod shift;
 pub mod sigmoid;
 pub mod silu;
@@ -98,6 +99,12 @@ pub trait Vocabulary<E: Scalar, D: Backend<E>>: Sized {
     fn broadcast(&self, parameter: &Matrix<E, D>) -> Self {
         let parameter = parameter.clone();
         self.beside(&broadcast::Broadcast { parameter })
+    }
+
+    /// `Σ_j |W_ij|` of a parameter W in every row: as many numbers as W has rows. x says to which batch they belong, and is not read.
+    fn row_norms(&self, weight: &Matrix<E, D>) -> Self {
+        let weight = weight.clone();
+        self.beside(&row_norms::RowNorms { weight })
     }
 
     /// The given numbers in every row. x says to which batch they belong, and is not read.

@@ -1,5 +1,10 @@
 //! Contracts of all registered layers: a new layer is tested without an edit.
 
+#[path = "every_layer/certificates.rs"]
+mod certificates;
+#[path = "every_layer/solvers.rs"]
+mod solvers;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +12,7 @@ use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{json, Value};
 use equilibria_core::{to_host, AnyLayer, Equilibrium, StepOnly};
-use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers, Masked};
+use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers, Masked, Sizes};
 use equilibria_testing::{
     check_row_map, check_tangent_gradients, perturb, random_matrix, relative_difference, OnRows,
 };
@@ -15,21 +20,65 @@ use equilibria_testing::{
 /// State and input width; a multiple of the default number of groups, but not of the lanes of a vector register.
 const WIDTH: usize = 12;
 
-/// A layer with no parameter left at a special value.
+fn parsed(config: &Value) -> Box<dyn LayerConfig> {
+    registry::make::<dyn LayerConfig>(config).expect("it parses")
+}
+
+/// A layer with no parameter left at a special value, of this width where it takes any.
 fn layer<E: Scalar>(config: &Value, width: usize) -> AnyLayer<E, Cpu>
 where
     Cpu: Backend<E>,
 {
     let device = Cpu::default();
-    let config = registry::make::<dyn LayerConfig>(config).expect("it parses");
-    let request = LayerRequest {
+    let config = parsed(config);
+    let sizes = config.sizes().unwrap_or(Sizes {
         state: width,
-        inputs: &[width],
+        inputs: vec![width],
+    });
+    let request = LayerRequest {
+        state: sizes.state,
+        inputs: &sizes.inputs,
         init: &mut Initializer::new(&device, 1),
     };
     let mut layer = <Cpu as Backend<E>>::build::<Layers>(&*config, request).expect("it builds");
     perturb(&mut layer, 0.3, 2).expect("memory");
+    layer.project().expect("memory");
     layer
+}
+
+/// A random state and random inputs, above 0 where the layer needs them so.
+fn arguments<E: Scalar>(
+    config: &Value,
+    layer: &AnyLayer<E, Cpu>,
+    batch: usize,
+) -> (Matrix<E, Cpu>, Vec<Matrix<E, Cpu>>)
+where
+    Cpu: Backend<E>,
+{
+    let positive = parsed(config).needs_positive();
+    let matrix = |width: usize, seed: u64| {
+        let matrix = random_matrix(&Cpu::default(), (batch, width), seed).expect("memory");
+        match positive {
+            true => matrix.abs(),
+            false => matrix,
+        }
+    };
+    let x = (4..).zip(layer.input_dims());
+    let x = x.map(|(seed, width)| matrix(width, seed)).collect();
+    (matrix(layer.state_dim(), 3), x)
+}
+
+/// Sizes of a batch and a width. Where groups of columns are normalized, widths fill one to eight registers, here or on other
+/// processors, or none; where a layer has sizes of its own, the width is not looked at.
+fn sizes(config: &Value, batches: &[usize], wide: &[usize]) -> Vec<(usize, usize)> {
+    let batches = match parsed(config).sizes() {
+        None => batches,
+        Some(_) => &batches[..1],
+    };
+    let narrow = batches.iter().map(|&batch| (batch, WIDTH));
+    let grouped = config.get("groups").is_some();
+    let wide = wide.iter().filter(|_| grouped);
+    narrow.chain(wide.map(|&width| (5, width))).collect()
 }
 
 /// All defaults, and options that change the map.
@@ -38,19 +87,25 @@ fn configurations() -> Vec<Value> {
     let mut all: Vec<Value> = plugins.into_iter().map(|plugin| plugin.default).collect();
     all.push(json!({ "type": "residual-block", "skip": true }));
     all.push(json!({ "type": "residual-block", "groups": 1 }));
+    all.push(json!({ "type": "mondeq", "alpha": 0.5 }));
+    all.push(json!({ "type": "nemon", "alpha": 0.5, "activation": "softplus" }));
+    all.push(json!({ "type": "positive-concave", "activation": "softsign" }));
+    all.push(json!({ "type": "implicit-representation", "filter": "fourier", "blocks": 2 }));
+    all.push(json!({ "type": "implicit-representation", "filter": "gabor" }));
+    all.push(json!({ "type": "quadratic-program", "equalities": 0 }));
+    all.push(json!({ "type": "ignn", "activation": "tanh", "normalize": false }));
+    all.push(json!({ "type": "transformer", "causal": false, "positions": "learned" }));
+    all.push(json!({ "type": "transformer", "memory": 2, "norm": "pre-normalized" }));
+    all.push(json!({ "type": "mdeq", "image": 1 }));
     all
 }
 
 #[test]
 fn every_map_in_rows_agrees_with_its_step() {
-    let device = Cpu::default();
     for config in configurations() {
-        // Groups of 8 to 64 numbers fill one to eight registers, here or on other processors; those of 3 and 27 none.
-        let sizes = [(7, WIDTH), (33, WIDTH), (7, 108)].into_iter();
-        for (batch, width) in sizes.chain([32, 64, 128, 256].map(|width| (5, width))) {
+        for (batch, width) in sizes(&config, &[7, 33], &[108, 32, 64, 128, 256]) {
             let layer = layer::<f64>(&config, width);
-            let z = random_matrix(&device, (batch, width), 3).expect("a state");
-            let x = [random_matrix(&device, (batch, width), 4).expect("inputs")];
+            let (z, x) = arguments(&config, &layer, batch);
             let difference = check_row_map(&layer, &z, &x).expect("both work");
             // Sums of at most 33 · 12 or 5 · 256 terms, ε = 2e-16 each, through three normalizations.
             assert!(
@@ -64,17 +119,16 @@ fn every_map_in_rows_agrees_with_its_step() {
 /// In f32, where factors may be rounded.
 #[test]
 fn a_linearization_leaves_the_value_to_the_last_bit() {
-    let device = Cpu::default();
     for config in configurations() {
-        for width in [WIDTH, 108, 128, 256] {
+        for (batch, width) in sizes(&config, &[7], &[108, 128, 256]) {
             let layer = layer::<f32>(&config, width);
-            let z = random_matrix(&device, (7, width), 3).expect("a state");
-            let x = [random_matrix(&device, (7, width), 4).expect("inputs")];
+            let (z, x) = arguments(&config, &layer, batch);
             let Some(map) = layer.row_map() else {
                 continue;
             };
-            let (exact, z) = (OnRows::new(map.clone(), width, &x), to_host(&z));
-            let rounded = OnRows::new(map, width, &x).rounded();
+            let (dim, z) = (layer.state_dim(), to_host(&z));
+            let exact = OnRows::new(map.clone(), dim, &x);
+            let rounded = OnRows::new(map, dim, &x).rounded();
             for mut map in std::iter::once(exact).chain(rounded) {
                 let (value, linearized) = (map.apply(&z), map.linearize(&z));
                 let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -86,12 +140,10 @@ fn a_linearization_leaves_the_value_to_the_last_bit() {
 
 #[test]
 fn every_map_knows_the_gradients_of_its_jacobian_products() {
-    let device = Cpu::default();
     for config in configurations() {
-        for (batch, width) in [(7, WIDTH), (5, 32), (5, 108)] {
+        for (batch, width) in sizes(&config, &[7], &[32, 108]) {
             let layer = layer::<f64>(&config, width);
-            let z = random_matrix(&device, (batch, width), 3).expect("a state");
-            let x = [random_matrix(&device, (batch, width), 4).expect("inputs")];
+            let (z, x) = arguments(&config, &layer, batch);
             let difference = check_tangent_gradients(&layer, &z, &x).expect("it works");
             // h² = 1e-12 times third derivatives, which groups of three numbers make large.
             assert!(
@@ -158,14 +210,11 @@ fn the_check_of_maps_sees_small_mistakes() {
 
 #[test]
 fn single_precision_is_the_same_map() {
-    let device = Cpu::default();
     for config in configurations() {
         let (double, single) = (layer::<f64>(&config, WIDTH), layer::<f32>(&config, WIDTH));
-        let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
-        let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
+        let (z, x) = arguments(&config, &double, 5);
         let exact = to_host(&equilibria_core::apply(&double, z, &x).expect("a value"));
-        let z = random_matrix(&device, (5, WIDTH), 3).expect("a state");
-        let x = [random_matrix(&device, (5, WIDTH), 4).expect("inputs")];
+        let (z, x) = arguments(&config, &single, 5);
         let rounded = to_host(&equilibria_core::apply(&single, z, &x).expect("a value"));
         let rounded: Vec<f64> = rounded.into_iter().map(f64::from).collect();
         // ε = 1.2e-7, sums of 12 terms, three normalizations that divide by deviations of order 1.
@@ -242,6 +291,19 @@ fn bad_requests_are_refused_by_name() {
     );
 }
 
+#[test]
+fn a_transformer_without_a_last_norm_is_refused_with_the_reason() {
+    let config = parsed(&json!({ "type": "transformer", "norm": "pre" }));
+    let message = config.validate().expect_err("refused").to_string();
+    assert!(
+        message.contains("I − J is singular everywhere"),
+        "{message}"
+    );
+    let config = parsed(&json!({ "type": "transformer", "causal": false }));
+    let message = config.validate().expect_err("refused").to_string();
+    assert!(message.contains("`positions`"), "{message}");
+}
+
 /// A parameter that is not a number makes f so: in rows, by `step`, with masks, in both dtypes, also rounded.
 #[test]
 fn nan_inside_a_layer_is_never_a_converged_sample() {
@@ -250,8 +312,8 @@ fn nan_inside_a_layer_is_never_a_converged_sample() {
         Cpu: Backend<E>,
     {
         let whole = layer::<E>(config, width);
-        let x = random_matrix(&Cpu::default(), (5, width), 4).expect("inputs");
-        let ones: Matrix<E, Cpu> = Cpu::default().ones_like(&(5, width));
+        let (_, x) = arguments(config, &whole, 5);
+        let ones: Matrix<E, Cpu> = Cpu::default().ones_like(&(5, whole.state_dim()));
         for (index, (name, _)) in whole.named().into_iter().enumerate() {
             let (mut spoiled, mut number) = (whole.clone(), 0);
             spoiled.visit_mut("", &mut |_, tensor| {
@@ -262,11 +324,11 @@ fn nan_inside_a_layer_is_never_a_converged_sample() {
                 }
                 number += 1;
             });
-            let masked = [x.clone(), ones.clone()];
+            let masked = [&x[..], &[ones.clone()]].concat();
             for rounded in [false, true] {
                 let all = [
-                    statuses(spoiled.clone(), &masked[..1], rounded),
-                    statuses(StepOnly(spoiled.clone()), &masked[..1], rounded),
+                    statuses(spoiled.clone(), &x, rounded),
+                    statuses(StepOnly(spoiled.clone()), &x, rounded),
                     statuses(Masked(spoiled.clone()), &masked, rounded),
                     statuses(StepOnly(Masked(spoiled.clone())), &masked, rounded),
                 ];
@@ -277,7 +339,7 @@ fn nan_inside_a_layer_is_never_a_converged_sample() {
         }
     }
     for config in configurations() {
-        for width in [WIDTH, 128] {
+        for (_, width) in sizes(&config, &[5], &[128]) {
             check::<f64>(&config, width);
             check::<f32>(&config, width);
         }

@@ -132,19 +132,36 @@ fn weight_norm_makes_rows_of_the_given_length() {
 }
 
 #[test]
+fn row_sum_bounds_the_sums_of_rows_and_leaves_small_ones() {
+    let values = vec![0.5, -0.25, 0.0, 1.0, -2.0, 0.5];
+    let raw = from_host(&Cpu::default(), values, (2, 3)).expect("memory");
+    let w = effective(&json!({ "type": "row-sum", "bound": 0.875 }), &raw);
+    // The second row, of sum 3.5, is scaled by 1/4.
+    approx::assert_relative_eq!(
+        w[..],
+        [0.5, -0.25, 0.0, 0.25, -0.5, 0.125][..],
+        epsilon = 1e-15
+    );
+}
+
+#[test]
 fn a_row_of_zeros_has_finite_gradients() {
-    for name in ["weight-norm", "spectral-norm"] {
-        for clip in [true, false] {
-            let raw = from_host(&Cpu::default(), vec![0.0; 6], (2, 3)).expect("memory");
-            let made = stabilizer(&json!({ "type": name, "clip": clip }));
-            let w = made.effective(raw.clone().put_tape(OwnedTape::default()));
-            let loss = (w.expect("a matrix") * random((2, 3), 1)).sum::<Rank0, _>();
-            let gradient = loss.backward().get(&raw).as_vec();
-            assert!(
-                gradient.iter().all(|g| g.is_finite()),
-                "{name}: {gradient:?}"
-            );
-        }
+    for config in [
+        json!({ "type": "weight-norm", "clip": true }),
+        json!({ "type": "weight-norm", "clip": false }),
+        json!({ "type": "spectral-norm", "clip": true }),
+        json!({ "type": "spectral-norm", "clip": false }),
+        json!({ "type": "row-sum" }),
+    ] {
+        let raw = from_host(&Cpu::default(), vec![0.0; 6], (2, 3)).expect("memory");
+        let made = stabilizer(&config);
+        let w = made.effective(raw.clone().put_tape(OwnedTape::default()));
+        let loss = (w.expect("a matrix") * random((2, 3), 1)).sum::<Rank0, _>();
+        let gradient = loss.backward().get(&raw).as_vec();
+        assert!(
+            gradient.iter().all(|g| g.is_finite()),
+            "{config}: {gradient:?}"
+        );
     }
 }
 
@@ -181,6 +198,11 @@ fn gradients_through_a_stabilized_equilibrium_are_exact() {
             vec![json!({ "type": "spectral-norm", "bound": 0.7, "iterations": 400 })],
         ),
         (
+            "row sums",
+            affine(),
+            vec![json!({ "type": "row-sum", "bound": 0.7 })],
+        ),
+        (
             "one after the other, on different matrices",
             residual(),
             vec![
@@ -214,7 +236,7 @@ fn patterns_that_mean_no_matrix_are_refused_by_name() {
     let layer = layer(json!({ "type": "residual-block", "groups": 2 }));
     // `gn1.weight` exists, but is a vector; `at.weight` ends no component.
     for pattern in ["no-such", "gn1.weight", "at.weight", ""] {
-        for name in ["weight-norm", "spectral-norm"] {
+        for name in ["weight-norm", "spectral-norm", "row-sum"] {
             let config = json!({ "type": name, "parameters": ["weight", pattern] });
             let error = stabilize(&layer, &[stabilizer(&config)], OwnedTape::default());
             let message = error.err().expect("refused").to_string();
@@ -259,6 +281,10 @@ fn bad_fields_are_refused() {
         (
             json!({ "type": "spectral-norm", "bound": -1.0 }),
             "`spectral-norm`: `bound` must be finite and above 0, got -1",
+        ),
+        (
+            json!({ "type": "row-sum", "bound": 0.0 }),
+            "`row-sum`: `bound` must be finite and above 0, got 0",
         ),
         (
             json!({ "type": "spectral-norm", "iterations": 0 }),

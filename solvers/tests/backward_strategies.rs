@@ -11,6 +11,7 @@ use equilibria_solvers::backward::dense::Dense;
 use equilibria_solvers::backward::jacobian_free::JacobianFree;
 use equilibria_solvers::backward::neumann::Neumann;
 use equilibria_solvers::backward::phantom::Phantom;
+use equilibria_solvers::backward::reversible::Reversible;
 use equilibria_solvers::backward::shine::Shine;
 use equilibria_solvers::backward::unrolled::Unrolled;
 use equilibria_solvers::forward::anderson::Anderson;
@@ -108,6 +109,74 @@ fn unrolled_and_phantom_are_the_gradient_of_their_steps() {
             }
         }
     }
+}
+
+/// The tape of dfdx keeps all states; going back computes them again.
+#[test]
+fn reversible_is_the_gradient_of_its_steps() {
+    let (x, v) = ([matrix((BATCH, DIM), 5)], matrix((BATCH, DIM), 6));
+    let layer = Tanh { w: map(NOISE).a };
+    let start = matrix((BATCH, DIM), 7);
+    for (steps, damping) in [(1, 0.8), (3, 0.8), (6, 0.5)] {
+        let strategy = Reversible {
+            steps,
+            damping,
+            ..Reversible::default()
+        };
+        let solved = equilibrium(layer.clone(), Arc::new(strategy));
+        let solved = solved.forward_from(start.clone(), &x, OwnedTape::default());
+        let solved = solved.expect("solvable");
+        let got = collect(&layer, &x, (solved.z * v.clone()).sum());
+        let report = solved.adjoint.take().expect("recovered").expect("it ran");
+        assert_eq!(report.unconverged(), 0);
+
+        let (mut y, mut z) = (start.clone(), start.clone());
+        let mut tape = OwnedTape::default();
+        let mut mix = |old: &Matrix<f64, Cpu>, at: &Matrix<f64, Cpu>| {
+            let value =
+                equilibria_core::apply(&layer, at.clone().put_tape(std::mem::take(&mut tape)), &x);
+            let kept = old.retaped::<OwnedTape<f64, Cpu>>() * (1.0 - damping);
+            let (next, grown) = (value.expect("a value") * damping + kept).split_tape();
+            tape = grown;
+            next
+        };
+        for _ in 0..steps {
+            y = mix(&y, &z);
+            z = mix(&z, &y);
+        }
+        let expected = collect(&layer, &x, (z.put_tape(tape) * v.clone()).sum());
+        for (got, expected) in got.iter().zip(&expected) {
+            // Rounding errors grow by (1 − β)⁻² a step: 1e-16 · 25³ or 4⁶.
+            let difference = relative_difference(got, expected);
+            assert!(difference < 1e-11, "{steps} steps: {difference:e}");
+        }
+    }
+}
+
+/// Where going back loses all digits, there is no gradient but an error.
+#[test]
+fn reversible_refuses_what_it_cannot_go_back() {
+    let (x, v) = ([matrix((BATCH, DIM), 5)], matrix((BATCH, DIM), 6));
+    let layer = Tanh { w: map(NOISE).a };
+    let refusal = |strategy: Reversible| {
+        let equilibrium = equilibrium(layer.clone(), Arc::new(strategy));
+        let outcome = gradients(&equilibrium, &x, &v);
+        outcome.err().expect("refused").to_string()
+    };
+    let message = refusal(Reversible {
+        steps: 12,
+        damping: 0.8,
+        ..Reversible::default()
+    });
+    assert!(message.contains("12, where 11 are the most"), "{message}");
+    // 25⁻¹¹ ε leaves some digits of the start at most.
+    let message = refusal(Reversible {
+        steps: 11,
+        damping: 0.8,
+        recovery: 1e-9,
+        ..Reversible::default()
+    });
+    assert!(message.contains("adjoint"), "{message}");
 }
 
 /// f(z; x₀, x₁) = x₀ ⊙ z + x₁: every sample has a Jacobian of its own, diag x₀.

@@ -6,10 +6,12 @@ use dfdx::prelude::*;
 
 use super::penalty::{penalize, Penalty};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
+use crate::certificate::{certify, certify_adjoint};
 use crate::layer::AnyTape;
 use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, JobOutput, LayerJob, Purpose};
 use crate::plumbing::gradients::{accumulate, WeightedGradients};
+use crate::plumbing::pulled::Pulled;
 use crate::{
     solve_with_inverse, AnyLayer, Backend, BackwardStrategy, Coef, DifferentiableMap, Error,
     ImplicitLayer, LowRank, Matrix, Report, Result, Scalar, Slot, Solution, Vectors,
@@ -66,7 +68,7 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
         seeds: Option<&[u64]>,
     ) -> Result<AllSolved<E, D, T>> {
         let (mut bounds, tape) = bind_each(equilibria, x, tape, seeds.is_some())?;
-        let solutions = Self::solve_each(equilibria, &mut bounds, starts, T::OWNS_TAPE)?;
+        let solutions = Self::solve_each(equilibria, &mut bounds, starts, x, T::OWNS_TAPE)?;
         let penalties = match seeds {
             Some(seeds) => penalize(equilibria, &mut bounds, &[], seeds)?,
             None => Vec::new(),
@@ -86,6 +88,7 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
                 penalty: penalties.next(),
                 name: equilibrium.name.clone(),
                 backward: equilibrium.backward.clone(),
+                certifies: equilibrium.certifies(),
                 adjoint: adjoint.clone(),
             });
             all.solved.push(Solved { z, report, adjoint });
@@ -102,6 +105,7 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
         equilibria: &[Self],
         bounds: &mut [Bound<E, D>],
         starts: Vec<Matrix<E, D>>,
+        x: &[&[Matrix<E, D>]],
         gradients: bool,
     ) -> Result<Vec<(Matrix<E, D>, Report)>> {
         let block_jobs: Vec<_> = (equilibria.iter())
@@ -115,9 +119,10 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
             block_job,
         });
         let outputs = Bound::run_each(Purpose::Solve, jobs.collect());
-        let judged = equilibria.iter().zip(outputs);
-        let judged = judged.map(|(equilibrium, output)| {
-            equilibrium.judged(output.map_err(|error| error.of_equilibrium(&equilibrium.name))?)
+        let judged = equilibria.iter().zip(outputs).zip(x);
+        let judged = judged.map(|((equilibrium, output), x)| {
+            let output = output.map_err(|error| error.of_equilibrium(&equilibrium.name))?;
+            equilibrium.judged(output, x)
         });
         judged.collect()
     }
@@ -148,15 +153,27 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
         }
     }
 
+    /// Whether reports are to bound errors.
+    fn certifies(&self) -> bool {
+        self.stop.certify || log::log_enabled!(log::Level::Debug)
+    }
+
     /// Puts the blocks together and judges how they went.
-    fn judged(&self, output: JobOutput<E, D, Report>) -> Result<(Matrix<E, D>, Report)> {
-        let report: Report = output.results.into_iter().collect();
+    fn judged(
+        &self,
+        output: JobOutput<E, D, Report>,
+        x: &[Matrix<E, D>],
+    ) -> Result<(Matrix<E, D>, Report)> {
+        let mut report: Report = output.results.into_iter().collect();
+        let z = output.state.expect("a solve leaves its state");
+        if self.certifies() {
+            certify(&self.layer, &z, x, &mut report);
+        }
         report.log(|| {
             let solver = self.solver.typetag_name();
             format!("{}forward solve by {solver}", prefix(&self.name))
         });
         (self.stop.on_unconverged).judge(&report, "forward", &self.name)?;
-        let z = output.state.expect("a solve leaves its state");
         Ok((z, report))
     }
 }
@@ -187,6 +204,7 @@ fn bind_each<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
 struct Pending<E: Scalar, D: Backend<E>> {
     name: String,
     backward: Arc<dyn BackwardStrategy>,
+    certifies: bool,
     /// Holds z*, and the start and the terms of an approximate inverse where the strategy needs them.
     bound: Bound<E, D>,
     z: Matrix<E, D>,
@@ -223,6 +241,9 @@ fn pull_back<E: Scalar, D: Backend<E>>(
     Ok(())
 }
 
+/// The report of the adjoint solves of a block, and the vector that was pulled back, if it is to be certified.
+type Adjoined = (Report, Option<Vec<f64>>);
+
 /// The report of an adjoint solve, and what was pulled back to parameters and inputs.
 type Differentiated<E, D> = (Result<Report>, Vec<WeightedGradients<E, D>>);
 
@@ -232,14 +253,21 @@ fn differentiate_each<E: Scalar, D: Backend<E>>(
     cotangents: Vec<Matrix<E, D>>,
     factors: &[Vec<f64>],
 ) -> Vec<Differentiated<E, D>> {
-    let strategies: Vec<_> = all.iter().map(|pending| pending.backward.clone()).collect();
+    let strategies = (all.iter()).map(|pending| (pending.backward.clone(), pending.certifies));
+    let strategies: Vec<_> = strategies.collect();
     let block_jobs: Vec<_> = (strategies.iter())
-        .map(|backward| {
-            move |space: &mut dyn DifferentiableMap, slots: &mut Vec<Slot>| {
-                differentiate(&**backward, space, slots)
+        .map(|(backward, certifies)| {
+            move |space: &mut dyn DifferentiableMap, slots: &mut Vec<Slot>| -> Result<_> {
+                if !certifies {
+                    return Ok((differentiate(&**backward, space, slots)?, None));
+                }
+                let mut space = Pulled::new(space);
+                let report = differentiate(&**backward, &mut space, slots)?;
+                Ok((report, space.into_vector()))
             }
         })
         .collect();
+    let given = cotangents.clone();
     let jobs = all.iter_mut().zip(cotangents).zip(factors).zip(&block_jobs);
     let jobs = jobs.map(|(((pending, v), factors), block_job)| LayerJob {
         bound: &mut pending.bound,
@@ -248,13 +276,14 @@ fn differentiate_each<E: Scalar, D: Backend<E>>(
         block_job,
     });
     let outputs = Bound::run_each(Purpose::Differentiate, jobs.collect());
-    let judged = all.iter_mut().zip(outputs).zip(factors);
-    let judged = judged.map(
-        |((pending, output), factors)| match pending.judge(output, factors) {
-            Ok((report, pulled)) => (Ok(report), pulled),
-            Err(error) => (Err(error), Vec::new()),
-        },
-    );
+    let judged = all.iter_mut().zip(outputs).zip(&given).zip(factors);
+    let judged =
+        judged.map(
+            |(((pending, output), v), factors)| match pending.judge(output, v, factors) {
+                Ok((report, pulled)) => (Ok(report), pulled),
+                Err(error) => (Err(error), Vec::new()),
+            },
+        );
     judged.collect()
 }
 
@@ -280,14 +309,20 @@ fn differentiate(
 }
 
 impl<E: Scalar, D: Backend<E>> Pending<E, D> {
-    /// Judges the adjoint solve. Returns its report and what was pulled back, by the penalty as well, with its factor.
+    /// Judges the adjoint solve for the cotangent v. Returns its report and what was pulled back, by the penalty as well, with its factor.
     fn judge(
         &mut self,
-        output: Result<JobOutput<E, D, Report>>,
+        output: Result<JobOutput<E, D, Adjoined>>,
+        v: &Matrix<E, D>,
         factors: &[f64],
     ) -> Result<(Report, Vec<WeightedGradients<E, D>>)> {
         let output = output.map_err(|error| error.of_equilibrium(&self.name))?;
-        let report: Report = output.results.into_iter().collect();
+        let (reports, u): (Vec<_>, Vec<_>) = output.results.into_iter().unzip();
+        let mut report: Report = reports.into_iter().collect();
+        if let Some(u) = u.into_iter().collect::<Option<Vec<_>>>() {
+            let (layer, x) = self.bound.parts();
+            certify_adjoint(layer, (&self.z, x), (u.concat(), v), &mut report);
+        }
         let (name, backward) = (prefix(&self.name), &*self.backward);
         report.log(|| format!("{name}adjoint solve by {}", method(backward)));
         (backward.on_unconverged()).judge(&report, "adjoint", &self.name)?;

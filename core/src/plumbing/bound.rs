@@ -257,6 +257,11 @@ impl<E: Scalar, D: Backend<E>> Bound<E, D> {
         self.batch
     }
 
+    /// The layer and its inputs.
+    pub fn parts(&self) -> (&AnyLayer<E, D>, &[Matrix<E, D>]) {
+        (&self.layer, &self.inputs)
+    }
+
     /// Where the layer is.
     pub fn device(&self) -> &D {
         &self.device

@@ -44,11 +44,12 @@ impl Report {
         let residual = largest(self.samples.iter().map(|sample| sample.relative_residual));
         log::debug!(
             "{solve}: {} samples, {} evaluations, {} at most for one sample, largest relative residual {residual:.1e}, \
-             {} unconverged",
+             {} unconverged{}",
             self.samples.len(),
             self.evaluations(),
             self.max_evaluations(),
             self.unconverged(),
+            (self.bound()).map_or_else(String::new, |bound| format!(", error at most {bound:.1e}")),
         );
         if log::log_enabled!(log::Level::Trace) {
             for (number, step) in self.steps().iter().enumerate() {
@@ -88,6 +89,7 @@ mod tests {
             stage: 0,
             residual: 0.0,
             relative_residual: 0.0,
+            bound: None,
             trace: trace.iter().map(point).collect(),
         }
     }

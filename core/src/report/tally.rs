@@ -52,6 +52,7 @@ mod tests {
             stage: 0,
             residual: relative_residual,
             relative_residual,
+            bound: None,
             trace: Vec::new(),
         };
         let report = |samples| Report { samples };

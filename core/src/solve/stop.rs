@@ -106,6 +106,9 @@ pub struct Stop {
     /// Keep every residual of every sample in the report. They are kept as well where the level of the `log` crate is trace,
     /// so that [`Report::log`] can tell them. Default: false.
     pub trace: bool,
+    /// Bound the error of every sample where the layer has a [certificate](crate::Certificate), once the solve has ended; it takes as
+    /// long as several evaluations. It is done as well where the level of the `log` crate is debug. Default: false.
+    pub certify: bool,
     /// Evaluations may be rounded to 8 binary digits (bf16), where the processor is faster with them. In a forward solve while
     /// the relative residual of a sample is above 1e-2; what counts as solved is measured exactly. In an adjoint solve while
     /// rounding changes less than a fifth of a residual; what it changes is [estimated](crate::AdjointMap) and counts in what is
@@ -122,6 +125,7 @@ impl Default for Stop {
             divergence: 1e8,
             on_unconverged: OnUnconverged::Warn,
             trace: false,
+            certify: false,
             rounded: false,
         }
     }

@@ -1,5 +1,8 @@
 //! `verify` passes on the golden arrays, and fails where it must.
 
+#[path = "verify/state_dicts.rs"]
+mod state_dicts;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -43,6 +46,11 @@ fn folder(arrays: &Arrays, sizes: &[(&str, usize)]) -> tempfile::TempDir {
         metadata["config"][key] = (*size).into();
     }
     std::fs::write(folder.path().join("metadata.json"), metadata.to_string()).expect("metadata");
+    write(arrays, &folder.path().join("golden.safetensors"));
+    folder
+}
+
+fn write(arrays: &Arrays, path: &Path) {
     let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = arrays
         .iter()
         .map(|(name, (shape, values))| {
@@ -55,8 +63,7 @@ fn folder(arrays: &Arrays, sizes: &[(&str, usize)]) -> tempfile::TempDir {
         (*name, view)
     });
     let file = safetensors::serialize(views, None).expect("bytes");
-    std::fs::write(folder.path().join("golden.safetensors"), file).expect("written");
-    folder
+    std::fs::write(path, file).expect("written");
 }
 
 /// Inputs, parameters and the arrays that `keep` accepts: a case that is quickly compared.
@@ -175,4 +182,50 @@ fn folders_that_cannot_be_compared_are_refused() {
         message.contains("must have 32 numbers by metadata.json"),
         "{message}"
     );
+}
+
+/// Golden folders of layers.
+fn layer_folders() -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(golden().join("zoo")).expect("a folder");
+    let mut folders: Vec<PathBuf> = folders
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    folders.sort();
+    folders
+}
+
+#[test]
+fn every_array_of_every_layer_passes() {
+    for folder in layer_folders() {
+        let output = verify(&folder);
+        let report = text(&output.stdout);
+        let place = folder.display();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{place}\n{report}{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+/// A folder of another name, one number of which is wrong.
+#[test]
+fn a_wrong_number_of_a_layer_fails_whatever_the_folder_is_called() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let original = golden().join("zoo/implicit");
+    std::fs::copy(
+        original.join("golden.json"),
+        folder.path().join("golden.json"),
+    )
+    .expect("a copy");
+    let mut arrays = read(&original.join("golden.safetensors"));
+    arrays.get_mut("grad.param.A").expect("stored").1[3] += 1e-6;
+    write(&arrays, &folder.path().join("golden.safetensors"));
+    let output = verify(folder.path());
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let failed: Vec<&str> = report.lines().filter(|l| l.starts_with("FAIL")).collect();
+    assert_eq!(failed.len(), 1, "{report}");
+    assert!(failed[0].contains("grad.param.A"), "{report}");
 }

@@ -1,17 +1,22 @@
 //! Golden folders: arrays that a reference implementation of DEQ fusion computed in f64, and the same from this one.
 //!
-//! A folder holds `metadata.json`, whose `config` gives every size, and `golden.safetensors` with inputs, parameters and
-//! results by name; `golden_hard.safetensors` may add a case that plain iteration does not solve.
+//! A folder of DEQ fusion holds `metadata.json`, whose `config` gives every size, and `golden.safetensors` with inputs, parameters and
+//! results by name; `golden_hard.safetensors` may add a case that plain iteration does not solve. A folder of a layer holds cases
+//! `NAME.json` and `NAME.safetensors`: see [`zoo`].
 
 mod ablation;
+mod admm;
 mod anderson;
 mod equilibrium;
 mod file;
 mod jacobian;
+mod layer;
 mod ledger;
+mod linear;
 mod spaces;
 mod step;
 mod subject;
+pub mod zoo;
 
 use std::path::Path;
 
@@ -37,6 +42,9 @@ mod tolerance {
 
 /// Compares every array of the folder.
 pub fn verify(folder: &Path) -> Result<Ledger> {
+    if zoo::holds_cases(folder) {
+        return zoo::verify(folder);
+    }
     let config = Config::read(&folder.join("metadata.json"))?;
     let mut ledger = Ledger::default();
 

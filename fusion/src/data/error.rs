@@ -47,6 +47,37 @@ pub enum DataError {
         count: usize,
     },
 
+    /// A row of a file of graphs that is not what the format has there.
+    #[error("{file}, row {row}: expected {expected}")]
+    Graph {
+        /// The file with the row.
+        file: String,
+        /// The row, from 1.
+        row: usize,
+        /// What the format has there.
+        expected: &'static str,
+    },
+
+    /// A part of a cross-validation that is not there.
+    #[error("`fold = {fold}`, `folds = {folds}`: expected 2 parts or more, no more than there are graphs, and one of their numbers from 1")]
+    Fold {
+        /// The part asked for.
+        fold: usize,
+        /// The number of parts.
+        folds: usize,
+    },
+
+    /// A graph that does not fit in a row.
+    #[error(
+        "`nodes = {nodes}`: the largest graph has {largest} nodes; make room for them, or give 0"
+    )]
+    LargeGraph {
+        /// Nodes of the largest graph.
+        largest: usize,
+        /// Nodes that a row has room for.
+        nodes: usize,
+    },
+
     /// The operating system refused a file, or it is not UTF-8 text.
     #[error("{file} could not be read; expected a readable file of UTF-8 text, so check its permissions and encoding")]
     Unreadable {

@@ -40,6 +40,18 @@ impl MinMax {
         }
     }
 
+    /// The scaling that changes nothing.
+    pub fn identity(train: &Split) -> Self {
+        let same = FeatureRange {
+            minimum: 0.0,
+            range: 1.0,
+        };
+        let tables = train.modalities.iter();
+        Self {
+            modalities: tables.map(|table| vec![same; table.columns]).collect(),
+        }
+    }
+
     /// Scales a split in place; its values become dimensionless.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ pub(crate) fn solver_differences<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D
         divergence: f64::INFINITY,
         on_unconverged: OnUnconverged::Accept,
         trace: false,
+        certify: false,
         rounded: false,
     };
     let solver = &*equilibrium.solver;

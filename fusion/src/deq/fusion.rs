@@ -54,6 +54,10 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for DeqFusion<E, D> {
         }
         self.starts.visit_mut(&join(path, "start"), visitor);
     }
+
+    fn project(&mut self) -> Result<()> {
+        self.theta.project()
+    }
 }
 
 impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {

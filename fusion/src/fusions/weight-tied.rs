@@ -93,6 +93,10 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for WeightTied<E, D> {
         }
         self.w.visit_mut(&join(path, "fuse.w"), visitor);
     }
+
+    fn project(&mut self) -> Result<()> {
+        self.layer.theta.project()
+    }
 }
 
 impl<E: Scalar, D: Backend<E>> Fusion<E, D> for WeightTied<E, D> {

@@ -54,6 +54,13 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         Ok(Self::new(weight, init.constant((1, outputs), 0.0)?))
     }
 
+    /// Weights and bias uniform in ±1/√inputs, as PyTorch has them.
+    pub fn uniform(outputs: usize, inputs: usize, init: &mut Initializer<D>) -> Result<Self> {
+        let limit = 1.0 / (inputs.max(1) as f64).sqrt();
+        let weight = init.uniform((outputs, inputs), limit)?;
+        Ok(Self::new(weight, init.uniform((1, outputs), limit)?))
+    }
+
     /// Width of `x`.
     pub fn inputs(&self) -> usize {
         self.weight.shape().1

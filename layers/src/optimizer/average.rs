@@ -41,7 +41,7 @@ impl<E: Scalar> Average<E> {
         &mut self.values[parameter]
     }
 
-    /// Exchanges the parameters for their averages; again, and they are back.
+    /// Exchanges the parameters for their averages, [projected](Parameters::project) as they are; again, and they are back.
     ///
     /// # Errors
     /// Those of [`Parameters::assign`].
@@ -51,7 +51,8 @@ impl<E: Scalar> Average<E> {
     ) -> Result<()> {
         let named = parameters.named();
         let values = named.iter().map(|(_, tensor)| to_host(tensor)).collect();
-        parameters.assign(std::mem::replace(&mut self.values, values))
+        parameters.assign(std::mem::replace(&mut self.values, values))?;
+        parameters.project()
     }
 }
 

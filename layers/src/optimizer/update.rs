@@ -146,7 +146,8 @@ impl<E: Scalar> Optimizer<E> {
     }
 
     /// Updates every parameter, by all threads. The learning rate is multiplied by `rate_factor` (schedule), the gradients by
-    /// `gradient_factor` (clipping). A parameter without a gradient counts as having a zero one.
+    /// `gradient_factor` (clipping). A parameter without a gradient counts as having a zero one. Then the parameters are
+    /// [projected](Parameters::project).
     pub fn step<D: Backend<E>>(
         &mut self,
         parameters: &mut (impl Parameters<E, D> + ?Sized),
@@ -182,7 +183,8 @@ impl<E: Scalar> Optimizer<E> {
                 index += 1;
             }
         });
-        outcome
+        outcome?;
+        parameters.project()
     }
 
     /// Updates the parameter of this number; its `average`, empty if there is none, follows.

@@ -125,6 +125,9 @@ fn groups<E: Scalar, D: Backend<E>>() -> Vec<(&'static str, Equation<E, D>)> {
             z.broadcast(&p.matrix).columns(3..9) * mixed(p, z, x)
         }),
         ("broadcast", |p, z, _| z.broadcast(&p.row)),
+        ("row_norms", |p, z, x| {
+            mixed(p, z, x) * x.row_norms(&p.matrix).columns(0..6) + z.row_norms(&p.matrix)
+        }),
         ("constant", |p, z, x| {
             mixed(p, z, x) * x.constant(&[0.5, -1.0, 2.0, 0.0, 1.5, 3.0])
         }),

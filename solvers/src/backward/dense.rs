@@ -137,6 +137,7 @@ fn measure(
             } else {
                 0.0
             },
+            bound: None,
             trace: Vec::new(),
         }
     };

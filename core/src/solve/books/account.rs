@@ -85,6 +85,7 @@ impl Account {
                 stage: 0,
                 residual: f64::INFINITY,
                 relative_residual: f64::INFINITY,
+                bound: None,
                 trace: Vec::new(),
             },
             state: State::Active,

@@ -170,6 +170,7 @@ mod tests {
             stage: 0,
             residual: 0.0,
             relative_residual: 0.0,
+            bound: None,
             trace: points
                 .map(|(evaluations, &residual)| TracePoint {
                     evaluations,

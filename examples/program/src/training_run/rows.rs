@@ -24,7 +24,10 @@ impl ScaledRows {
     pub fn new<E: Scalar>(experiment: &Experiment, data: &mut DataSet) -> Result<Self> {
         let (mut fitted, mut validation) = hold_out(experiment, data)?;
         // Scaled by the rows the parameters are fitted to, and no others.
-        let scaling = MinMax::fit(&fitted);
+        let scaling = match experiment.data.scaled() {
+            true => MinMax::fit(&fitted),
+            false => MinMax::identity(&fitted),
+        };
         for name in SplitName::BOTH {
             let Split {
                 modalities,

@@ -175,7 +175,7 @@ pub fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) 
 }
 
 /// The Jacobian of every sample at the linearization point, `[batch, K, K]`, row by row: row k is Jᵀ e_k.
-fn jacobian(space: &mut dyn DifferentiableMap) -> equilibria_core::Result<Vec<f64>> {
+pub fn jacobian(space: &mut dyn DifferentiableMap) -> equilibria_core::Result<Vec<f64>> {
     let (b, k) = (space.batch(), space.dim());
     let [unit, row] = [space.alloc()?, space.alloc()?];
     let mut jacobian = vec![0.0; b * k * k];

@@ -1,6 +1,7 @@
 //! The files of a golden folder.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use equilibria_fusion::checkpoint::decode;
@@ -70,18 +71,42 @@ pub struct Array {
 }
 
 /// The arrays of one file.
-pub struct Golden {
+pub struct Arrays {
     /// The file.
     pub path: PathBuf,
-    /// The sizes of the case.
-    pub config: Config,
     /// All arrays by name.
     pub arrays: BTreeMap<String, Array>,
+}
+
+/// The arrays of DEQ fusion.
+pub struct Golden {
+    /// The arrays.
+    pub file: Arrays,
+    /// The sizes of the case.
+    pub config: Config,
+}
+
+impl Deref for Golden {
+    type Target = Arrays;
+
+    fn deref(&self) -> &Arrays {
+        &self.file
+    }
 }
 
 impl Golden {
     /// Reads a file of F64 arrays.
     pub fn read(path: &Path, config: &Config) -> Result<Self> {
+        Ok(Self {
+            file: Arrays::read(path)?,
+            config: config.clone(),
+        })
+    }
+}
+
+impl Arrays {
+    /// Reads a file of F64 arrays.
+    pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::golden(path, error))?;
         let mut arrays = BTreeMap::new();
@@ -98,11 +123,8 @@ impl Golden {
                 },
             );
         }
-        Ok(Self {
-            path: path.to_owned(),
-            config: config.clone(),
-            arrays,
-        })
+        let path = path.to_owned();
+        Ok(Self { path, arrays })
     }
 
     /// Whether there is an array of this name.
@@ -110,10 +132,15 @@ impl Golden {
         self.arrays.contains_key(name)
     }
 
+    /// An array that is needed to go on.
+    pub fn get(&self, name: &str) -> Result<&Array> {
+        let array = self.arrays.get(name);
+        array.ok_or_else(|| Error::golden(&self.path, format!("no array `{name}`")))
+    }
+
     /// An array that is needed to go on, with this many numbers.
     pub fn need(&self, name: &str, count: usize) -> Result<&[f64]> {
-        let array = self.arrays.get(name);
-        let array = array.ok_or_else(|| Error::golden(&self.path, format!("no array `{name}`")))?;
+        let array = self.get(name)?;
         if array.values.len() != count {
             let message = format!(
                 "array `{name}` must have {count} numbers by metadata.json, got shape {:?}",

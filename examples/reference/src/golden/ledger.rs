@@ -2,7 +2,7 @@
 
 use equilibria_testing::worse;
 
-use super::file::Golden;
+use super::file::Arrays;
 
 /// One array of a golden file.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -47,14 +47,14 @@ pub struct Ledger {
 
 impl Ledger {
     /// Begins a file.
-    pub fn open(&mut self, golden: &Golden) {
+    pub fn open(&mut self, golden: &Arrays) {
         self.first = self.comparisons.len();
         let name = golden.path.file_name().unwrap_or_default();
         self.file = name.to_string_lossy().into_owned();
     }
 
     /// Compares one array; if it has been compared before, the larger error counts. Does nothing if the file has none.
-    pub fn compare(&mut self, golden: &Golden, name: &str, got: &[f64], tolerance: f64) {
+    pub fn compare(&mut self, golden: &Arrays, name: &str, got: &[f64], tolerance: f64) {
         let Some(array) = golden.arrays.get(name) else {
             return;
         };
@@ -86,15 +86,29 @@ impl Ledger {
         }
     }
 
+    /// Notes that an array is none to be compared: what it is is in the documentation of its file.
+    pub fn input(&mut self, golden: &Arrays, name: &str) {
+        if golden.has(name) {
+            self.comparisons.push(Comparison {
+                file: self.file.clone(),
+                array: name.to_owned(),
+                error: None,
+                tolerance: None,
+                outcome: Verdict::Input,
+            });
+        }
+    }
+
     /// Ends a file: accounts for the arrays that were not compared.
-    pub fn close(&mut self, golden: &Golden) {
+    pub fn close(&mut self, golden: &Arrays) {
         for name in golden.arrays.keys() {
             let compared = self.comparisons[self.first..].iter();
             if compared.into_iter().any(|known| known.array == *name) {
                 continue;
             }
-            let input = ["param.", "input.x."].iter().any(|p| name.starts_with(p))
-                || ["step_rand.z", "jac.probes"].contains(&name.as_str());
+            let input = ["param.", "input."].iter().any(|p| name.starts_with(p))
+                || ["step_rand.z", "step_rand.u", "loss.probe", "jac.probes"]
+                    .contains(&name.as_str());
             // Where the reference kept no iterates, its residuals are there to be looked at: they follow no other solver.
             let chaotic = name.ends_with(".abs_residual") && !golden.has("anderson.X");
             self.comparisons.push(Comparison {

@@ -1,9 +1,9 @@
-//! Both spaces of the joint layer.
+//! Both spaces of a layer, e.g. of the joint one.
 
 use dfdx::prelude::*;
 use equilibria_core::plumbing::{SliceSpace, Store, TensorSpace};
 use equilibria_core::{
-    to_host, DifferentiableMap, ImplicitLayer, Map, Parameters, Result, RowGradients, Slot,
+    to_host, DifferentiableMap, ImplicitLayer, Map, Matrix, Result, RowGradients, Slot,
 };
 
 use super::subject::Subject;
@@ -19,8 +19,17 @@ pub fn in_both<R>(
     subject: &Subject,
     job: impl Fn(&mut dyn DifferentiableMap) -> Result<R>,
 ) -> crate::Result<Vec<Computed<R>>> {
-    let (layer, inputs) = (subject.joint(), subject.joint_inputs()?);
-    let (batch, dim) = (subject.sizes.batch, subject.sizes.joint_dim());
+    in_both_of(&subject.joint(), &subject.joint_inputs()?, job)
+}
+
+/// Runs a job in the slice space and in the tensor space of a layer with these injected inputs.
+pub fn in_both_of<R, L: ImplicitLayer<f64, Cpu>>(
+    layer: &L,
+    inputs: &[Matrix<f64, Cpu>],
+    job: impl Fn(&mut dyn DifferentiableMap) -> Result<R>,
+) -> crate::Result<Vec<Computed<R>>> {
+    let batch = inputs.first().map_or(0, |x| x.shape().0);
+    let dim = layer.state_dim();
     let mut outcomes = Vec::new();
 
     if let Some(map) = layer.row_map() {
@@ -35,7 +44,7 @@ pub fn in_both<R>(
         outcomes.push(Computed { result, gradients });
     }
 
-    let mut space = TensorSpace::new(&layer, Cpu::default(), &inputs, batch);
+    let mut space = TensorSpace::new(layer, Cpu::default(), inputs, batch);
     let result = job(&mut space)?;
     let gradients = space.into_gradients();
     let gradients = gradients.parameters.into_iter().chain(gradients.inputs);

@@ -35,7 +35,9 @@ impl Subject {
         let mut experiment = config::read(&args.config, &args.overrides)?;
         let data = args.data.load(&mut experiment)?;
         let mut rows = data.train;
-        MinMax::fit(&rows).apply(&mut rows)?;
+        if experiment.data.scaled() {
+            MinMax::fit(&rows).apply(&mut rows)?;
+        }
         experiment.head.fit(&rows.targets);
         Ok(Self {
             experiment,

@@ -1,0 +1,308 @@
+//! A layer with the parameters and inputs of a golden file, and the arrays that all such files have.
+
+use dfdx::prelude::*;
+use equilibria_core::{
+    apply, from_host, registry, solve, to_host, AdjointMap, AnyLayer, Backend, BackwardStrategy,
+    Coef, Equilibrium, FixedPointSolver, ImplicitLayer, Matrix, OnUnconverged, Parameters,
+    StepOnly, Stop, Tolerance, Value, Vectors,
+};
+use equilibria_fusion::layers::{Initializer, LayerConfig, LayerRequest, Layers};
+use serde_json::json;
+
+use super::equilibrium::jacobian;
+use super::file::Arrays;
+use super::ledger::Ledger;
+use super::spaces::in_both_of;
+use super::tolerance::{SOLVED, STEP};
+use crate::{Error, Result};
+
+/// Of gradients, relative to the largest entry of any of them.
+const GRADIENT: f64 = 1e-9;
+
+/// A layer by its configuration, with everything else from the file.
+pub struct Subject {
+    /// The layer.
+    pub layer: AnyLayer<f64, Cpu>,
+    /// Names of the inputs in the file, without `input.`.
+    pub inputs: Vec<String>,
+    /// The inputs, in the order of the layer.
+    pub x: Vec<Matrix<f64, Cpu>>,
+    /// The solver of the equation, its configuration.
+    pub solver: serde_json::Value,
+    /// The solver of the adjoint equation, its configuration.
+    pub adjoint_solver: serde_json::Value,
+    names: &'static [(&'static str, &'static str)],
+}
+
+impl Subject {
+    /// The layer of a configuration with the arrays `param.*`, and the arrays `input.*` of the given names, whose first axis is
+    /// the batch.
+    pub fn new(
+        golden: &Arrays,
+        config: serde_json::Value,
+        state: usize,
+        inputs: &[&str],
+    ) -> Result<Self> {
+        let device = Cpu::default();
+        let mut x = Vec::new();
+        for name in inputs {
+            let array = golden.get(&format!("input.{name}")).or_else(|_| golden.get(name))?;
+            let rows = |x: &Matrix<f64, Cpu>| x.shape().0;
+            let batch = x.first().map_or_else(|| array.shape.first().copied().unwrap_or(1), rows).max(1);
+            let shape = (batch, array.values.len() / batch);
+            x.push(from_host(&device, array.values.clone(), shape)?);
+        }
+        let config = registry::make::<dyn LayerConfig>(&config)?;
+        let widths: Vec<usize> = x.iter().map(|x: &Matrix<f64, Cpu>| x.shape().1).collect();
+        let request = LayerRequest {
+            state,
+            inputs: &widths,
+            init: &mut Initializer::new(&device, 0),
+        };
+        let mut layer: AnyLayer<f64, Cpu> =
+            <Cpu as Backend<f64>>::build::<Layers>(&*config, request)?;
+        let mut subject = Self {
+            layer: layer.clone(),
+            inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
+            x,
+            solver: json!({ "type": "newton-gmres" }),
+            adjoint_solver: json!({ "type": "gmres" }),
+            names: config.original_names(),
+        };
+        let mut values = Vec::new();
+        for (name, tensor) in layer.named() {
+            let (rows, columns) = *tensor.shape();
+            let array = format!("param.{}", subject.original(&name));
+            values.push(golden.need(&array, rows * columns)?.to_vec());
+        }
+        layer.assign(values)?;
+        subject.layer = layer;
+        Ok(subject)
+    }
+
+    /// The name of a parameter in the original code.
+    pub fn original<'n>(&self, name: &'n str) -> &'n str {
+        let known = self.names.iter().find(|(ours, _)| *ours == name);
+        known.map_or(name, |(_, theirs)| theirs)
+    }
+
+    /// Rows.
+    pub fn batch(&self) -> usize {
+        self.x.first().map_or(0, |x| x.shape().0)
+    }
+
+    /// Compares all arrays that are named as every file names them: one step, the Jacobian, the adjoint vector, the equilibrium, the
+    /// loss and all gradients.
+    pub fn compare(&self, golden: &Arrays, ledger: &mut Ledger) -> Result<()> {
+        self.compare_step(golden, ledger)?;
+        self.compare_jacobian(golden, ledger)?;
+        self.compare_equilibrium(golden, ledger)
+    }
+
+    /// Compares `step_rand.*`, through the program for the CPU and in tensors.
+    pub fn compare_step(&self, golden: &Arrays, ledger: &mut Ledger) -> Result<()> {
+        if !golden.has("step_rand.z") {
+            return Ok(());
+        }
+        let size = self.batch() * self.layer.state_dim();
+        let z = golden.need("step_rand.z", size)?;
+        let u = golden.need("step_rand.u", size)?;
+        for outcome in in_both_of(&self.layer, &self.x, |space| {
+            let [at, cotangent, out] = [space.alloc()?, space.alloc()?, space.alloc()?];
+            space.vectors_mut().write(at, z)?;
+            space.apply(at, out)?;
+            let value = space.vectors().read(out)?;
+            space.linearize(at)?;
+            space.vectors_mut().write(cotangent, u)?;
+            space.vjp(cotangent, out)?;
+            space.pull_back(cotangent)?;
+            Ok((value, space.vectors().read(out)?))
+        })? {
+            let (value, product) = outcome.result;
+            let mut check = |name: &str, got: &[f64]| {
+                ledger.compare(golden, name, got, STEP * largest(golden, name));
+            };
+            check("step_rand.f", &value);
+            check("step_rand.vjp", &product);
+            for (name, gradient) in self.names().iter().zip(&outcome.gradients) {
+                check(&format!("step_rand.grad.{name}"), gradient);
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of all parameters and inputs in the file: `param.*`, then `input.*`.
+    fn names(&self) -> Vec<String> {
+        let named = self.layer.named();
+        let parameters = named.iter();
+        let parameters = parameters.map(|(name, _)| format!("param.{}", self.original(name)));
+        let inputs = self.inputs.iter().map(|name| format!("input.{name}"));
+        parameters.chain(inputs).collect()
+    }
+
+    /// Compares the Jacobian at the golden equilibrium, and the solution of the adjoint equation there.
+    fn compare_jacobian(&self, golden: &Arrays, ledger: &mut Ledger) -> Result<()> {
+        if !golden.has("ift.J") {
+            return Ok(());
+        }
+        let shape = (self.batch(), self.layer.state_dim());
+        let z = golden.need("fixed_point.z", shape.0 * shape.1)?;
+        let slope = self.slope(golden, z)?;
+        let scale = |name: &str| largest(golden, name);
+        ledger.compare(golden, "ift.dl_dz", &slope, SOLVED * scale("ift.dl_dz"));
+        let solver = registry::make::<dyn FixedPointSolver>(&self.adjoint_solver)?;
+        for outcome in in_both_of(&self.layer, &self.x, |space| {
+            let [at, v, u] = [space.alloc()?, space.alloc()?, space.alloc()?];
+            space.vectors_mut().write(at, z)?;
+            space.linearize(at)?;
+            let jacobian = jacobian(space)?;
+            space.vectors_mut().write(v, &slope)?;
+            space.combine(u, &[(Coef::Same(1.0), v)])?;
+            solve(&*solver, &mut AdjointMap::new(space, v), u, &stop())?;
+            Ok((jacobian, space.vectors().read(u)?))
+        })? {
+            let (jacobian, adjoint) = outcome.result;
+            ledger.compare(golden, "ift.J", &jacobian, SOLVED * scale("ift.J"));
+            let tolerance = GRADIENT * scale("ift.adjoint");
+            ledger.compare(golden, "ift.adjoint", &adjoint, tolerance);
+        }
+        Ok(())
+    }
+
+    /// The derivative of the loss by the state z.
+    fn slope(&self, golden: &Arrays, z: &[f64]) -> Result<Vec<f64>> {
+        let shape = (self.batch(), self.layer.state_dim());
+        let z = from_host(&Cpu::default(), z.to_vec(), shape)?;
+        let traced = z.clone().put_tape(OwnedTape::default());
+        let output = equilibria_core::output(&self.layer, traced, &self.x)?;
+        let mut gradients = self.loss(golden, output)?.backward();
+        (gradients.try_alloc_for(&z)).map_err(equilibria_core::Error::device)?;
+        Ok(to_host(&gradients.get(&z)))
+    }
+
+    /// `Σ probe · o + Σ o² / 2` of the output o.
+    fn loss(
+        &self,
+        golden: &Arrays,
+        output: Matrix<f64, Cpu, OwnedTape<f64, Cpu>>,
+    ) -> Result<Tensor<Rank0, f64, Cpu, OwnedTape<f64, Cpu>>> {
+        let shape = *output.shape();
+        let probe = golden.need("loss.probe", shape.0 * shape.1)?;
+        let probe = from_host(&Cpu::default(), probe.to_vec(), shape)?;
+        let (output, tape) = output.split_tape();
+        let linear = (output.clone().put_tape(tape) * probe).sum::<Rank0, _>();
+        let (linear, tape) = linear.split_tape();
+        let square = output.put_tape(tape).square().sum::<Rank0, _>() * 0.5;
+        Ok(square + linear)
+    }
+
+    /// The equilibrium with the solvers, to the last digit; what is left unsolved shows in the comparison.
+    pub fn equilibrium<L>(&self, layer: L) -> Result<Equilibrium<L>> {
+        let backward = json!({ "type": "implicit", "solver": self.adjoint_solver, "stop": stop() });
+        let mut equilibrium = Equilibrium::new(
+            layer,
+            registry::make::<dyn FixedPointSolver>(&self.solver)?,
+            registry::make::<dyn BackwardStrategy>(&backward)?,
+        );
+        equilibrium.stop = stop();
+        Ok(equilibrium)
+    }
+
+    /// Compares the equilibrium, the loss of its output and all gradients, through the program for the CPU and in tensors.
+    pub fn compare_equilibrium(&self, golden: &Arrays, ledger: &mut Ledger) -> Result<()> {
+        for solved in [
+            self.solved(golden, self.layer.clone())?,
+            self.solved(golden, StepOnly(self.layer.clone()))?,
+        ] {
+            let scale = largest(golden, "fixed_point.z");
+            ledger.compare(golden, "fixed_point.z", &solved.z, SOLVED * scale);
+            let scale = largest(golden, "loss");
+            ledger.compare(golden, "loss", &[solved.loss], SOLVED * scale);
+            let names = self.names();
+            let arrays = golden.arrays.iter();
+            let of_gradients = arrays.filter(|(name, _)| name.starts_with("grad."));
+            let entries = of_gradients.flat_map(|(_, array)| &array.values);
+            let scale = entries.map(|g| g.abs()).fold(0.0, f64::max);
+            for (name, gradient) in names.iter().zip(&solved.gradients) {
+                ledger.compare(golden, &format!("grad.{name}"), gradient, GRADIENT * scale);
+            }
+        }
+        Ok(())
+    }
+
+    /// Solves and differentiates.
+    pub fn solved<L: ImplicitLayer<f64, Cpu> + Clone>(
+        &self,
+        golden: &Arrays,
+        layer: L,
+    ) -> Result<Differentiated> {
+        let equilibrium = self.equilibrium(layer)?;
+        let solved = equilibrium.forward(&self.x, OwnedTape::default())?;
+        let z = solved.z.as_vec();
+        let output = equilibrium.output(solved.z, &self.x)?;
+        let values = output.as_vec();
+        let loss = self.loss(golden, output)?;
+        let value = loss.array();
+        let mut gradients = loss.backward();
+        let parameters = equilibrium.named().into_iter().map(|(_, tensor)| tensor);
+        let tensors = parameters.chain(self.x.iter().cloned());
+        let gradient = |tensor: Matrix<f64, Cpu>| -> Result<Vec<f64>> {
+            (gradients.try_alloc_for(&tensor)).map_err(equilibria_core::Error::device)?;
+            Ok(to_host(&gradients.get(&tensor)))
+        };
+        Ok(Differentiated {
+            z,
+            output: values,
+            loss: value,
+            gradients: tensors.map(gradient).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The step at a state, in tensors.
+    pub fn step(&self, z: &[f64]) -> Result<Vec<f64>> {
+        let shape = (self.batch(), self.layer.state_dim());
+        let z = from_host(&Cpu::default(), z.to_vec(), shape)?;
+        Ok(to_host(&apply(&self.layer, z, &self.x)?))
+    }
+}
+
+/// The equilibrium of a subject and what follows from it.
+pub struct Differentiated {
+    /// z*.
+    pub z: Vec<f64>,
+    /// The output.
+    pub output: Vec<f64>,
+    /// The loss.
+    pub loss: f64,
+    /// Its gradients by parameters, then by inputs.
+    pub gradients: Vec<Vec<f64>>,
+}
+
+/// To the last digit.
+fn stop() -> Stop {
+    Stop {
+        max_evaluations: 50_000,
+        patience: 200,
+        on_unconverged: OnUnconverged::Accept,
+        ..Stop::at(Tolerance::relative(1e-14))
+    }
+}
+
+/// The largest entry of an array, at least 1: tolerances are relative to it.
+pub fn largest(golden: &Arrays, name: &str) -> f64 {
+    let array = golden.arrays.get(name);
+    let entries = array.into_iter().flat_map(|array| &array.values);
+    entries.map(|value| value.abs()).fold(1.0, f64::max)
+}
+
+/// The width of a row of an array, whose first axis is the batch.
+pub fn width(golden: &Arrays, name: &str) -> Result<usize> {
+    let array = golden.get(name)?;
+    match array.shape.split_first() {
+        Some((_, rest)) => Ok(rest.iter().product()),
+        None => Err(Error::golden(
+            &golden.path,
+            format!("array `{name}` has no rows"),
+        )),
+    }
+}

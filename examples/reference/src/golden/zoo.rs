@@ -1,0 +1,122 @@
+//! Golden folders of layers: each holds cases `NAME.json`, with a `config`, and `NAME.safetensors`, with parameters under the names of
+//! the original code, inputs, and results.
+//!
+//! One file of `golden/zoo` compares the cases of one folder. It is chosen by the name of the folder, or, where the folder has another
+//! name, by the arrays of the case; all sizes are read from the arrays.
+
+automod::dir!("src/golden/zoo");
+
+use std::path::{Path, PathBuf};
+
+use equilibria_core::inventory;
+use serde_json::Value;
+
+use super::file::Arrays;
+use super::ledger::Ledger;
+use crate::{Error, Result};
+
+/// The arrays of one case.
+pub struct Case {
+    /// The arrays.
+    pub golden: Arrays,
+    /// The `config` of the case.
+    pub config: Value,
+    /// What was measured as the arrays were made.
+    pub checks: Value,
+}
+
+/// What compares the cases of a folder.
+pub struct Comparer {
+    /// Name of the folder.
+    pub folder: &'static str,
+    /// Arrays by which the case of a folder of another name is recognized.
+    pub arrays: &'static [&'static str],
+    /// Compares one case.
+    pub compare: fn(&Case, &mut Ledger) -> Result<()>,
+}
+
+inventory::collect!(Comparer);
+
+impl Case {
+    /// A whole number of the `config`, e.g. the number of blocks.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        let number = self.config[key].as_u64();
+        let size = number.and_then(|number| usize::try_from(number).ok());
+        size.ok_or_else(|| self.lacks(key, "a whole number"))
+    }
+
+    /// A number of the `config`.
+    pub fn number(&self, key: &str) -> Result<f64> {
+        let number = self.config[key].as_f64();
+        number.ok_or_else(|| self.lacks(key, "a number"))
+    }
+
+    /// A word of the `config`.
+    pub fn word(&self, key: &str) -> Result<&str> {
+        let word = self.config[key].as_str();
+        word.ok_or_else(|| self.lacks(key, "a word"))
+    }
+
+    fn lacks(&self, key: &str, what: &str) -> Error {
+        let path = self.golden.path.with_extension("json");
+        Error::golden(&path, format!("`config.{key}` must be {what}"))
+    }
+}
+
+/// Whether a folder holds cases of a layer.
+pub fn holds_cases(folder: &Path) -> bool {
+    !folder.join("metadata.json").is_file() && folder.join("golden.json").is_file()
+}
+
+/// Compares every array of every case of the folder.
+pub fn verify(folder: &Path) -> Result<Ledger> {
+    let mut ledger = Ledger::default();
+    for path in files(folder)? {
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = serde_json::from_str::<Value>(&text);
+        let mut metadata = text.map_err(|error| Error::golden(&path, error))?;
+        let case = Case {
+            golden: Arrays::read(&path.with_extension("safetensors"))?,
+            config: metadata["config"].take(),
+            checks: metadata["checks"].take(),
+        };
+        ledger.open(&case.golden);
+        let compare = comparer(folder, &case)?.compare;
+        compare(&case, &mut ledger)?;
+        ledger.close(&case.golden);
+    }
+    Ok(ledger)
+}
+
+/// The metadata of all cases, by name.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        if path.extension().is_some_and(|end| end == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn comparer(folder: &Path, case: &Case) -> Result<&'static Comparer> {
+    let all = || inventory::iter::<Comparer>.into_iter();
+    let name = folder.canonicalize().map_err(Error::io(folder))?;
+    let name = name.file_name().unwrap_or_default().to_os_string();
+    let named = all().find(|comparer| name == comparer.folder);
+    // The one that recognizes most of the case, since parameters of one may be among those of another.
+    let fitting =
+        all().filter(|c| !c.arrays.is_empty() && c.arrays.iter().all(|a| case.golden.has(a)));
+    let fitting = fitting.max_by_key(|comparer| comparer.arrays.len());
+    named.or(fitting).ok_or_else(|| {
+        let mut known: Vec<&str> = all().map(|comparer| comparer.folder).collect();
+        known.sort_unstable();
+        let message = format!(
+            "no layer is recognized by these arrays: name the folder after one of {}",
+            known.join(", ")
+        );
+        Error::golden(&case.golden.path, message)
+    })
+}

@@ -1,0 +1,36 @@
+//! The implicit neural representation that is an equilibrium.
+
+use equilibria_core::inventory;
+use serde_json::json;
+
+use crate::golden::layer::{width, Subject};
+use crate::golden::ledger::Ledger;
+use crate::golden::zoo::{Case, Comparer};
+use crate::{Error, Result};
+
+inventory::submit! {
+    Comparer {
+        folder: "inr",
+        arrays: &["param.injection.x_map.weight", "param.f.layers.0.z_map.weight"],
+        compare,
+    }
+}
+
+fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+    let golden = &case.golden;
+    let filter = match case.word("filter")? {
+        "siren_like" => "siren",
+        filter @ ("fourier" | "gabor") => filter,
+        other => {
+            let message = format!("no filter is called `{other}`");
+            return Err(Error::golden(&golden.path, message));
+        }
+    };
+    let config = json!({
+        "type": "implicit-representation",
+        "filter": filter,
+        "blocks": case.size("blocks")?,
+    });
+    let state = width(golden, "param.f.layers.0.z_map.weight")?;
+    Subject::new(golden, config, state, &["x"])?.compare(golden, ledger)
+}

@@ -1,0 +1,216 @@
+//! The monotone operator equilibrium network: both splittings, and certificates.
+
+use equilibria_core::{inventory, ImplicitLayer};
+use serde_json::json;
+
+use crate::golden::layer::{largest, width, Subject};
+use crate::golden::ledger::Ledger;
+use crate::golden::linear::{identity_plus, solve, times};
+use crate::golden::tolerance::{SOLVED, STEP};
+use crate::golden::zoo::{Case, Comparer};
+use crate::Result;
+
+inventory::submit! {
+    Comparer {
+        folder: "mondeq",
+        arrays: &["param.A.weight", "param.B.weight", "param.U.weight"],
+        compare,
+    }
+}
+
+fn subject(case: &Case, alpha: f64) -> Result<Subject> {
+    let margin = case.number("m")?;
+    let config = json!({ "type": "mondeq", "margin": margin, "alpha": alpha });
+    let mut subject = Subject::new(
+        &case.golden,
+        config,
+        width(&case.golden, "param.A.weight")?,
+        &["x"],
+    )?;
+    subject.solver =
+        json!({ "type": "chain", "solvers": [{ "type": "newton-gmres" }, { "type": "broyden" }] });
+    Ok(subject)
+}
+
+fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+    let golden = &case.golden;
+    let plain = subject(case, 1.0)?;
+    plain.compare(golden, ledger)?;
+    let (d, batch) = (plain.layer.state_dim(), plain.batch());
+    // The derivative of the affine part: W is what is left of it where φ is the identity.
+    let linear = json!({ "type": "mondeq", "margin": case.number("m")?, "activation": "identity" });
+    let linear = Subject::new(golden, linear, d, &["x"])?;
+    let injected = linear.step(&vec![0.0; batch * d])?;
+    let mut w = vec![0.0; d * d];
+    for column in 0..d {
+        let unit = |index: usize| f64::from(u8::from(index % d == column));
+        let value = linear.step(&(0..batch * d).map(unit).collect::<Vec<_>>())?;
+        for row in 0..d {
+            w[row * d + column] = value[row] - injected[row];
+        }
+    }
+    ledger.compare(golden, "W", &w, STEP * largest(golden, "W"));
+
+    // Arrays that a file of another draw may leave out.
+    if golden.has("fb.iterates") {
+        compare_forward_backward(case, ledger, batch * d)?;
+    }
+    if golden.has("pr.iterates_u") {
+        compare_peaceman_rachford(case, ledger, &plain, (&w, &injected))?;
+    }
+    if golden.has("splitting.u") {
+        // D y, with D = 1 where z* > 0.
+        let z = golden.need("fixed_point.z", batch * d)?;
+        let y = golden.need("ift.adjoint", batch * d)?;
+        let sloped: Vec<f64> = (z.iter().zip(y))
+            .map(|(z, y)| if *z > 0.0 { *y } else { 0.0 })
+            .collect();
+        ledger.compare(
+            golden,
+            "splitting.u",
+            &sloped,
+            SOLVED * largest(golden, "splitting.u"),
+        );
+    }
+    if golden.has("certificate.points") {
+        compare_certificates(case, ledger, &plain)?;
+    }
+    Ok(())
+}
+
+fn compare_forward_backward(case: &Case, ledger: &mut Ledger, size: usize) -> Result<()> {
+    let golden = &case.golden;
+    let alpha = golden.need("fb.alpha", 1)?[0];
+    let splitting = subject(case, alpha)?;
+    let (mut z, mut iterates) = (vec![0.0; size], Vec::new());
+    for _ in 0..golden.count("fb.iterates") {
+        z = splitting.step(&z)?;
+        iterates.extend_from_slice(&z);
+    }
+    ledger.compare(
+        golden,
+        "fb.iterates",
+        &iterates,
+        STEP * largest(golden, "fb.iterates"),
+    );
+    ledger.input(golden, "fb.alpha");
+    // The same equilibrium and gradients by this splitting.
+    splitting.compare_equilibrium(golden, ledger)
+}
+
+/// The map of Peaceman and Rachford, which is no option of the layer, from W and U x + b as the layer has them.
+fn compare_peaceman_rachford(
+    case: &Case,
+    ledger: &mut Ledger,
+    plain: &Subject,
+    (w, injected): (&[f64], &[f64]),
+) -> Result<()> {
+    let golden = &case.golden;
+    let d = plain.layer.state_dim();
+    let alpha = golden.need("pr.alpha", 1)?[0];
+    // I + α (I − W) = (1 + α) (I − α / (1 + α) W).
+    let matrix: Vec<f64> = identity_plus(w, d, -alpha / (1.0 + alpha));
+    let step = |u: &[f64]| -> Vec<f64> {
+        let rows = u.chunks_exact(d).zip(injected.chunks_exact(d));
+        let next = rows.flat_map(|(u, c)| {
+            let h: Vec<f64> = u.iter().map(|u| 2.0 * u.max(0.0) - u).collect();
+            let right: Vec<f64> = (h.iter().zip(c))
+                .map(|(h, c)| 2.0 * (h + alpha * c) / (1.0 + alpha))
+                .collect();
+            let y = solve(&matrix, &right);
+            y.into_iter().zip(h).map(|(y, h)| y - h).collect::<Vec<_>>()
+        });
+        next.collect()
+    };
+    let (mut u, mut iterates) = (vec![0.0; injected.len()], Vec::new());
+    for _ in 0..golden.count("pr.iterates_u") {
+        u = step(&u);
+        iterates.extend_from_slice(&u);
+    }
+    let scale = largest(golden, "pr.iterates_u");
+    ledger.compare(golden, "pr.iterates_u", &iterates, STEP * scale);
+    if golden.has("pr.step_rand.f") {
+        let z = golden.need("step_rand.z", injected.len())?;
+        let scale = largest(golden, "pr.step_rand.f");
+        ledger.compare(golden, "pr.step_rand.f", &step(z), STEP * scale);
+    }
+    if golden.has("pr.fixed_point_u") {
+        let z = plain.solved(golden, plain.layer.clone())?.z;
+        let inner = times(w, &z, d).into_iter().zip(injected);
+        let u: Vec<f64> = (z.iter().zip(inner))
+            .map(|(z, (wz, c))| (1.0 - alpha) * z + alpha * (wz + c))
+            .collect();
+        let scale = largest(golden, "pr.fixed_point_u");
+        ledger.compare(golden, "pr.fixed_point_u", &u, SOLVED * scale);
+    }
+    ledger.input(golden, "pr.alpha");
+    Ok(())
+}
+
+/// The bounds of the file are those of the paper's constants: ours, which are sharper, must lie between the error and them.
+fn compare_certificates(case: &Case, ledger: &mut Ledger, plain: &Subject) -> Result<()> {
+    let golden = &case.golden;
+    let (d, batch) = (plain.layer.state_dim(), plain.batch());
+    let solution = golden.need("fixed_point.z", batch * d)?;
+    let count = golden.count("certificate.points");
+    let points = golden.need("certificate.points", count * batch * d)?;
+    let certificate = plain.layer.certificate();
+    let x = equilibria_core::to_host(&plain.x[0]);
+    let inputs = x.len() / batch;
+    let distance = |a: &[f64], b: &[f64]| -> f64 {
+        let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
+        squares.sum::<f64>().sqrt()
+    };
+    let alpha = golden.get("fb.alpha").map_or(1.0, |array| array.values[0]);
+    for (name, alpha) in [("plain", 1.0), ("fb", alpha)] {
+        let map = subject(case, alpha)?;
+        let (mut before, mut after, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
+        for point in points.chunks_exact(batch * d) {
+            let next = map.step(point)?;
+            for row in 0..batch {
+                let part = |all: &[f64]| all[row * d..][..d].to_vec();
+                let (z, z_next, exact) = (part(point), part(&next), part(solution));
+                before.push(distance(&z, &exact));
+                after.push(distance(&z_next, &exact));
+                let x = &x[row * inputs..][..inputs];
+                let bound = |z: &[f64]| certificate.as_ref().map_or(f64::NAN, |c| c.bound(z, &[x]));
+                bounds.push((bound(&z), bound(&z_next)));
+            }
+        }
+        let array = |which: &str| format!("certificate.{name}.{which}");
+        ledger.compare(
+            golden,
+            &array("error_before"),
+            &before,
+            SOLVED * largest(golden, &array("error_before")),
+        );
+        ledger.compare(
+            golden,
+            &array("error_after"),
+            &after,
+            SOLVED * largest(golden, &array("error_after")),
+        );
+        let (of_before, of_after): (Vec<f64>, Vec<f64>) = bounds.into_iter().unzip();
+        for (which, ours, errors) in [
+            ("bound_before", of_before, before),
+            ("bound_after", of_after, after),
+        ] {
+            let Some(stored) = golden.arrays.get(&array(which)) else {
+                continue;
+            };
+            // What is beyond either end counts; between them, ours stands for the stored one.
+            let held =
+                (ours.iter().zip(&errors).zip(&stored.values)).map(|((ours, error), stored)| {
+                    match ours >= error && ours <= stored {
+                        true => *stored,
+                        false => *ours,
+                    }
+                });
+            let held: Vec<f64> = held.collect();
+            let scale = largest(golden, &array(which));
+            ledger.compare(golden, &array(which), &held, SOLVED * scale);
+        }
+    }
+    ledger.input(golden, "certificate.points");
+    Ok(())
+}
