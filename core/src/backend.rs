@@ -5,11 +5,14 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 
 use crate::build::{BuildAny, Family};
+#[cfg(feature = "cuda")]
+use crate::cuda::{accumulate, address, is_row_major, CudaSpace, CudaTraining};
 use crate::layout::Layout;
 use crate::operation::RowOperation;
 use crate::operations::{RowsOfCode, TensorCode};
+use crate::plumbing::{Space, TensorSpace};
 use crate::simd;
-use crate::{Element, Error, Result};
+use crate::{AnyLayer, Element, Error, OnDevice, Result};
 
 /// A matrix of runtime shape, the one tensor type of the framework: `[rows, columns]`, vectors are `[1, d]`.
 pub type Matrix<E, D, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
@@ -30,6 +33,24 @@ pub trait Backend<E: Scalar>: Device<E> {
         config: &(impl BuildAny<F> + ?Sized),
         request: F::Request<'_, Self>,
     ) -> Result<F::Product<E, Self>>;
+
+    /// The space in which jobs run on this device, for a layer with its injected inputs, each `[batch, width]`. Default: one in dfdx
+    /// operations.
+    #[doc(hidden)]
+    fn space(
+        layer: &AnyLayer<E, Self>,
+        device: &Self,
+        inputs: &[Matrix<E, Self>],
+        batch: usize,
+    ) -> Result<Box<dyn Space<E, Self>>> {
+        let space = TensorSpace::new(layer, device.clone(), inputs, batch);
+        Ok(Box::new(space))
+    }
+
+    /// What training does on this device without a copy to the host; `None` where the host has the numbers. Default: `None`.
+    fn on_device() -> Option<&'static dyn OnDevice<E, Self>> {
+        None
+    }
 
     /// Per-row inner products `⟨a_s, b_s⟩` in f64.
     fn row_dots(a: &Matrix<E, Self>, b: &Matrix<E, Self>) -> Vec<f64>;
@@ -267,13 +288,7 @@ macro_rules! cuda_backend {
             }
 
             fn overwrite(tensor: &mut Matrix<$dtype, Self>, values: &[$dtype]) -> Result<()> {
-                // A copy has no gradient of its own where the tensor is contiguous: it is the tensor itself.
-                let mut marked = Gradients::leaky();
-                let copy = tensor.clone().contiguous();
-                let one = tensor.device().try_ones_like(tensor.shape());
-                Self::accumulate(&mut marked, tensor, &one.map_err(Error::device)?)?;
-                let own = Self::with_gradient(&mut marked, &copy, |g| g.contains(&1.0))?;
-                if own {
+                if is_row_major(tensor)? {
                     tensor.copy_from(values);
                 } else {
                     *tensor = from_host(tensor.device(), values.to_vec(), *tensor.shape())?;
@@ -281,14 +296,17 @@ macro_rules! cuda_backend {
                 Ok(())
             }
 
-            /// dfdx shares no device memory with other crates, so the sum is computed as the gradient of a throw-away graph
-            /// and exchanged for the old one. The graph is one of the tensor, so that the sum lies in memory as its
-            /// gradient does; where several entries share a place, each holds the whole gradient of that place.
+            /// The sum for a view is computed as the gradient of a throw-away graph and exchanged for the old one. The graph is one of
+            /// the tensor, so that the sum lies in memory as its gradient does; where several entries share a place, each holds the whole
+            /// gradient of that place.
             fn accumulate(
                 gradients: &mut Gradients<$dtype, Self>,
                 tensor: &Matrix<$dtype, Self>,
                 delta: &Matrix<$dtype, Self>,
             ) -> Result<()> {
+                if is_row_major(tensor)? {
+                    return accumulate(gradients, tensor, delta);
+                }
                 gradients.get_or_alloc_mut(tensor).map_err(Error::device)?;
                 let sum: Matrix<$dtype, Self> =
                     gradients.get(tensor) / sharers(tensor) + delta.clone();
@@ -351,8 +369,24 @@ macro_rules! cuda_backend {
                 Arc::new(RowsOfCode::new(code, &parameters, widths))
             }
 
-            fn same_storage(_: &Matrix<$dtype, Self>, _: &Matrix<$dtype, Self>) -> bool {
-                false
+            fn on_device() -> Option<&'static dyn OnDevice<$dtype, Self>> {
+                Some(&CudaTraining)
+            }
+
+            fn space(
+                layer: &AnyLayer<$dtype, Self>,
+                device: &Self,
+                inputs: &[Matrix<$dtype, Self>],
+                batch: usize,
+            ) -> Result<Box<dyn Space<$dtype, Self>>> {
+                Ok(Box::new(CudaSpace::new(layer, device, inputs, batch)?))
+            }
+
+            fn same_storage(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> bool {
+                let rows = |tensor| is_row_major(tensor).unwrap_or(false);
+                a.shape() == b.shape()
+                    && matches!((address(a), address(b)), (Ok(a), Ok(b)) if a == b)
+                    && rows(a) == rows(b)
             }
         }
     };

@@ -104,6 +104,25 @@ pub enum Error {
         got: String,
     },
 
+    /// A GPU is asked for, of a program that was built without CUDA.
+    #[error(
+        "this program was built without CUDA and cannot use device `{device}`; build `equilibria-cuda` with `--features cuda` and start that, \
+         or choose device `cpu`"
+    )]
+    WithoutCuda {
+        /// The device asked for.
+        device: crate::DeviceName,
+    },
+
+    /// A GPU that is not there, or cannot be used.
+    #[error("GPU {number} cannot be used: {reason}; see what `nvidia-smi` lists, or choose device `cpu`")]
+    NoGpu {
+        /// Its number, from 0.
+        number: usize,
+        /// Why not.
+        reason: String,
+    },
+
     /// Something that must be there before the call is not.
     #[error("{what} is missing; {remedy}")]
     Missing {

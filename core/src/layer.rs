@@ -62,6 +62,11 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
     fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
         record(self).ok().map(|program| Arc::new(program) as _)
     }
+
+    /// Whether devices with kernels of their own may record the step as well, see [`DeviceCode`](crate::DeviceCode). Default: they may.
+    fn is_recorded(&self) -> bool {
+        true
+    }
 }
 
 dyn_clone::clone_trait_object!(<E, D> ImplicitLayer<E, D> where E: Scalar, D: Backend<E>);
@@ -178,6 +183,10 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
     fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
         self.0.row_map()
     }
+
+    fn is_recorded(&self) -> bool {
+        self.0.is_recorded()
+    }
 }
 
 /// Hides the program of a layer, so that `step` runs in dfdx tensors alone: for comparisons and debugging.
@@ -213,5 +222,9 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + Clone> ImplicitLayer<E, 
 
     fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
         None
+    }
+
+    fn is_recorded(&self) -> bool {
+        false
     }
 }

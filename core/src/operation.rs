@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
+use crate::device_code::DeviceCode;
 use crate::operations::same_width;
 use crate::program::{Working, MOST_ARGUMENTS};
 use crate::simd::add_scaled;
@@ -33,6 +34,12 @@ pub trait Operation<E: Scalar, D: Backend<E>> {
 
     /// The operation on slices, for arguments of these widths.
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>>;
+
+    /// What it is to a device with kernels of its own, with its parameters in the order of [`parameters`](Self::parameters). Default:
+    /// it has no kernel there, and layers with it run in dfdx operations.
+    fn device_code(&self) -> Option<DeviceCode> {
+        None
+    }
 
     /// Parameters that take part. Default: none.
     fn parameters(&self) -> Vec<Matrix<E, D>> {

@@ -23,9 +23,11 @@ pub(crate) use counted::Counted;
 
 pub use adjoint::AdjointMap;
 pub use differences::central_difference;
+#[cfg(feature = "cuda")]
+pub(crate) use differences::pull_back_difference;
 pub use row_store::RowStore;
 pub use shortcuts::Shortcuts;
 pub use slice_space::SliceSpace;
 pub use store::Store;
-pub use tensor_space::{TensorGradients, TensorSpace};
+pub use tensor_space::{Space, TensorGradients, TensorSpace};
 pub use tensor_store::TensorStore;

@@ -6,6 +6,7 @@
 
 mod back;
 mod backward;
+mod codes;
 mod forward;
 mod fuse;
 mod places;
@@ -22,7 +23,8 @@ use crate::{Element, Error, Result};
 use back::Back;
 use plan::Plan;
 
-pub(crate) use recorder::{record, Recorded};
+pub(crate) use codes::{CodeMade, CodeNode};
+pub(crate) use recorder::{record, record_codes, Recorded};
 pub(crate) use working::Working;
 
 /// Arguments of one operation, at most.

@@ -1,6 +1,6 @@
 //! The configuration of a training run, as it stands in a TOML file.
 
-use equilibria_core::{Backend, Error, Result, Scalar};
+use equilibria_core::{Backend, DeviceName, Error, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, MinMax, SplitName, Table, Targets};
@@ -24,6 +24,9 @@ pub struct Experiment {
     /// Element type.
     #[serde(default)]
     pub dtype: Dtype,
+    /// Where it is computed: `cpu`, `cuda` or `cuda:N`. Default: `cpu`.
+    #[serde(default, skip_serializing_if = "is_cpu")]
+    pub device: DeviceName,
     /// Where data comes from.
     pub data: Box<dyn DataSource>,
     /// Numbers of the modalities that are used, from 1. Default: all.
@@ -39,6 +42,11 @@ pub struct Experiment {
     /// How it is trained. Default: that of its fields.
     #[serde(default)]
     pub training: Training,
+}
+
+/// The device that need not be named.
+fn is_cpu(device: &DeviceName) -> bool {
+    *device == DeviceName::default()
 }
 
 fn multi_class() -> Box<dyn Head> {

@@ -5,7 +5,7 @@ use equilibria_core::{Backend, Parameters, Result, Scalar};
 
 use crate::checkpoint::{self, Array, Checkpoint, CheckpointError, Metadata};
 use crate::experiment::Training;
-use crate::layers::optimizer::{Average, Optimizer};
+use crate::layers::optimizer::{Average, Kept, Optimizer};
 use crate::model::Model;
 use crate::standardization::Standardization;
 use crate::train::Epoch;
@@ -30,7 +30,7 @@ pub(crate) struct Best<E> {
     /// The first metric of the head, as [`Metric::merit`](crate::head::Metric::merit) has it.
     pub merit: f64,
     pub loss: f64,
-    pub values: Vec<Vec<E>>,
+    pub values: Vec<Kept<E>>,
 }
 
 /// A training run between two epochs, apart from the model, which may go on: another thread can write it.
@@ -89,17 +89,17 @@ impl<E: Scalar> Progress<E> {
             for (kind, mean) in ["first", "second"].into_iter().zip(means) {
                 // A rule that keeps no mean has an empty one.
                 if !mean.is_empty() {
-                    arrays.push(Array::row(format!("{kind}.{name}"), mean));
+                    arrays.push(Array::row(format!("{kind}.{name}"), &mean));
                 }
             }
         }
         let averages = self.average.iter().flat_map(|average| &average.values);
         for (name, values) in names().zip(averages) {
-            arrays.push(Array::row(format!("average.{name}"), values));
+            arrays.push(Array::row(format!("average.{name}"), &values.to_host()));
         }
         let best = self.best.iter().flat_map(|best| &best.values);
         for (name, values) in names().zip(best) {
-            arrays.push(Array::row(format!("best.{name}"), values));
+            arrays.push(Array::row(format!("best.{name}"), &values.to_host()));
         }
         for (name, values) in model.fusion.memory() {
             arrays.push(Array::row(format!("memory.{name}"), &values));
@@ -142,7 +142,8 @@ impl<E: Scalar> Progress<E> {
             .map_err(|error| saved.damaged(error.to_string()))?;
         let mut average = training.average.map(Average::new);
         if let Some(average) = average.as_mut().filter(|_| averaged > 0.0) {
-            (average.steps, average.values) = (averaged as usize, arrays.all("average")?);
+            average.steps = averaged as usize;
+            average.values = arrays.kept("average")?;
         }
         let best = match epoch.is_nan() {
             true => None,
@@ -150,7 +151,7 @@ impl<E: Scalar> Progress<E> {
                 epoch: epoch as usize,
                 merit,
                 loss,
-                values: arrays.all("best")?,
+                values: arrays.kept("best")?,
             }),
         };
         restore_state(saved, model)?;
@@ -181,10 +182,13 @@ impl<'c> SavedArrays<'c> {
     }
 
     /// Those of a kind.
-    fn all<E: Scalar>(&self, kind: &str) -> Result<Vec<Vec<E>>, CheckpointError> {
+    fn kept<E: Scalar>(&self, kind: &str) -> Result<Vec<Kept<E>>, CheckpointError> {
         let parameters = self.parameters.iter();
         parameters
-            .map(|(name, length)| self.saved.row(&format!("{kind}.{name}"), *length))
+            .map(|(name, length)| {
+                let row: Vec<E> = self.saved.row(&format!("{kind}.{name}"), *length)?;
+                Ok(row.into())
+            })
             .collect()
     }
 

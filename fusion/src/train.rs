@@ -12,7 +12,7 @@ pub use self::evaluation::{evaluate, inspect, Evaluation};
 use crate::data::{batches, Split, Table};
 use crate::experiment::Training;
 use crate::head::Score;
-use crate::layers::optimizer::{clip_norm, gradient_norm};
+use crate::layers::optimizer::{clip_norm, gradient_norm, Kept};
 use crate::model::Model;
 use crate::pass::{Differentiated, Pass};
 use crate::predict;
@@ -78,7 +78,13 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             progress.exchange_average(self.model)?;
             return Ok(self.training.epochs);
         };
-        self.model.assign(best.values.clone())?;
+        let (mut values, mut outcome) = (best.values.iter(), Ok(()));
+        self.model.visit_mut("", &mut |_, tensor| {
+            if let (Some(values), Ok(())) = (values.next(), &outcome) {
+                outcome = values.give(tensor);
+            }
+        });
+        outcome?;
         Ok(best.epoch)
     }
 
@@ -103,11 +109,13 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             .is_none_or(|best| merit > best.merit || (merit >= best.merit && loss < best.loss));
         if better {
             let named = self.model.named();
+            let values = named.iter().map(|(_, tensor)| Kept::of(tensor));
+            let values = values.collect::<Result<_>>()?;
             progress.best = Some(Best {
                 epoch: record.epoch,
                 merit,
                 loss,
-                values: named.iter().map(|(_, t)| t.as_vec()).collect(),
+                values,
             });
         }
         progress.exchange_average(self.model)

@@ -3,6 +3,7 @@
 mod adam;
 mod average;
 mod clip;
+mod kept;
 mod schedule;
 mod sgd;
 mod share;
@@ -11,6 +12,7 @@ mod update;
 pub use adam::Adam;
 pub use average::Average;
 pub use clip::{clip_norm, gradient_norm};
+pub use kept::Kept;
 pub use schedule::StepDecay;
 pub use sgd::Sgd;
 pub use update::{optimizer, Optimizer, OptimizerConfig};

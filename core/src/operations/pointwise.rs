@@ -7,8 +7,8 @@ use dfdx::prelude::*;
 use crate::operation::{At, Gradients, Neighbor, Neighbors, Reads, RowOperation, Scratch};
 use crate::simd::{run, Simd, WithSimd};
 use crate::{
-    from_host, recorded, to_host, AnyTape, Backend, Element, Error, Matrix, Operation, Result,
-    Scalar,
+    from_host, recorded, to_host, AnyTape, Backend, DeviceCode, Element, Error, Formulas, Matrix,
+    Operation, Result, Scalar,
 };
 
 /// An [`Operation`] `y = g(x)`, number by number.
@@ -64,6 +64,11 @@ pub trait Pointwise: Copy + Send + Sync + 'static {
     /// g″(x), with y = g(x); 0 where g is piecewise linear.
     fn second<E: Element>(&self, x: E, y: E) -> E;
 
+    /// The function in CUDA C++, for devices that have kernels of their own. Default: layers with it run in dfdx operations there.
+    fn formulas(&self) -> Option<Formulas> {
+        None
+    }
+
     /// The function in dfdx operations. Default: on the host, with [`value`](Self::value) and [`derivative`](Self::derivative), also
     /// of numbers that are on another device; there, dfdx operations save two copies.
     fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
@@ -98,6 +103,10 @@ impl<E: Scalar, D: Backend<E>, P: Pointwise> Operation<E, D> for P {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = super::arguments(x)?;
         self.on_tensor(x)
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        self.formulas().map(DeviceCode::Pointwise)
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::operation::{At, RowOperation, Scratch};
-use crate::{vectorized, AnyTape, Backend, Element, Matrix, Operation, Result, Scalar};
+use crate::{vectorized, AnyTape, Backend, DeviceCode, Element, Matrix, Operation, Result, Scalar};
 
 /// `y = c x + a`, with numbers c and a.
 pub struct Scale {
@@ -28,6 +28,13 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Scale {
     ) -> Result<Matrix<E, D, T>> {
         let [x] = super::arguments(arguments)?;
         Ok(x * E::of(self.factor) + E::of(self.offset))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Scale {
+            factor: self.factor,
+            offset: self.offset,
+        })
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

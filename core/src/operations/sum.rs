@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::operation::{At, Neighbor, RowOperation, Scratch};
-use crate::{vectorized, AnyTape, Backend, Element, Matrix, Operation, Result, Scalar};
+use crate::{vectorized, AnyTape, Backend, DeviceCode, Element, Matrix, Operation, Result, Scalar};
 
 /// `y = x₁ + c x₂`, with c = 1 for a sum and −1 for a difference.
 pub struct Sum {
@@ -22,6 +22,12 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Sum {
         Ok(match self.factor < 0.0 {
             true => first - second,
             false => first + second,
+        })
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Sum {
+            factor: self.factor,
         })
     }
 

@@ -7,7 +7,6 @@ use dfdx::prelude::*;
 
 use super::blocks::{Blocks, HostLayer, HostOutput, Partition, Products, Split};
 use super::gradients::{HostGradient, TensorGradient, WeightedGradients};
-use super::TensorSpace;
 use crate::backend::{from_host, to_host};
 use crate::{parallel, simd};
 use crate::{
@@ -95,6 +94,12 @@ impl<E: Scalar, D: Backend<E>> Bound<E, D> {
         }
         let mut on_host = Vec::with_capacity(inputs.len());
         for (index, (x, dim)) in inputs.iter().zip(dims).enumerate() {
+            // Only where one is not finite the host looks for it.
+            if let Some(device) = D::on_device() {
+                if device.is_finite(x)? {
+                    continue;
+                }
+            }
             let x = to_host(x);
             require_finite(&x, dim, || format!("injected input {index}"))?;
             on_host.push(x);
@@ -179,11 +184,11 @@ impl<E: Scalar, D: Backend<E>> Bound<E, D> {
         given: Vec<Matrix<E, D>>,
         block_job: &BlockJob<'_, R>,
     ) -> Result<JobOutput<E, D, R>> {
-        let mut space =
-            TensorSpace::new(&self.layer, self.device.clone(), &self.inputs, self.batch);
+        let mut space = D::space(&self.layer, &self.device, &self.inputs, self.batch)?;
         let held = self.held.drain(..).chain(given);
-        let mut slots = held.map(|state| space.adopt(state)).collect();
-        let result = block_job(&mut space, &mut slots)?;
+        let slots = held.map(|state| space.adopt(state));
+        let mut slots = slots.collect::<Result<_>>()?;
+        let result = block_job(&mut *space, &mut slots)?;
         self.held = (slots.iter())
             .map(|&slot| space.state(slot))
             .collect::<Result<_>>()?;

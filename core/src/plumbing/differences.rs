@@ -55,7 +55,7 @@ fn squares(space: &mut (impl Map + ?Sized), v: Slot) -> Result<Vec<f64>> {
 
 /// Adds the gradient of Σ_s c_s ⟨p_s, J v_s⟩, approximately, with J v = ‖v‖ / 2L · (f(z + L v/‖v‖) − f(z − L v/‖v‖)) and
 /// L = `step` · √dim: two pull-backs by `pull_back`, which takes a point and a cotangent there.
-pub(super) fn pull_back_difference<M: Map>(
+pub(crate) fn pull_back_difference<M: Map>(
     space: &mut M,
     z: Slot,
     [p, v]: [Slot; 2],

@@ -22,6 +22,32 @@ pub struct TensorSpace<E: Scalar, D: Backend<E>, L> {
     gradients: TensorGradients<E, D>,
 }
 
+/// A space for the whole batch on a device, where jobs of an equilibrium run.
+pub trait Space<E: Scalar, D: Backend<E>>: DifferentiableMap {
+    /// A slot that holds `state`, `[batch, dim]`.
+    fn adopt(&mut self, state: Matrix<E, D>) -> Result<Slot>;
+
+    /// The active rows of a slot.
+    fn state(&self, slot: Slot) -> Result<Matrix<E, D>>;
+
+    /// What was pulled back.
+    fn into_gradients(self: Box<Self>) -> TensorGradients<E, D>;
+}
+
+impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D>> Space<E, D> for TensorSpace<E, D, L> {
+    fn adopt(&mut self, state: Matrix<E, D>) -> Result<Slot> {
+        Ok(Self::adopt(self, state))
+    }
+
+    fn state(&self, slot: Slot) -> Result<Matrix<E, D>> {
+        Self::state(self, slot)
+    }
+
+    fn into_gradients(self: Box<Self>) -> TensorGradients<E, D> {
+        Self::into_gradients(*self)
+    }
+}
+
 /// What was pulled back; `None` where nothing was.
 pub struct TensorGradients<E: Scalar, D: Backend<E>> {
     /// One per parameter, in the order of [`Parameters::visit`](crate::Parameters::visit).

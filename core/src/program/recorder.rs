@@ -3,14 +3,20 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::{Made, Node, Program, MOST_ARGUMENTS};
+use super::{CodeMade, CodeNode, Made, Node, Program, MOST_ARGUMENTS};
 use crate::{Backend, Error, ImplicitLayer, Matrix, Operation, Result, Scalar, Value};
 
 /// What a step does, as far as it has come.
 struct Recorder<E: Scalar, D: Backend<E>> {
-    nodes: RefCell<Vec<Node<E>>>,
+    nodes: RefCell<Nodes<E, D>>,
     /// Those of the layer, in the order of [`Parameters::visit`](crate::Parameters::visit).
     parameters: Vec<Matrix<E, D>>,
+}
+
+/// The values so far, for the CPU or for a device with kernels of its own.
+enum Nodes<E: Scalar, D: Backend<E>> {
+    Rows(Vec<Node<E>>),
+    Codes(Vec<CodeNode<E, D>>),
 }
 
 /// A value of a step that is being recorded.
@@ -27,27 +33,65 @@ pub(crate) struct Recorded<E: Scalar, D: Backend<E>> {
 pub(crate) fn record<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
     layer: &L,
 ) -> Result<Program<E>> {
+    let mut nodes = Vec::with_capacity(32);
+    nodes.extend(sources(layer).into_iter().map(Node::source));
+    let (nodes, output) = run(layer, Nodes::Rows(nodes))?;
+    match nodes {
+        Nodes::Rows(nodes) => Program::new(nodes, output, layer.input_dims().len()),
+        Nodes::Codes(_) => unreachable!("nodes for the CPU were begun"),
+    }
+}
+
+/// Records the step of `layer` for a device with kernels of its own: the nodes, and which of them is the output.
+///
+/// # Errors
+/// Those of the step, and [`Error::Missing`] for an operation that has no [code](Operation::device_code).
+pub(crate) fn record_codes<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
+    layer: &L,
+) -> Result<(Vec<CodeNode<E, D>>, usize)> {
+    let nodes = sources(layer).into_iter().map(|width| CodeNode {
+        width,
+        made_by: None,
+    });
+    let (nodes, output) = run(layer, Nodes::Codes(nodes.collect()))?;
+    match nodes {
+        Nodes::Codes(nodes) => Ok((nodes, output)),
+        Nodes::Rows(_) => unreachable!("nodes for a device were begun"),
+    }
+}
+
+/// Widths of the state and of the injected inputs.
+fn sources<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(layer: &L) -> Vec<usize> {
+    let mut widths = vec![layer.state_dim()];
+    widths.extend(layer.input_dims());
+    widths
+}
+
+/// Runs the step of `layer` on values that are recorded behind `nodes`; returns these, and which of them is the result.
+fn run<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
+    layer: &L,
+    nodes: Nodes<E, D>,
+) -> Result<(Nodes<E, D>, usize)> {
     let mut parameters = Vec::new();
     layer.visit("", &mut |_, tensor| parameters.push(tensor.clone()));
-    let inputs = layer.input_dims();
-    let sources = std::iter::once(layer.state_dim()).chain(inputs.iter().copied());
-    let mut nodes = Vec::with_capacity(32);
-    nodes.extend(sources.map(Node::source));
     let recorder = Rc::new(Recorder {
         nodes: RefCell::new(nodes),
         parameters,
     });
-    let value = |node: usize| {
+    let values = sources(layer).into_iter().enumerate();
+    let mut values = values.map(|(node, width)| {
+        let recorder = recorder.clone();
         Value::recorded(Recorded {
-            width: recorder.nodes.borrow()[node].width,
-            recorder: recorder.clone(),
+            recorder,
             node,
+            width,
         })
-    };
-    let x: Vec<Value<E, D>> = (1..=inputs.len()).map(value).collect();
-    let output = layer.step(&value(0), &x)?.into_recorded()?.node;
-    let nodes = recorder.nodes.take();
-    Program::new(nodes, output, inputs.len())
+    });
+    let z = values.next().expect("a layer has a state");
+    let x: Vec<Value<E, D>> = values.collect();
+    let output = layer.step(&z, &x)?.into_recorded()?.node;
+    let nodes = recorder.nodes.replace(Nodes::Codes(Vec::new()));
+    Ok((nodes, output))
 }
 
 impl<E: Scalar, D: Backend<E>> Recorded<E, D> {
@@ -71,27 +115,52 @@ impl<E: Scalar, D: Backend<E>> Recorded<E, D> {
                 got: format!("{} values", arguments.len()),
             });
         }
-        let on_rows = operation.on_rows(widths);
-        on_rows.check()?;
-        let made = Made {
-            record: on_rows.record(),
-            operation: on_rows,
-            arguments: arguments.iter().map(|argument| argument.node).collect(),
-            parameters: (operation.parameters().iter())
-                .map(|parameter| self.recorder.index(parameter))
-                .collect(),
-        };
-        let mut nodes = self.recorder.nodes.borrow_mut();
-        let node = nodes.len();
-        nodes.push(Node {
-            width,
-            made_by: Some(made),
+        let arguments = arguments.iter().map(|argument| argument.node).collect();
+        let parameters = operation.parameters().into_iter().map(|parameter| {
+            let index = self.recorder.index(&parameter);
+            (parameter, index)
         });
+        let node = match &mut *self.recorder.nodes.borrow_mut() {
+            Nodes::Rows(nodes) => {
+                let on_rows = operation.on_rows(widths);
+                on_rows.check()?;
+                let made = Made {
+                    record: on_rows.record(),
+                    operation: on_rows,
+                    arguments,
+                    parameters: parameters.map(|(_, index)| index).collect(),
+                };
+                nodes.push(Node {
+                    width,
+                    made_by: Some(made),
+                });
+                nodes.len() - 1
+            }
+            Nodes::Codes(nodes) => {
+                let made = CodeMade {
+                    code: operation.device_code().ok_or_else(|| no_code(O::NAME))?,
+                    arguments,
+                    parameters: parameters.collect(),
+                };
+                nodes.push(CodeNode {
+                    width,
+                    made_by: Some(made),
+                });
+                nodes.len() - 1
+            }
+        };
         Ok(Self {
             recorder: self.recorder.clone(),
             node,
             width,
         })
+    }
+}
+
+fn no_code(name: &str) -> Error {
+    Error::Missing {
+        what: format!("a kernel of {name}"),
+        remedy: "run the layer in dfdx operations",
     }
 }
 

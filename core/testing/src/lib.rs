@@ -11,6 +11,7 @@
 //! | what does a map in rows compute, call by call? | [`OnRows`] |
 //! | what can it solve? | [`problems`], by name |
 //! | does it keep its contract? | [`conformance`] |
+//! | what does a computation ask of a GPU? | [`Counters`] |
 //! | does every plugin have a file of its name? | [`misplaced`] |
 //!
 //! All checks return a number to be compared with a tolerance; NaN, which no tolerance admits, means that something
@@ -20,6 +21,7 @@ pub mod conformance;
 pub mod problems;
 
 mod affine;
+mod counters;
 mod files;
 mod gradient;
 mod on_rows;
@@ -28,6 +30,7 @@ mod row_map;
 mod tangent;
 
 pub use affine::AffineMap;
+pub use counters::{print_kernels, Counters};
 pub use equilibria_core::measure::{relative_difference, worse};
 pub use files::misplaced;
 pub use gradient::{central_difference, check_equilibrium, Loss};

@@ -23,6 +23,14 @@ pub enum Error {
     /// The saved model cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The program for GPUs lies beside this one, and does not start.
+    #[error("{}: {reason}\ndevice `cuda` needs an NVIDIA driver, cuBLAS and NVRTC of CUDA where the loader finds them, e.g. by LD_LIBRARY_PATH; or choose device `cpu`", program.display())]
+    CudaProgram {
+        /// The program.
+        program: PathBuf,
+        /// What it said.
+        reason: String,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {

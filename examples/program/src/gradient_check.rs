@@ -4,7 +4,7 @@ mod slope;
 
 use dfdx::prelude::*;
 use equilibria_core::seed::mix;
-use equilibria_core::{to_host, Matrix, Parameters, Report, Status};
+use equilibria_core::{to_host, Backend, Matrix, Parameters, Report, Status};
 use equilibria_fusion::{Model, Pass};
 use equilibria_testing::worse;
 
@@ -19,11 +19,11 @@ const FLOOR: f64 = 1e-3;
 const TRIES: usize = 3;
 
 /// A batch to take the loss on.
-pub struct Batch {
+pub struct Batch<D: Backend<f64>> {
     /// One matrix per modality.
-    pub x: Vec<Matrix<f64, Cpu>>,
+    pub x: Vec<Matrix<f64, D>>,
     /// What is to be predicted of the rows, `[rows, outputs]`.
-    pub targets: Matrix<f64, Cpu>,
+    pub targets: Matrix<f64, D>,
 }
 
 /// The gradient of every parameter, by name.
@@ -37,12 +37,15 @@ pub struct Differentiated {
 }
 
 /// The gradients of the whole loss, without dropout and penalties.
-pub fn differentiate(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Differentiated> {
+pub fn differentiate<D: Backend<f64>>(
+    model: &Model<f64, D>,
+    batch: &Batch<D>,
+) -> Result<Differentiated> {
     let mut pass = Pass::noiseless();
     let outputs = model.outputs(&batch.x, Some(&batch.targets), &mut pass)?;
     let loss = model.loss(&outputs, &batch.targets, &mut pass)?;
     let mut outcome = pass.backward(&loss)?;
-    let gradient = |(name, tensor): (String, Matrix<f64, Cpu>)| {
+    let gradient = |(name, tensor): (String, Matrix<f64, D>)| {
         let place = outcome.gradients.try_alloc_for(&tensor);
         place.map_err(equilibria_core::Error::device)?;
         Ok((name, to_host(&outcome.gradients.get(&tensor))))
@@ -57,7 +60,7 @@ pub fn differentiate(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Different
 }
 
 /// The rows whose equilibria all converge.
-pub fn solved_rows(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Vec<usize>> {
+pub fn solved_rows<D: Backend<f64>>(model: &Model<f64, D>, batch: &Batch<D>) -> Result<Vec<usize>> {
     let mut pass = Pass::evaluation();
     let outputs = model.outputs(&batch.x, None, &mut pass)?;
     let converged = |row: usize| {
@@ -70,7 +73,7 @@ pub fn solved_rows(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Vec<usize>>
 }
 
 /// The whole loss alone; `None` if an equilibrium is not found.
-fn loss(model: &Model<f64, Cpu>, batch: &Batch) -> Result<Option<f64>> {
+fn loss<D: Backend<f64>>(model: &Model<f64, D>, batch: &Batch<D>) -> Result<Option<f64>> {
     let mut pass = Pass::evaluation();
     let outputs = model.outputs(&batch.x, Some(&batch.targets), &mut pass)?;
     let loss = model.loss(&outputs, &batch.targets, &mut pass)?;
@@ -100,8 +103,8 @@ pub struct Row {
 }
 
 /// Compares gradients with differences.
-pub struct Comparison<'a> {
-    pub batch: &'a Batch,
+pub struct Comparison<'a, D: Backend<f64>> {
+    pub batch: &'a Batch<D>,
     /// Of each way to differentiate.
     pub ways: &'a [&'a Gradients],
     /// How many entries of each parameter are compared, if it has as many.
@@ -112,9 +115,9 @@ pub struct Comparison<'a> {
     pub seed: u64,
 }
 
-impl Comparison<'_> {
+impl<D: Backend<f64>> Comparison<'_, D> {
     /// One row per parameter. The model is the same again afterwards.
-    pub fn run(&self, model: &mut Model<f64, Cpu>) -> Result<Vec<Row>> {
+    pub fn run(&self, model: &mut Model<f64, D>) -> Result<Vec<Row>> {
         let size = |gradient: &[f64]| gradient.iter().fold(0.0_f64, |most, g| most.max(g.abs()));
         let first = self.ways.first().map_or(&[][..], |way| &way[..]);
         let sizes: Vec<f64> = first.iter().map(|(_, gradient)| size(gradient)).collect();
@@ -141,12 +144,12 @@ impl Comparison<'_> {
                 let slope = slope(middle, self.tolerance * scale, |shift| {
                     let mut shifted = values.clone();
                     shifted[entry] += shift;
-                    set(model, index, &shifted);
+                    set(model, index, &shifted)?;
                     loss(model, self.batch)
                 })?;
                 self.note(&mut row, [index, entry], scale, slope);
             }
-            set(model, index, &values);
+            set(model, index, &values)?;
             rows.push(row);
         }
         Ok(rows)
@@ -192,12 +195,17 @@ impl Comparison<'_> {
 }
 
 /// Gives parameter number `index` these values.
-fn set(model: &mut Model<f64, Cpu>, index: usize, values: &[f64]) {
-    let mut count = 0;
+fn set<D: Backend<f64>>(
+    model: &mut Model<f64, D>,
+    index: usize,
+    values: &[f64],
+) -> equilibria_core::Result<()> {
+    let (mut count, mut outcome) = (0, Ok(()));
     model.visit_mut("", &mut |_, tensor| {
         if count == index {
-            tensor.copy_from(values);
+            outcome = D::overwrite(tensor, values);
         }
         count += 1;
     });
+    outcome
 }

@@ -17,6 +17,7 @@
 pub mod allocator;
 mod commands;
 mod config;
+mod device;
 mod error;
 mod gradient_check;
 mod interrupt;
@@ -112,7 +113,7 @@ pub fn run() -> ExitCode {
         }
         Err(message) => message.exit(),
     };
-    outcome.unwrap_or_else(|error| {
+    outcome.map_err(device::hand_over).unwrap_or_else(|error| {
         terminal::say(&format!("error: {error}"));
         ExitCode::from(2)
     })

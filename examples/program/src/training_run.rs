@@ -7,14 +7,14 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
 use equilibria_fusion::data::DataSet;
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{inspect, Epoch, Evaluation, Trainer};
-use equilibria_fusion::{Dtype, Experiment, Model};
+use equilibria_fusion::{Experiment, Model};
 
+use crate::device::Work;
 use crate::error::{Error, Result};
 use crate::report::RunReport;
 use crate::run_folder::{RunFolder, CHECKPOINT, MODEL};
@@ -67,6 +67,20 @@ impl Summary {
     }
 }
 
+/// A run on its data.
+struct Training<'r, 'e> {
+    run: &'r mut TrainingRun<'e>,
+    data: DataSet,
+}
+
+impl Work for Training<'_, '_> {
+    type Output = Summary;
+
+    fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Summary> {
+        self.run.on::<E, D>(device, self.data)
+    }
+}
+
 /// One run, from its beginning or from where it was left.
 pub struct TrainingRun<'a> {
     /// What is trained, and how.
@@ -82,10 +96,12 @@ pub struct TrainingRun<'a> {
 impl TrainingRun<'_> {
     /// Trains, evaluates, and moves the run folder to its place, which is returned.
     pub fn complete(mut self, data: DataSet) -> Result<(Summary, PathBuf)> {
-        let summary = match self.experiment.dtype {
-            Dtype::F32 => self.on::<f32, _>(&Cpu::default(), data),
-            Dtype::F64 => self.on::<f64, _>(&Cpu::default(), data),
+        let experiment = self.experiment;
+        let training = Training {
+            run: &mut self,
+            data,
         };
+        let summary = training.run(experiment);
         // Warnings are counted run by run.
         log::logger().flush();
         if matches!(summary, Err(Error::Interrupted { .. })) || !self.folder.has(MODEL) {

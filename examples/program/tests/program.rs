@@ -514,3 +514,27 @@ fn a_plugin_is_chosen_by_its_bare_name() {
     assert_eq!(config["backbone"], default("backbone", "encoder"));
     assert_eq!(config["fusion"]["type"], "weighted-sum");
 }
+
+/// A build without CUDA says how to get it; a name that is none is refused before that.
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_gpu_is_refused_with_what_to_do() {
+    let config = config("digits.toml");
+    let message = refusal(&["train", &config, "--device", "cuda:1"]);
+    assert!(
+        message.contains("built without CUDA and cannot use device `cuda:1`; build `equilibria-cuda` with `--features cuda`"),
+        "{message}"
+    );
+    let in_config = refusal(&["check", &config, "--set", "device=cuda"]);
+    assert!(in_config.contains("device `cuda`;"), "{in_config}");
+    let misspelled = refusal(&["train", &config, "--device", "gpu"]);
+    assert!(
+        misspelled.contains("expected `cpu`, `cuda` or `cuda:N`, got `gpu`"),
+        "{misspelled}"
+    );
+    let misspelled = refusal(&["train", &config, "--set", "device=gpu"]);
+    assert!(
+        misspelled.contains("expected `cpu`, `cuda` or `cuda:N`, got `gpu`"),
+        "{misspelled}"
+    );
+}

@@ -69,5 +69,8 @@ impl<E: Scalar, D: Backend<E>> LearnedStart<E, D> {
 
 /// The same values under another identity: gradients do not find the way back.
 fn constant<E: Scalar, D: Backend<E>>(x: &Matrix<E, D>) -> Result<Matrix<E, D>> {
-    from_host(x.device(), to_host(x), *x.shape())
+    match D::on_device() {
+        Some(device) => device.copy(x),
+        None => from_host(x.device(), to_host(x), *x.shape()),
+    }
 }

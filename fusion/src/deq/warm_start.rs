@@ -10,15 +10,19 @@ use equilibria_core::{from_host, to_host};
 
 use crate::pass::Pass;
 
+mod on_device;
+
+use on_device::Tables;
+
 /// The last equilibrium of every state of every sample.
 ///
 /// Between two epochs parameters change little, and so do equilibria: the second solve is shorter. Samples are told
 /// apart by [`Pass::samples`]; without it, as in evaluation, solves start at 0 and nothing is kept. The same number must
 /// mean the same sample in every pass; where it does not, a solve only takes longer.
 ///
-/// Memory: one number per entry of a state, N + 1 states per sample, on the host.
+/// Memory: one number per entry of a state, N + 1 states per sample, where the states are.
 #[derive(Debug, Default)]
-pub struct WarmStart<E>(Mutex<HashMap<(usize, usize), Vec<E>>>);
+pub struct WarmStart<E>(Mutex<HashMap<(usize, usize), Vec<E>>>, Mutex<Tables<E>>);
 
 impl<E: Scalar> WarmStart<E> {
     /// The known states `part` of the samples of the pass, 0 for a new sample; of the shape of `x`.
@@ -32,6 +36,10 @@ impl<E: Scalar> WarmStart<E> {
             return Ok(None);
         };
         let shape = *x.shape();
+        if let Some(device) = D::on_device() {
+            let mut tables = lock(&self.1);
+            return tables.recall(part, (x, samples), &self.0, device).map(Some);
+        }
         let mut start = vec![E::zero(); shape.0 * shape.1];
         let known = lock(&self.0);
         for (row, &sample) in start.chunks_exact_mut(shape.1).zip(samples) {
@@ -50,6 +58,10 @@ impl<E: Scalar> WarmStart<E> {
         pass: &Pass<E, D>,
     ) -> Result<()> {
         let samples = samples_of(z, pass)?.unwrap_or_default();
+        if let Some(device) = D::on_device() {
+            let mut tables = lock(&self.1);
+            return tables.remember(part, (z, samples), &self.0, device);
+        }
         let values = to_host(z);
         let mut known = lock(&self.0);
         for (state, &sample) in values.chunks_exact(z.shape().1).zip(samples) {
@@ -63,10 +75,12 @@ impl<E: Scalar> WarmStart<E> {
     /// All states, by the names `PART.SAMPLE`, in order.
     pub(super) fn memory(&self) -> Vec<(String, Vec<E>)> {
         let known = lock(&self.0);
-        let mut all: Vec<_> = known.iter().collect();
-        all.sort_by_key(|(key, _)| **key);
+        let all = known.iter();
+        let all = all.map(|(&key, state)| (key, state.clone()));
+        let mut all: Vec<_> = all.chain(lock(&self.1).states()).collect();
+        all.sort_by_key(|(key, _)| *key);
         all.into_iter()
-            .map(|((part, sample), state)| (format!("{part}.{sample}"), state.clone()))
+            .map(|((part, sample), state)| (format!("{part}.{sample}"), state))
             .collect()
     }
 

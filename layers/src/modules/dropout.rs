@@ -36,16 +36,24 @@ pub fn dropout_mask<E: Scalar, D: Backend<E>>(
     p: f64,
     seed: u64,
 ) -> Result<Matrix<E, D>> {
-    from_host(device, mask_values(shape, p, seed)?, shape)
+    match D::on_device() {
+        Some(on_device) => on_device.mask(device, shape, seed, choices(p)?),
+        None => from_host(device, mask_values(shape, p, seed)?, shape),
+    }
 }
 
 fn mask_values<E: Scalar>(shape: (usize, usize), p: f64, seed: u64) -> Result<Vec<E>> {
-    Error::require_fraction("dropout", "p", p)?;
     let mut mask = vec![E::zero(); shape.0 * shape.1];
-    // Of the 2³² numbers that half of the random bits are, so many are below p.
-    let dropped = ((p * (1u64 << 32) as f64).round() as u64).min(u64::from(u32::MAX));
-    draw(&mut mask, seed, dropped, E::of(1.0 / (1.0 - p)));
+    let (dropped, kept) = choices(p)?;
+    draw(&mut mask, seed, dropped, kept);
     Ok(mask)
+}
+
+/// How many of the 2³² numbers that half of the random bits are drop an entry, and what the others make it.
+fn choices<E: Scalar>(p: f64) -> Result<(u64, E)> {
+    Error::require_fraction("dropout", "p", p)?;
+    let dropped = ((p * (1u64 << 32) as f64).round() as u64).min(u64::from(u32::MAX));
+    Ok((dropped, E::of(1.0 / (1.0 - p))))
 }
 
 vectorized! {

@@ -1,7 +1,7 @@
 //! The absolute value.
 
 use equilibria_core::operations::{Pointwise, ARGUMENT};
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 /// `y = |x|`; at 0 the derivative is 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,6 +10,10 @@ pub struct Abs;
 impl Pointwise for Abs {
     const NAME: &'static str = "abs";
     const READS: Reads = ARGUMENT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new("fabs(x)", "x == 0 ? 0 : x < 0 ? -1 : 1", "0"))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

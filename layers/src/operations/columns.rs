@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation, Scalar, Scratch,
+    AnyTape, At, Backend, DeviceCode, Element, Error, Matrix, Operation, Result, RowOperation,
+    Scalar, Scratch,
 };
 
 use crate::modules;
@@ -34,6 +35,10 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Columns {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         modules::columns(x, self.range.clone())
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Columns(self.range.clone()))
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation, Scalar, Scratch,
+    AnyTape, At, Backend, DeviceCode, Element, Error, Matrix, Operation, Result, RowOperation,
+    Scalar, Scratch,
 };
 
 use crate::modules;
@@ -35,6 +36,10 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Concatenate {
         }
         let (y, tape) = modules::concatenate(&all, tape)?;
         Ok(y.put_tape(tape))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Concatenate)
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, RESULT};
 use equilibria_core::simd::functions;
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 /// `y = exp x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +11,10 @@ pub struct Exp;
 impl Pointwise for Exp {
     const NAME: &'static str = "exp";
     const READS: Reads = RESULT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new("exp(x)", "y", "y"))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::HasShape;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    to_host, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Neighbors, Operation, Reads,
-    Result, RowOperation, Scalar, Scratch,
+    to_host, AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix, Neighbors,
+    Operation, Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 use crate::kernel::{self, relu_backward, Normalized, Recorded, Rectify};
@@ -34,6 +34,13 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for GroupNorm<'_, E, D> {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         Ok(self.0.forward(x))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Normalize {
+            groups: self.0.groups,
+            epsilon: modules::GroupNorm::<E, D>::EPSILON,
+        })
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dfdx::prelude::HasShape;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    to_host, AnyTape, Backend, Error, Matrix, Operation, Result, RowOperation, Scalar,
+    to_host, AnyTape, Backend, DeviceCode, Error, Matrix, Operation, Result, RowOperation, Scalar,
 };
 
 use super::group_norm::NormalizedRows;
@@ -33,6 +33,13 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for LayerNorm<'_, E, D> {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         Ok(self.0.forward(x))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Normalize {
+            groups: 1,
+            epsilon: self.0.epsilon,
+        })
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, ARGUMENT};
 use equilibria_core::simd::functions;
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 /// `y = ln x`, for x > 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +11,10 @@ pub struct Ln;
 impl Pointwise for Ln {
     const NAME: &'static str = "ln";
     const READS: Reads = ARGUMENT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new("log(x)", "1 / x", "-1 / (x * x)"))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

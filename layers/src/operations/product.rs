@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    AnyTape, At, Backend, Element, Error, Gradients, Matrix, Operation, Reads, Result,
+    AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix, Operation, Reads, Result,
     RowOperation, Scalar, Scratch,
 };
 
@@ -57,6 +57,11 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Product<E, D> {
             false => x.matmul(weight.permute::<_, Axes2<1, 0>>()),
             true => x.matmul(weight),
         })
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        let transposed = self.transposed;
+        Some(DeviceCode::Product { transposed })
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

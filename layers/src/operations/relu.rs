@@ -1,7 +1,9 @@
 //! The rectified linear unit.
 
 use equilibria_core::operations::{Pointwise, RESULT};
-use equilibria_core::{AnyTape, Backend, Element, Matrix, Neighbor, Reads, Result, Scalar};
+use equilibria_core::{
+    AnyTape, Backend, Element, Formulas, Matrix, Neighbor, Reads, Result, Scalar,
+};
 
 use crate::modules;
 
@@ -15,6 +17,10 @@ impl Pointwise for Relu {
     const NAME: &'static str = "relu";
     const READS: Reads = RESULT;
     const NEIGHBOR: Option<Neighbor> = Some(Neighbor::Rectifier);
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::relu())
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

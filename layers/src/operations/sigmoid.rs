@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, RESULT};
 use equilibria_core::simd::functions;
-use equilibria_core::{AnyTape, Backend, Element, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Formulas, Matrix, Reads, Result, Scalar};
 
 use crate::modules;
 
@@ -13,6 +13,14 @@ pub struct Sigmoid;
 impl Pointwise for Sigmoid {
     const NAME: &'static str = "sigmoid";
     const READS: Reads = RESULT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new(
+            "1 / (1 + exp(-x))",
+            "y * (1 - y)",
+            "y * (1 - y) * (1 - y - y)",
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use equilibria_core::operations::{Pointwise, ARGUMENT};
 use equilibria_core::simd::functions;
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 use crate::modules;
 
@@ -14,6 +14,14 @@ pub struct Silu;
 impl Pointwise for Silu {
     const NAME: &'static str = "silu";
     const READS: Reads = ARGUMENT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new(
+            "x / (1 + exp(-x))",
+            "(1 + x / (1 + exp(x))) / (1 + exp(-x))",
+            "(2 + x * (1 - 2 / (1 + exp(-x)))) / ((1 + exp(-x)) * (1 + exp(x)))",
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, ARGUMENT};
 use equilibria_core::simd::functions;
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 /// `y = sin x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +11,10 @@ pub struct Sin;
 impl Pointwise for Sin {
     const NAME: &'static str = "sin";
     const READS: Reads = ARGUMENT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new("sin(x)", "cos(x)", "-sin(x)"))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

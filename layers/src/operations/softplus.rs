@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, RESULT};
 use equilibria_core::simd::functions;
-use equilibria_core::{Element, Reads};
+use equilibria_core::{Element, Formulas, Reads};
 
 /// `y = ln(1 + exp x)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +11,14 @@ pub struct Softplus;
 impl Pointwise for Softplus {
     const NAME: &'static str = "softplus";
     const READS: Reads = RESULT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new(
+            "(x > 0 ? x : 0) + log1p(exp(-fabs(x)))",
+            "-expm1(-y)",
+            "-exp(-y) * expm1(-y)",
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

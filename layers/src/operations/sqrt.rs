@@ -1,7 +1,7 @@
 //! The square root.
 
 use equilibria_core::operations::{Pointwise, RESULT};
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 /// `y = √x`, for x > 0: at 0 the derivative is infinite.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,6 +10,14 @@ pub struct Sqrt;
 impl Pointwise for Sqrt {
     const NAME: &'static str = "sqrt";
     const READS: Reads = RESULT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new(
+            "sqrt(x)",
+            "(real)0.5 / y",
+            "(real)-0.25 / (y * y * y)",
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

@@ -1,7 +1,7 @@
 //! The square.
 
 use equilibria_core::operations::{Pointwise, ARGUMENT};
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 /// `y = x²`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,6 +10,10 @@ pub struct Square;
 impl Pointwise for Square {
     const NAME: &'static str = "square";
     const READS: Reads = ARGUMENT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new("x * x", "x + x", "2"))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, RESULT};
 use equilibria_core::simd::functions;
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 /// `y = tanh x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +11,14 @@ pub struct Tanh;
 impl Pointwise for Tanh {
     const NAME: &'static str = "tanh";
     const READS: Reads = RESULT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        Some(Formulas::new(
+            "tanh(x)",
+            "1 - y * y",
+            "-2 * y * (1 - y * y)",
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

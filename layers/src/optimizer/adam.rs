@@ -1,6 +1,6 @@
 //! Adam and AdamW.
 
-use equilibria_core::{vectorized, Error, Result, Scalar};
+use equilibria_core::{vectorized, Error, Result, Scalar, UpdateRule};
 use serde::{Deserialize, Serialize};
 
 use super::share::{Factors, Share};
@@ -54,26 +54,54 @@ impl Adam {
         Error::require_not_negative("optimizer", "weight_decay", self.weight_decay)
     }
 
+    /// The factors of one step, in the order of [`Rule`].
+    fn numbers(&self, factors: Factors, decay: Decay) -> [f64; 10] {
+        let rate = self.rate * factors.rate;
+        let (penalty, shrink) = match decay {
+            Decay::Penalty => (self.weight_decay, 1.0),
+            Decay::Decoupled => (0.0, 1.0 - rate * self.weight_decay),
+        };
+        [
+            rate / (1.0 - self.beta1.powi(factors.steps)),
+            1.0 / (1.0 - self.beta2.powi(factors.steps)).sqrt(),
+            self.epsilon,
+            factors.gradient,
+            penalty,
+            shrink,
+            self.beta1,
+            self.beta2,
+            1.0 - self.beta1,
+            1.0 - self.beta2,
+        ]
+    }
+
+    /// The rule for devices.
+    pub(super) fn rule(&self, factors: Factors, decay: Decay) -> UpdateRule {
+        UpdateRule {
+            code: "g = c(3) * g + c(4) * w; m = c(6) * m + c(8) * g; v = c(7) * v + c(9) * g * g; \
+                   w = c(5) * w - c(0) * m / (sqrt(v) * c(1) + c(2))",
+            numbers: self.numbers(factors, decay),
+            decay: factors.decay,
+        }
+    }
+
     pub(super) fn update<E: Scalar>(
         &self,
         share: &mut Share<'_, E>,
         factors: Factors,
         decay: Decay,
     ) {
-        let rate = self.rate * factors.rate;
-        let (penalty, shrink) = match decay {
-            Decay::Penalty => (self.weight_decay, 1.0),
-            Decay::Decoupled => (0.0, 1.0 - rate * self.weight_decay),
-        };
+        let numbers = self.numbers(factors, decay).map(E::of);
+        let [rate, correction, epsilon, scale, penalty, shrink, old1, old2, new1, new2] = numbers;
         let rule = Rule {
-            rate: E::of(rate / (1.0 - self.beta1.powi(factors.steps))),
-            correction: E::of(1.0 / (1.0 - self.beta2.powi(factors.steps)).sqrt()),
-            epsilon: E::of(self.epsilon),
-            scale: E::of(factors.gradient),
-            penalty: E::of(penalty),
-            shrink: E::of(shrink),
-            old_shares: [self.beta1, self.beta2].map(E::of),
-            new_shares: [1.0 - self.beta1, 1.0 - self.beta2].map(E::of),
+            rate,
+            correction,
+            epsilon,
+            scale,
+            penalty,
+            shrink,
+            old_shares: [old1, old2],
+            new_shares: [new1, new2],
         };
         descend(
             share.values,

@@ -1,6 +1,8 @@
 //! Moving averages of parameters.
 
-use equilibria_core::{to_host, vectorized, Backend, Parameters, Result, Scalar};
+use equilibria_core::{vectorized, Backend, Error, Parameters, Result, Scalar};
+
+use super::Kept;
 
 /// `a ← β a + (1 − β) w` after every step of an [`Optimizer`](super::Optimizer), which takes the average along.
 ///
@@ -10,7 +12,7 @@ pub struct Average<E> {
     /// Steps taken into account.
     pub steps: usize,
     /// The averages, in the order of the parameters; none before the first step.
-    pub values: Vec<Vec<E>>,
+    pub values: Vec<Kept<E>>,
 }
 
 impl<E: Scalar> Average<E> {
@@ -33,10 +35,10 @@ impl<E: Scalar> Average<E> {
         }
     }
 
-    /// The average of the parameter of this number, `length` numbers.
-    pub(super) fn of(&mut self, parameter: usize, length: usize) -> &mut [E] {
+    /// The average of the parameter of this number.
+    pub(super) fn of(&mut self, parameter: usize) -> &mut Kept<E> {
         if self.values.len() == parameter {
-            self.values.push(vec![E::zero(); length]);
+            self.values.push(Kept::default());
         }
         &mut self.values[parameter]
     }
@@ -44,14 +46,28 @@ impl<E: Scalar> Average<E> {
     /// Exchanges the parameters for their averages, [projected](Parameters::project) as they are; again, and they are back.
     ///
     /// # Errors
-    /// Those of [`Parameters::assign`].
+    /// [`Error::Missing`] before the first step, and where there are other parameters than in the last one.
     pub fn exchange<D: Backend<E>>(
         &mut self,
         parameters: &mut impl Parameters<E, D>,
     ) -> Result<()> {
-        let named = parameters.named();
-        let values = named.iter().map(|(_, tensor)| to_host(tensor)).collect();
-        parameters.assign(std::mem::replace(&mut self.values, values))?;
+        let (mut averages, mut outcome) = (self.values.iter_mut(), Ok(()));
+        parameters.visit_mut("", &mut |name, tensor| {
+            if outcome.is_ok() {
+                let missing = || Error::Missing {
+                    what: format!("the average of `{name}`"),
+                    remedy: "take a step with the average first",
+                };
+                let average = averages.next().ok_or_else(missing);
+                outcome = average.and_then(|average| {
+                    let own = Kept::of(tensor)?;
+                    average.give(tensor)?;
+                    *average = own;
+                    Ok(())
+                });
+            }
+        });
+        outcome?;
         parameters.project()
     }
 }

@@ -11,6 +11,15 @@ pub fn gradient_norm<E: Scalar, D: Backend<E>>(
     parameters: &impl Parameters<E, D>,
     gradients: &mut Gradients<E, D>,
 ) -> Result<f64> {
+    if let Some(device) = D::on_device() {
+        let tensors: Vec<_> = parameters
+            .named()
+            .into_iter()
+            .map(|(_, tensor)| tensor)
+            .collect();
+        let squares = device.gradient_squares(gradients, &tensors)?;
+        return Ok(squares.iter().sum::<f64>().sqrt());
+    }
     let (mut square, mut outcome) = (0.0, Ok(()));
     parameters.visit("", &mut |_, tensor| {
         let squares = D::with_gradient(gradients, tensor, |g| {

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent.
 
-use equilibria_core::{vectorized, Error, Result, Scalar};
+use equilibria_core::{vectorized, Error, Result, Scalar, UpdateRule};
 use serde::{Deserialize, Serialize};
 
 use super::share::{Factors, Share};
@@ -32,6 +32,23 @@ impl Sgd {
         Error::require_positive("optimizer", "rate", self.rate)?;
         Error::require_fraction("optimizer", "momentum", self.momentum)?;
         Error::require_not_negative("optimizer", "weight_decay", self.weight_decay)
+    }
+
+    /// The same for devices.
+    pub(super) fn rule(&self, factors: Factors) -> UpdateRule {
+        let mut numbers = [0.0; 10];
+        let all = [
+            self.rate * factors.rate,
+            self.momentum,
+            self.weight_decay,
+            factors.gradient,
+        ];
+        numbers[..all.len()].copy_from_slice(&all);
+        UpdateRule {
+            code: "m = c(1) * m + c(3) * g + c(2) * w; w -= c(0) * m",
+            numbers,
+            decay: factors.decay,
+        }
     }
 
     pub(super) fn update<E: Scalar>(&self, share: &mut Share<'_, E>, factors: Factors) {

@@ -3,6 +3,7 @@
 use dfdx::prelude::{Gradients, HasShape};
 use equilibria_core::{
     copy_to_host, parallel, registry, serde_json, Backend, Matrix, Parameters, Result, Scalar,
+    UpdateRule,
 };
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use super::adam::{Adam, Decay};
 use super::average::{follow, Average};
 use super::sgd::Sgd;
 use super::share::{Factors, Share};
+use super::Kept;
 
 /// An update rule with its hyperparameters, by name: `{ type = "adam", rate = 1e-3 }`. Defaults are those of PyTorch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,15 @@ impl OptimizerConfig {
         }
     }
 
+    /// The rule for devices.
+    fn rule(&self, factors: Factors) -> UpdateRule {
+        match self {
+            Self::Sgd(sgd) => sgd.rule(factors),
+            Self::Adam(adam) => adam.rule(factors, Decay::Penalty),
+            Self::AdamW(adam) => adam.rule(factors, Decay::Decoupled),
+        }
+    }
+
     /// Updates some numbers of a parameter.
     fn update<E: Scalar>(&self, share: &mut Share<'_, E>, factors: Factors) {
         match self {
@@ -59,7 +70,7 @@ impl OptimizerConfig {
 
 /// An update rule at work: remembers its running means, one pair of vectors per parameter.
 ///
-/// The update runs on the host; on CUDA that costs one transfer of parameters and gradients per step.
+/// The update runs where the parameters are.
 pub struct Optimizer<E> {
     config: OptimizerConfig,
     steps: i32,
@@ -77,28 +88,29 @@ pub fn optimizer<E: Scalar>(name: &str) -> Result<Optimizer<E>> {
 }
 
 /// Running means of one parameter; empty until they are needed.
-#[derive(Default)]
 struct Moments<E> {
-    pub first: Vec<E>,
-    pub second: Vec<E>,
+    first: Kept<E>,
+    second: Kept<E>,
+}
+
+impl<E> Default for Moments<E> {
+    fn default() -> Self {
+        Self {
+            first: Kept::default(),
+            second: Kept::default(),
+        }
+    }
 }
 
 impl<E: Scalar> Moments<E> {
-    /// The means that there are, `length` numbers each, 0 at first.
-    fn means(&mut self, has_means: [bool; 2], length: usize) -> [&mut [E]; 2] {
+    /// The means that there are, 0 at first.
+    fn means(&mut self, has_means: [bool; 2]) -> [Option<&mut Kept<E>>; 2] {
+        let [first, second] = has_means;
         [
-            mean(&mut self.first, has_means[0], length),
-            mean(&mut self.second, has_means[1], length),
+            first.then_some(&mut self.first),
+            second.then_some(&mut self.second),
         ]
     }
-}
-
-fn mean<E: Scalar>(mean: &mut Vec<E>, has_mean: bool, length: usize) -> &mut [E] {
-    if !has_mean {
-        return &mut [];
-    }
-    mean.resize(length, E::zero());
-    mean
 }
 
 impl<E: Scalar> Optimizer<E> {
@@ -118,11 +130,11 @@ impl<E: Scalar> Optimizer<E> {
 
     /// What the next step depends on beside the parameters: the number of steps so far, and the running means of every
     /// parameter, first and second; empty where the rule has none.
-    pub fn state(&self) -> (usize, impl Iterator<Item = [&[E]; 2]>) {
+    pub fn state(&self) -> (usize, impl Iterator<Item = [Vec<E>; 2]> + '_) {
         let moments = self.moments.iter();
         (
             self.steps as usize,
-            moments.map(|moments| [&moments.first[..], &moments.second[..]]),
+            moments.map(|moments| [moments.first.to_host(), moments.second.to_host()]),
         )
     }
 
@@ -139,6 +151,7 @@ impl<E: Scalar> Optimizer<E> {
         Ok(Self {
             steps: i32::try_from(steps).unwrap_or(i32::MAX),
             moments: moments
+                .map(|means| means.map(Kept::from))
                 .map(|[first, second]| Moments { first, second })
                 .collect(),
             ..Self::new(config)?
@@ -177,8 +190,7 @@ impl<E: Scalar> Optimizer<E> {
         let (mut index, mut outcome) = (0, Ok(()));
         parameters.visit_mut("", &mut |_, tensor| {
             if outcome.is_ok() {
-                let average = average.as_mut();
-                let average = average.map_or(&mut [][..], |all| all.of(index, count(tensor)));
+                let average = average.as_mut().map(|all| all.of(index));
                 outcome = self.update(index, tensor, gradients, factors, average);
                 index += 1;
             }
@@ -187,23 +199,31 @@ impl<E: Scalar> Optimizer<E> {
         parameters.project()
     }
 
-    /// Updates the parameter of this number; its `average`, empty if there is none, follows.
+    /// Updates the parameter of this number; its `average`, if there is one, follows.
     fn update<D: Backend<E>>(
         &mut self,
         index: usize,
         tensor: &mut Matrix<E, D>,
         gradients: &mut Gradients<E, D>,
         factors: Factors,
-        average: &mut [E],
+        average: Option<&mut Kept<E>>,
     ) -> Result<()> {
         let (config, length) = (&self.config, count(tensor));
-        self.values.resize(self.values.len().max(length), E::zero());
-        let values = &mut self.values[..length];
-        copy_to_host(tensor, values);
         if self.moments.len() == index {
             self.moments.push(Moments::default());
         }
-        let [first, second] = self.moments[index].means(config.has_means(), length);
+        let [first, second] = self.moments[index].means(config.has_means());
+        if let Some(device) = D::on_device() {
+            let mut kept = [None, None, None];
+            for (place, kept) in kept.iter_mut().zip([first, second, average]) {
+                *place = kept.map(|kept| kept.on_device(tensor)).transpose()?;
+            }
+            return device.update(&config.rule(factors), tensor, gradients, kept);
+        }
+        let [first, second, average] = [first, second, average].map(|kept| on_host(kept, length));
+        self.values.resize(self.values.len().max(length), E::zero());
+        let values = &mut self.values[..length];
+        copy_to_host(tensor, values);
         D::with_gradient(gradients, tensor, |gradient| {
             let whole = Share {
                 values,
@@ -219,6 +239,14 @@ impl<E: Scalar> Optimizer<E> {
             });
         })?;
         D::overwrite(tensor, values)
+    }
+}
+
+/// The numbers on the host; none where nothing is kept.
+fn on_host<E: Scalar>(kept: Option<&mut Kept<E>>, length: usize) -> &mut [E] {
+    match kept {
+        Some(kept) => kept.on_host(length),
+        None => &mut [],
     }
 }
 

@@ -12,7 +12,7 @@ use crate::stabilizer::{all_weights, Stabilizer, StabilizerConfig, Stabilizers, 
 plugin! {
     /// Spectral normalization: a matrix is scaled to a given largest singular value, W = V · bound / σ(V).
     ///
-    /// With `clip`, only where σ(V) is larger. σ = uᵀV v comes from power steps on the host, in f64, that always start
+    /// With `clip`, only where σ(V) is larger. σ = uᵀV v comes from power steps in f64 that always start
     /// from the same vector: nothing is kept between calls. Gradients flow through σ with u and v held constant, which is
     /// exact at the singular vectors.
     ///
@@ -60,13 +60,18 @@ impl<E: Scalar, D: Backend<E>> Stabilizer<E, D> for SpectralNorm {
     fn effective(&self, raw: Traced<E, D>) -> Result<Traced<E, D>> {
         let shape = *raw.shape();
         let (raw, tape) = raw.split_tape();
-        let values: Vec<f64> = to_host(&raw).into_iter().map(E::wide).collect();
-        let (u, v, sigma) = leading(&values, shape, self.iterations);
+        let (sigma, outer) = match D::on_device() {
+            Some(device) => device.leading(&raw, &start(shape.1), self.iterations)?,
+            None => {
+                let values: Vec<f64> = to_host(&raw).into_iter().map(E::wide).collect();
+                let (u, v, sigma) = leading(&values, shape, self.iterations);
+                let outer = u.iter().flat_map(|u| v.iter().map(move |v| E::of(u * v)));
+                (sigma, from_host(raw.device(), outer.collect(), shape)?)
+            }
+        };
         if sigma <= 0.0 || (self.clip && sigma <= self.bound) {
             return Ok(raw.put_tape(tape));
         }
-        let outer = u.iter().flat_map(|u| v.iter().map(move |v| E::of(u * v)));
-        let outer = from_host(raw.device(), outer.collect(), shape)?;
         let sigma = (raw.retaped::<OwnedTape<E, D>>() * outer).sum::<Rank0, Axes2<0, 1>>();
         let factor = (sigma / E::of(self.bound)).recip();
         Ok(raw.put_tape(tape) * factor.broadcast_like::<_, Axes2<0, 1>>(&shape))
@@ -79,9 +84,7 @@ fn leading(
     (rows, columns): (usize, usize),
     iterations: usize,
 ) -> (Vec<f64>, Vec<f64>, f64) {
-    // Any vector with a part along the first singular vector will do; a random one has it, a simple one may not.
-    let mut rng = StdRng::seed_from_u64(0);
-    let mut v: Vec<f64> = (0..columns).map(|_| rng.sample(StandardNormal)).collect();
+    let mut v = start(columns);
     let (mut u, mut sigma) = (vec![0.0; rows], 0.0);
     for _ in 0..iterations {
         for (u, row) in u.iter_mut().zip(values.chunks_exact(columns.max(1))) {
@@ -96,6 +99,12 @@ fn leading(
         sigma = normalize(&mut v);
     }
     (u, v, sigma)
+}
+
+/// Where power steps start. Any vector with a part along the first singular vector will do; a random one has it, a simple one may not.
+fn start(columns: usize) -> Vec<f64> {
+    let mut rng = StdRng::seed_from_u64(0);
+    (0..columns).map(|_| rng.sample(StandardNormal)).collect()
 }
 
 /// Scales a vector to length 1, but for the zero vector, and returns the length it had.

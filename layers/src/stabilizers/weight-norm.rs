@@ -52,18 +52,36 @@ impl<E: Scalar, D: Backend<E>> Stabilizer<E, D> for WeightNorm {
     fn effective(&self, raw: Traced<E, D>) -> Result<Traced<E, D>> {
         let shape = *raw.shape();
         let (raw, tape) = raw.split_tape();
-        let (device, mut directions) = (raw.device().clone(), to_host(&raw));
+        let device = raw.device().clone();
         // What is added to ⟨v, v̂⟩: rows that are left alone have v̂ = 0 and the "length" t.
         let mut lengths = Vec::with_capacity(shape.0);
-        for row in directions.chunks_exact_mut(shape.1.max(1)) {
-            let square: f64 = row.iter().map(|v| v.wide() * v.wide()).sum();
+        let mut scale = |square: f64| {
             let length = square.sqrt();
             let left_alone = length <= 0.0 || (self.clip && length <= self.target);
-            let scale = if left_alone { 0.0 } else { 1.0 / length };
-            row.iter_mut().for_each(|v| *v = E::of(v.wide() * scale));
             lengths.push(E::of(if left_alone { self.target } else { 0.0 }));
-        }
-        let directions = from_host(&device, directions, shape)?;
+            if left_alone {
+                0.0
+            } else {
+                1.0 / length
+            }
+        };
+        let directions = if D::ON_HOST {
+            let mut directions = to_host(&raw);
+            for row in directions.chunks_exact_mut(shape.1.max(1)) {
+                let scale = scale(row.iter().map(|v| v.wide() * v.wide()).sum());
+                row.iter_mut().for_each(|v| *v = E::of(v.wide() * scale));
+            }
+            from_host(&device, directions, shape)?
+        } else {
+            // The host sees one number of each row.
+            let squares = raw.clone().square().sum::<(usize,), Axis<1>>().as_vec();
+            let scales = squares
+                .into_iter()
+                .map(|square| E::of(scale(square.wide())));
+            let scales = device.try_tensor_from_vec(scales.collect(), (shape.0,));
+            let scales = scales.map_err(Error::device)?;
+            raw.clone() * scales.broadcast_like::<_, Axis<1>>(&shape)
+        };
         let lengths = device.try_tensor_from_vec(lengths, (shape.0,));
         let lengths = lengths.map_err(Error::device)?;
         let along = raw.retaped::<OwnedTape<E, D>>() * directions;

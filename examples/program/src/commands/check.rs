@@ -6,11 +6,12 @@ mod ways;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use dfdx::prelude::Cpu;
+use equilibria_core::Backend;
 use equilibria_fusion::Model;
 use serde_json::json;
 
 use crate::config::DataArgs;
+use crate::device::{DeviceArgs, WorkInDouble};
 use crate::error::Result;
 use crate::gradient_check::{differentiate, Batch, Comparison, Differentiated, Gradients, Row};
 use crate::terminal::{print, print_line};
@@ -24,6 +25,8 @@ pub struct Args {
     config: PathBuf,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Change one value of the configuration, e.g. `fusion.backward=phantom`
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     overrides: Vec<String>,
@@ -53,22 +56,44 @@ struct Way {
 /// Runs the command; exit status 1 if a gradient is wrong.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let subject = Subject::read(args)?;
+    let checking = Checking {
+        args,
+        subject: &subject,
+    };
+    checking.run(&subject.experiment)
+}
+
+/// A model to be checked.
+struct Checking<'a> {
+    args: &'a Args,
+    subject: &'a Subject,
+}
+
+impl WorkInDouble for Checking<'_> {
+    type Output = ExitCode;
+
+    fn on<D: Backend<f64>>(self, device: &D) -> Result<ExitCode> {
+        check(self.args, self.subject, device)
+    }
+}
+
+fn check<D: Backend<f64>>(args: &Args, subject: &Subject, device: &D) -> Result<ExitCode> {
     let configs = configurations(&subject.experiment, args.unroll as usize);
     let (_, first) = &configs[0];
-    let Some(batch) = subject.solved_batch(first, usize::from(args.rows))? else {
+    let Some(batch) = subject.solved_batch(device, first, usize::from(args.rows))? else {
         print_line("no row is left to compare gradients on: try another seed")?;
         return Ok(ExitCode::from(1));
     };
     let mut ways = Vec::new();
     for (name, config) in &configs {
-        if name == "unrolled" && !subject.unrolls(config, args.unroll, &batch)? {
+        if name == "unrolled" && !subject.unrolls(device, config, args.unroll, &batch)? {
             print_line(format_args!(
                 "unrolled: not compared, {} plain iterations do not converge here",
                 args.unroll
             ))?;
             continue;
         }
-        ways.push(way(name, &subject.model(config)?, &batch)?);
+        ways.push(way(name, &subject.model(device, config)?, &batch)?);
     }
     let comparison = Comparison {
         batch: &batch,
@@ -77,7 +102,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         tolerance: args.tolerance,
         seed: subject.experiment.seed,
     };
-    let table = comparison.run(&mut subject.model(first)?)?;
+    let table = comparison.run(&mut subject.model(device, first)?)?;
     let names: Vec<&str> = ways.iter().map(|way| way.name.as_str()).collect();
     let verdict = Verdict::of(&table, args.tolerance);
     print(table_text(&table, &names))?;
@@ -92,7 +117,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Differentiates one way, and says how many adjoint solves have failed.
-fn way(name: &str, model: &Model<f64, Cpu>, batch: &Batch) -> Result<Way> {
+fn way<D: Backend<f64>>(name: &str, model: &Model<f64, D>, batch: &Batch<D>) -> Result<Way> {
     let Differentiated { gradients, adjoint } = differentiate(model, batch)?;
     if let Some((_, worst)) = adjoint.worst_unconverged() {
         print_line(format_args!(

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Report, Scalar};
 use equilibria_fusion::data::{Split, SplitName};
 use equilibria_fusion::train::{evaluate, Evaluation};
-use equilibria_fusion::Dtype;
 
 use crate::config::DataArgs;
+use crate::device::{DeviceArgs, Work};
 use crate::error::Result;
 use crate::run_folder::{self, write_whole};
 use crate::saved_run::SavedRun;
@@ -22,6 +21,8 @@ pub struct Args {
     run: PathBuf,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Write a table of all solves to this file: equilibrium, row, status, steps, residuals
     #[arg(long, value_name = "FILE.csv")]
     report: Option<PathBuf>,
@@ -33,12 +34,11 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
+    args.device.choose(&mut saved.experiment)?;
     let (experiment, classes) = (&mut saved.experiment, &saved.classes);
     let data = args.data.split(experiment, SplitName::Test, classes)?;
-    let result = match saved.experiment.dtype {
-        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, data)?,
-        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, data)?,
-    };
+    let saved = &saved;
+    let result = Evaluating { saved, data }.run(&saved.experiment)?;
     if let Some(path) = &args.report {
         write_whole(path, solves_csv(&result.solves))?;
     }
@@ -49,17 +49,24 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_on<E: Scalar, D: Backend<E>>(
-    device: &D,
-    saved: &SavedRun,
-    mut data: Split,
-) -> Result<Evaluation> {
-    saved.check_features(&data.modalities)?;
-    let (scaling, targets) = (&saved.scaling, Some(&data.targets));
-    (saved.experiment).check_range::<E>(scaling, SplitName::Test, &data.modalities, targets)?;
-    let model = saved.model::<E, D>(device)?;
-    scaling.apply(&mut data)?;
-    Ok(evaluate(&model, device, &data)?)
+/// A saved model, to be evaluated.
+struct Evaluating<'a> {
+    saved: &'a SavedRun,
+    data: Split,
+}
+
+impl Work for Evaluating<'_> {
+    type Output = Evaluation;
+
+    fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Evaluation> {
+        let Self { saved, mut data } = self;
+        saved.check_features(&data.modalities)?;
+        let (scaling, targets) = (&saved.scaling, Some(&data.targets));
+        (saved.experiment).check_range::<E>(scaling, SplitName::Test, &data.modalities, targets)?;
+        let model = saved.model::<E, D>(device)?;
+        scaling.apply(&mut data)?;
+        Ok(evaluate(&model, device, &data)?)
+    }
 }
 
 /// The reports of all equilibria in one table.

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use dfdx::prelude::Cpu;
 use equilibria_core::{Backend, Scalar, Status};
 use equilibria_fusion::data::{SplitName, Table};
 use equilibria_fusion::predict::{predict, Prediction};
-use equilibria_fusion::Dtype;
 
 use crate::config::DataArgs;
+use crate::device::{DeviceArgs, Work};
 use crate::error::Result;
 use crate::run_folder::{self, write_whole};
 use crate::saved_run::SavedRun;
@@ -23,6 +22,8 @@ pub struct Args {
     run: PathBuf,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The rows to predict; a folder needs no other files than theirs, and nothing to predict
     #[arg(long, value_enum, default_value_t = Rows::Test)]
     split: Rows,
@@ -43,15 +44,18 @@ enum Rows {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
+    args.device.choose(&mut saved.experiment)?;
     let part = match args.split {
         Rows::Test => SplitName::Test,
         Rows::Train => SplitName::Train,
     };
     let modalities = args.data.features(&mut saved.experiment, part)?;
-    let prediction = match saved.experiment.dtype {
-        Dtype::F32 => run_on::<f32, _>(&Cpu::default(), &saved, part, modalities)?,
-        Dtype::F64 => run_on::<f64, _>(&Cpu::default(), &saved, part, modalities)?,
+    let predicting = Predicting {
+        saved: &saved,
+        part,
+        modalities,
     };
+    let prediction = predicting.run(&saved.experiment)?;
     let outcomes: Vec<RowSolve> = (0..prediction.outputs.len())
         .map(|row| RowSolve::of(&prediction, row))
         .collect();
@@ -67,17 +71,28 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_on<E: Scalar, D: Backend<E>>(
-    device: &D,
-    saved: &SavedRun,
+/// Rows to be predicted by a saved model.
+struct Predicting<'a> {
+    saved: &'a SavedRun,
     part: SplitName,
-    mut modalities: Vec<Table>,
-) -> Result<Prediction> {
-    saved.check_features(&modalities)?;
-    (saved.experiment).check_range::<E>(&saved.scaling, part, &modalities, None)?;
-    let model = saved.model::<E, D>(device)?;
-    saved.scaling.scale(&mut modalities)?;
-    Ok(predict(&model, device, &modalities)?)
+    modalities: Vec<Table>,
+}
+
+impl Work for Predicting<'_> {
+    type Output = Prediction;
+
+    fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Prediction> {
+        let Self {
+            saved,
+            part,
+            mut modalities,
+        } = self;
+        saved.check_features(&modalities)?;
+        (saved.experiment).check_range::<E>(&saved.scaling, part, &modalities, None)?;
+        let model = saved.model::<E, D>(device)?;
+        saved.scaling.scale(&mut modalities)?;
+        Ok(predict(&model, device, &modalities)?)
+    }
 }
 
 /// How the equilibria of one row were found.

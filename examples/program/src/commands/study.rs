@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use equilibria_core::DeviceName;
 use equilibria_fusion::data::DataSet;
 use equilibria_fusion::Experiment;
 
 use crate::config::{self, DataArgs};
+use crate::device::DeviceArgs;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::report::study_page;
@@ -26,6 +28,8 @@ pub struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The folder of all runs; those it has already are not made again [default: studies/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -74,7 +78,7 @@ fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<E
             train(&experiment, &data, &folder, verbosity)?;
             runs.push((seed, table.columns.read(&folder, &*experiment.head)?));
             if let Some(steps) = plan.convergence {
-                convergence.add(&variant.name, &folder, &data, steps)?;
+                convergence.add(&variant.name, (&folder, experiment.device), &data, steps)?;
             }
         }
         table.rows.push(Row {
@@ -118,6 +122,7 @@ fn configure(args: &Args, plan: &Plan, variant: &Variant) -> Result<(Experiment,
         },
         other => other,
     })?;
+    args.device.choose(&mut experiment)?;
     let data = args.data.load(&mut experiment)?;
     Ok((experiment, data))
 }
@@ -132,7 +137,14 @@ fn train(
     if verbosity.shows_progress() {
         terminal::say(&folder.display().to_string());
     }
-    let settings = |experiment: &Experiment| serde_json::json!(experiment);
+    // A run is the same wherever it was made.
+    let settings = |experiment: &Experiment| {
+        let device = DeviceName::default();
+        serde_json::json!(Experiment {
+            device,
+            ..experiment.clone()
+        })
+    };
     let same = |saved: &SavedRun| match settings(&saved.experiment) == settings(experiment) {
         true => saved.check_same(data),
         false => Err(Error::OtherConfiguration {

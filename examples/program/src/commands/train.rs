@@ -8,6 +8,7 @@ use equilibria_fusion::data::DataSet;
 use equilibria_fusion::Experiment;
 
 use crate::config::{self, DataArgs};
+use crate::device::DeviceArgs;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::run_folder::{RunFolder, CHECKPOINT};
@@ -23,6 +24,8 @@ pub struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The run folder to write [default: a new one under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -97,6 +100,7 @@ impl Start {
     fn anew(args: &Args, config: &Path) -> Result<Self> {
         let mut experiment = config::read(config, &args.overrides)?;
         experiment.seed = args.seed.unwrap_or(experiment.seed);
+        args.device.choose(&mut experiment)?;
         let data = args.data.load(&mut experiment)?;
         let name = config.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Self {
@@ -113,6 +117,7 @@ impl Start {
             return Ok(None);
         };
         let mut saved = SavedRun::read(&folder.path(CHECKPOINT))?;
+        args.device.choose(&mut saved.experiment)?;
         let data = args.data.load(&mut saved.experiment)?;
         saved.check(&data)?;
         saved.check_same(&data)?;

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use dfdx::prelude::Cpu;
-use equilibria_core::{Backend, Scalar};
+use equilibria_core::{Backend, DeviceName, Scalar};
 use equilibria_fusion::data::DataSet;
 use equilibria_fusion::train::tensors;
-use equilibria_fusion::{Dtype, Pass};
+use equilibria_fusion::Pass;
 
 use super::statistics::{half_band, mean};
+use crate::device::Work;
 use crate::error::Result;
 use crate::report::Settling;
 use crate::run_folder;
@@ -26,13 +26,20 @@ pub struct Convergence {
 }
 
 impl Convergence {
-    /// Measures the model in a run folder on the test rows over `steps` steps; a fusion that does not iterate has no curve.
-    pub fn add(&mut self, variant: &str, run: &Path, data: &DataSet, steps: usize) -> Result<()> {
-        let saved = SavedRun::read(&run_folder::model(run)?)?;
-        let curve = match saved.experiment.dtype {
-            Dtype::F32 => curve::<f32, _>(&Cpu::default(), &saved, data, steps)?,
-            Dtype::F64 => curve::<f64, _>(&Cpu::default(), &saved, data, steps)?,
-        };
+    /// Measures the model in a run folder on the test rows over `steps` steps, on some device; a fusion that does not iterate has no
+    /// curve.
+    pub fn add(
+        &mut self,
+        variant: &str,
+        (run, device): (&Path, DeviceName),
+        data: &DataSet,
+        steps: usize,
+    ) -> Result<()> {
+        let mut saved = SavedRun::read(&run_folder::model(run)?)?;
+        saved.experiment.device = device;
+        let saved = &saved;
+        let settling = Settles { saved, data, steps };
+        let curve = settling.run(&saved.experiment)?;
         let Some(curve) = curve else { return Ok(()) };
         match self.variants.iter_mut().find(|(name, _)| name == variant) {
             Some((_, curves)) => curves.push(curve),
@@ -95,21 +102,28 @@ impl Convergence {
     }
 }
 
-fn curve<E: Scalar, D: Backend<E>>(
-    device: &D,
-    saved: &SavedRun,
-    data: &DataSet,
+/// A saved model, of which it is to be seen how it settles.
+struct Settles<'a> {
+    saved: &'a SavedRun,
+    data: &'a DataSet,
     steps: usize,
-) -> Result<Option<Vec<f64>>> {
-    saved.check(data)?;
-    let mut test = data.test.clone();
-    saved.scaling.apply(&mut test)?;
-    let model = saved.model::<E, D>(device)?;
-    let x = tensors(device, &test)?;
-    let features = model.backbone.encode(&x, None, &mut Pass::evaluation())?;
-    let Some(samples) = model.fusion.differences(&features, steps)? else {
-        return Ok(None);
-    };
-    let at = |step: usize| samples.iter().map(|s| s[step]).collect::<Vec<_>>();
-    Ok(Some((0..steps).map(at).map(|all| mean(&all)).collect()))
+}
+
+impl Work for Settles<'_> {
+    type Output = Option<Vec<f64>>;
+
+    fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Option<Vec<f64>>> {
+        let Self { saved, data, steps } = self;
+        saved.check(data)?;
+        let mut test = data.test.clone();
+        saved.scaling.apply(&mut test)?;
+        let model = saved.model::<E, D>(device)?;
+        let x = tensors(device, &test)?;
+        let features = model.backbone.encode(&x, None, &mut Pass::evaluation())?;
+        let Some(samples) = model.fusion.differences(&features, steps)? else {
+            return Ok(None);
+        };
+        let at = |step: usize| samples.iter().map(|s| s[step]).collect::<Vec<_>>();
+        Ok(Some((0..steps).map(at).map(|all| mean(&all)).collect()))
+    }
 }

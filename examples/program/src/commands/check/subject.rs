@@ -1,6 +1,7 @@
 //! The model whose gradients are checked, and the rows it is checked on.
 
-use dfdx::prelude::{Cpu, HasShape};
+use dfdx::prelude::HasShape;
+use equilibria_core::Backend;
 use equilibria_fusion::data::{MinMax, Split};
 use equilibria_fusion::train::tensors;
 use equilibria_fusion::{Experiment, Model};
@@ -26,13 +27,13 @@ pub struct Subject {
     rows: Split,
     /// Number of classes or labels.
     classes: usize,
-    device: Cpu,
 }
 
 impl Subject {
     /// Reads configuration and data.
     pub fn read(args: &Args) -> Result<Self> {
         let mut experiment = config::read(&args.config, &args.overrides)?;
+        args.device.choose(&mut experiment)?;
         let data = args.data.load(&mut experiment)?;
         let mut rows = data.train;
         if experiment.data.scaled() {
@@ -44,31 +45,35 @@ impl Subject {
             origin: args.config.display().to_string(),
             rows,
             classes: data.classes.len(),
-            device: Cpu::default(),
         })
     }
 
     /// The model of a variant of the configuration. Every one has the same parameters: they depend on the seed alone.
-    pub fn model(&self, config: &Value) -> Result<Model<f64, Cpu>> {
+    pub fn model<D: Backend<f64>>(&self, device: &D, config: &Value) -> Result<Model<f64, D>> {
         let experiment = config::parse(config, &self.origin)?;
         let tables = self.rows.modalities.iter();
         let columns: Vec<usize> = tables.map(|table| table.columns).collect();
-        Ok(experiment.model::<f64, Cpu>(&self.device, &columns, self.classes)?)
+        Ok(experiment.model::<f64, D>(device, &columns, self.classes)?)
     }
 
-    fn batch(&self, rows: &[usize]) -> Result<Batch> {
+    fn batch<D: Backend<f64>>(&self, device: &D, rows: &[usize]) -> Result<Batch<D>> {
         let (head, part) = (&self.experiment.head, self.rows.select(rows));
         Ok(Batch {
-            x: tensors(&self.device, &part)?,
-            targets: (head.scaled(&part.targets))
-                .matrix(&self.device, head.outputs(self.classes))?,
+            x: tensors(device, &part)?,
+            targets: (head.scaled(&part.targets)).matrix(device, head.outputs(self.classes))?,
         })
     }
 
     /// The first of the training rows whose equilibria converge, as many as are wanted; `None` if there are none.
-    pub fn solved_batch(&self, config: &Value, wanted: usize) -> Result<Option<Batch>> {
+    pub fn solved_batch<D: Backend<f64>>(
+        &self,
+        device: &D,
+        config: &Value,
+        wanted: usize,
+    ) -> Result<Option<Batch<D>>> {
         let candidates: Vec<usize> = (0..self.rows.len().min(CANDIDATES * wanted)).collect();
-        let mut rows = solved_rows(&self.model(config)?, &self.batch(&candidates)?)?;
+        let batch = self.batch(device, &candidates)?;
+        let mut rows = solved_rows(&self.model(device, config)?, &batch)?;
         if rows.len() < candidates.len() {
             print_line(format_args!(
                 "{} of the first {} rows have equilibria that do not converge, and are left out",
@@ -77,12 +82,20 @@ impl Subject {
             ))?;
         }
         rows.truncate(wanted);
-        (!rows.is_empty()).then(|| self.batch(&rows)).transpose()
+        (!rows.is_empty())
+            .then(|| self.batch(device, &rows))
+            .transpose()
     }
 
     /// Whether so many plain iterations converge on all rows of a batch.
-    pub fn unrolls(&self, config: &Value, steps: u32, batch: &Batch) -> Result<bool> {
-        let solved = solved_rows(&self.model(&plain(config, steps))?, batch)?;
+    pub fn unrolls<D: Backend<f64>>(
+        &self,
+        device: &D,
+        config: &Value,
+        steps: u32,
+        batch: &Batch<D>,
+    ) -> Result<bool> {
+        let solved = solved_rows(&self.model(device, &plain(config, steps))?, batch)?;
         Ok(solved.len() == batch.targets.shape().0)
     }
 }

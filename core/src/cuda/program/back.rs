@@ -1,0 +1,638 @@
+//! Back: cotangents of the state, of parameters and of inputs.
+
+use dfdx::prelude::Cuda;
+
+use super::super::engine::Product;
+use super::super::kernels::{
+    Block, ColumnSums, Linear, Multiply, NormalizeBack, NormalizeBend, NormalizeTangent,
+    PointwiseBack, PointwiseBackArgument,
+};
+use super::super::store::CudaStore;
+use super::bars::{Bars, PulledBack};
+use super::{place, Beside, Code, Made, Program, Real};
+use crate::device_code::DeviceCode;
+use crate::{Backend, Result, Slot, Vectors};
+
+/// Whose cotangents are wanted, and where gradients of parameters go.
+struct Way<'g, E: Real>
+where
+    Cuda: Backend<E>,
+{
+    bars: Bars,
+    gradients: Option<&'g mut PulledBack<E>>,
+}
+
+impl NormalizeBack {
+    /// The same of the tangent.
+    pub fn as_tangent(self) -> NormalizeTangent {
+        NormalizeTangent {
+            values: self.values,
+            scales: self.scales,
+            weight: self.weight,
+            before: self.before,
+            after: self.after,
+            input: self.input,
+            out: self.out,
+            plain: 0,
+            width: self.width,
+            groups: self.groups,
+            add: 0,
+            rows: self.rows,
+        }
+    }
+}
+
+impl<E: Real> Program<E>
+where
+    Cuda: Backend<E>,
+{
+    /// `out = Jᵀu`; u and out must not be the same slot.
+    pub fn vjp(&mut self, u: Slot, out: Slot, store: &mut CudaStore<E>) -> Result<()> {
+        let (given, to) = (store.address(u)?, store.address_mut(out)?);
+        let count = store.batch() * self.nodes[0].width;
+        if self.output == 0 {
+            return store.engine.copy::<E>(given, to, count);
+        }
+        let bars = Bars::new(self.nodes.len(), 0, (self.output, given), to);
+        let mut way = Way {
+            bars,
+            gradients: None,
+        };
+        for node in self.order(true).into_iter().rev() {
+            self.back(node, &mut way, store)?;
+        }
+        match way.bars.of(0) {
+            0 => store.combine(out, &[]),
+            from => store.engine.copy::<E>(from, to, count),
+        }
+    }
+
+    /// Adds the gradients of `⟨u, f(z)⟩`, and those of `⟨p, J v⟩` after [`push`](Self::push) along v, where there is a product.
+    pub fn pull_back(
+        &mut self,
+        u: Option<Slot>,
+        product: Option<[Slot; 2]>,
+        gradients: &mut PulledBack<E>,
+        store: &mut CudaStore<E>,
+    ) -> Result<()> {
+        let address = |slot: Option<Slot>| slot.map_or(Ok(0), |slot| store.address(slot));
+        let given = address(u)?;
+        let [p, v] = [
+            address(product.map(|[p, _]| p))?,
+            address(product.map(|[_, v]| v))?,
+        ];
+        let count = self.nodes.len();
+        let mut way = Way {
+            bars: Bars::new(count, 0, (self.output, given), 0),
+            gradients: Some(gradients),
+        };
+        let mut p_way = Way {
+            bars: Bars::new(count, 1, (self.output, p), 0),
+            gradients: None,
+        };
+        let order: Vec<usize> = (0..count)
+            .filter(|&node| self.nodes[node].used && self.nodes[node].made_by.is_some())
+            .collect();
+        for node in order.into_iter().rev() {
+            if self.nodes[node].learns {
+                self.back(node, &mut way, store)?;
+            }
+            if self.nodes[node].varies && p_way.bars.of(node) != 0 {
+                self.bend(node, (p_way.bars.of(node), v), &mut way, store)?;
+                self.back(node, &mut p_way, store)?;
+            }
+        }
+        for input in 1..=self.inputs {
+            let from = way.bars.of(input);
+            if let (true, Some(gradients)) = (from != 0, &mut way.gradients) {
+                let (to, width) = (gradients.input(input - 1, store)?, self.nodes[input].width);
+                add(from, to, width, store)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wants(&self, node: usize, way: &Way<'_, E>) -> bool {
+        match way.gradients {
+            Some(_) => self.nodes[node].learns,
+            // Nobody wants that of the state beside gradients.
+            None => self.nodes[node].varies && (node != 0 || way.bars.state != 0),
+        }
+    }
+
+    /// Where the cotangent of a node is written, and whether it is to be added to what is there.
+    fn target(&mut self, node: usize, bars: &mut Bars, store: &CudaStore<E>) -> Result<(u64, u32)> {
+        match (bars.of(node), node, bars.state) {
+            (0, 0, state) if state != 0 => bars.set(0, state),
+            (0, _, _) => {
+                let shape = (store.height(), self.nodes[node].width);
+                let own = place(&mut self.bars[bars.set], node, shape, store)?;
+                bars.set(node, own);
+            }
+            (address, ..) => return Ok((address, 1)),
+        }
+        Ok((bars.of(node), 0))
+    }
+
+    /// Hands a cotangent on as it is: without a copy where nobody else adds to it.
+    fn hand_on(
+        &mut self,
+        node: usize,
+        address: u64,
+        bars: &mut Bars,
+        store: &CudaStore<E>,
+    ) -> Result<()> {
+        if bars.of(node) == 0 && self.nodes[node].uses == 1 {
+            bars.set(node, address);
+            return Ok(());
+        }
+        let (out, adds) = self.target(node, bars, store)?;
+        let width = self.nodes[node].width;
+        match adds {
+            0 => store.engine.copy::<E>(address, out, store.batch() * width),
+            _ => add(address, out, width, store),
+        }
+    }
+
+    /// What the derivatives of a normalization read, from `input` to `out`.
+    pub(super) fn normalization(
+        &self,
+        node: usize,
+        made: &Made<E>,
+        (input, out): (u64, u64),
+        store: &CudaStore<E>,
+    ) -> Result<NormalizeBack> {
+        let Code::Normalize { groups, beside, .. } = &made.code else {
+            unreachable!("a normalization");
+        };
+        let [values, scales, before] = self.recorded_own(node, store)?;
+        Ok(NormalizeBack {
+            values,
+            scales,
+            weight: made.parameters[0].address,
+            before,
+            after: self.after(node, *beside, store)?,
+            input,
+            out,
+            plain: 0,
+            width: self.nodes[node].width as u32,
+            groups: *groups as u32,
+            add: 0,
+            rows: store.batch() as u32,
+        })
+    }
+
+    /// What the ReLU after a normalization has left; 0 if there is none.
+    fn after(&self, node: usize, beside: Beside, store: &CudaStore<E>) -> Result<u64> {
+        match beside.after {
+            true => self.recorded(node, store),
+            false => Ok(0),
+        }
+    }
+
+    /// Hands the cotangent of a node on to its arguments and parameters.
+    fn back(&mut self, node: usize, way: &mut Way<'_, E>, store: &CudaStore<E>) -> Result<()> {
+        let u = way.bars.of(node);
+        if u == 0 {
+            return Ok(());
+        }
+        let Some(made) = self.nodes[node].made_by.take() else {
+            return Ok(());
+        };
+        let done = match &made.code {
+            Code::Plain(code) => self.back_plain((&made, code), u, way, store),
+            Code::Normalize { .. } | Code::Pointwise { .. } => {
+                self.back_beside(node, &made, u, way, store)
+            }
+        };
+        self.nodes[node].made_by = Some(made);
+        done
+    }
+
+    /// The way back through a normalization or a function, and what it has taken along.
+    fn back_beside(
+        &mut self,
+        node: usize,
+        made: &Made<E>,
+        u: u64,
+        way: &mut Way<'_, E>,
+        store: &CudaStore<E>,
+    ) -> Result<()> {
+        let (first, width) = (made.arguments[0], self.nodes[node].width as u32);
+        // One cotangent for all that was added up. It is needed by itself where it is that of several.
+        let alone = way.bars.of(first) != 0 || made.arguments.len() > 1 || made.shift() != 0;
+        let wanted = self.wants(first, way);
+        let x_bar = if alone || !wanted {
+            let shape = (store.height(), self.nodes[node].width);
+            place(&mut self.spare[way.bars.set], node, shape, store)?
+        } else {
+            self.target(first, &mut way.bars, store)?.0
+        };
+        let rows = store.batch() as u32;
+        let mut sums = ColumnSums {
+            a: u,
+            b: 0,
+            c: 0,
+            after: 0,
+            products: 0,
+            sums: 0,
+            others: 0,
+            rows,
+            width,
+        };
+        let mut learns = false;
+        match &made.code {
+            Code::Normalize { beside, .. } => {
+                let back = self.normalization(node, made, (u, x_bar), store)?;
+                store.engine.launch::<E, _>(back)?;
+                (sums.b, sums.after) = (back.values, self.after(node, *beside, store)?);
+                if let Some(gradients) = &mut way.gradients {
+                    for (place, parameter) in [&mut sums.products, &mut sums.sums]
+                        .into_iter()
+                        .zip(&made.parameters)
+                    {
+                        if let Some(index) = parameter.place {
+                            *place = gradients.parameter(index, store)?;
+                            learns = true;
+                        }
+                    }
+                }
+            }
+            Code::Pointwise { formulas, .. } => {
+                let argument = PointwiseBackArgument {
+                    argument: self.recorded_own(node, store)?[0],
+                    result: self.recorded(node, store)?,
+                    input: u,
+                    factor: 0,
+                    out: x_bar,
+                    count: rows * width,
+                    add: 0,
+                };
+                store
+                    .engine
+                    .launch::<E, _>(PointwiseBack(formulas, argument))?;
+            }
+            Code::Plain(_) => {}
+        }
+        let shift = made.shift_parameter().and_then(|shift| shift.place);
+        if let (Some(gradients), Some(index)) = (&mut way.gradients, shift) {
+            (sums.c, sums.others) = (x_bar, gradients.parameter(index, store)?);
+            learns = true;
+        }
+        if learns {
+            store.engine.launch::<E, _>(sums)?;
+        }
+        if alone {
+            for &argument in &made.arguments {
+                if self.wants(argument, way) {
+                    self.hand_on(argument, x_bar, &mut way.bars, store)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn back_plain(
+        &mut self,
+        (made, code): (&Made<E>, &DeviceCode),
+        u: u64,
+        way: &mut Way<'_, E>,
+        store: &CudaStore<E>,
+    ) -> Result<()> {
+        let rows = store.batch();
+        if let (DeviceCode::Product { transposed }, Some(gradients)) = (code, &mut way.gradients) {
+            let x = self.recorded(made.arguments[0], store)?;
+            weight_gradient(made, *transposed, (u, x), gradients, store)?;
+        }
+        if let (DeviceCode::Shift, Some(gradients)) = (code, &mut way.gradients) {
+            if let Some(index) = made.parameters[0].place {
+                store.engine.launch::<E, _>(ColumnSums {
+                    a: u,
+                    b: 0,
+                    c: 0,
+                    after: 0,
+                    products: 0,
+                    sums: gradients.parameter(index, store)?,
+                    others: 0,
+                    rows: rows as u32,
+                    width: made.parameters[0].shape.1 as u32,
+                })?;
+            }
+        }
+        let mut first = 0;
+        for (index, &argument) in made.arguments.iter().enumerate() {
+            let width = self.nodes[argument].width;
+            if self.wants(argument, way) {
+                self.back_to((made, code), (index, first), u, &mut way.bars, store)?;
+            }
+            first += width;
+        }
+        Ok(())
+    }
+
+    /// The cotangent of one argument; the columns of those before it are `first`.
+    fn back_to(
+        &mut self,
+        (made, code): (&Made<E>, &DeviceCode),
+        (index, first): (usize, usize),
+        u: u64,
+        bars: &mut Bars,
+        store: &CudaStore<E>,
+    ) -> Result<()> {
+        let (argument, rows) = (made.arguments[index], store.batch());
+        let width = self.nodes[argument].width;
+        match code {
+            DeviceCode::Shift => return self.hand_on(argument, u, bars, store),
+            #[allow(clippy::float_cmp)] // 1 is what a plain addition has
+            DeviceCode::Sum { factor } if index == 0 || *factor == 1.0 => {
+                return self.hand_on(argument, u, bars, store)
+            }
+            _ => {}
+        }
+        let (out, adds) = self.target(argument, bars, store)?;
+        let engine = &store.engine;
+        match code {
+            DeviceCode::Product { transposed } => {
+                let weight = &made.parameters[0];
+                let (inner, columns) = match transposed {
+                    false => weight.shape,
+                    true => (weight.shape.1, weight.shape.0),
+                };
+                engine.product::<E>(&Product {
+                    shape: [rows, columns, inner],
+                    a: (u, false),
+                    b: (weight.address, *transposed),
+                    c: out,
+                    add: adds == 1,
+                })
+            }
+            DeviceCode::Sum { factor } | DeviceCode::Scale { factor, .. } => {
+                scaled(u, *factor, (out, adds), width, store)
+            }
+            DeviceCode::Multiply => engine.launch::<E, _>(Multiply {
+                a: u,
+                b: self.recorded(made.arguments[1 - index], store)?,
+                c: 0,
+                d: 0,
+                out,
+                count: (rows * width) as u32,
+                add: adds,
+            }),
+            DeviceCode::Columns(range) => {
+                if adds == 0 {
+                    let whole = columns((0, 0), (out, width), (0, width), rows, 0);
+                    engine.launch::<E, _>(whole)?;
+                }
+                let part = (u, range.len());
+                let place = (range.start, range.len());
+                engine.launch::<E, _>(columns(part, (out, width), place, rows, adds))
+            }
+            DeviceCode::Concatenate => {
+                let whole: usize = made
+                    .arguments
+                    .iter()
+                    .map(|&each| self.nodes[each].width)
+                    .sum();
+                engine.launch::<E, _>(Block {
+                    from: u,
+                    to: out,
+                    rows: rows as u32,
+                    width: width as u32,
+                    from_width: whole as u32,
+                    from_first: first as u32,
+                    to_width: width as u32,
+                    to_first: 0,
+                    add: adds,
+                })
+            }
+            DeviceCode::Shift | DeviceCode::Normalize { .. } | DeviceCode::Pointwise(_) => Ok(()),
+        }
+    }
+
+    /// Adds the derivatives of ⟨p, ẏ⟩ by arguments and parameters, with p and tangents held constant.
+    fn bend(
+        &mut self,
+        node: usize,
+        (p, v): (u64, u64),
+        way: &mut Way<'_, E>,
+        store: &CudaStore<E>,
+    ) -> Result<()> {
+        let Some(made) = self.nodes[node].made_by.take() else {
+            return Ok(());
+        };
+        let done = self.bend_made(node, &made, (p, v), way, store);
+        self.nodes[node].made_by = Some(made);
+        done
+    }
+
+    fn bend_made(
+        &mut self,
+        node: usize,
+        made: &Made<E>,
+        (p, v): (u64, u64),
+        way: &mut Way<'_, E>,
+        store: &CudaStore<E>,
+    ) -> Result<()> {
+        let (rows, width) = (store.batch() as u32, self.nodes[node].width as u32);
+        let x_dot: Vec<u64> = made
+            .arguments
+            .iter()
+            .map(|&from| self.tangent_of(from, v))
+            .collect();
+        match &made.code {
+            Code::Plain(DeviceCode::Product { transposed }) => match &mut way.gradients {
+                Some(gradients) => {
+                    weight_gradient(made, *transposed, (p, x_dot[0]), gradients, store)
+                }
+                None => Ok(()),
+            },
+            Code::Plain(DeviceCode::Multiply) => {
+                for (index, &argument) in made.arguments.iter().enumerate() {
+                    let other = x_dot[1 - index];
+                    if other == 0 || !self.wants(argument, way) {
+                        continue;
+                    }
+                    let (out, add) = self.target(argument, &mut way.bars, store)?;
+                    store.engine.launch::<E, _>(Multiply {
+                        a: p,
+                        b: other,
+                        c: 0,
+                        d: 0,
+                        out,
+                        count: rows * width,
+                        add,
+                    })?;
+                }
+                Ok(())
+            }
+            Code::Plain(_) => Ok(()),
+            Code::Normalize { groups, beside, .. } => {
+                let [values, scales, before] = self.recorded_own(node, store)?;
+                let after = self.after(node, *beside, store)?;
+                let weight = &made.parameters[0];
+                if let (Some(gradients), Some(index)) = (&mut way.gradients, weight.place) {
+                    let plain = self.plain_tangents[node].as_ref();
+                    store.engine.launch::<E, _>(ColumnSums {
+                        a: p,
+                        b: plain.map_or(0, |rows| rows.address),
+                        c: 0,
+                        after,
+                        products: gradients.parameter(index, store)?,
+                        sums: 0,
+                        others: 0,
+                        rows,
+                        width,
+                    })?;
+                }
+                self.bent(node, made, way, store, |x_bar, store| {
+                    store.engine.launch::<E, _>(NormalizeBend {
+                        values,
+                        scales,
+                        weight: weight.address,
+                        before,
+                        after,
+                        p,
+                        x_dot: x_dot[0],
+                        x_bar,
+                        width,
+                        groups: *groups as u32,
+                        add: 0,
+                        rows,
+                    })
+                })
+            }
+            Code::Pointwise { formulas, .. } => {
+                let argument = PointwiseBackArgument {
+                    argument: self.recorded_own(node, store)?[0],
+                    result: self.recorded(node, store)?,
+                    input: p,
+                    factor: x_dot[0],
+                    out: 0,
+                    count: rows * width,
+                    add: 0,
+                };
+                self.bent(node, made, way, store, |out, store| {
+                    let argument = PointwiseBackArgument { out, ..argument };
+                    store
+                        .engine
+                        .launch::<E, _>(PointwiseBack(formulas, argument))
+                })
+            }
+        }
+    }
+
+    /// Lets `launch` write what a bend gives all that is added up before a normalization or function, and adds it to each.
+    fn bent(
+        &mut self,
+        node: usize,
+        made: &Made<E>,
+        way: &mut Way<'_, E>,
+        store: &CudaStore<E>,
+        launch: impl FnOnce(u64, &CudaStore<E>) -> Result<()>,
+    ) -> Result<()> {
+        let width = self.nodes[node].width;
+        // Not where `back` has left what was handed on.
+        let x_bar = place(&mut self.bent, node, (store.height(), width), store)?;
+        launch(x_bar, store)?;
+        let shift = made.shift_parameter().and_then(|shift| shift.place);
+        if let (Some(gradients), Some(index)) = (&mut way.gradients, shift) {
+            store.engine.launch::<E, _>(ColumnSums {
+                a: x_bar,
+                b: 0,
+                c: 0,
+                after: 0,
+                products: 0,
+                sums: gradients.parameter(index, store)?,
+                others: 0,
+                rows: store.batch() as u32,
+                width: width as u32,
+            })?;
+        }
+        for &argument in &made.arguments {
+            if self.wants(argument, way) {
+                let (out, adds) = self.target(argument, &mut way.bars, store)?;
+                scaled(x_bar, 1.0, (out, adds), width, store)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the gradient of a weight due to the cotangent `u` of a product with `x`: one product more, whatever is there already.
+fn weight_gradient<E: Real>(
+    made: &Made<E>,
+    transposed: bool,
+    (u, x): (u64, u64),
+    gradients: &mut PulledBack<E>,
+    store: &CudaStore<E>,
+) -> Result<()>
+where
+    Cuda: Backend<E>,
+{
+    let weight = &made.parameters[0];
+    let Some(index) = weight.place else {
+        return Ok(());
+    };
+    let (left, right) = if transposed { (x, u) } else { (u, x) };
+    store.engine.product::<E>(&Product {
+        shape: [weight.shape.0, weight.shape.1, store.batch()],
+        a: (left, true),
+        b: (right, false),
+        c: gradients.parameter(index, store)?,
+        add: true,
+    })
+}
+
+/// `to += from`.
+fn add<E: Real>(from: u64, to: u64, width: usize, store: &CudaStore<E>) -> Result<()>
+where
+    Cuda: Backend<E>,
+{
+    scaled(from, 1.0, (to, 1), width, store)
+}
+
+/// `to = c from`, or `to += c from`.
+fn scaled<E: Real>(
+    from: u64,
+    c: f64,
+    (to, add): (u64, u32),
+    width: usize,
+    store: &CudaStore<E>,
+) -> Result<()>
+where
+    Cuda: Backend<E>,
+{
+    store.engine.launch::<E, _>(Linear {
+        a: from,
+        b: 0,
+        out: to,
+        c,
+        d: 0.0,
+        e: 0.0,
+        rows: store.batch() as u32,
+        width: width as u32,
+        row: 0,
+        add,
+    })
+}
+
+/// Puts a whole matrix, or 0, into columns of another.
+fn columns(
+    (from, from_width): (u64, usize),
+    (to, to_width): (u64, usize),
+    (first, width): (usize, usize),
+    rows: usize,
+    add: u32,
+) -> Block {
+    Block {
+        from,
+        to,
+        rows: rows as u32,
+        width: width as u32,
+        from_width: from_width as u32,
+        from_first: 0,
+        to_width: to_width as u32,
+        to_first: first as u32,
+        add,
+    }
+}

@@ -1,0 +1,3 @@
+//! The `equilibria` program for machines with an NVIDIA GPU.
+
+equilibria::program::main!();

@@ -1,0 +1,198 @@
+//! CUDA against the CPU, by a loop over every registry: a new plugin is tested without an edit.
+//!
+//! Runs on a GPU, or on the stand-in of `core/testing/cuda`.
+
+#[path = "cuda/guards.rs"]
+mod guards;
+#[path = "cuda/solved.rs"]
+mod solved;
+#[path = "cuda/trained.rs"]
+mod trained;
+
+use dfdx::prelude::*;
+use equilibria_core::serde_json::{json, Value};
+use equilibria_core::{cuda, registry, to_host, Backend, Matrix, Scalar};
+use equilibria_testing::relative_difference;
+
+/// Something that gives numbers on every device.
+trait Work {
+    fn on<E: Scalar, D: Backend<E>>(&self, device: &D) -> Numbers;
+}
+
+/// Numbers with names.
+type Numbers = Vec<(String, Vec<f64>)>;
+
+fn numbers<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>) -> Vec<f64> {
+    to_host(tensor).into_iter().map(E::wide).collect()
+}
+
+/// What differs, with how much, among all that is computed in f64 and f32.
+fn differences(what: &str, work: &impl Work, [double, single]: [f64; 2]) -> Vec<String> {
+    let device = cuda::open(0).expect("a device");
+    let in_double = pairs(
+        work.on::<f64, _>(&device),
+        work.on::<f64, _>(&Cpu::default()),
+    );
+    let in_single = pairs(
+        work.on::<f32, _>(&device),
+        work.on::<f32, _>(&Cpu::default()),
+    );
+    let mut beyond = Vec::new();
+    for (dtype, pairs, allowed) in [("f64", in_double, double), ("f32", in_single, single)] {
+        for (name, difference) in pairs {
+            if difference.is_nan() || difference > allowed {
+                beyond.push(format!("{what}, {dtype}, {name}: {difference:e}"));
+            }
+        }
+    }
+    beyond
+}
+
+fn pairs(cuda: Numbers, cpu: Numbers) -> Vec<(String, f64)> {
+    assert_eq!(cuda.len(), cpu.len());
+    let pairs = cuda.into_iter().zip(cpu);
+    pairs
+        .map(|((name, cuda), (same, cpu))| {
+            assert_eq!(name, same);
+            (name, relative_difference(&cuda, &cpu))
+        })
+        .collect()
+}
+
+/// Sums of tens of terms, amplified by an inverse of I − J that is small: a few hundred ε in f64. In f32 solves end at 1e-6.
+const ALLOWED: [f64; 2] = [1e-10, 1e-4];
+
+/// The default configuration of every plugin of a kind.
+fn defaults(kind: &str) -> Vec<Value> {
+    let plugins = registry::of_kind(kind).expect("linked").into_iter();
+    plugins.map(|plugin| plugin.default).collect()
+}
+
+fn none(beyond: Vec<String>) {
+    assert!(beyond.is_empty(), "{}", beyond.join("\n"));
+}
+
+#[test]
+fn every_layer_solves_and_differentiates_alike() {
+    let mut layers = defaults("layer");
+    layers.push(json!({ "type": "residual-block", "skip": true }));
+    layers.push(json!({ "type": "residual-block", "groups": 1 }));
+    let check = |layer: Value| {
+        let work = solved::Solve {
+            layer: layer.clone(),
+            ..solved::Solve::default()
+        };
+        differences(&layer.to_string(), &work, ALLOWED)
+    };
+    none(layers.into_iter().flat_map(check).collect());
+    // Groups of 125, which is no multiple of what threads come in.
+    let wide = solved::Solve {
+        layer: json!({ "type": "residual-block" }),
+        width: 500,
+        ..solved::Solve::default()
+    };
+    none(differences("width 500", &wide, ALLOWED));
+}
+
+#[test]
+fn every_solver_solves_alike() {
+    let check = |solver: Value| {
+        let work = solved::Solve {
+            solver: solver.clone(),
+            ..solved::Solve::default()
+        };
+        differences(&solver.to_string(), &work, ALLOWED)
+    };
+    none(defaults("solver").into_iter().flat_map(check).collect());
+}
+
+#[test]
+fn every_backward_strategy_differentiates_alike() {
+    let check = |backward: Value| {
+        let work = solved::Solve {
+            // One that learns an inverse, which some strategies take over.
+            solver: json!({ "type": "broyden" }),
+            backward: backward.clone(),
+            ..solved::Solve::default()
+        };
+        differences(&backward.to_string(), &work, ALLOWED)
+    };
+    none(defaults("backward").into_iter().flat_map(check).collect());
+}
+
+#[test]
+fn every_regularizer_penalizes_alike() {
+    let check = |regularizer: Value| {
+        let work = solved::Solve {
+            regularizer: Some(regularizer.clone()),
+            ..solved::Solve::default()
+        };
+        differences(&regularizer.to_string(), &work, PENALIZED)
+    };
+    none(
+        defaults("regularizer")
+            .into_iter()
+            .flat_map(check)
+            .collect(),
+    );
+}
+
+/// Where a map has no tangents, differences take their place.
+const PENALIZED: [f64; 2] = [1e-4, 1e-2];
+
+#[test]
+fn every_stabilizer_stabilizes_alike() {
+    let check = |stabilizer: Value| {
+        let work = trained::Stabilized(stabilizer.clone());
+        differences(&stabilizer.to_string(), &work, ALLOWED)
+    };
+    none(defaults("stabilizer").into_iter().flat_map(check).collect());
+}
+
+#[test]
+fn every_optimizer_takes_the_same_steps() {
+    let optimizers = [
+        json!({ "type": "sgd", "momentum": 0.5, "weight_decay": 0.1 }),
+        json!({ "type": "adam", "weight_decay": 0.1 }),
+        json!({ "type": "adamw", "weight_decay": 0.1 }),
+    ];
+    let check = |optimizer: Value| {
+        let work = trained::Optimized(optimizer.clone());
+        differences(&optimizer.to_string(), &work, ALLOWED)
+    };
+    none(optimizers.into_iter().flat_map(check).collect());
+}
+
+#[test]
+fn every_fusion_trains_alike() {
+    let mut fusions = defaults("fusion");
+    let deq = |key: &str, value: Value| json!({ "type": "deq", key: value });
+    fusions.push(deq("schedule", json!("joint")));
+    fusions.push(deq("dropout", json!(0.2)));
+    fusions.push(deq("start", json!("warm")));
+    fusions.push(deq("start", json!("learned")));
+    fusions.push(deq("stabilizer", json!([{ "type": "spectral-norm" }])));
+    let check = |fusion: Value| {
+        let work = trained::Train {
+            fusion: fusion.clone(),
+            ..trained::Train::default()
+        };
+        differences(&fusion.to_string(), &work, TRAINED)
+    };
+    none(fusions.into_iter().flat_map(check).collect());
+}
+
+/// After two epochs; Adam divides by roots of means that may be small.
+const TRAINED: [f64; 2] = [1e-8, 1e-2];
+
+#[test]
+fn every_head_trains_alike() {
+    let check = |head: Value| {
+        let work = trained::Train {
+            head: head.clone(),
+            ..trained::Train::default()
+        };
+        differences(&head.to_string(), &work, TRAINED)
+    };
+    none(defaults("head").into_iter().flat_map(check).collect());
+}

@@ -1,0 +1,117 @@
+//! An equilibrium: solved, differentiated, penalized.
+
+use std::sync::Arc;
+
+use dfdx::prelude::*;
+use equilibria_core::prelude::*;
+use equilibria_core::serde_json::{json, Value};
+use equilibria_core::{AnyLayer, Equilibrium};
+use equilibria_fusion::layers::{Initializer, LayerConfig, LayerRequest, Layers};
+use equilibria_testing::{perturb, random_matrix};
+
+use crate::{numbers, Numbers, Work};
+
+/// A multiple of the default number of groups, and no multiple of what threads come in.
+const WIDTH: usize = 12;
+
+const BATCH: usize = 5;
+
+/// What takes part.
+pub struct Solve {
+    pub layer: Value,
+    pub solver: Value,
+    pub backward: Value,
+    pub regularizer: Option<Value>,
+    pub width: usize,
+}
+
+impl Default for Solve {
+    fn default() -> Self {
+        Self {
+            layer: json!({ "type": "affine-tanh" }),
+            solver: json!({ "type": "anderson" }),
+            backward: json!({ "type": "implicit" }),
+            regularizer: None,
+            width: WIDTH,
+        }
+    }
+}
+
+/// f32 cannot be solved as f64 can.
+fn stop<E: Scalar>() -> Stop {
+    Stop {
+        max_evaluations: 60,
+        on_unconverged: OnUnconverged::Accept,
+        ..Stop::at(Tolerance::relative((20.0 * E::epsilon().wide()).max(1e-12)))
+    }
+}
+
+impl Solve {
+    pub fn layer<E: Scalar, D: Backend<E>>(&self, device: &D) -> AnyLayer<E, D> {
+        let config = registry::make::<dyn LayerConfig>(&self.layer).expect("it parses");
+        let request = LayerRequest {
+            state: self.width,
+            inputs: &[self.width],
+            init: &mut Initializer::new(device, 1),
+        };
+        let mut layer = <D as Backend<E>>::build::<Layers>(&*config, request).expect("it builds");
+        perturb(&mut layer, 0.05, 2).expect("memory");
+        layer
+    }
+
+    fn equilibrium<E: Scalar, D: Backend<E>>(&self, device: &D) -> Equilibrium<AnyLayer<E, D>> {
+        let mut backward = self.backward.clone();
+        let tight = stop::<E>();
+        if registry::make::<dyn BackwardStrategy>(&backward)
+            .expect("known")
+            .solver()
+            .is_some()
+        {
+            backward["stop"] = json!(tight);
+        }
+        let solver = registry::make::<dyn FixedPointSolver>(&self.solver).expect("it parses");
+        let backward = registry::make::<dyn BackwardStrategy>(&backward).expect("it parses");
+        let mut equilibrium = Equilibrium::new(self.layer(device), solver, backward);
+        equilibrium.stop = tight;
+        let regularizers = self.regularizer.iter();
+        equilibrium.regularizers = regularizers
+            .map(|config| Arc::from(registry::make::<dyn Regularizer>(config).expect("it parses")))
+            .collect();
+        equilibrium
+    }
+}
+
+impl Work for Solve {
+    fn on<E: Scalar, D: Backend<E>>(&self, device: &D) -> Numbers {
+        let equilibrium = self.equilibrium::<E, D>(device);
+        let shape = (BATCH, self.width);
+        let x: Matrix<E, D> = random_matrix(device, shape, 3).expect("memory");
+        let weights: Matrix<E, D> = random_matrix(device, shape, 4).expect("memory");
+        let all = [equilibrium];
+        let start = all[0].zero_start(&[x.clone()]).expect("memory");
+        let seeds = self.regularizer.as_ref().map(|_| &[7][..]);
+        let inputs = [x.clone()];
+        let solved =
+            Equilibrium::forward_each(&all, vec![start], &[&inputs], OwnedTape::default(), seeds);
+        let solved = solved.expect("it runs");
+        let z = solved.solved[0].z.clone();
+        let mut loss = (z.clone().put_tape(solved.tape) * weights).sum::<Rank0, Axes2<0, 1>>();
+        let mut results = vec![("z".to_owned(), numbers(&z))];
+        for penalty in solved.penalties {
+            results.push(("penalty".to_owned(), numbers(&penalty)));
+            loss = loss + penalty.sum::<Rank0, Axes2<0, 1>>();
+        }
+        let mut gradients = loss.backward();
+        solved.solved[0].adjoint.take().expect("it works");
+        let mut gradient = |name: &str, tensor: &Matrix<E, D>| {
+            gradients.try_alloc_for(tensor).expect("memory");
+            results.push((
+                format!("gradient of {name}"),
+                numbers(&gradients.get(tensor)),
+            ));
+        };
+        gradient("x", &x);
+        all[0].visit("", &mut |name, tensor| gradient(name, tensor));
+        results
+    }
+}
