@@ -24,7 +24,9 @@ use back::Back;
 use plan::Plan;
 
 pub(crate) use codes::{CodeMade, CodeNode};
-pub(crate) use recorder::{record, record_codes, Recorded};
+#[cfg(feature = "cuda")]
+pub(crate) use recorder::record_codes;
+pub(crate) use recorder::{record, Recorded};
 pub(crate) use working::Working;
 
 /// Arguments of one operation, at most.

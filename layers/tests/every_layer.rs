@@ -324,7 +324,7 @@ fn nan_inside_a_layer_is_never_a_converged_sample() {
                 }
                 number += 1;
             });
-            let masked = [&x[..], &[ones.clone()]].concat();
+            let masked = [&x[..], std::slice::from_ref(&ones)].concat();
             for rounded in [false, true] {
                 let all = [
                     statuses(spoiled.clone(), &x, rounded),

@@ -161,7 +161,7 @@ fn reversible_refuses_what_it_cannot_go_back() {
     let refusal = |strategy: Reversible| {
         let equilibrium = equilibrium(layer.clone(), Arc::new(strategy));
         let outcome = gradients(&equilibrium, &x, &v);
-        outcome.err().expect("refused").to_string()
+        outcome.expect_err("refused").to_string()
     };
     let message = refusal(Reversible {
         steps: 12,

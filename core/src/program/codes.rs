@@ -1,5 +1,8 @@
 //! A step recorded for a device that has kernels of its own.
 
+// Only CUDA reads what is recorded here.
+#![cfg_attr(not(feature = "cuda"), allow(dead_code))]
+
 use crate::device_code::DeviceCode;
 use crate::{Backend, Matrix, Scalar};
 

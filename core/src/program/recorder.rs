@@ -46,6 +46,7 @@ pub(crate) fn record<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
 ///
 /// # Errors
 /// Those of the step, and [`Error::Missing`] for an operation that has no [code](Operation::device_code).
+#[cfg(feature = "cuda")]
 pub(crate) fn record_codes<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
     layer: &L,
 ) -> Result<(Vec<CodeNode<E, D>>, usize)> {

@@ -98,7 +98,7 @@ impl Build<Layers> for IgnnConfig {
             readout: self.readout,
             radius: self.kappa / self.perron_root,
         };
-        layer.into_ball()?;
+        layer.keep_in_ball()?;
         Ok(AnyLayer::new(layer))
     }
 }
@@ -122,14 +122,14 @@ pub struct Ignn<E: Scalar, D: Backend<E>> {
     pub radius: f64,
 }
 
-parameters!(Ignn { w, omega }, project = into_ball);
+parameters!(Ignn { w, omega }, project = keep_in_ball);
 
 impl<E: Scalar, D: Backend<E>> Ignn<E, D> {
     fn width(&self) -> usize {
         self.w.shape().0
     }
 
-    fn into_ball(&mut self) -> Result<()> {
+    fn keep_in_ball(&mut self) -> Result<()> {
         let radius = self.radius;
         change_rows(&mut self.w, |row| onto_l1_ball(row, radius))
     }

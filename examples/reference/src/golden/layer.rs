@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use equilibria_core::{
     apply, from_host, registry, solve, to_host, AdjointMap, AnyLayer, Backend, BackwardStrategy,
     Coef, Equilibrium, FixedPointSolver, ImplicitLayer, Matrix, OnUnconverged, Parameters,
-    StepOnly, Stop, Tolerance, Value, Vectors,
+    StepOnly, Stop, Tolerance, Vectors,
 };
 use equilibria_fusion::layers::{Initializer, LayerConfig, LayerRequest, Layers};
 use serde_json::json;
@@ -46,9 +46,14 @@ impl Subject {
         let device = Cpu::default();
         let mut x = Vec::new();
         for name in inputs {
-            let array = golden.get(&format!("input.{name}")).or_else(|_| golden.get(name))?;
+            let array = golden
+                .get(&format!("input.{name}"))
+                .or_else(|_| golden.get(name))?;
             let rows = |x: &Matrix<f64, Cpu>| x.shape().0;
-            let batch = x.first().map_or_else(|| array.shape.first().copied().unwrap_or(1), rows).max(1);
+            let batch = x
+                .first()
+                .map_or_else(|| array.shape.first().copied().unwrap_or(1), rows)
+                .max(1);
             let shape = (batch, array.values.len() / batch);
             x.push(from_host(&device, array.values.clone(), shape)?);
         }
