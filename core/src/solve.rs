@@ -46,11 +46,8 @@ pub fn solve_with_inverse(
     let space = &mut Counted::new(space);
     let mut books = Books::new(batch, stop);
     let (mut swaps, mut inverse) = (Vec::with_capacity(batch), LowRank::default());
-    let inner = flatten(solver.stages());
-    let mut stages: Vec<&dyn FixedPointSolver> = inner.iter().map(|stage| &**stage).collect();
-    if stages.is_empty() {
-        stages.push(solver);
-    }
+    let mut stages = Vec::new();
+    flatten(solver, &mut stages);
     for (number, stage) in stages.iter().enumerate() {
         let rounded = stop.rounded && stage.tolerates_rounding() && space.allow_rounding(0);
         let first = swaps.len();
@@ -82,12 +79,11 @@ pub fn solve_with_inverse(
 }
 
 /// A chain may hold chains.
-fn flatten(stages: Vec<Box<dyn FixedPointSolver>>) -> Vec<Box<dyn FixedPointSolver>> {
-    let flat = stages.into_iter().flat_map(|stage| match stage.stages() {
-        inner if inner.is_empty() => vec![stage],
-        inner => flatten(inner),
-    });
-    flat.collect()
+fn flatten<'s>(solver: &'s dyn FixedPointSolver, stages: &mut Vec<&'s dyn FixedPointSolver>) {
+    match solver.stages() {
+        [] => stages.push(solver),
+        inner => inner.iter().for_each(|stage| flatten(&**stage, stages)),
+    }
 }
 
 /// Runs one solver until no sample is active. Appends the exchanges of rows to `swaps`.

@@ -31,8 +31,8 @@ pub trait FixedPointSolver: Debug + Send + Sync + dyn_clone::DynClone {
     }
 
     /// The solvers to be tried in turn, each on the samples the one before gave up. Default: none but this one.
-    fn stages(&self) -> Vec<Box<dyn FixedPointSolver>> {
-        Vec::new()
+    fn stages(&self) -> &[Box<dyn FixedPointSolver>] {
+        &[]
     }
 }
 

@@ -117,8 +117,8 @@ impl FixedPointSolver for Pair {
         self.solvers[0].start(space, to)
     }
 
-    fn stages(&self) -> Vec<Box<dyn FixedPointSolver>> {
-        self.solvers.clone()
+    fn stages(&self) -> &[Box<dyn FixedPointSolver>] {
+        &self.solvers
     }
 }
 

@@ -25,8 +25,8 @@ impl FixedPointSolver for InTurn {
         self.stages[0].start(space, t)
     }
 
-    fn stages(&self) -> Vec<Box<dyn FixedPointSolver>> {
-        self.stages.clone()
+    fn stages(&self) -> &[Box<dyn FixedPointSolver>] {
+        &self.stages
     }
 }
 

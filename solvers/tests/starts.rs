@@ -6,27 +6,20 @@ use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::{to_host, Equilibrium};
 use equilibria_solvers::forward::newton_gmres::NewtonGmres;
-use equilibria_solvers::forward::picard::Picard;
 use equilibria_solvers::forward::pseudo_transient::PseudoTransient;
-use equilibria_solvers::forward::restarts::Restarts;
 use equilibria_solvers::forward::reversible::Reversible;
 
-/// f(z; x) = z³ or z + x z (1 − z²): entry by entry.
+/// f(z; x) = z + x z (1 − z²), entry by entry: steady states of dz/dt = x z (1 − z²), of which 0 repels and ±1 attract.
 #[derive(Clone, Copy)]
-enum Cubic {
-    /// 0 attracts what is below 1, the rest goes to infinity.
-    Power,
-    /// Steady states of dz/dt = x z (1 − z²): 0 repels, ±1 attract.
-    Bistable,
-}
+struct Bistable;
 
-impl Parameters<f64, Cpu> for Cubic {
+impl Parameters<f64, Cpu> for Bistable {
     fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<f64, Cpu>)) {}
 
     fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<f64, Cpu>)) {}
 }
 
-impl ImplicitLayer<f64, Cpu> for Cubic {
+impl ImplicitLayer<f64, Cpu> for Bistable {
     fn state_dim(&self) -> usize {
         1
     }
@@ -37,15 +30,12 @@ impl ImplicitLayer<f64, Cpu> for Cubic {
 
     fn step(&self, z: &Value<f64, Cpu>, x: &[Value<f64, Cpu>]) -> Result<Value<f64, Cpu>> {
         let cube = z * z * z;
-        Ok(match self {
-            Self::Power => cube,
-            Self::Bistable => z + (z - cube) * &x[0],
-        })
+        Ok(z + (z - cube) * &x[0])
     }
 }
 
 fn solve(
-    layer: Cubic,
+    layer: Bistable,
     solver: impl FixedPointSolver + 'static,
     start: Vec<f64>,
     rate: f64,
@@ -78,77 +68,22 @@ fn pseudo_transient_continuation_follows_the_trajectory() {
             time_step: 0.2 / rate,
             ..PseudoTransient::default()
         };
-        let (z, report) = solve(Cubic::Bistable, solver, start.clone(), rate);
+        let (z, report) = solve(Bistable, solver, start.clone(), rate);
         assert_eq!(report.unconverged(), 0, "{rate}: {report:?}");
         for (z, expected) in z.iter().zip([1.0, -1.0, 1.0, 1.0]) {
             assert!((z - expected).abs() < 1e-8, "{rate}: {z} is not {expected}");
         }
     }
-    let (z, _) = solve(Cubic::Bistable, NewtonGmres::default(), vec![0.1], 1.0);
+    let (z, _) = solve(Bistable, NewtonGmres::default(), vec![0.1], 1.0);
     assert!(z[0].abs() < 1e-6, "{}", z[0]);
 }
 
 /// Near the end each step squares the error: the residuals of the last three say so.
 #[test]
 fn pseudo_transient_continuation_ends_as_newtons_method() {
-    let (_, report) = solve(Cubic::Bistable, PseudoTransient::default(), vec![0.4], 0.5);
+    let (_, report) = solve(Bistable, PseudoTransient::default(), vec![0.4], 0.5);
     let steps = report.samples[0].steps;
     assert!((4..25).contains(&steps), "{steps}");
-}
-
-#[test]
-fn restarts_leave_what_diverges() {
-    let start: Vec<f64> = (0..20)
-        .map(|sample| 1.5 + 0.1 * f64::from(sample))
-        .collect();
-    let (_, alone) = solve(Cubic::Power, Picard::default(), start.clone(), 0.0);
-    assert_eq!(alone.count(Status::Converged), 0);
-    let restarts = Restarts {
-        solver: Box::new(Picard::default()),
-        count: 12,
-        seed: 1,
-        ..Restarts::default()
-    };
-    let (z, report) = solve(Cubic::Power, restarts.clone(), start.clone(), 0.0);
-    // Two of three normal numbers are below 1: 12 starts fail together once in half a million.
-    assert_eq!(report.unconverged(), 0, "{report:?}");
-    assert!(z.iter().all(|z| z.abs() < 1e-3));
-    assert!(report.samples.iter().all(|sample| sample.stage >= 1));
-    assert!(report.samples.iter().any(|sample| sample.stage >= 2));
-    let (again, _) = solve(Cubic::Power, restarts, start, 0.0);
-    assert_eq!(z, again);
-}
-
-/// A start that is solved is left alone, and what no start solves keeps its smallest residual.
-#[test]
-fn restarts_keep_the_smallest_residual() {
-    let restarts = || Restarts {
-        solver: Box::new(Picard::default()),
-        count: 3,
-        deviation: 100.0,
-        ..Restarts::default()
-    };
-    let (z, report) = solve(Cubic::Power, restarts(), vec![0.5], 0.0);
-    assert_eq!(report.samples[0].stage, 0);
-    assert!(z[0].abs() < 1e-3);
-    let (z, report) = solve(Cubic::Power, restarts(), vec![1.5], 0.0);
-    assert_eq!((z[0], report.samples[0].stage), (1.5, 3));
-    let residual = 1.5_f64.powi(3) - 1.5;
-    assert!((report.samples[0].residual - residual).abs() < 1e-12);
-}
-
-#[test]
-fn a_chain_does_not_restart() {
-    let chain = equilibria_solvers::forward::chain::Chain::default();
-    let restarts = Restarts {
-        solver: Box::new(chain),
-        ..Restarts::default()
-    };
-    let message = restarts.validate().expect_err("refused").to_string();
-    assert_eq!(
-        message,
-        "`restarts`: `solver` must be a solver without stages, got chain"
-    );
 }
 
 /// For f(z) = λ z the states obey μ² = β λ μ + 1 − β, which is below 1 in modulus for |λ| < 1.

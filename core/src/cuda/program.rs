@@ -5,6 +5,7 @@
 
 mod back;
 mod bars;
+mod bend;
 mod forward;
 mod fuse;
 

@@ -35,8 +35,8 @@ fn train(device: &str, folder: &Path) -> serde_json::Value {
         "training.epochs=2",
         "training.batch=400",
     ];
-    let sets = sets.iter().flat_map(|set| ["--set", set]);
     let config = config();
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
     let mut arguments = vec![
         "train", &config, "--device", device, "--out", &out, "--json",
     ];

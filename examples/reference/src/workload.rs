@@ -60,10 +60,14 @@ pub fn files(folder: &Path, only: &str) -> Result<Vec<PathBuf>> {
         name.starts_with("fusion_") && name.ends_with(".safetensors") && name.contains(only)
     });
     files.sort();
+    let middle = match only {
+        "" => String::new(),
+        only => format!("{only}*"),
+    };
     match files.is_empty() {
         true => Err(Error::workload(
             folder,
-            format!("holds no fusion_*{only}*.safetensors"),
+            format!("holds no fusion_*{middle}.safetensors"),
         )),
         false => Ok(files),
     }

@@ -132,12 +132,13 @@ impl Checkpoint {
     }
 }
 
-/// Whether an array has the shape of a parameter: one row may be a vector, a single number may have no dimension, and the columns of a
-/// convolution, `[outputs, inputs, height, width]`, are all but its first axis: the numbers stand in the same order.
+/// Whether an array has the shape of a parameter: one row may be a vector, or one of each head, a single number may have no dimension, and
+/// the columns of a convolution, `[outputs, inputs, height, width]`, are all but its first axis: the numbers stand in the same order.
 fn fits(stored: &[usize], needed: &[usize; 2]) -> bool {
     match (stored, needed) {
         ([], needed) => *needed == [1, 1],
         ([length], [1, columns]) => length == columns,
+        ([heads, width], [1, columns]) => heads * width == *columns,
         ([rows, rest @ .., _], needed) if !rest.is_empty() => {
             [*rows, stored[1..].iter().product()] == *needed
         }

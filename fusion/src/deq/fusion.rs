@@ -112,7 +112,7 @@ impl<E: Scalar, D: Backend<E>> DeqFusion<E, D> {
             Schedule::Sequential => self.solve_in_turn(&layer, x, x_fuse, pass),
             Schedule::Joint => self.solve_jointly(&layer, x, x_fuse, pass),
         }?;
-        if pass.inspect && self.fuse.gate {
+        if pass.inspect && self.solves_fuse && self.fuse.gate {
             pass.gates = self.gates(&layer.fuse, &states);
         }
         Ok(states)

@@ -75,6 +75,15 @@ pub enum Schedule {
 impl FusionConfig for Deq {
     fn validate(&self) -> Result<()> {
         Error::require_positive("deq", "deviation", self.deviation)?;
+        let all_together = matches!(self.schedule, Schedule::Joint);
+        let remedy = "`sequential` where `fuse = false`: there is no f_fuse to solve together with the others";
+        Error::require(
+            self.fuse || !all_together,
+            "deq",
+            "schedule",
+            remedy,
+            "joint",
+        )?;
         Error::require_fraction("deq", "dropout", self.dropout)?;
         Error::require_not_negative("deq", "start_weight", self.start_weight)?;
         self.stabilizer.iter().try_for_each(|s| s.validate())?;

@@ -14,7 +14,7 @@ plugin! {
     /// The monotone operator equilibrium network, f(z; x) = φ(W z + U x + b) with W = (1 − m) I − AᵀA + B − Bᵀ.
     ///
     /// The symmetric part of I − W is m I + AᵀA: for m > 0 there is exactly one z*, whatever the size of A and B. The plain map may expand
-    /// by far: solve it by `broyden` or `newton-gmres`, which end once they know which entries of z* are 0.
+    /// by far: solve it by `newton-gmres`, which ends once it knows which entries of z* are 0.
     ///
     /// With `alpha` below 1, f is the step of forward-backward splitting, φ((1 − α) z + α (W z + U x + b)): the same z* and gradients, and a
     /// contraction for α < 2 m / ‖I − W‖₂². It takes one injected input of any width.

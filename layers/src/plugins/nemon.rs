@@ -15,7 +15,7 @@ plugin! {
     ///
     /// Its measure in the norm max_i e^{d_i} |z_i| is at most m < 1, so that there is exactly one z*, whatever the size of A. The plain map
     /// may expand by far; `alpha` averages it, (1 − α) z + α f(z), which contracts by 1 − α (1 − m) for α ≤ 1 / (1 − min_i W_ii): `picard` and
-    /// `anderson` converge then. Without, solve by `broyden` or `newton-gmres`. It takes one injected input of any width.
+    /// `anderson` converge then. Without, solve by `newton-gmres`. It takes one injected input of any width.
     ///
     /// Reference: S. Jafarpour et al., Robust Implicit Networks via Non-Euclidean Contractions, NeurIPS 2021, §4-5. Its m is the measure
     /// itself, that of `mondeq` what is left to 1: 0.05 here is 0.95 there.

@@ -17,7 +17,7 @@ plugin! {
     /// Gradients are those of the KKT conditions at the active constraints: 0 for a constraint that is not active; one of two one-sided ones where a
     /// constraint is weakly active. Where active constraints depend on each other, multipliers are not unique and I − J is singular: solve the adjoint
     /// equation by `gmres` then, which starts at 0 and finds a solution. Where no z is feasible the multipliers grow for ever, and the solve
-    /// does not converge: the report says so. Solve it by `newton-gmres` or `broyden`.
+    /// does not converge: the report says so. Solve it by `newton-gmres`.
     ///
     /// Reference: B. Amos, J. Z. Kolter, OptNet: Differentiable Optimization as a Layer in Neural Networks, ICML 2017, §3; L. Condat, A Primal-Dual
     /// Splitting Method, Journal of Optimization Theory and Applications 158 (2013), algorithm 3.1, for the iteration.

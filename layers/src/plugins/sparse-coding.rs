@@ -14,7 +14,7 @@ plugin! {
     /// Sparse coding, z* = argmin ‖x − D z‖² / 2 + λ ‖z‖₁ + μ ‖z‖² / 2: the code of x in a dictionary D that is learned.
     ///
     /// f(z; x) = soft(z − η (Dᵀ(D z − x) + μ z), η λ), the step of proximal gradients. With μ > 0 there is exactly one z*. `picard` is what is
-    /// called ISTA, and slow; `anderson`, `broyden` and `newton-gmres` end once they know which atoms are used. Atoms longer than 1 are
+    /// called ISTA, and slow; `newton-gmres` ends once it knows which atoms are used. Atoms longer than 1 are
     /// scaled to 1 after every step of the optimizer, and λ is kept at 0 or above. It takes one injected input of any width; the state has
     /// one number per atom.
     ///

@@ -43,7 +43,7 @@ impl FixedPointSolver for Chain {
         }
     }
 
-    fn stages(&self) -> Vec<Box<dyn FixedPointSolver>> {
-        self.solvers.clone()
+    fn stages(&self) -> &[Box<dyn FixedPointSolver>] {
+        &self.solvers
     }
 }

@@ -4,8 +4,8 @@ use dfdx::prelude::Cuda;
 
 use super::super::engine::Product;
 use super::super::kernels::{
-    Block, ColumnSums, Linear, Multiply, NormalizeBack, NormalizeBend, NormalizeTangent,
-    PointwiseBack, PointwiseBackArgument,
+    Block, ColumnSums, Linear, Multiply, NormalizeBack, NormalizeTangent, PointwiseBack,
+    PointwiseBackArgument,
 };
 use super::super::store::CudaStore;
 use super::bars::{Bars, PulledBack};
@@ -14,12 +14,12 @@ use crate::device_code::DeviceCode;
 use crate::{Backend, Result, Slot, Vectors};
 
 /// Whose cotangents are wanted, and where gradients of parameters go.
-struct Way<'g, E: Real>
+pub(super) struct Way<'g, E: Real>
 where
     Cuda: Backend<E>,
 {
-    bars: Bars,
-    gradients: Option<&'g mut PulledBack<E>>,
+    pub(super) bars: Bars,
+    pub(super) gradients: Option<&'g mut PulledBack<E>>,
 }
 
 impl NormalizeBack {
@@ -112,7 +112,7 @@ where
         Ok(())
     }
 
-    fn wants(&self, node: usize, way: &Way<'_, E>) -> bool {
+    pub(super) fn wants(&self, node: usize, way: &Way<'_, E>) -> bool {
         match way.gradients {
             Some(_) => self.nodes[node].learns,
             // Nobody wants that of the state beside gradients.
@@ -121,7 +121,12 @@ where
     }
 
     /// Where the cotangent of a node is written, and whether it is to be added to what is there.
-    fn target(&mut self, node: usize, bars: &mut Bars, store: &CudaStore<E>) -> Result<(u64, u32)> {
+    pub(super) fn target(
+        &mut self,
+        node: usize,
+        bars: &mut Bars,
+        store: &CudaStore<E>,
+    ) -> Result<(u64, u32)> {
         match (bars.of(node), node, bars.state) {
             (0, 0, state) if state != 0 => bars.set(0, state),
             (0, _, _) => {
@@ -183,7 +188,7 @@ where
     }
 
     /// What the ReLU after a normalization has left; 0 if there is none.
-    fn after(&self, node: usize, beside: Beside, store: &CudaStore<E>) -> Result<u64> {
+    pub(super) fn after(&self, node: usize, beside: Beside, store: &CudaStore<E>) -> Result<u64> {
         match beside.after {
             true => self.recorded(node, store),
             false => Ok(0),
@@ -408,158 +413,10 @@ where
             DeviceCode::Shift | DeviceCode::Normalize { .. } | DeviceCode::Pointwise(_) => Ok(()),
         }
     }
-
-    /// Adds the derivatives of ⟨p, ẏ⟩ by arguments and parameters, with p and tangents held constant.
-    fn bend(
-        &mut self,
-        node: usize,
-        (p, v): (u64, u64),
-        way: &mut Way<'_, E>,
-        store: &CudaStore<E>,
-    ) -> Result<()> {
-        let Some(made) = self.nodes[node].made_by.take() else {
-            return Ok(());
-        };
-        let done = self.bend_made(node, &made, (p, v), way, store);
-        self.nodes[node].made_by = Some(made);
-        done
-    }
-
-    fn bend_made(
-        &mut self,
-        node: usize,
-        made: &Made<E>,
-        (p, v): (u64, u64),
-        way: &mut Way<'_, E>,
-        store: &CudaStore<E>,
-    ) -> Result<()> {
-        let (rows, width) = (store.batch() as u32, self.nodes[node].width as u32);
-        let x_dot: Vec<u64> = made
-            .arguments
-            .iter()
-            .map(|&from| self.tangent_of(from, v))
-            .collect();
-        match &made.code {
-            Code::Plain(DeviceCode::Product { transposed }) => match &mut way.gradients {
-                Some(gradients) => {
-                    weight_gradient(made, *transposed, (p, x_dot[0]), gradients, store)
-                }
-                None => Ok(()),
-            },
-            Code::Plain(DeviceCode::Multiply) => {
-                for (index, &argument) in made.arguments.iter().enumerate() {
-                    let other = x_dot[1 - index];
-                    if other == 0 || !self.wants(argument, way) {
-                        continue;
-                    }
-                    let (out, add) = self.target(argument, &mut way.bars, store)?;
-                    store.engine.launch::<E, _>(Multiply {
-                        a: p,
-                        b: other,
-                        c: 0,
-                        d: 0,
-                        out,
-                        count: rows * width,
-                        add,
-                    })?;
-                }
-                Ok(())
-            }
-            Code::Plain(_) => Ok(()),
-            Code::Normalize { groups, beside, .. } => {
-                let [values, scales, before] = self.recorded_own(node, store)?;
-                let after = self.after(node, *beside, store)?;
-                let weight = &made.parameters[0];
-                if let (Some(gradients), Some(index)) = (&mut way.gradients, weight.place) {
-                    let plain = self.plain_tangents[node].as_ref();
-                    store.engine.launch::<E, _>(ColumnSums {
-                        a: p,
-                        b: plain.map_or(0, |rows| rows.address),
-                        c: 0,
-                        after,
-                        products: gradients.parameter(index, store)?,
-                        sums: 0,
-                        others: 0,
-                        rows,
-                        width,
-                    })?;
-                }
-                self.bent(node, made, way, store, |x_bar, store| {
-                    store.engine.launch::<E, _>(NormalizeBend {
-                        values,
-                        scales,
-                        weight: weight.address,
-                        before,
-                        after,
-                        p,
-                        x_dot: x_dot[0],
-                        x_bar,
-                        width,
-                        groups: *groups as u32,
-                        add: 0,
-                        rows,
-                    })
-                })
-            }
-            Code::Pointwise { formulas, .. } => {
-                let argument = PointwiseBackArgument {
-                    argument: self.recorded_own(node, store)?[0],
-                    result: self.recorded(node, store)?,
-                    input: p,
-                    factor: x_dot[0],
-                    out: 0,
-                    count: rows * width,
-                    add: 0,
-                };
-                self.bent(node, made, way, store, |out, store| {
-                    let argument = PointwiseBackArgument { out, ..argument };
-                    store
-                        .engine
-                        .launch::<E, _>(PointwiseBack(formulas, argument))
-                })
-            }
-        }
-    }
-
-    /// Lets `launch` write what a bend gives all that is added up before a normalization or function, and adds it to each.
-    fn bent(
-        &mut self,
-        node: usize,
-        made: &Made<E>,
-        way: &mut Way<'_, E>,
-        store: &CudaStore<E>,
-        launch: impl FnOnce(u64, &CudaStore<E>) -> Result<()>,
-    ) -> Result<()> {
-        let width = self.nodes[node].width;
-        // Not where `back` has left what was handed on.
-        let x_bar = place(&mut self.bent, node, (store.height(), width), store)?;
-        launch(x_bar, store)?;
-        let shift = made.shift_parameter().and_then(|shift| shift.place);
-        if let (Some(gradients), Some(index)) = (&mut way.gradients, shift) {
-            store.engine.launch::<E, _>(ColumnSums {
-                a: x_bar,
-                b: 0,
-                c: 0,
-                after: 0,
-                products: 0,
-                sums: gradients.parameter(index, store)?,
-                others: 0,
-                rows: store.batch() as u32,
-                width: width as u32,
-            })?;
-        }
-        for &argument in &made.arguments {
-            if self.wants(argument, way) {
-                let (out, adds) = self.target(argument, &mut way.bars, store)?;
-                scaled(x_bar, 1.0, (out, adds), width, store)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Adds the gradient of a weight due to the cotangent `u` of a product with `x`: one product more, whatever is there already.
-fn weight_gradient<E: Real>(
+pub(super) fn weight_gradient<E: Real>(
     made: &Made<E>,
     transposed: bool,
     (u, x): (u64, u64),
@@ -592,7 +449,7 @@ where
 }
 
 /// `to = c from`, or `to += c from`.
-fn scaled<E: Real>(
+pub(super) fn scaled<E: Real>(
     from: u64,
     c: f64,
     (to, add): (u64, u32),

@@ -185,7 +185,7 @@ fn output(arrays: &Arrays, case: &Case, file: &std::path::Path) -> Vec<f64> {
         .expect("it loads by the table");
     // Of several equilibria, the reference has the one that plain iteration comes to.
     let solver = match case.0 {
-        "deq_transformer" | "mdeq" => "picard",
+        "deq_transformer" | "mdeq" | "positive_concave" => "picard",
         _ => "newton-gmres",
     };
     let mut equilibrium = Equilibrium::new(
