@@ -296,7 +296,11 @@ API int cuGetErrorString(int, const char **to) { return cuGetErrorName(0, to); }
 // ---- Memory: that of the host.
 
 API int cuMemAllocAsync(uint64_t *to, size_t bytes, void *) {
-  if (bytes == 0) return INVALID_VALUE;
+  // As on a device, where dfdx opens one with an empty workspace: nothing, at no address.
+  if (bytes == 0) {
+    *to = 0;
+    return SUCCESS;
+  }
   count(ALLOCATIONS);
   void *memory = malloc(bytes);
   // NaN, so that what is read before it is written is seen.
@@ -304,7 +308,7 @@ API int cuMemAllocAsync(uint64_t *to, size_t bytes, void *) {
   *to = (uint64_t)memory;
   return SUCCESS;
 }
-API int cuMemAlloc_v2(uint64_t *to, size_t bytes) { return cuMemAllocAsync(to, bytes, nullptr); }
+API int cuMemAlloc_v2(uint64_t *to, size_t bytes) { return bytes == 0 ? INVALID_VALUE : cuMemAllocAsync(to, bytes, nullptr); }
 API int cuMemFreeAsync(uint64_t memory, void *) {
   free((void *)memory);
   return SUCCESS;
