@@ -40,7 +40,7 @@ impl Default for Solve {
 /// f32 cannot be solved as f64 can.
 fn stop<E: Scalar>() -> Stop {
     Stop {
-        max_evaluations: 60,
+        max_evaluations: 400,
         on_unconverged: OnUnconverged::Accept,
         ..Stop::at(Tolerance::relative((20.0 * E::epsilon().wide()).max(1e-12)))
     }
