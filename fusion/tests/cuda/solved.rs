@@ -23,6 +23,8 @@ pub struct Solve {
     pub backward: Value,
     pub regularizer: Option<Value>,
     pub width: usize,
+    /// At most so many evaluations in each solve.
+    pub evaluations: usize,
 }
 
 impl Default for Solve {
@@ -33,14 +35,15 @@ impl Default for Solve {
             backward: json!({ "type": "implicit" }),
             regularizer: None,
             width: WIDTH,
+            evaluations: 400,
         }
     }
 }
 
 /// f32 cannot be solved as f64 can.
-fn stop<E: Scalar>() -> Stop {
+fn stop<E: Scalar>(max_evaluations: usize) -> Stop {
     Stop {
-        max_evaluations: 400,
+        max_evaluations,
         on_unconverged: OnUnconverged::Accept,
         ..Stop::at(Tolerance::relative((20.0 * E::epsilon().wide()).max(1e-12)))
     }
@@ -69,7 +72,7 @@ impl Solve {
 
     fn equilibrium<E: Scalar, D: Backend<E>>(&self, device: &D) -> Equilibrium<AnyLayer<E, D>> {
         let mut backward = self.backward.clone();
-        let tight = stop::<E>();
+        let tight = stop::<E>(self.evaluations);
         if registry::make::<dyn BackwardStrategy>(&backward)
             .expect("known")
             .solver()
