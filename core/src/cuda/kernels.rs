@@ -308,7 +308,7 @@ impl Kernel for Update {
         Source {
             name: self.0.into(),
             text: include_str!("kernels/update.cu")
-                .replace("RULE;", self.0)
+                .replace("RULE;", &format!("{};", self.0))
                 .into(),
             kernels: &["update"],
         }

@@ -170,7 +170,7 @@ static std::vector<std::string> kernels_in(const std::string &source) {
   return names;
 }
 
-static void *compiled(const std::string &source) {
+static void *compiled(const std::string &source, const std::string &includes = "") {
   std::ostringstream base;
   base << place("CUDA_STAND_IN") << "/kernels/" << std::hex << std::hash<std::string>()(source);
   std::string library = base.str() + ".so";
@@ -182,7 +182,7 @@ static void *compiled(const std::string &source) {
       out << "#include \"device.h\"\n" << source << "\n";
       for (auto &name : kernels_in(source)) out << "extern \"C\" void stand_in_" << name << "(void **p) { stand_in_call(" << name << ", p); }\n";
     }
-    std::string command = "g++ -std=c++17 -O1 -w -shared -fPIC -I" + place("CUDA_STAND_IN_SOURCE") + " -I" + place("CUDA_STAND_IN") + "/include " + own + ".cpp -o " + own + ".so";
+    std::string command = "g++ -std=c++17 -O1 -w -shared -fPIC -I" + place("CUDA_STAND_IN_SOURCE") + " -I" + place("CUDA_STAND_IN") + "/include" + includes + " " + own + ".cpp -o " + own + ".so";
     if (system(command.c_str())) return nullptr;
     rename((own + ".so").c_str(), library.c_str());
     unlink((own + ".cpp").c_str());
@@ -219,9 +219,14 @@ API int nvrtcDestroyProgram(Source **program) {
   delete *program;
   return SUCCESS;
 }
-API int nvrtcCompileProgram(Source *program, int, const char *const *) {
+API int nvrtcCompileProgram(Source *program, int count, const char *const *options) {
   std::lock_guard<std::mutex> guard(one_at_a_time);
-  return compiled(program->text) ? SUCCESS : 6; // NVRTC_ERROR_COMPILATION
+  const std::string include = "--include-path=";
+  std::string includes;
+  for (int i = 0; i < count; i++)
+    if (!include.compare(0, include.size(), options[i], std::min(include.size(), strlen(options[i])))) includes += std::string(" -I") + (options[i] + include.size());
+  // Loaded, it is found by its source.
+  return compiled(program->text, includes) ? SUCCESS : 6; // NVRTC_ERROR_COMPILATION
 }
 API int nvrtcGetPTXSize(Source *program, size_t *size) {
   *size = program->text.size() + 1;
@@ -296,7 +301,11 @@ API int cuGetErrorString(int, const char **to) { return cuGetErrorName(0, to); }
 // ---- Memory: that of the host.
 
 API int cuMemAllocAsync(uint64_t *to, size_t bytes, void *) {
-  if (bytes == 0) return INVALID_VALUE;
+  // As on a device, where dfdx opens one with an empty workspace: nothing, at no address.
+  if (bytes == 0) {
+    *to = 0;
+    return SUCCESS;
+  }
   count(ALLOCATIONS);
   void *memory = malloc(bytes);
   // NaN, so that what is read before it is written is seen.
@@ -304,7 +313,7 @@ API int cuMemAllocAsync(uint64_t *to, size_t bytes, void *) {
   *to = (uint64_t)memory;
   return SUCCESS;
 }
-API int cuMemAlloc_v2(uint64_t *to, size_t bytes) { return cuMemAllocAsync(to, bytes, nullptr); }
+API int cuMemAlloc_v2(uint64_t *to, size_t bytes) { return bytes == 0 ? INVALID_VALUE : cuMemAllocAsync(to, bytes, nullptr); }
 API int cuMemFreeAsync(uint64_t memory, void *) {
   free((void *)memory);
   return SUCCESS;

@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{json, Value};
 use equilibria_core::{AnyLayer, Equilibrium};
-use equilibria_fusion::layers::{Initializer, LayerConfig, LayerRequest, Layers};
+use equilibria_fusion::layers::{Initializer, LayerConfig, LayerRequest, Layers, Sizes};
 use equilibria_testing::{perturb, random_matrix};
 
 use crate::{numbers, Numbers, Work};
@@ -23,6 +23,8 @@ pub struct Solve {
     pub backward: Value,
     pub regularizer: Option<Value>,
     pub width: usize,
+    /// At most so many evaluations in each solve.
+    pub evaluations: usize,
 }
 
 impl Default for Solve {
@@ -33,25 +35,34 @@ impl Default for Solve {
             backward: json!({ "type": "implicit" }),
             regularizer: None,
             width: WIDTH,
+            evaluations: 400,
         }
     }
 }
 
 /// f32 cannot be solved as f64 can.
-fn stop<E: Scalar>() -> Stop {
+fn stop<E: Scalar>(max_evaluations: usize) -> Stop {
     Stop {
-        max_evaluations: 60,
+        max_evaluations,
         on_unconverged: OnUnconverged::Accept,
         ..Stop::at(Tolerance::relative((20.0 * E::epsilon().wide()).max(1e-12)))
     }
 }
 
 impl Solve {
+    fn config(&self) -> Box<dyn LayerConfig> {
+        registry::make::<dyn LayerConfig>(&self.layer).expect("it parses")
+    }
+
     pub fn layer<E: Scalar, D: Backend<E>>(&self, device: &D) -> AnyLayer<E, D> {
-        let config = registry::make::<dyn LayerConfig>(&self.layer).expect("it parses");
-        let request = LayerRequest {
+        let config = self.config();
+        let sizes = config.sizes().unwrap_or(Sizes {
             state: self.width,
-            inputs: &[self.width],
+            inputs: vec![self.width],
+        });
+        let request = LayerRequest {
+            state: sizes.state,
+            inputs: &sizes.inputs,
             init: &mut Initializer::new(device, 1),
         };
         let mut layer = <D as Backend<E>>::build::<Layers>(&*config, request).expect("it builds");
@@ -61,7 +72,7 @@ impl Solve {
 
     fn equilibrium<E: Scalar, D: Backend<E>>(&self, device: &D) -> Equilibrium<AnyLayer<E, D>> {
         let mut backward = self.backward.clone();
-        let tight = stop::<E>();
+        let tight = stop::<E>(self.evaluations);
         if registry::make::<dyn BackwardStrategy>(&backward)
             .expect("known")
             .solver()
@@ -84,13 +95,22 @@ impl Solve {
 impl Work for Solve {
     fn on<E: Scalar, D: Backend<E>>(&self, device: &D) -> Numbers {
         let equilibrium = self.equilibrium::<E, D>(device);
-        let shape = (BATCH, self.width);
-        let x: Matrix<E, D> = random_matrix(device, shape, 3).expect("memory");
-        let weights: Matrix<E, D> = random_matrix(device, shape, 4).expect("memory");
+        let positive = self.config().needs_positive();
+        let matrix = |width: usize, seed: u64| -> Matrix<E, D> {
+            random_matrix(device, (BATCH, width), seed).expect("memory")
+        };
+        let dims = equilibrium.layer.input_dims();
+        let inputs: Vec<_> = (5..)
+            .zip(dims)
+            .map(|(seed, width)| match positive {
+                true => matrix(width, seed).abs(),
+                false => matrix(width, seed),
+            })
+            .collect();
+        let weights = matrix(equilibrium.layer.state_dim(), 4);
         let all = [equilibrium];
-        let start = all[0].zero_start(&[x.clone()]).expect("memory");
+        let start = all[0].zero_start(&inputs).expect("memory");
         let seeds = self.regularizer.as_ref().map(|_| &[7][..]);
-        let inputs = [x.clone()];
         let solved =
             Equilibrium::forward_each(&all, vec![start], &[&inputs], OwnedTape::default(), seeds);
         let solved = solved.expect("it runs");
@@ -110,7 +130,9 @@ impl Work for Solve {
                 numbers(&gradients.get(tensor)),
             ));
         };
-        gradient("x", &x);
+        for x in &inputs {
+            gradient("an input", x);
+        }
         all[0].visit("", &mut |name, tensor| gradient(name, tensor));
         results
     }

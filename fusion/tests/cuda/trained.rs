@@ -99,7 +99,7 @@ impl Work for Train {
             head,
         };
         let training = json!({
-            "epochs": 2, "batch": 4, "optimizer": { "type": "adam", "rate": 1e-2 }, "clip": 1.0, "average": 0.9,
+            "epochs": 2, "batch": 4, "optimizer": { "type": "sgd", "rate": 1e-2, "momentum": 0.5 }, "clip": 1.0, "average": 0.9,
         });
         let training: Training = serde_json::from_value(training).expect("it parses");
         let mut progress = Progress::new(&training).expect("in range");

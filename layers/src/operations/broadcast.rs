@@ -9,6 +9,7 @@ use equilibria_core::{
     RowOperation, Scalar, Scratch,
 };
 
+use super::copied::copied;
 use crate::kernel::add_rows;
 
 /// `y = p` in every row, with all numbers of the parameter p, row-major.
@@ -41,8 +42,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Broadcast<E, D> {
         let copies = row
             .reshape_like(&(shape.1,))
             .try_broadcast_like::<_, Axis<0>>(&shape);
-        let copies = copies.and_then(|copies| copies.try_contiguous());
-        copies.map_err(Error::device)
+        copied(copies.map_err(Error::device)?)
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -9,6 +9,8 @@ use equilibria_core::{
     Scratch,
 };
 
+use super::copied::copied;
+
 /// `[x | x | … | x]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeat {
@@ -34,8 +36,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Repeat {
         let [x] = arguments(x)?;
         let (batch, width) = *x.shape();
         let copies = x.try_broadcast_like::<_, Axis<1>>(&(batch, self.times, width));
-        let copies = copies.and_then(|copies| copies.try_contiguous());
-        let copies = copies.map_err(Error::device)?;
+        let copies = copied(copies.map_err(Error::device)?)?;
         Ok(copies.reshape_like(&(batch, self.times * width)))
     }
 

@@ -10,6 +10,7 @@ use equilibria_core::{
 };
 
 use super::broadcast::SameRows;
+use super::copied::copied;
 
 /// `y_i = Σ_j |W_ij|` in every row, with the parameter W, `[outputs, inputs]`; where an entry is 0, its derivative is 0.
 pub struct RowNorms<E: Scalar, D: Backend<E>> {
@@ -41,8 +42,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for RowNorms<E, D> {
             .try_abs()
             .and_then(|sizes| sizes.try_sum::<_, Axis<1>>());
         let copies = sums.and_then(|sums| sums.try_broadcast_like::<_, Axis<0>>(&shape));
-        let copies = copies.and_then(|copies| copies.try_contiguous());
-        copies.map_err(Error::device)
+        copied(copies.map_err(Error::device)?)
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {
