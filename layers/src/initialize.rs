@@ -58,7 +58,7 @@ impl<D: Clone> Initializer<D> {
     /// Independent entries of a Gamma distribution of the given shape and rate, both above 0.
     ///
     /// # Errors
-    /// [`Error::Config`](equilibria_core::Error::Config) if one of them is not.
+    /// [`Error::Config`] if one of them is not.
     pub fn gamma<E: Scalar>(
         &mut self,
         size: (usize, usize),

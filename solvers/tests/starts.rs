@@ -45,7 +45,8 @@ fn solve(
     let mut equilibrium = Equilibrium::new(layer, solver, backward);
     equilibrium.stop = Stop {
         max_evaluations: 400,
-        patience: 40,
+        // Along a trajectory residuals grow before they shrink.
+        patience: 400,
         divergence: 1e3,
         on_unconverged: OnUnconverged::Accept,
         ..Stop::at(Tolerance::absolute(1e-10))

@@ -14,7 +14,7 @@ plugin! {
     /// or get stuck: for steady states of differential equations, and for maps with several equilibria.
     ///
     /// It converges, superlinearly in the end, where the trajectory does, i.e. near equilibria where the eigenvalues of J have real parts
-    /// below 1; the spectral radius may be any size. Cost per step: as many products with J as GMRES takes, and one evaluation; memory
+    /// below 1; the spectral radius may be any size. Residuals may grow along a trajectory for long: `patience` of the stop has to last. Cost per step: as many products with J as GMRES takes, and one evaluation; memory
     /// `restart` + 5 vectors. Where `newton-gmres` finds the same equilibrium it is cheaper.
     ///
     /// Reference: C. T. Kelley, D. E. Keyes, Convergence Analysis of Pseudo-Transient Continuation, SIAM J. Numer. Anal. 35, 1998, eqs.
