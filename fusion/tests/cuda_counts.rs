@@ -4,6 +4,7 @@
 //! The residual block, f32, 612 × 500, as in the figures of the documentation.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use dfdx::prelude::*;
@@ -15,6 +16,13 @@ use equilibria_testing::{perturb, print_kernels, random_matrix, Counters};
 
 const BATCH: usize = 612;
 const WIDTH: usize = 500;
+
+/// Where the driver counts: it does so for the process, in which one test runs at a time.
+fn alone() -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    Counters::now()?;
+    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 fn layer(device: &Cuda) -> AnyLayer<f32, Cuda> {
     let config = registry::make::<dyn LayerConfig>(&json!({ "type": "residual-block" }));
@@ -110,9 +118,9 @@ fn most(steps: &[Counters], of: fn(&Counters) -> u64) -> u64 {
 
 #[test]
 fn steps_of_a_solve_ask_for_little() {
-    if Counters::now().is_none() {
+    let Some(_alone) = alone() else {
         return;
-    }
+    };
     let device = cuda::open(0).expect("a device");
     let [forward, adjoint] = forward_and_adjoint(&device, layer(&device));
     println!("forward {:?}\nadjoint {:?}", forward.last(), adjoint.last());
@@ -132,9 +140,9 @@ fn steps_of_a_solve_ask_for_little() {
 /// A layer of which nothing is known but its step in dfdx operations.
 #[test]
 fn a_layer_in_dfdx_operations_costs_little_beside_its_own() {
-    if Counters::now().is_none() {
+    let Some(_alone) = alone() else {
         return;
-    }
+    };
     let device = cuda::open(0).expect("a device");
     let layer = StepOnly(layer(&device));
     let x: Matrix<f32, Cuda> = random_matrix(&device, (BATCH, WIDTH), 3).expect("memory");
@@ -148,9 +156,9 @@ fn a_layer_in_dfdx_operations_costs_little_beside_its_own() {
 
 #[test]
 fn gradients_of_parameters_ask_for_little() {
-    if Counters::now().is_none() {
+    let Some(_alone) = alone() else {
         return;
-    }
+    };
     let device = cuda::open(0).expect("a device");
     let layer = layer(&device);
     let equilibrium = noted(layer);
@@ -158,7 +166,7 @@ fn gradients_of_parameters_ask_for_little() {
     let x: Matrix<f32, Cuda> = random_matrix(&device, (BATCH, WIDTH), 5).expect("memory");
     let counted = RefCell::new(Vec::new());
     // One thread runs all of it.
-    let counted = std::sync::Mutex::new(counted.take());
+    let counted = Mutex::new(counted.take());
     let job = |space: &mut dyn DifferentiableMap, slots: &[Slot]| {
         space.linearize(slots[0])?;
         for _ in 0..2 {
