@@ -4,6 +4,7 @@
 //! The residual block, f32, 612 × 500, as in the figures of the documentation.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use dfdx::prelude::*;
@@ -15,6 +16,16 @@ use equilibria_testing::{perturb, print_kernels, random_matrix, Counters};
 
 const BATCH: usize = 612;
 const WIDTH: usize = 500;
+
+/// Samples where each takes the stand-in long, and as many launches go to few as to many.
+const FEW: usize = 40;
+
+/// Where the driver counts: it does so for the process, in which one test runs at a time.
+fn alone() -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    Counters::now()?;
+    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 fn layer(device: &Cuda) -> AnyLayer<f32, Cuda> {
     let config = registry::make::<dyn LayerConfig>(&json!({ "type": "residual-block" }));
@@ -86,9 +97,13 @@ fn noted<L>(layer: L) -> Equilibrium<L> {
 }
 
 /// Solves and differentiates once to warm up, and once more; returns what forward and adjoint steps ask for.
-fn forward_and_adjoint<L: ImplicitLayer<f32, Cuda>>(device: &Cuda, layer: L) -> [Vec<Counters>; 2] {
+fn forward_and_adjoint<L: ImplicitLayer<f32, Cuda>>(
+    device: &Cuda,
+    layer: L,
+    batch: usize,
+) -> [Vec<Counters>; 2] {
     let equilibrium = noted(layer);
-    let x: Matrix<f32, Cuda> = random_matrix(device, (BATCH, WIDTH), 3).expect("memory");
+    let x: Matrix<f32, Cuda> = random_matrix(device, (batch, WIDTH), 3).expect("memory");
     let mut counted = [Vec::new(), Vec::new()];
     for _ in 0..2 {
         NOTES.take();
@@ -110,11 +125,11 @@ fn most(steps: &[Counters], of: fn(&Counters) -> u64) -> u64 {
 
 #[test]
 fn steps_of_a_solve_ask_for_little() {
-    if Counters::now().is_none() {
+    let Some(_alone) = alone() else {
         return;
-    }
+    };
     let device = cuda::open(0).expect("a device");
-    let [forward, adjoint] = forward_and_adjoint(&device, layer(&device));
+    let [forward, adjoint] = forward_and_adjoint(&device, layer(&device), BATCH);
     println!("forward {:?}\nadjoint {:?}", forward.last(), adjoint.last());
     print_kernels();
     assert!(most(&forward, |step| step.launches) <= 6);
@@ -132,25 +147,25 @@ fn steps_of_a_solve_ask_for_little() {
 /// A layer of which nothing is known but its step in dfdx operations.
 #[test]
 fn a_layer_in_dfdx_operations_costs_little_beside_its_own() {
-    if Counters::now().is_none() {
+    let Some(_alone) = alone() else {
         return;
-    }
+    };
     let device = cuda::open(0).expect("a device");
     let layer = StepOnly(layer(&device));
-    let x: Matrix<f32, Cuda> = random_matrix(&device, (BATCH, WIDTH), 3).expect("memory");
+    let x: Matrix<f32, Cuda> = random_matrix(&device, (FEW, WIDTH), 3).expect("memory");
     let step = || equilibria_core::apply(&layer, x.clone(), &[x.clone()]).expect("it runs");
     step();
     let (own, _) = Counters::of(step).expect("it counts");
-    let [forward, _] = forward_and_adjoint(&device, layer.clone());
+    let [forward, _] = forward_and_adjoint(&device, layer.clone(), FEW);
     println!("own {own:?}\nforward {:?}", forward.last());
     assert!(most(&forward, |step| step.launches) <= own.launches + 5);
 }
 
 #[test]
 fn gradients_of_parameters_ask_for_little() {
-    if Counters::now().is_none() {
+    let Some(_alone) = alone() else {
         return;
-    }
+    };
     let device = cuda::open(0).expect("a device");
     let layer = layer(&device);
     let equilibrium = noted(layer);
@@ -158,7 +173,7 @@ fn gradients_of_parameters_ask_for_little() {
     let x: Matrix<f32, Cuda> = random_matrix(&device, (BATCH, WIDTH), 5).expect("memory");
     let counted = RefCell::new(Vec::new());
     // One thread runs all of it.
-    let counted = std::sync::Mutex::new(counted.take());
+    let counted = Mutex::new(counted.take());
     let job = |space: &mut dyn DifferentiableMap, slots: &[Slot]| {
         space.linearize(slots[0])?;
         for _ in 0..2 {
