@@ -9,7 +9,6 @@ pub mod clamp;
 pub mod columns;
 pub mod concatenate;
 pub mod constant;
-mod copied;
 pub mod cos;
 pub mod elu;
 pub mod exp;

@@ -9,7 +9,7 @@ use equilibria_core::{
     RowOperation, Scalar, Scratch,
 };
 
-use super::copied::copied;
+use crate::copied::copied;
 use crate::kernel::add_rows;
 
 /// `y = p` in every row, with all numbers of the parameter p, row-major.

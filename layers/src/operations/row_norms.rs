@@ -10,7 +10,7 @@ use equilibria_core::{
 };
 
 use super::broadcast::SameRows;
-use super::copied::copied;
+use crate::copied::copied;
 
 /// `y_i = Σ_j |W_ij|` in every row, with the parameter W, `[outputs, inputs]`; where an entry is 0, its derivative is 0.
 pub struct RowNorms<E: Scalar, D: Backend<E>> {

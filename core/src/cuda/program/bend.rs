@@ -9,7 +9,7 @@ use super::super::store::CudaStore;
 use super::back::{scaled, weight_gradient, Way};
 use super::{place, Code, Made, Program, Real};
 use crate::device_code::DeviceCode;
-use crate::{Backend, Result};
+use crate::{Backend, Result, Vectors};
 
 impl<E: Real> Program<E>
 where

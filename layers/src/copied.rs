@@ -7,7 +7,7 @@ use equilibria_core::{AnyTape, Backend, Error, Result, Scalar};
 ///
 /// Not by `contiguous`: on CUDA, dfdx 0.13 differentiates that of a broadcast tensor for as many entries as lie in memory alone, and drops
 /// the others. A sum is differentiated in full.
-pub(super) fn copied<S: Shape, E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+pub(crate) fn copied<S: Shape, E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: Tensor<S, E, D, T>,
 ) -> Result<Tensor<S, E, D, T>> {
     let (x, tape) = x.split_tape();
