@@ -9,7 +9,7 @@ use equilibria_core::{
     Scratch,
 };
 
-use super::copied::copied;
+use crate::copied::copied;
 
 /// `[x | x | … | x]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
