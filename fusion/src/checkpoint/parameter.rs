@@ -138,7 +138,8 @@ fn fits(stored: &[usize], needed: &[usize; 2]) -> bool {
     match (stored, needed) {
         ([], needed) => *needed == [1, 1],
         ([length], [1, columns]) => length == columns,
-        ([heads, width], [1, columns]) => heads * width == *columns,
+        ([1, width], [1, columns]) => width == columns,
+        ([heads, width], [1, columns]) => *width > 1 && heads * width == *columns,
         ([rows, rest @ .., _], needed) if !rest.is_empty() => {
             [*rows, stored[1..].iter().product()] == *needed
         }
