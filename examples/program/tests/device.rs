@@ -93,7 +93,7 @@ fn the_digits_are_learned_alike_and_runs_move() {
 #[test]
 fn gradients_are_right_on_the_device() {
     let config = config();
-    let sets = ["modalities=[4,6]", "backbone.hidden=4"];
+    let sets = ["modalities=[4,6]", "backbone.hidden=8"];
     let mut arguments = vec!["check", &config, "--device", "cuda", "--json"];
     arguments.extend(["--rows", "2", "--entries", "1", "--unroll", "1"]);
     arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
