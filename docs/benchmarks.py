@@ -226,7 +226,7 @@ def threads_section(folder, names):
         one, two = ({job: [] for job in JOBS} for _ in range(2))
         for _ in range(options.rounds):
             for into, threads in ((one, 1), (two, 2)):
-                for line in run(ours(folder, "--seconds", str(options.seconds), "--only", name, threads=threads)):
+                for line in run(ours(folder, "--seconds", str(options.seconds), "--only", name, threads=threads), timeout=None):
                     into[line["job"]].append(line["ms"])
         ratio = lambda job: f"{statistics.median(one[job]) / statistics.median(two[job]):.2f}"
         rows.append([name.removeprefix("fusion_"), *map(ratio, JOBS)])
@@ -342,11 +342,13 @@ def main():
 
 DEQ fusion on random weights, f32, every sample to a relative residual of {TOLERANCE:g}. Measured on {datetime.date.today()}:
 {processor()}, {os.cpu_count()} cores, {options.threads} threads for every system, Equilibria in alternation with
-{", ".join(versions) or "no peer"}; {f"absent: {', '.join(absent)}" if absent else "no peer was absent"}. Times are the
-median of {options.rounds} processes, each of which takes its fastest run.
+{", ".join(versions) or "no peer"}; {f"absent: {', '.join(absent)}" if absent else "no peer was absent"}. Times are
+{"those" if options.rounds == 1 else "the median"} of {"one process, which takes" if options.rounds == 1 else f"{options.rounds} processes, each of which takes"} its fastest run.
 
-Every system solves by Anderson acceleration, Equilibria with the last four points, the peers with six. Equilibria is told that early
-evaluations may be [rounded](numerics.md#rounded-evaluations).
+Equilibria, TorchDEQ and jaxopt solve by Anderson acceleration, Equilibria with the last four points, the two others with six. banax and
+Anchorax solve by the faster of their Anderson and Broyden, Optimistix, which has neither, by the faster of plain and damped Picard
+iteration. Equilibria is told that early evaluations may be [rounded](numerics.md#rounded-evaluations), which it does on processors where
+that pays.
 
 A workload is named by batch, width, modalities and the gain of its weights. `map` is one application of the joint map,
 `solve` the whole equilibrium from 0, `train` a solve, the loss with one probe of the Jacobian penalty, and the gradients of

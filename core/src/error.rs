@@ -5,6 +5,9 @@ use crate::report::Status;
 /// Result of everything in Equilibria that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Bytes of a GiB.
+const GIB: f64 = (1u64 << 30) as f64;
+
 /// Errors of the framework. Every message says what is wrong, what is allowed and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -224,6 +227,22 @@ pub enum Error {
         path: String,
         /// The system's reason.
         source: std::io::Error,
+    },
+
+    /// A parameter that is larger than the memory there is.
+    #[error(
+        "a parameter of {rows} x {columns} numbers takes {:.1} GiB, and {:.1} GiB of memory are free; choose smaller widths",
+        .needed / GIB, .free / GIB
+    )]
+    Memory {
+        /// Its rows.
+        rows: usize,
+        /// Its columns.
+        columns: usize,
+        /// Bytes it takes.
+        needed: f64,
+        /// Bytes that are free.
+        free: f64,
     },
 
     /// An error of the tensor device, e.g. out of memory.

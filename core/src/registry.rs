@@ -2,6 +2,8 @@
 //!
 //! A plugin registers itself where it is declared, through [`plugin!`](crate::plugin). There is no list to edit.
 
+mod wording;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -267,7 +269,7 @@ pub fn parse<C: serde::de::DeserializeOwned>(config: Value) -> Result<C> {
             path if path == "." => String::new(),
             path => path,
         },
-        message: error.inner().to_string(),
+        message: wording::reworded(&error.inner().to_string()),
     })
 }
 

@@ -79,7 +79,7 @@ fn check(name: &str, layer: &impl ImplicitLayer<f32, Cpu>, inputs: &[Matrix<f32,
     let (mut block, point, out) = space(0..ROWS);
     let mut evaluate = |from: usize| {
         let rounds = block.allow_rounding(from);
-        assert_eq!(rounds, RoundedPacked::<f32>::available(), "{name}");
+        assert_eq!(rounds, RoundedPacked::<f32>::pays(), "{name}");
         block.apply(point, out).expect("it runs");
         let value = block.state(out).to_vec();
         // Written to, so that it is linearized anew.
@@ -107,7 +107,7 @@ fn check(name: &str, layer: &impl ImplicitLayer<f32, Cpu>, inputs: &[Matrix<f32,
         );
         // Without the gate f_fuse does not depend on z, and its cotangent is 0.
         let zero = tail.iter().all(|x| x.to_bits() == 0);
-        if RoundedPacked::<f32>::available() && !zero {
+        if RoundedPacked::<f32>::pays() && !zero {
             // Factors err by 2^-9 at most, so products of two by 2^-8; a few of these follow each other, and
             // normalizations and gates may raise that a few times.
             let wide = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
@@ -203,7 +203,7 @@ fn shares_of_bound(layer: Layer, inputs: &[Matrix<f32, Cpu>]) -> Vec<f64> {
 
 #[test]
 fn rounding_changes_less_than_the_adjoint_equation_allows_for() {
-    if !RoundedPacked::<f32>::available() {
+    if !RoundedPacked::<f32>::pays() {
         return;
     }
     let x = random(7, WIDTH, 5);
@@ -311,7 +311,7 @@ fn a_sample_does_not_know_its_batch_mates() {
         },
     );
     let same = alone.iter().zip(&exact).filter(|(a, b)| a.0 == b.0).count();
-    match RoundedPacked::<f32>::available() {
+    match RoundedPacked::<f32>::pays() {
         true => assert!(same < BATCH / 2, "{same} samples have not been rounded"),
         false => assert_eq!(same, BATCH),
     }

@@ -4,7 +4,7 @@ use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion, Through
 use dfdx::prelude::Cpu;
 use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::prelude::*;
-use equilibria_core::simd::Packed;
+use equilibria_core::simd::{Packed, RoundedPacked};
 use equilibria_core::{to_host, AnyLayer};
 use equilibria_layers::kernel::{self, Rectify};
 use equilibria_layers::plugins::residual_block::ResidualBlockConfig;
@@ -30,6 +30,13 @@ fn products(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("multiply", width), |bencher| {
             bencher.iter(|| packed.multiply(&x, &mut y));
         });
+        // Where the processor has them: what says whether rounding pays on it.
+        if let Some(rounded) = RoundedPacked::new(&packed) {
+            let mut scratch = Vec::new();
+            group.bench_function(BenchmarkId::new("multiply-rounded", width), |bencher| {
+                bencher.iter(|| rounded.multiply(&x, &mut y, &mut scratch));
+            });
+        }
         group.bench_function(BenchmarkId::new("pack", width), |bencher| {
             bencher.iter(|| Packed::transposed(&weight, width, width));
         });

@@ -5,7 +5,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Gamma, StandardNormal};
 
-/// Makes parameters on a device, in a reproducible order.
+use crate::memory;
+
+/// Makes parameters on a device, in a reproducible order; [`Error::Memory`] if there is no room for one.
 pub struct Initializer<D> {
     device: D,
     rng: StdRng,
@@ -98,6 +100,7 @@ impl<D: Clone> Initializer<D> {
     where
         D: Backend<E>,
     {
+        memory::require(shape, size_of::<E>())?;
         let values = (0..shape.0 * shape.1)
             .map(|_| E::of(value(&mut self.rng)))
             .collect();

@@ -17,6 +17,7 @@ mod graph;
 pub mod initialize;
 pub mod kernel;
 pub mod masked;
+mod memory;
 pub mod modules;
 mod nonnegative;
 pub mod operations;

@@ -102,6 +102,17 @@ pub fn parse(config: &Value, origin: &str) -> Result<Experiment> {
     Ok(experiment)
 }
 
+/// What the framework refuses when it builds the model of a configuration, with the key at fault.
+pub fn refused(error: Error, experiment: &Experiment, origin: &str) -> Error {
+    match error {
+        Error::Core(error @ CoreError::Config { .. }) => {
+            plugins::out_of_range(error, &json!(experiment), origin)
+        }
+        Error::Core(error @ CoreError::Memory { .. }) => Error::at(origin, "", error),
+        other => other,
+    }
+}
+
 /// Changes one value after the other.
 fn override_values(config: &mut Value, overrides: &[String]) -> Result<()> {
     for (index, argument) in overrides.iter().enumerate() {

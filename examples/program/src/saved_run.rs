@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use equilibria_core::{Backend, Scalar};
+use equilibria_core::{Backend, Error as CoreError, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
 use equilibria_fusion::data::{DataSet, Digest, MinMax, Table};
 use equilibria_fusion::{Experiment, Head, Model, Standardization};
@@ -41,12 +41,19 @@ impl SavedRun {
             path,
         };
         let config = entries.required::<Value>("config")?;
+        let columns: Vec<usize> = entries.required("columns")?;
+        let scaling: MinMax = entries.required("scaling")?;
+        let sensible = scaling.validate(&columns);
+        sensible.map_err(|message| entries.bad("scaling", message))?;
+        let standardization: Option<Standardization> = entries.optional("standardization")?;
+        let sensible = standardization.map_or(Ok(()), |scale| scale.validate());
+        sensible.map_err(|error| entries.bad("standardization", error))?;
         Ok(Self {
             experiment: config::parse(&config, &origin)?,
-            standardization: entries.optional("standardization")?,
-            columns: entries.required("columns")?,
+            standardization,
+            columns,
             classes: entries.required("classes")?,
-            scaling: entries.required("scaling")?,
+            scaling,
             digest: entries.optional("digest")?,
             checkpoint,
             origin,
@@ -65,7 +72,10 @@ impl SavedRun {
     /// The model with the saved parameters.
     pub fn model<E: Scalar, D: Backend<E>>(&self, device: &D) -> Result<Model<E, D>> {
         let classes = self.classes.len();
-        let mut model = (self.experiment).model::<E, D>(device, &self.columns, classes)?;
+        let model = (self.experiment).model::<E, D>(device, &self.columns, classes);
+        let refused =
+            |error: CoreError| config::refused(error.into(), &self.experiment, &self.origin);
+        let mut model = model.map_err(refused)?;
         self.checkpoint.load(&mut model)?;
         model.head = self.head();
         Ok(model)
@@ -187,10 +197,15 @@ impl Entries<'_> {
             .metadata
             .get(key)
             .map(|text| serde_json::from_str(text));
-        value.transpose().map_err(|error| Error::BadMetadata {
+        value.transpose().map_err(|error| self.bad(key, error))
+    }
+
+    /// The error for an entry that makes no sense.
+    fn bad(&self, key: &'static str, message: impl ToString) -> Error {
+        Error::BadMetadata {
             path: self.path.to_owned(),
             key,
-            message: error.to_string(),
-        })
+            message: message.to_string(),
+        }
     }
 }

@@ -148,6 +148,38 @@ fn a_state_dict_without_metadata_is_not_called_incomplete() {
 }
 
 #[test]
+fn metadata_that_no_run_has_written_is_refused_with_its_file() {
+    let replace = |key: &'static str, from: &'static str, to: &'static str| {
+        move |metadata: &mut Metadata| {
+            let entry = metadata.get_mut(key).expect("the key");
+            let changed = entry.replacen(from, to, 1);
+            assert_ne!(changed, *entry);
+            *entry = changed;
+        }
+    };
+    for (key, from, to, expected) in [
+        (
+            "scaling",
+            "\"range\": ",
+            "\"range\": -",
+            "expected finite numbers, and a range above 0",
+        ),
+        ("columns", "[", "[1,", "metadata `scaling`: has features"),
+        (
+            "config",
+            "\"hidden\": ",
+            "\"hidden\": 1000000",
+            "choose smaller widths",
+        ),
+    ] {
+        let (status, message) = predict("f32", replace(key, from, to));
+        assert_eq!(status, Some(2), "{message}");
+        assert!(message.contains("model.safetensors: "), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
 fn weights_of_another_precision_are_used_and_the_log_says_so() {
     let dtype = |from: &'static str, to: &'static str| {
         move |metadata: &mut Metadata| {

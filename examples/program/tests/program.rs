@@ -384,8 +384,24 @@ fn bad_configuration_is_refused_by_key() {
             ["training.optimizer.rate: must be", "got -1"],
         ),
         ("training.batch=1", ["training.batch: must be", "got 1"]),
-        ("training.epoch=3", ["unknown field `epoch`", "`epochs`"]),
-        ("training.epochs=-3", ["training.epochs", "invalid value"]),
+        (
+            "training.epoch=3",
+            ["unknown field `epoch`", "did you mean `epochs`?"],
+        ),
+        (
+            "training.epochs=-3",
+            [
+                "training.epochs: invalid value",
+                "a whole number of at least 0",
+            ],
+        ),
+        (
+            "backbone.hidden=100000000",
+            [
+                "digits.toml: a parameter of 100000000 x",
+                "choose smaller widths",
+            ],
+        ),
         (
             "training.optimizer.rat=1",
             ["training.optimizer", "unknown field `rat`"],

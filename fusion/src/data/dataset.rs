@@ -1,5 +1,6 @@
 //! The data set itself: tables, splits and class names.
 
+use super::cell::shown;
 use super::check::{check, Source, SplitName};
 use super::{DataError, TargetKind, Targets};
 use std::collections::HashSet;
@@ -167,7 +168,7 @@ impl DataSet {
                 "{data}: all training samples are of one class, so there is nothing to learn"
             );
         } else if !unused.is_empty() {
-            let unused = unused.join(", ");
+            let unused = shown(&unused.join(", "));
             log::warn!(
                 "{data}: no training sample is of the classes {unused}, which can never be predicted; class numbers begin with 0"
             );

@@ -1,5 +1,6 @@
 //! What can be wrong with a data set, said so that it can be put right.
 
+use super::cell::shown;
 use super::TargetKind;
 use std::io;
 
@@ -510,8 +511,8 @@ impl DataError {
     pub(crate) fn other_classes(file: String, found: &[String], expected: &[String]) -> Self {
         Self::OtherClasses {
             file,
-            found: found.join(", "),
-            expected: expected.join(", "),
+            found: shown(&found.join(", ")),
+            expected: shown(&expected.join(", ")),
         }
     }
 }

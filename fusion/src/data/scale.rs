@@ -31,6 +31,33 @@ pub struct MinMax {
 }
 
 impl MinMax {
+    /// Checks a scaling that was read from a file: one entry for each of the `columns` of every modality, and no range that
+    /// turns features around or divides by 0.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and where.
+    pub fn validate(&self, columns: &[usize]) -> Result<(), String> {
+        let counts: Vec<usize> = self.modalities.iter().map(Vec::len).collect();
+        if counts != columns {
+            return Err(format!(
+                "has features {counts:?}, expected {columns:?}, one number per modality; take a file that is as it was written"
+            ));
+        }
+        for (k, ranges) in (1..).zip(&self.modalities) {
+            for (column, feature) in (1..).zip(ranges) {
+                let FeatureRange { minimum, range } = *feature;
+                if !(minimum.is_finite() && range.is_finite() && range > 0.0) {
+                    return Err(format!(
+                        "modality {k}, column {column}: found the minimum {minimum} and the range {range}, expected finite numbers, \
+                         and a range above 0; take a file that is as it was written"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Learns minimum and range of every feature from the training rows.
     ///
     /// A split without rows gives the identity.
@@ -170,6 +197,27 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn scalings_that_no_data_has_are_refused() {
+        let scale = MinMax::fit(&split(2, &[0.0, 1.0, 2.0, 3.0]));
+        assert_eq!(scale.validate(&[2]), Ok(()));
+        for columns in [&[][..], &[3], &[2, 2]] {
+            let message = scale.validate(columns).expect_err("other columns");
+            assert!(message.contains("features [2]"), "{message}");
+        }
+        for (minimum, range) in [
+            (0.0, 0.0),
+            (0.0, -1.0),
+            (f64::NAN, 1.0),
+            (0.0, f64::INFINITY),
+        ] {
+            let mut odd = scale.clone();
+            odd.modalities[0][1] = FeatureRange { minimum, range };
+            let message = odd.validate(&[2]).expect_err("odd");
+            assert!(message.starts_with("modality 1, column 2:"), "{message}");
+        }
     }
 
     #[test]

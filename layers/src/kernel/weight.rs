@@ -80,7 +80,7 @@ impl<E: Element> Weight<E> {
     /// Whether some of the rounded products differ from the others.
     pub fn rounds(&self) -> bool {
         let terms = self.inputs().max(self.outputs());
-        terms >= ROUNDED_TERMS && RoundedPacked::<E>::available()
+        terms >= ROUNDED_TERMS && RoundedPacked::<E>::pays()
     }
 
     fn packed(&self, transposed: bool) -> &Packed<E> {

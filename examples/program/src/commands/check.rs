@@ -81,7 +81,10 @@ fn check<D: Backend<f64>>(args: &Args, subject: &Subject, device: &D) -> Result<
     let configs = configurations(&subject.experiment, args.unroll as usize);
     let (_, first) = &configs[0];
     let Some(batch) = subject.solved_batch(device, first, usize::from(args.rows))? else {
-        print_line("no row is left to compare gradients on: try another seed")?;
+        print_line(
+            "no row is left to compare gradients on: try another seed, or settings under which equilibria converge, such as a \
+             stabilizer; `-v` shows the solves",
+        )?;
         return Ok(ExitCode::from(1));
     };
     let mut ways = Vec::new();

@@ -23,7 +23,7 @@ pub struct Args {
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Write a table of all solves to this file: equilibrium, row, status, steps, residuals
+    /// Write a table of all solves to this file, in place of what is there: equilibrium, row, status, steps, residuals
     #[arg(long, value_name = "FILE.csv")]
     report: Option<PathBuf>,
     /// Print the metrics as one JSON object on the last line

@@ -27,7 +27,7 @@ pub struct Args {
     /// The rows to predict; a folder needs no other files than theirs, and nothing to predict
     #[arg(long, value_enum, default_value_t = Rows::Test)]
     split: Rows,
-    /// Write the table to this file: row, prediction, probabilities of classes or labels, status, evaluations, relative residual
+    /// Write the table to this file, in place of what is there: row, prediction, probabilities of classes or labels, status, evaluations, relative residual
     #[arg(long, value_name = "FILE.csv")]
     out: PathBuf,
 }

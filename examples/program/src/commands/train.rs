@@ -72,7 +72,9 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
             terminal::say(&error.to_string());
             return Ok(ExitCode::from(130));
         }
-        outcome => outcome?,
+        outcome => {
+            outcome.map_err(|error| config::refused(error, &start.experiment, &start.origin))?
+        }
     };
     print_line(format_args!(
         "test: {}; {:.1} s; run folder {}",
@@ -89,6 +91,8 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
 /// What a run starts from.
 struct Start {
     experiment: Experiment,
+    /// The file with the configuration.
+    origin: String,
     data: DataSet,
     folder: RunFolder,
     /// Where it was left, if it was.
@@ -106,6 +110,7 @@ impl Start {
         Ok(Self {
             folder: RunFolder::prepare(args.out.as_deref(), &name, args.force)?,
             experiment,
+            origin: config.display().to_string(),
             data,
             saved: None,
         })
@@ -122,6 +127,7 @@ impl Start {
         saved.check(&data)?;
         saved.check_same(&data)?;
         Ok(Some(Self {
+            origin: folder.path(CHECKPOINT).display().to_string(),
             experiment: saved.experiment,
             data,
             folder,
