@@ -245,7 +245,8 @@ fn state_dicts_of_the_original_code_load_by_table() {
             let error = difference(&output::<f32>(&arrays, &case, &file, 1e-8), &exact);
             // The parameters of the golden file are those of this file up to 6e-8, which the equation amplifies.
             let rounded = difference(&exact, &arrays[*array].1);
-            if !(error < allowed(name) && rounded < allowed(name)) {
+            let near = error < allowed(name) && rounded < allowed(name);
+            if !near {
                 wrong.push(format!("{name}, {stem}: {error:e}, {rounded:e}"));
             }
         }
