@@ -74,18 +74,19 @@ pub(crate) fn certify_adjoint<E: Scalar, D: Backend<E>>(
 }
 
 /// A matrix on the host, in f64.
-struct Wide {
+pub(crate) struct Wide {
     values: Vec<f64>,
     columns: usize,
 }
 
 impl Wide {
-    fn row(&self, row: usize) -> &[f64] {
+    pub fn row(&self, row: usize) -> &[f64] {
         &self.values[row * self.columns..][..self.columns]
     }
 }
 
-fn wide<E: Scalar, D: Backend<E>>(matrix: &Matrix<E, D>) -> Wide {
+/// The numbers of a matrix in f64.
+pub(crate) fn wide<E: Scalar, D: Backend<E>>(matrix: &Matrix<E, D>) -> Wide {
     use dfdx::prelude::HasShape;
     Wide {
         values: crate::to_host(matrix).into_iter().map(E::wide).collect(),

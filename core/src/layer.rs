@@ -8,7 +8,10 @@ use dfdx::prelude::{NoneTape, OwnedTape, Tape};
 
 use crate::program::record;
 use crate::value::SharedTape;
-use crate::{parameters, Backend, Certificate, Matrix, Parameters, Result, RowMap, Scalar, Value};
+use crate::{
+    parameters, Backend, Certificate, Matrix, Parameters, Requirement, Result, RowMap, Scalar,
+    Value,
+};
 
 /// A layer defined by an equation, `z* = f_θ(z*; x)`.
 ///
@@ -54,6 +57,11 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
 
     /// What bounds the distance of any state from z*, for the parameters as they are now. Default: none, for nothing is known.
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {
+        None
+    }
+
+    /// What a state has to satisfy to count as a solution, beside a small residual, for the parameters as they are now. Default: nothing.
+    fn requirement(&self) -> Option<Arc<dyn Requirement>> {
         None
     }
 
@@ -180,6 +188,10 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
         self.0.certificate()
     }
 
+    fn requirement(&self) -> Option<Arc<dyn Requirement>> {
+        self.0.requirement()
+    }
+
     fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {
         self.0.row_map()
     }
@@ -218,6 +230,10 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + Clone> ImplicitLayer<E, 
 
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {
         self.0.certificate()
+    }
+
+    fn requirement(&self) -> Option<Arc<dyn Requirement>> {
+        self.0.requirement()
     }
 
     fn row_map(&self) -> Option<Arc<dyn RowMap<E>>> {

@@ -37,6 +37,7 @@ pub mod plumbing;
 pub mod registry;
 pub mod regularizer;
 pub mod report;
+pub mod requirement;
 pub mod row_gradients;
 pub mod row_map;
 pub mod seed;
@@ -66,6 +67,7 @@ pub use program::MOST_ARGUMENTS;
 pub use recorded::recorded;
 pub use regularizer::Regularizer;
 pub use report::{Report, SampleReport, Status, Step, Tally, TracePoint};
+pub use requirement::Requirement;
 pub use row_gradients::{ParameterGradient, RowGradients};
 pub use row_map::{RowMap, Tangents};
 pub use solve::{solve, solve_with_inverse, OnUnconverged, Stop, Tolerance};
@@ -90,9 +92,9 @@ pub mod prelude {
         combine_all, parameters, plugin, solve, AdjointMap, AnyTape, Backend, BackwardStrategy,
         Build, Certificate, Coef, DifferentiableMap, Element, Error, Evaluation, FixedPointSolver,
         ImplicitLayer, Iteration, LowRank, Map, Matrix, OnUnconverged, Operation,
-        ParameterGradient, Parameters, Reads, Regularizer, Report, Result, RowGradients, RowMap,
-        RowOperation, Scalar, Scratch, Slot, Solution, Status, Stop, Tangents, Tolerance, Value,
-        Vectors,
+        ParameterGradient, Parameters, Reads, Regularizer, Report, Requirement, Result,
+        RowGradients, RowMap, RowOperation, Scalar, Scratch, Slot, Solution, Status, Stop,
+        Tangents, Tolerance, Value, Vectors,
     };
     pub use serde::{Deserialize, Serialize};
     pub use typetag;

@@ -34,6 +34,68 @@ pub trait Map {
     }
 }
 
+/// Methods of [`Map`] or [`DifferentiableMap`] that are those of the map in a field, in the implementation of a map around another one:
+///
+/// `inner_map!(inner: vectors, linearize, jvp);`
+///
+/// `vectors` stands for both ways to the vectors, which any map around another one hands on.
+#[macro_export]
+macro_rules! inner_map {
+    ($inner:ident: $($method:ident),+ $(,)?) => {
+        $($crate::inner_map!(@$method $inner);)+
+    };
+    (@vectors $inner:ident) => {
+        fn vectors(&self) -> &dyn $crate::plumbing::Store {
+            self.$inner.vectors()
+        }
+
+        fn vectors_mut(&mut self) -> &mut dyn $crate::plumbing::Store {
+            self.$inner.vectors_mut()
+        }
+    };
+    (@apply $inner:ident) => {
+        fn apply(&mut self, z: $crate::Slot, out: $crate::Slot) -> $crate::Result<()> {
+            self.$inner.apply(z, out)
+        }
+    };
+    (@linearize $inner:ident) => {
+        fn linearize(&mut self, z: $crate::Slot) -> $crate::Result<()> {
+            self.$inner.linearize(z)
+        }
+    };
+    (@jvp $inner:ident) => {
+        fn jvp(&mut self, v: $crate::Slot, out: $crate::Slot) -> $crate::Result<usize> {
+            self.$inner.jvp(v, out)
+        }
+    };
+    (@shortcuts $inner:ident) => {
+        fn shortcuts(&mut self) -> Option<&mut dyn $crate::plumbing::Shortcuts> {
+            self.$inner.shortcuts()
+        }
+    };
+    (@vjp $inner:ident) => {
+        fn vjp(&mut self, u: $crate::Slot, out: $crate::Slot) -> $crate::Result<()> {
+            self.$inner.vjp(u, out)
+        }
+    };
+    (@pull_back $inner:ident) => {
+        fn pull_back(&mut self, u: $crate::Slot) -> $crate::Result<()> {
+            self.$inner.pull_back(u)
+        }
+    };
+    (@pull_back_tangent $inner:ident) => {
+        fn pull_back_tangent(
+            &mut self,
+            p: $crate::Slot,
+            v: $crate::Slot,
+            factors: &[f64],
+            step: f64,
+        ) -> $crate::Result<()> {
+            self.$inner.pull_back_tangent(p, v, factors, step)
+        }
+    };
+}
+
 /// A map that can be differentiated: what backward strategies and regularizers work on.
 pub trait DifferentiableMap: Map {
     /// `out = Jᵀu` with `J = ∂f/∂z` at the [linearization](Map::linearize) point.

@@ -126,34 +126,33 @@ pub struct Renamed<P> {
     /// The parameters.
     pub inner: P,
     /// Pairs of a name here and another one; a name that is not listed stays as it is.
-    pub names: &'static [(&'static str, &'static str)],
+    pub names: Vec<(String, String)>,
 }
 
 impl<P> Renamed<P> {
     /// `inner` under the second name of each pair.
-    pub fn new(inner: P, names: &'static [(&'static str, &'static str)]) -> Self {
+    pub fn new(inner: P, names: Vec<(String, String)>) -> Self {
         Self { inner, names }
     }
+}
 
-    fn other<'n>(&self, name: &'n str) -> &'n str {
-        let pair = self.names.iter().find(|(ours, _)| *ours == name);
-        pair.map_or(name, |(_, other)| other)
-    }
+/// The second name of the pair whose first one is `name`; that name itself if there is none.
+fn other<'n>(names: &'n [(String, String)], name: &'n str) -> &'n str {
+    let pair = names.iter().find(|(ours, _)| ours == name);
+    pair.map_or(name, |(_, other)| other)
 }
 
 impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Renamed<P> {
     fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
         (self.inner).visit("", &mut |name, tensor| {
-            visitor(&join(path, self.other(name)), tensor);
+            visitor(&join(path, other(&self.names, name)), tensor);
         });
     }
 
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
-        let names = self.names;
-        (self.inner).visit_mut("", &mut |name, tensor| {
-            let pair = names.iter().find(|(ours, _)| *ours == name);
-            let other = pair.map_or(name, |(_, other)| other);
-            visitor(&join(path, other), tensor);
+        let Self { inner, names } = self;
+        inner.visit_mut("", &mut |name, tensor| {
+            visitor(&join(path, other(names, name)), tensor);
         });
     }
 

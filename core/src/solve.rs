@@ -19,7 +19,8 @@ use books::Books;
 /// that is done leaves the batch, so the others are evaluated alone; every sample's result is what it would be in any
 /// other batch, to the last bit in a [`SliceSpace`](crate::plumbing::SliceSpace) and up to rounding in tensors, whose
 /// products may sum in another order. A sample that one of several [stages](FixedPointSolver::stages) gives up goes on to
-/// the next, from its best iterate.
+/// the next, from its best iterate; one that one of several [attempts](FixedPointSolver::attempts) of a solver gives up, to the next
+/// attempt, from where that [begins](FixedPointSolver::place).
 ///
 /// # Errors
 /// Those of the space and the solver. An unsolved sample is no error here: see [`Stop::judge`].
@@ -48,19 +49,21 @@ pub fn solve_with_inverse(
     let (mut swaps, mut inverse) = (Vec::with_capacity(batch), LowRank::default());
     let mut stages = Vec::new();
     flatten(solver, &mut stages);
-    for (number, stage) in stages.iter().enumerate() {
-        let rounded = stop.rounded && stage.tolerates_rounding() && space.allow_rounding(0);
+    let count: usize = stages.iter().map(Stage::attempts).sum();
+    let attempts = stages.iter().flat_map(Stage::each);
+    for (number, stage) in attempts.enumerate() {
+        let rounded = stop.rounded && stage.solver.tolerates_rounding() && space.allow_rounding(0);
         let first = swaps.len();
-        books.begin(number, number + 1 == stages.len(), rounded, &mut swaps);
+        books.begin(number, number + 1 == count, rounded, &mut swaps);
         if swaps.len() > first {
             let active = space.batch();
             space.vectors_mut().permute(&swaps[first..], active)?;
         }
-        let outcome = run(*stage, space, z, &mut books, &mut swaps);
+        let outcome = run(stage, space, z, &mut books, &mut swaps);
         // Also where the solve has failed: the space may be used again.
         space.allow_rounding(usize::MAX);
         inverse = outcome?;
-        if stages.len() > 1 {
+        if count > 1 {
             std::mem::take(&mut inverse).release(space);
         }
         let first = swaps.len();
@@ -78,17 +81,37 @@ pub fn solve_with_inverse(
     Ok((books.into_report(), inverse))
 }
 
+/// One attempt of one of the solvers that are tried in turn.
+#[derive(Clone, Copy)]
+struct Stage<'s> {
+    solver: &'s dyn FixedPointSolver,
+    /// The attempt, from 0.
+    attempt: usize,
+}
+
+impl<'s> Stage<'s> {
+    fn attempts(&self) -> usize {
+        self.solver.attempts().max(1)
+    }
+
+    /// All attempts of this solver, one after the other.
+    fn each(&self) -> impl Iterator<Item = Stage<'s>> {
+        let solver = self.solver;
+        (0..self.attempts()).map(move |attempt| Stage { solver, attempt })
+    }
+}
+
 /// A chain may hold chains.
-fn flatten<'s>(solver: &'s dyn FixedPointSolver, stages: &mut Vec<&'s dyn FixedPointSolver>) {
+fn flatten<'s>(solver: &'s dyn FixedPointSolver, stages: &mut Vec<Stage<'s>>) {
     match solver.stages() {
-        [] => stages.push(solver),
+        [] => stages.push(Stage { solver, attempt: 0 }),
         inner => inner.iter().for_each(|stage| flatten(&**stage, stages)),
     }
 }
 
-/// Runs one solver until no sample is active. Appends the exchanges of rows to `swaps`.
+/// Runs one attempt of a solver until no sample is active. Appends the exchanges of rows to `swaps`.
 fn run(
-    solver: &dyn FixedPointSolver,
+    Stage { solver, attempt }: Stage<'_>,
     space: &mut Counted<'_>,
     z: Slot,
     books: &mut Books<'_>,
@@ -99,6 +122,7 @@ fn run(
     let [mut next, mut best] = [space.alloc()?, space.alloc()?];
     space.combine(point, &[(Coef::Same(1.0), z)])?;
     space.combine(best, &[(Coef::Same(1.0), z)])?;
+    solver.place(attempt, space, point)?;
     loop {
         let linearized = evaluate(space, (point, fz), books)?;
         books.record(space, (point, fz), residual, next, linearized)?;

@@ -34,6 +34,17 @@ pub trait FixedPointSolver: Debug + Send + Sync + dyn_clone::DynClone {
     fn stages(&self) -> &[Box<dyn FixedPointSolver>] {
         &[]
     }
+
+    /// How often the method begins, each time on the samples that it gave up the time before; at least once. Default: once.
+    fn attempts(&self) -> usize {
+        1
+    }
+
+    /// Where attempt `number` begins, from 0: `point` holds the best iterates so far, at first the start of the solve. As all that a
+    /// solver does, it must not depend on which samples are in the batch, nor on their order. Default: there.
+    fn place(&self, _number: usize, _space: &mut dyn Map, _point: Slot) -> Result<()> {
+        Ok(())
+    }
 }
 
 crate::kind!(dyn FixedPointSolver, "solver", validate);

@@ -46,8 +46,8 @@ pub trait LayerConfig: BuildAny<Layers> + Debug + Send + Sync + dyn_clone::DynCl
 
     /// Names of parameters here and in the state dict of the original code, if there is one: by them its checkpoints load. Default:
     /// none.
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[]
+    fn original_names(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 }
 
@@ -97,6 +97,12 @@ pub fn layer<E: Scalar, D: Backend<E>>(
         init,
     };
     <D as Backend<E>>::build::<Layers>(&*config, request)
+}
+
+/// Pairs of names as [`LayerConfig::original_names`] has them.
+pub fn pairs(names: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |&(ours, theirs): &(&str, &str)| (ours.to_owned(), theirs.to_owned());
+    names.iter().map(owned).collect()
 }
 
 /// The width of the one injected input of a layer.

@@ -290,6 +290,18 @@ impl<E: Scalar, D: Backend<E>> Vocabulary<E, D> for Value<E, D> {
     }
 }
 
+/// `(1 − α) x + α y`: the share α of the way from x to y, and y itself from α = 1 on.
+pub fn toward<E: Scalar, D: Backend<E>>(
+    x: &Value<E, D>,
+    y: Value<E, D>,
+    share: f64,
+) -> Value<E, D> {
+    match share < 1.0 {
+        true => x * (1.0 - share) + y * share,
+        false => y,
+    }
+}
+
 /// Values side by side, `[x_1 | … | x_N]`.
 pub fn concatenate<E: Scalar, D: Backend<E>>(
     x: impl IntoIterator<Item = impl Borrow<Value<E, D>>>,

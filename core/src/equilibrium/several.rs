@@ -12,6 +12,7 @@ use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, JobOutput, LayerJob, Purpose};
 use crate::plumbing::gradients::{accumulate, WeightedGradients};
 use crate::plumbing::pulled::Pulled;
+use crate::requirement::require;
 use crate::{
     solve_with_inverse, AnyLayer, Backend, BackwardStrategy, Coef, DifferentiableMap, Error,
     ImplicitLayer, LowRank, Matrix, Report, Result, Scalar, Slot, Solution, Vectors,
@@ -166,6 +167,7 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
     ) -> Result<(Matrix<E, D>, Report)> {
         let mut report: Report = output.results.into_iter().collect();
         let z = output.state.expect("a solve leaves its state");
+        require(&self.layer, &z, x, &self.stop.tolerance, &mut report);
         if self.certifies() {
             certify(&self.layer, &z, x, &mut report);
         }

@@ -1,6 +1,6 @@
 //! The adjoint equation as a fixed-point problem of its own.
 
-use super::{Shortcuts, Store};
+use super::Shortcuts;
 use crate::{Coef, DifferentiableMap, Map, Result, Slot, Vectors};
 
 /// What rounding the factors of its products to 8 binary digits changes in Jᵀd, relative to ‖d‖ or ‖Jᵀd‖, whichever is larger.
@@ -123,13 +123,7 @@ impl Refinement {
 }
 
 impl Map for AdjointMap<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
+    crate::inner_map!(inner: vectors);
 
     fn apply(&mut self, u: Slot, out: Slot) -> Result<()> {
         let Some(exact_rows) = self.exact_rows else {

@@ -1,6 +1,5 @@
 //! Counts what a solve spends on each sample.
 
-use crate::plumbing::Store;
 use crate::{Map, Result, Slot};
 
 /// A map as the solve loop drives it: it counts evaluations of `f` and products with its Jacobian, for the samples that are
@@ -66,13 +65,7 @@ impl<'s> Counted<'s> {
 }
 
 impl Map for Counted<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
+    crate::inner_map!(inner: vectors);
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
         self.count(1);

@@ -1,6 +1,5 @@
 //! What a backward strategy pulls back.
 
-use super::{Shortcuts, Store};
 use crate::{DifferentiableMap, Map, Result, Slot};
 
 /// A map that notes the adjoint vector that is pulled back, for a certificate to look at. A strategy that pulls back more than one has no
@@ -23,42 +22,14 @@ impl<'s> Pulled<'s> {
 }
 
 impl Map for Pulled<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
-
-    fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        self.inner.apply(z, out)
-    }
-
-    fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.inner.linearize(z)
-    }
-
-    fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
-        self.inner.jvp(v, out)
-    }
-
-    fn shortcuts(&mut self) -> Option<&mut dyn Shortcuts> {
-        self.inner.shortcuts()
-    }
+    crate::inner_map!(inner: vectors, apply, linearize, jvp, shortcuts);
 }
 
 impl DifferentiableMap for Pulled<'_> {
-    fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
-        self.inner.vjp(u, out)
-    }
+    crate::inner_map!(inner: vjp, pull_back_tangent);
 
     fn pull_back(&mut self, u: Slot) -> Result<()> {
         self.vectors.push(self.inner.vectors().read(u)?);
         self.inner.pull_back(u)
-    }
-
-    fn pull_back_tangent(&mut self, p: Slot, v: Slot, factors: &[f64], step: f64) -> Result<()> {
-        self.inner.pull_back_tangent(p, v, factors, step)
     }
 }

@@ -1,6 +1,5 @@
 //! Looks over a solver's shoulder.
 
-use equilibria_core::plumbing::Store;
 use equilibria_core::{Map, Result, Slot};
 
 /// A map that records every evaluation of `f` that is asked for: arguments and values, row-major, call after call.
@@ -24,13 +23,7 @@ impl<'s> Recording<'s> {
 }
 
 impl Map for Recording<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
+    equilibria_core::inner_map!(inner: vectors, linearize, jvp);
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
         self.inner.apply(z, out)?;
@@ -38,13 +31,5 @@ impl Map for Recording<'_> {
         self.arguments.extend(vectors.read(z)?);
         self.values.extend(vectors.read(out)?);
         Ok(())
-    }
-
-    fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.inner.linearize(z)
-    }
-
-    fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
-        self.inner.jvp(v, out)
     }
 }

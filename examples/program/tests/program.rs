@@ -305,6 +305,17 @@ fn every_plugin_can_be_described() {
     }
 }
 
+/// What a state dict of the original code takes to be loaded.
+#[test]
+fn the_description_of_a_layer_has_the_names_of_the_original() {
+    let output = equilibria(&["describe", "layer", "mondeq"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("\n  a = A.weight\n"), "{text}");
+    let output = equilibria(&["describe", "layer", "identity"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!text.contains("original code"), "{text}");
+}
+
 #[test]
 fn a_kind_that_does_not_exist_is_named() {
     let message = refusal(&["describe", "solvr", "anderson"]);

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use equilibria_core::measure::relative_difference;
-use equilibria_core::plumbing::Store;
 use equilibria_core::prelude::*;
 use equilibria_core::{solve, Equilibrium};
 
@@ -65,13 +64,7 @@ impl<'s> Watch<'s> {
 }
 
 impl Map for Watch<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
+    equilibria_core::inner_map!(inner: vectors, linearize, jvp);
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
         let vectors = self.inner.vectors();
@@ -87,13 +80,5 @@ impl Map for Watch<'_> {
             self.last[sample] = point.to_vec();
         }
         self.inner.apply(z, out)
-    }
-
-    fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.inner.linearize(z)
-    }
-
-    fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
-        self.inner.jvp(v, out)
     }
 }

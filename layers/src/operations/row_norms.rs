@@ -72,13 +72,18 @@ impl<E: Element> RowOperation<E> for RowNormsOfRows<E> {
         self.sums.apply(x, y, kept, scratch);
     }
 
-    fn jvp(&self, _: &At<'_, E>, _: &[Option<&[E]>], y_dot: &mut [E], _: &mut Scratch<E>) {
-        y_dot.fill(E::zero());
+    fn jvp(&self, at: &At<'_, E>, v: &[Option<&[E]>], y_dot: &mut [E], scratch: &mut Scratch<E>) {
+        self.sums.jvp(at, v, y_dot, scratch);
     }
 
-    fn vjp(&self, _: &At<'_, E>, _: &[E], x_bar: &mut [Option<&mut [E]>], _: &mut Scratch<E>) {
-        let wanted = x_bar.iter_mut().flatten();
-        wanted.for_each(|x_bar| x_bar.fill(E::zero()));
+    fn vjp(
+        &self,
+        at: &At<'_, E>,
+        y_bar: &[E],
+        x_bar: &mut [Option<&mut [E]>],
+        scratch: &mut Scratch<E>,
+    ) {
+        self.sums.vjp(at, y_bar, x_bar, scratch);
     }
 
     fn pull_back(

@@ -7,6 +7,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::certificates::{norm, Dense};
+use crate::config::pairs;
 use crate::graph::{normalized, normalized_numbers};
 use crate::nonnegative::{absolute, neumann, product, transpose};
 use crate::{LayerConfig, LayerRequest, Layers, Sizes, Vocabulary};
@@ -51,8 +52,8 @@ impl LayerConfig for EignnConfig {
         })
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[("f", "F")]
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[("f", "F")])
     }
 }
 

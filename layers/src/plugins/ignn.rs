@@ -7,6 +7,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::certificates::{norm, Dense};
+use crate::config::pairs;
 use crate::graph::{normalized, normalized_numbers};
 use crate::nonnegative::{absolute, neumann, product, transpose};
 use crate::projection::{change_rows, onto_l1_ball};
@@ -75,8 +76,8 @@ impl LayerConfig for IgnnConfig {
         })
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[("w", "W"), ("omega", "Omega_1")]
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[("w", "W"), ("omega", "Omega_1")])
     }
 }
 

@@ -3,6 +3,7 @@
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
+use crate::config::pairs;
 use crate::modules::Linear;
 use crate::{one_input, LayerConfig, LayerRequest, Layers, Vocabulary};
 
@@ -54,21 +55,19 @@ impl LayerConfig for ImplicitRepresentationConfig {
         Error::require_positive(name, "rate", self.rate)
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[
+    fn original_names(&self) -> Vec<(String, String)> {
+        let mut names = pairs(&[
             ("injection.weight", "injection.x_map.weight"),
             ("injection.bias", "injection.x_map.bias"),
             ("window.mu", "injection.mu"),
             ("window.gamma", "injection.gamma"),
-            ("blocks.1.weight", "f.layers.0.z_map.weight"),
-            ("blocks.1.bias", "f.layers.0.z_map.bias"),
-            ("blocks.2.weight", "f.layers.1.z_map.weight"),
-            ("blocks.2.bias", "f.layers.1.z_map.bias"),
-            ("blocks.3.weight", "f.layers.2.z_map.weight"),
-            ("blocks.3.bias", "f.layers.2.z_map.bias"),
-            ("blocks.4.weight", "f.layers.3.z_map.weight"),
-            ("blocks.4.bias", "f.layers.3.z_map.bias"),
-        ]
+        ]);
+        for (block, part) in (0..self.blocks).flat_map(|block| [(block, "weight"), (block, "bias")])
+        {
+            let ours = format!("blocks.{}.{part}", block + 1);
+            names.push((ours, format!("f.layers.{block}.z_map.{part}")));
+        }
+        names
     }
 }
 

@@ -7,6 +7,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::certificates::{rounding, Dense};
+use crate::config::pairs;
 use crate::projection::{change_rows, onto_l1_ball};
 use crate::{one_input, Activation, LayerConfig, LayerRequest, Layers, Vocabulary};
 
@@ -33,8 +34,8 @@ impl LayerConfig for ImplicitConfig {
         Error::require(proper, "implicit", "radius", "in (0, 1)", self.radius)
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[("a", "A"), ("b", "B")]
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[("a", "A"), ("b", "B")])
     }
 }
 

@@ -3,6 +3,7 @@
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
+use crate::config::pairs;
 use crate::modules::convolution::{ChannelNorm, Convolution, Image};
 use crate::{
     concatenate, Initializer, LayerConfig, LayerRequest, Layers, Selection, Sizes, Vocabulary,
@@ -101,8 +102,8 @@ impl LayerConfig for MdeqConfig {
         })
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[
             ("branches.1.conv1", "branches.0.blocks.0.conv1.weight"),
             ("branches.1.gn1.weight", "branches.0.blocks.0.gn1.weight"),
             ("branches.1.gn1.bias", "branches.0.blocks.0.gn1.bias"),
@@ -131,7 +132,7 @@ impl LayerConfig for MdeqConfig {
             ("last.2.conv", "post_fuse_layers.1.conv.weight"),
             ("last.2.norm.weight", "post_fuse_layers.1.gnorm.weight"),
             ("last.2.norm.bias", "post_fuse_layers.1.gnorm.bias"),
-        ]
+        ])
     }
 }
 

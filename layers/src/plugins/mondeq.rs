@@ -7,7 +7,9 @@ use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::certificates::{norm, rounding, sum, Dense, StronglyMonotone};
+use crate::config::pairs;
 use crate::modules::Linear;
+use crate::operations::toward;
 use crate::{one_input, Activation, LayerConfig, LayerRequest, Layers, Vocabulary};
 
 plugin! {
@@ -41,13 +43,13 @@ impl LayerConfig for MondeqConfig {
         Error::require(fits, "mondeq", "activation", expected, got)
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[
             ("u.weight", "U.weight"),
             ("u.bias", "U.bias"),
             ("a", "A.weight"),
             ("b", "B.weight"),
-        ]
+        ])
     }
 }
 
@@ -104,11 +106,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Mondeq<E, D> {
         let skew = z.product(&self.b) - z.product_transposed(&self.b);
         let wz = z * (1.0 - self.margin) - square + skew;
         let inner = wz + self.u.of(&x[0]);
-        let moved = match self.alpha < 1.0 {
-            true => z * (1.0 - self.alpha) + inner * self.alpha,
-            false => inner,
-        };
-        Ok(self.activation.of(&moved))
+        Ok(self.activation.of(&toward(z, inner, self.alpha)))
     }
 
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {

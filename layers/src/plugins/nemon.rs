@@ -7,7 +7,9 @@ use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::certificates::{rounding, sum, Dense};
+use crate::config::pairs;
 use crate::modules::Linear;
+use crate::operations::toward;
 use crate::{one_input, Activation, LayerConfig, LayerRequest, Layers, Vocabulary};
 
 plugin! {
@@ -43,13 +45,13 @@ impl LayerConfig for NemonConfig {
         Error::require_share("nemon", "alpha", self.alpha)
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[
             ("u.weight", "U.weight"),
             ("u.bias", "U.bias"),
             ("a", "A.weight"),
             ("d", "d"),
-        ]
+        ])
     }
 }
 
@@ -105,10 +107,7 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Nemon<E, D> {
         let mixed = (z * &weight).product(&self.a) / weight;
         let wz = z * self.measure + mixed - z * z.row_norms(&self.a);
         let value = self.activation.of(&(wz + self.u.of(&x[0])));
-        Ok(match self.alpha < 1.0 {
-            true => z * (1.0 - self.alpha) + value * self.alpha,
-            false => value,
-        })
+        Ok(toward(z, value, self.alpha))
     }
 
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {

@@ -7,6 +7,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::certificates::{norm, rounding, Dense};
+use crate::config::pairs;
 use crate::projection::{change_rows, onto_orthant};
 use crate::{one_input, Activation, LayerConfig, LayerRequest, Layers, Vocabulary};
 
@@ -61,8 +62,8 @@ impl LayerConfig for PositiveConcaveConfig {
         true
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[("w", "W.weight")]
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[("w", "W.weight")])
     }
 }
 

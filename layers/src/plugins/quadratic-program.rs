@@ -1,9 +1,13 @@
 //! The quadratic program.
 
+use std::sync::Arc;
+
 use dfdx::prelude::HasShape;
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
+use crate::certificates::{norm, Dense};
+use crate::config::pairs;
 use crate::{concatenate, LayerConfig, LayerRequest, Layers, Sizes, Vocabulary};
 
 plugin! {
@@ -16,8 +20,9 @@ plugin! {
     ///
     /// Gradients are those of the KKT conditions at the active constraints: 0 for a constraint that is not active; one of two one-sided ones where a
     /// constraint is weakly active. Where active constraints depend on each other, multipliers are not unique and I − J is singular: solve the adjoint
-    /// equation by `gmres` then, which starts at 0 and finds a solution. Where no z is feasible the multipliers grow for ever, and the solve
-    /// does not converge: the report says so. Solve it by `newton-gmres`.
+    /// equation by `gmres` then, which starts at 0 and finds a solution. Where no z is feasible the multipliers grow for ever; a state whose
+    /// z misses the constraints by more than ten times the tolerance counts as diverged, however small its residual is beside them. Solve it by
+    /// `newton-gmres`.
     ///
     /// Reference: B. Amos, J. Z. Kolter, OptNet: Differentiable Optimization as a Layer in Neural Networks, ICML 2017, §3; L. Condat, A Primal-Dual
     /// Splitting Method, Journal of Optimization Theory and Applications 158 (2013), algorithm 3.1, for the iteration.
@@ -56,8 +61,8 @@ impl LayerConfig for QuadraticProgramConfig {
         })
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[("l", "L"), ("a", "A"), ("g", "G")]
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[("l", "L"), ("a", "A"), ("g", "G")])
     }
 }
 
@@ -211,6 +216,50 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for QuadraticProgram<E, D> {
 
     fn output_dim(&self) -> usize {
         self.variables()
+    }
+
+    fn requirement(&self) -> Option<Arc<dyn Requirement>> {
+        let dense = |rows: &Option<Matrix<E, D>>| rows.as_ref().map(Dense::new);
+        Some(Arc::new(Feasibility {
+            equalities: dense(&self.a),
+            inequalities: dense(&self.g),
+            variables: self.variables(),
+        }))
+    }
+}
+
+/// That z satisfies the constraints to the tolerance, beside z and the right-hand sides: where no z does, multipliers grow until any
+/// residual is small beside them.
+struct Feasibility {
+    equalities: Option<Dense>,
+    inequalities: Option<Dense>,
+    variables: usize,
+}
+
+/// By how much more than the tolerance constraints may be missed: a residual of r in the multipliers leaves one of r / σ, and 2 ‖C‖ r in
+/// the others.
+const MISSED: f64 = 10.0;
+
+impl Requirement for Feasibility {
+    fn is_met(&self, z: &[f64], x: &[&[f64]], tolerance: &Tolerance) -> bool {
+        let z = &z[..self.variables];
+        let mut right = x[1..].iter();
+        let (mut missed, mut norms, mut sides) = (0.0, 0.0, 0.0);
+        for (rows, one_sided) in [(&self.equalities, false), (&self.inequalities, true)] {
+            let Some(rows) = rows else { continue };
+            let right = right.next().copied().unwrap_or_default();
+            for (value, right) in rows.times(z).into_iter().zip(right) {
+                let over = value - right;
+                let over = if one_sided { over.max(0.0) } else { over };
+                missed += over * over;
+            }
+            norms += rows.norm() * rows.norm();
+            sides += norm(right) * norm(right);
+        }
+        let (rows, sides) = (f64::sqrt(norms), f64::sqrt(sides));
+        let scale =
+            tolerance.absolute * rows.max(1.0) + tolerance.relative * (rows * norm(z) + sides);
+        f64::sqrt(missed) <= MISSED * scale
     }
 }
 

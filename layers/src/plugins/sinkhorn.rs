@@ -5,6 +5,7 @@ use std::sync::Arc;
 use equilibria_core::prelude::*;
 use equilibria_core::{to_host, AnyLayer};
 
+use crate::config::pairs;
 use crate::projection::change_rows;
 use crate::{LayerConfig, LayerRequest, Layers, Sizes, Vocabulary};
 
@@ -54,8 +55,8 @@ impl LayerConfig for SinkhornConfig {
         true
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[("epsilon", "eps")]
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[("epsilon", "eps")])
     }
 }
 

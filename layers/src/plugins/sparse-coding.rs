@@ -7,6 +7,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::{to_host, AnyLayer};
 
 use crate::certificates::{norm, rounding, sum, Dense, StronglyMonotone};
+use crate::config::pairs;
 use crate::projection::change_rows;
 use crate::{one_input, LayerConfig, LayerRequest, Layers, Vocabulary};
 
@@ -39,8 +40,8 @@ impl LayerConfig for SparseCodingConfig {
         Error::require_positive(name, "step", self.step.unwrap_or(1.0))
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[("dictionary", "dictionary"), ("penalty", "lambda")]
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[("dictionary", "dictionary"), ("penalty", "lambda")])
     }
 }
 

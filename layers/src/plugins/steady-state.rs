@@ -4,6 +4,7 @@ use dfdx::prelude::HasShape;
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
+use crate::config::pairs;
 use crate::modules::Linear;
 use crate::vector_field::{Euler, VectorField};
 use crate::{one_input, LayerConfig, LayerRequest, Layers, Vocabulary};
@@ -33,8 +34,8 @@ impl LayerConfig for SteadyStateConfig {
         Error::require_positive("steady-state", "gain", self.gain)
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[("w.weight", "w.weight"), ("w.bias", "w.bias"), ("u", "u")]
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[("w.weight", "w.weight"), ("w.bias", "w.bias"), ("u", "u")])
     }
 }
 

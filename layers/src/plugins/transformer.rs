@@ -3,6 +3,7 @@
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
+use crate::config::pairs;
 use crate::modules::Linear;
 use crate::{
     attend, attention_scores, causal_mask, concatenate, LayerConfig, LayerRequest, Layers,
@@ -119,8 +120,8 @@ impl LayerConfig for TransformerConfig {
         })
     }
 
-    fn original_names(&self) -> &'static [(&'static str, &'static str)] {
-        &[
+    fn original_names(&self) -> Vec<(String, String)> {
+        pairs(&[
             ("inject.weight", "inject_conv.weight"),
             ("inject.bias", "inject_conv.bias"),
             ("qkv", "func.dec_attn.qkv_net.weight"),
@@ -133,7 +134,7 @@ impl LayerConfig for TransformerConfig {
             ("ff1.bias", "func.pos_ff.ff1_net.bias"),
             ("ff2.weight", "func.pos_ff.ff2_net.weight"),
             ("ff2.bias", "func.pos_ff.ff2_net.bias"),
-        ]
+        ])
     }
 }
 

@@ -1,6 +1,5 @@
 //! Sharing the inverse estimate of the forward solve.
 
-use equilibria_core::plumbing::Store;
 use equilibria_core::prelude::*;
 
 use crate::combination::Combination;
@@ -128,13 +127,7 @@ impl Preconditioned<'_> {
 }
 
 impl Map for Preconditioned<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
+    equilibria_core::inner_map!(inner: vectors);
 
     fn apply(&mut self, u: Slot, out: Slot) -> Result<()> {
         self.inner.apply(u, out)?;

@@ -1,6 +1,5 @@
 //! Pseudo-transient continuation.
 
-use equilibria_core::plumbing::{Shortcuts, Store};
 use equilibria_core::prelude::*;
 
 use crate::krylov::Gmres;
@@ -134,21 +133,7 @@ struct Implicit<'m> {
 }
 
 impl Map for Implicit<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
-
-    fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        self.inner.apply(z, out)
-    }
-
-    fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.inner.linearize(z)
-    }
+    equilibria_core::inner_map!(inner: vectors, apply, linearize);
 
     fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
         let cost = self.inner.jvp(v, out)?;
@@ -160,9 +145,5 @@ impl Map for Implicit<'_> {
         let shares = Coef::PerSample(&self.by_row[..batch]);
         self.inner.combine(out, &[(shares, out)])?;
         Ok(cost)
-    }
-
-    fn shortcuts(&mut self) -> Option<&mut dyn Shortcuts> {
-        None
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Account {
     pub state: State,
     /// Smallest residual so far, in units of the tolerance where there is one.
     pub best: f64,
+    /// The same within the stage.
+    lowest: f64,
     /// Step within the stage.
     step: usize,
     first_residual: f64,
@@ -90,6 +92,7 @@ impl Account {
             },
             state: State::Active,
             best: f64::INFINITY,
+            lowest: f64::INFINITY,
             step: 0,
             first_residual: f64::INFINITY,
             milestone: f64::INFINITY,
@@ -106,6 +109,7 @@ impl Account {
         self.report.stage = stage;
         (self.step, self.milestone_step) = (0, 0);
         (self.first_residual, self.milestone) = (f64::INFINITY, f64::INFINITY);
+        self.lowest = f64::INFINITY;
     }
 
     /// Counts one more evaluation.
@@ -131,10 +135,15 @@ impl Account {
         let first =
             (self.report.residual.is_infinite() || first_comparable) && residual.is_finite();
         let better = (measure < self.best || first) && norm.is_finite();
+        if norm.is_finite() {
+            // Of a stage that begins elsewhere it counts whether it makes progress, not whether it is the best yet.
+            self.lowest = self.lowest.min(measure);
+        }
         if better {
             if first_comparable {
                 // Progress counts anew as well: the last residual of a rounded map says little of this one.
                 self.milestone = f64::INFINITY;
+                self.lowest = measure;
             }
             self.best_incomparable = !self.comparable;
             self.best = measure;
@@ -186,8 +195,8 @@ impl Account {
         if residual > stop.divergence * self.first_residual {
             return Some(Status::Diverged);
         }
-        if self.best < PROGRESS * self.milestone {
-            (self.milestone, self.milestone_step) = (self.best, self.step);
+        if self.lowest < PROGRESS * self.milestone {
+            (self.milestone, self.milestone_step) = (self.lowest, self.step);
         }
         (self.step - self.milestone_step >= stop.patience).then_some(Status::Stalled)
     }

@@ -1,6 +1,5 @@
 //! A map that watches what a solver does.
 
-use equilibria_core::plumbing::Store;
 use equilibria_core::{Map, Result, Slot, Vectors};
 
 /// What has been seen, one entry per sample in the order of the batch.
@@ -42,13 +41,7 @@ impl<'s> Watch<'s> {
 }
 
 impl Map for Watch<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
+    equilibria_core::inner_map!(inner: vectors, linearize);
 
     fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
         // The loop measures ‖f(z) − z‖² and ‖f(z)‖²: a point too large for that counts as well.
@@ -65,10 +58,6 @@ impl Map for Watch<'_> {
             self.seen.overflow[sample] |= !square.is_finite();
         }
         Ok(())
-    }
-
-    fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.inner.linearize(z)
     }
 
     fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use equilibria_core::registry;
+use equilibria_fusion::layers::LayerConfig;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -32,12 +33,27 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
+/// What parameters are called here and in the original code.
+fn print_names(names: &[(String, String)]) -> Result<()> {
+    if !names.is_empty() {
+        print_line("\nParameters here, and in the state dict of the original code:\n")?;
+    }
+    for (ours, theirs) in names {
+        print_line(format_args!("  {ours} = {theirs}"))?;
+    }
+    Ok(())
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let plugin = registry::find(&args.kind, &args.name)?;
     print_line(format_args!("{}\n", plugin.docs))?;
     for (field, docs) in &plugin.fields {
         print_line(format_args!("  {field}: {}", docs.replace('\n', " ")))?;
+    }
+    if plugin.kind == "layer" {
+        let layer = registry::make::<dyn LayerConfig>(&plugin.default)?;
+        print_names(&layer.original_names())?;
     }
     let config = serde_json::json!({ plugin.kind: without_nulls(plugin.default) });
     let config = toml::to_string(&config).map_err(|error| Error::Config {

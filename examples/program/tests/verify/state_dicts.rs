@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use equilibria_core::{
     from_host, registry, to_host, AnyLayer, Backend, Equilibrium, FixedPointSolver, Matrix,
-    Renamed, Stop, Tolerance,
+    OnUnconverged, Renamed, Scalar, Stop, Tolerance,
 };
 use equilibria_fusion::checkpoint::Checkpoint;
 use equilibria_fusion::layers::{Initializer, LayerConfig, LayerRequest, Layers};
@@ -159,15 +159,24 @@ fn state_dict(arrays: &Arrays, weight_norm: bool) -> Vec<u8> {
     safetensors::serialize(views, None).expect("bytes")
 }
 
-fn output(arrays: &Arrays, case: &Case, file: &std::path::Path) -> Vec<f64> {
+/// The output of a layer with the parameters of a state dict, solved to a relative tolerance, for the inputs rounded to f32.
+fn output<E: Scalar>(
+    arrays: &Arrays,
+    case: &Case,
+    file: &std::path::Path,
+    tolerance: f64,
+) -> Vec<f64>
+where
+    Cpu: Backend<E>,
+{
     let (_, _, config, state, inputs, _) = case;
     let device = Cpu::default();
     let config = registry::make::<dyn LayerConfig>(config).expect("it parses");
-    let x: Vec<Matrix<f32, Cpu>> = (inputs.iter())
+    let x: Vec<Matrix<E, Cpu>> = (inputs.iter())
         .map(|name| {
             let (shape, values) = &arrays[&format!("input.{name}")];
-            let values = values.iter().map(|&value| value as f32).collect();
-            from_host(&device, values, (shape[0], shape[1])).expect("memory")
+            let values = values.iter().map(|&value| E::of(f64::from(value as f32)));
+            from_host(&device, values.collect(), (shape[0], shape[1])).expect("memory")
         })
         .collect();
     let widths: Vec<usize> = x.iter().map(|x| x.shape().1).collect();
@@ -176,8 +185,8 @@ fn output(arrays: &Arrays, case: &Case, file: &std::path::Path) -> Vec<f64> {
         inputs: &widths,
         init: &mut Initializer::new(&device, 7),
     };
-    let layer: AnyLayer<f32, Cpu> =
-        <Cpu as Backend<f32>>::build::<Layers>(&*config, request).expect("it builds");
+    let layer: AnyLayer<E, Cpu> =
+        <Cpu as Backend<E>>::build::<Layers>(&*config, request).expect("it builds");
     let mut renamed = Renamed::new(layer, config.original_names());
     let checkpoint = Checkpoint::read(file).expect("a state dict");
     checkpoint
@@ -196,30 +205,51 @@ fn output(arrays: &Arrays, case: &Case, file: &std::path::Path) -> Vec<f64> {
     equilibrium.stop = Stop {
         max_evaluations: 5000,
         patience: 300,
-        ..Stop::at(Tolerance::relative(2e-7))
+        on_unconverged: OnUnconverged::Accept,
+        ..Stop::at(Tolerance::relative(tolerance))
     };
     let solved = equilibrium.forward(&x, NoneTape).expect("it runs");
     let output = equilibrium.output(solved.z, &x).expect("it runs");
-    to_host(&output).into_iter().map(f64::from).collect()
+    to_host(&output).into_iter().map(E::wide).collect()
+}
+
+/// The largest difference, of entries above 1 relative to them.
+fn difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().zip(b);
+    let differences = pairs.map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
+    differences.fold(0.0, f64::max)
+}
+
+/// What outputs in f32 may be off by, beside those of the original with the same parameters.
+fn allowed(name: &str) -> f64 {
+    match name {
+        // No original either; steps along its slowest direction shrink by 0.974 each, so that rounding counts some 40 times.
+        "sparse_coding" => 1e-5,
+        _ => 1e-6,
+    }
 }
 
 #[test]
 fn state_dicts_of_the_original_code_load_by_table() {
     let folder = tempfile::tempdir().expect("a folder");
+    let mut wrong = Vec::new();
     for case in cases() {
         let (name, stem, _, _, _, array) = &case;
         let arrays = read(&golden().join(format!("zoo/{name}/{stem}.safetensors")));
         for weight_norm in [false, true] {
             let file = folder.path().join("state_dict.safetensors");
             std::fs::write(&file, state_dict(&arrays, weight_norm)).expect("written");
-            let output = output(&arrays, &case, &file);
-            let expected = &arrays[*array].1;
-            assert_eq!(output.len(), expected.len(), "{name}, {stem}");
-            let pairs = output.iter().zip(expected);
-            let error = pairs.map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
-            let error = error.fold(0.0, f64::max);
-            // ε = 6e-8, times the condition of the equations.
-            assert!(error < 1e-5, "{name}, {stem}: {error:e}");
+            // What the original gives with the parameters of this file, to 16 digits; a solve in f32 can do no better than rounding.
+            let exact = output::<f64>(&arrays, &case, &file, 1e-14);
+            let error = difference(&output::<f32>(&arrays, &case, &file, 1e-8), &exact);
+            // The parameters of the golden file are those of this file up to 6e-8, which the equation amplifies.
+            let rounded = difference(&exact, &arrays[*array].1);
+            let near = error < allowed(name) && rounded < allowed(name);
+            if !near {
+                wrong.push(format!("{name}, {stem}: {error:e}, {rounded:e}"));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -19,6 +19,9 @@ use crate::{Error, Result};
 /// Of gradients, relative to the largest entry of any of them.
 const GRADIENT: f64 = 1e-9;
 
+/// How far beside a stored equilibrium a solve begins that is to find it again, relative to its largest entry.
+const BESIDE: f64 = 1e-4;
+
 /// A layer by its configuration, with everything else from the file.
 pub struct Subject {
     /// The layer.
@@ -31,12 +34,14 @@ pub struct Subject {
     pub solver: serde_json::Value,
     /// The solver of the adjoint equation, its configuration.
     pub adjoint_solver: serde_json::Value,
-    names: &'static [(&'static str, &'static str)],
+    /// Whether there may be several equilibria, of which the file has one.
+    pub several: bool,
+    names: Vec<(String, String)>,
 }
 
 impl Subject {
-    /// The layer of a configuration with the arrays `param.*`, and the arrays `input.*` of the given names, whose first axis is
-    /// the batch.
+    /// The layer of a configuration with the arrays `param.*`, and the inputs of the given names: arrays `input.*`, whose first axis is
+    /// the batch, or arrays of that very name, which may be the same for all samples.
     pub fn new(
         golden: &Arrays,
         config: serde_json::Value,
@@ -44,20 +49,28 @@ impl Subject {
         inputs: &[&str],
     ) -> Result<Self> {
         let device = Cpu::default();
-        let mut x = Vec::new();
-        for name in inputs {
-            let array = golden
-                .get(&format!("input.{name}"))
-                .or_else(|_| golden.get(name))?;
-            let rows = |x: &Matrix<f64, Cpu>| x.shape().0;
-            let batch = x
-                .first()
-                .map_or_else(|| array.shape.first().copied().unwrap_or(1), rows)
-                .max(1);
-            let shape = (batch, array.values.len() / batch);
-            x.push(from_host(&device, array.values.clone(), shape)?);
-        }
         let config = registry::make::<dyn LayerConfig>(&config)?;
+        let sizes = config.sizes();
+        let mut x = Vec::new();
+        for (index, name) in inputs.iter().enumerate() {
+            let by_sample = golden.get(&format!("input.{name}"));
+            let array = by_sample.or_else(|_| golden.get(name))?;
+            let rows = |x: &Matrix<f64, Cpu>| x.shape().0;
+            let own = || array.shape.first().copied().unwrap_or(1);
+            let batch = x.first().map_or_else(own, rows).max(1);
+            let width = sizes.as_ref().and_then(|sizes| sizes.inputs.get(index));
+            let values = match width {
+                Some(&width) if array.values.len() == width => array.values.repeat(batch),
+                _ => array.values.clone(),
+            };
+            if !values.len().is_multiple_of(batch) {
+                let shape = &array.shape;
+                let message = format!("array `{name}` must have {batch} rows, got shape {shape:?}");
+                return Err(Error::golden(&golden.path, message));
+            }
+            let shape = (batch, values.len() / batch);
+            x.push(from_host(&device, values, shape)?);
+        }
         let widths: Vec<usize> = x.iter().map(|x: &Matrix<f64, Cpu>| x.shape().1).collect();
         let request = LayerRequest {
             state,
@@ -70,8 +83,9 @@ impl Subject {
             layer: layer.clone(),
             inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
             x,
-            solver: json!({ "type": "newton-gmres" }),
+            solver: in_turn(&["newton-gmres", "squarem", "broyden", "newton-gmres"]),
             adjoint_solver: json!({ "type": "gmres" }),
+            several: false,
             names: config.original_names(),
         };
         let mut values = Vec::new();
@@ -86,8 +100,8 @@ impl Subject {
     }
 
     /// The name of a parameter in the original code.
-    pub fn original<'n>(&self, name: &'n str) -> &'n str {
-        let known = self.names.iter().find(|(ours, _)| *ours == name);
+    pub fn original<'n>(&'n self, name: &'n str) -> &'n str {
+        let known = self.names.iter().find(|(ours, _)| ours == name);
         known.map_or(name, |(_, theirs)| theirs)
     }
 
@@ -236,13 +250,31 @@ impl Subject {
     }
 
     /// Solves and differentiates.
+    ///
+    /// The solve begins at 0. Where there may be several equilibria and this leads to none or to another one than the file has, it begins
+    /// anew beside that one, by Newton's method, which comes to it if it is one.
     pub fn solved<L: ImplicitLayer<f64, Cpu> + Clone>(
         &self,
         golden: &Arrays,
         layer: L,
     ) -> Result<Differentiated> {
-        let equilibrium = self.equilibrium(layer)?;
-        let solved = equilibrium.forward(&self.x, OwnedTape::default())?;
+        let mut equilibrium = self.equilibrium(layer)?;
+        let mut solved = equilibrium.forward(&self.x, OwnedTape::default())?;
+        if self.several {
+            let (z, shape) = (solved.z.as_vec(), *solved.z.shape());
+            let stored = golden.need("fixed_point.z", z.len())?;
+            let scale = largest(golden, "fixed_point.z");
+            let differences = z.iter().zip(stored).map(|(a, b)| (a - b).abs());
+            let error = differences.fold(0.0, equilibria_testing::worse);
+            if solved.report.unconverged() > 0 || error > SOLVED * scale || error.is_nan() {
+                let beside = stored.iter().zip([1.0, -1.0].iter().cycle());
+                let beside = beside.map(|(z, sign)| z + sign * BESIDE * scale);
+                let start = from_host(&Cpu::default(), beside.collect(), shape)?;
+                let newton = json!({ "type": "newton-gmres" });
+                equilibrium.solver = registry::make::<dyn FixedPointSolver>(&newton)?.into();
+                solved = equilibrium.forward_from(start, &self.x, OwnedTape::default())?;
+            }
+        }
         let z = solved.z.as_vec();
         let output = equilibrium.output(solved.z, &self.x)?;
         let values = output.as_vec();
@@ -283,11 +315,19 @@ pub struct Differentiated {
     pub gradients: Vec<Vec<f64>>,
 }
 
+/// Solvers that go on where the one before got stuck.
+///
+/// By default Newton's method, which ends soonest; then accelerated iteration, which brings a contraction near, and Newton's method again.
+pub fn in_turn(solvers: &[&str]) -> serde_json::Value {
+    let solvers = solvers.iter().map(|solver| json!({ "type": solver }));
+    json!({ "type": "chain", "solvers": solvers.collect::<Vec<_>>() })
+}
+
 /// To the last digit.
 fn stop() -> Stop {
     Stop {
         max_evaluations: 50_000,
-        patience: 200,
+        patience: 100,
         on_unconverged: OnUnconverged::Accept,
         ..Stop::at(Tolerance::relative(1e-14))
     }

@@ -1,7 +1,7 @@
 //! Both spaces of a layer, e.g. of the joint one.
 
 use dfdx::prelude::*;
-use equilibria_core::plumbing::{SliceSpace, Store, TensorSpace};
+use equilibria_core::plumbing::{SliceSpace, TensorSpace};
 use equilibria_core::{
     to_host, DifferentiableMap, ImplicitLayer, Map, Matrix, Result, RowGradients, Slot,
 };
@@ -66,39 +66,15 @@ pub struct GivenProbes<'s> {
 }
 
 impl Map for GivenProbes<'_> {
-    fn vectors(&self) -> &dyn Store {
-        self.inner.vectors()
-    }
-
-    fn vectors_mut(&mut self) -> &mut dyn Store {
-        self.inner.vectors_mut()
-    }
-
-    fn apply(&mut self, z: Slot, out: Slot) -> Result<()> {
-        self.inner.apply(z, out)
-    }
-
-    fn linearize(&mut self, z: Slot) -> Result<()> {
-        self.inner.linearize(z)
-    }
-
-    fn jvp(&mut self, v: Slot, out: Slot) -> Result<usize> {
-        self.inner.jvp(v, out)
-    }
+    equilibria_core::inner_map!(inner: vectors, apply, linearize, jvp);
 }
 
 impl DifferentiableMap for GivenProbes<'_> {
+    equilibria_core::inner_map!(inner: pull_back, pull_back_tangent);
+
     fn vjp(&mut self, u: Slot, out: Slot) -> Result<()> {
         let probe = self.probes.next().unwrap_or(&[]);
         self.inner.vectors_mut().write(u, probe)?;
         self.inner.vjp(u, out)
-    }
-
-    fn pull_back(&mut self, u: Slot) -> Result<()> {
-        self.inner.pull_back(u)
-    }
-
-    fn pull_back_tangent(&mut self, p: Slot, v: Slot, factors: &[f64], step: f64) -> Result<()> {
-        self.inner.pull_back_tangent(p, v, factors, step)
     }
 }

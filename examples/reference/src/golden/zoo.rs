@@ -21,7 +21,7 @@ pub struct Case {
     pub golden: Arrays,
     /// The `config` of the case.
     pub config: Value,
-    /// What was measured as the arrays were made.
+    /// What was measured as the arrays were made; null where nothing was.
     pub checks: Value,
 }
 
@@ -51,6 +51,11 @@ impl Case {
         number.ok_or_else(|| self.lacks(key, "a number"))
     }
 
+    /// A truth of the `config`, or what it is where the `config` does not say.
+    pub fn truth(&self, key: &str, default: bool) -> bool {
+        self.config[key].as_bool().unwrap_or(default)
+    }
+
     /// A word of the `config`.
     pub fn word(&self, key: &str) -> Result<&str> {
         let word = self.config[key].as_str();
@@ -65,18 +70,20 @@ impl Case {
 
 /// Whether a folder holds cases of a layer.
 pub fn holds_cases(folder: &Path) -> bool {
-    !folder.join("metadata.json").is_file() && folder.join("golden.json").is_file()
+    let has_config = |path: &PathBuf| path.with_extension("json").is_file();
+    files(folder).is_ok_and(|files| files.iter().any(has_config))
 }
 
 /// Compares every array of every case of the folder.
 pub fn verify(folder: &Path) -> Result<Ledger> {
     let mut ledger = Ledger::default();
-    for path in files(folder)? {
+    for arrays in files(folder)? {
+        let path = arrays.with_extension("json");
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let text = serde_json::from_str::<Value>(&text);
         let mut metadata = text.map_err(|error| Error::golden(&path, error))?;
         let case = Case {
-            golden: Arrays::read(&path.with_extension("safetensors"))?,
+            golden: Arrays::read(&arrays)?,
             config: metadata["config"].take(),
             checks: metadata["checks"].take(),
         };
@@ -88,12 +95,12 @@ pub fn verify(folder: &Path) -> Result<Ledger> {
     Ok(ledger)
 }
 
-/// The metadata of all cases, by name.
+/// The arrays of all cases, by name.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
-        if path.extension().is_some_and(|end| end == "json") {
+        if path.extension().is_some_and(|end| end == "safetensors") {
             files.push(path);
         }
     }

@@ -40,7 +40,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         "inner": golden.count("param.func.pos_ff.ff1_net.weight"),
         "memory": if memory { width(golden, "input.mems")? / own.max(1) } else { 0 },
         "positions": if relative { "relative" } else { "none" },
-        "causal": relative,
+        "causal": case.truth("causal", relative),
         "masked": masked,
         "norm": norm,
     });
@@ -50,8 +50,9 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         .chain(optional.map(|(_, name)| *name))
         .collect();
     let mut subject = Subject::new(golden, config, tokens * own, &inputs)?;
-    // There may be several equilibria: this one is what plain iteration from 0 comes to.
+    // There may be several equilibria: plain iteration from 0 comes to this one, if it comes to rest.
     subject.solver = json!({ "type": "picard" });
+    subject.several = true;
     subject.compare(golden, ledger)?;
     ledger.input(golden, "mask");
     Ok(())

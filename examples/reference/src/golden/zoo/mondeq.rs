@@ -21,15 +21,8 @@ inventory::submit! {
 fn subject(case: &Case, alpha: f64) -> Result<Subject> {
     let margin = case.number("m")?;
     let config = json!({ "type": "mondeq", "margin": margin, "alpha": alpha });
-    let mut subject = Subject::new(
-        &case.golden,
-        config,
-        width(&case.golden, "param.A.weight")?,
-        &["x"],
-    )?;
-    subject.solver =
-        json!({ "type": "chain", "solvers": [{ "type": "newton-gmres" }, { "type": "broyden" }] });
-    Ok(subject)
+    let state = width(&case.golden, "param.A.weight")?;
+    Subject::new(&case.golden, config, state, &["x"])
 }
 
 fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {

@@ -17,7 +17,9 @@ inventory::submit! {
 fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     let (golden, h) = (&case.golden, case.number("h")?);
     let config = json!({ "type": "steady-state", "step": h });
-    let subject = Subject::new(golden, config, width(golden, "param.w.weight")?, &["x"])?;
+    let mut subject = Subject::new(golden, config, width(golden, "param.w.weight")?, &["x"])?;
+    // Weights are not bounded.
+    subject.several = true;
     subject.compare(golden, ledger)?;
     let (d, size) = (
         subject.layer.state_dim(),
