@@ -19,6 +19,9 @@ use crate::{Error, Result};
 /// Of gradients, relative to the largest entry of any of them.
 const GRADIENT: f64 = 1e-9;
 
+/// Dimension of Krylov spaces, at most: those of whole states, for the last digits.
+const RESTART: usize = 500;
+
 /// How far beside a stored equilibrium a solve begins that is to find it again, relative to its largest entry.
 const BESIDE: f64 = 1e-4;
 
@@ -84,7 +87,7 @@ impl Subject {
             inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
             x,
             solver: in_turn(&["newton-gmres", "squarem", "broyden", "newton-gmres"]),
-            adjoint_solver: json!({ "type": "gmres" }),
+            adjoint_solver: json!({ "type": "gmres", "restart": RESTART }),
             several: false,
             names: config.original_names(),
         };
@@ -270,7 +273,7 @@ impl Subject {
                 let beside = stored.iter().zip([1.0, -1.0].iter().cycle());
                 let beside = beside.map(|(z, sign)| z + sign * BESIDE * scale);
                 let start = from_host(&Cpu::default(), beside.collect(), shape)?;
-                let newton = json!({ "type": "newton-gmres" });
+                let newton = json!({ "type": "newton-gmres", "restart": RESTART });
                 equilibrium.solver = registry::make::<dyn FixedPointSolver>(&newton)?.into();
                 solved = equilibrium.forward_from(start, &self.x, OwnedTape::default())?;
             }
@@ -319,8 +322,12 @@ pub struct Differentiated {
 ///
 /// By default Newton's method, which ends soonest; then accelerated iteration, which brings a contraction near, and Newton's method again.
 pub fn in_turn(solvers: &[&str]) -> serde_json::Value {
-    let solvers = solvers.iter().map(|solver| json!({ "type": solver }));
-    json!({ "type": "chain", "solvers": solvers.collect::<Vec<_>>() })
+    let solvers = solvers.iter().map(|&solver| match solver {
+        "newton-gmres" => json!({ "type": solver, "restart": RESTART }),
+        _ => json!({ "type": solver }),
+    });
+    let solvers: Vec<serde_json::Value> = solvers.collect();
+    json!({ "type": "chain", "solvers": solvers })
 }
 
 /// To the last digit.

@@ -3,7 +3,7 @@
 use equilibria_core::inventory;
 use serde_json::json;
 
-use crate::golden::layer::{width, Subject};
+use crate::golden::layer::{in_turn, width, Subject};
 use crate::golden::ledger::Ledger;
 use crate::golden::zoo::{Case, Comparer};
 use crate::Result;
@@ -17,10 +17,16 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     let atoms = width(golden, "param.dictionary")?;
     let step = golden.need("eta", 1)?[0];
     let mut config = json!({ "type": "sparse-coding", "ridge": case.number("mu")?, "step": step });
-    Subject::new(golden, config.clone(), atoms, &["x"])?.compare(golden, ledger)?;
+    let subject = |config: &serde_json::Value| -> Result<Subject> {
+        let mut subject = Subject::new(golden, config.clone(), atoms, &["x"])?;
+        // Newton's method gets stuck until it is near.
+        subject.solver = in_turn(&["squarem", "newton-gmres", "picard"]);
+        Ok(subject)
+    };
+    subject(&config)?.compare(golden, ledger)?;
     // The step that is found from the dictionary leads to the same code.
     config["step"] = json!(null);
-    Subject::new(golden, config, atoms, &["x"])?.compare_equilibrium(golden, ledger)?;
+    subject(&config)?.compare_equilibrium(golden, ledger)?;
     ledger.input(golden, "eta");
     Ok(())
 }
