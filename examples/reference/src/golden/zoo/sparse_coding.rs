@@ -1,26 +1,28 @@
 //! Sparse coding.
 
-use equilibria_core::inventory;
+use equilibria_core::Backend;
 use serde_json::json;
 
 use crate::golden::layer::{width, Subject};
 use crate::golden::ledger::Ledger;
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "sparse_coding", arrays: &["param.dictionary", "param.lambda"], compare }
-}
+comparer!(
+    "sparse_coding",
+    ["param.dictionary", "param.lambda"],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let atoms = width(golden, "param.dictionary")?;
     let step = golden.need("eta", 1)?[0];
     let mut config = json!({ "type": "sparse-coding", "ridge": case.number("mu")?, "step": step });
-    Subject::new(golden, config.clone(), atoms, &["x"])?.compare(golden, ledger)?;
+    Subject::new(case, config.clone(), atoms, &["x"])?.compare(golden, ledger)?;
     // The step that is found from the dictionary leads to the same code.
     config["step"] = json!(null);
-    Subject::new(golden, config, atoms, &["x"])?.compare_equilibrium(golden, ledger)?;
+    Subject::new(case, config, atoms, &["x"])?.compare_equilibrium(golden, ledger)?;
     ledger.input(golden, "eta");
     Ok(())
 }
