@@ -37,7 +37,7 @@ fn config() -> String {
 fn write_digits(folder: &Path) {
     let digits = registry::make::<dyn DataSource>(&json!({ "type": "digits" })).expect("linked");
     let set = digits.load().expect("digits");
-    for (split, name, rows) in [(&set.train, "tr", 80), (&set.test, "te", 40)] {
+    for (split, name, rows) in [(&set.train, "tr", 40), (&set.test, "te", 20)] {
         let every = split.len() / rows;
         let chosen: Vec<usize> = (0..rows).map(|row| every * row).collect();
         let chosen = split.select(&chosen);
@@ -77,7 +77,7 @@ fn train(device: &str, data: &Path, folder: &Path) -> serde_json::Value {
         "fusion.groups=2".to_owned(),
         "fusion.layer.groups=2".to_owned(),
         "training.epochs=2".to_owned(),
-        "training.batch=32".to_owned(),
+        "training.batch=16".to_owned(),
         format!("fusion.stop={stop}"),
         format!("fusion.backward.stop={stop}"),
     ];

@@ -20,13 +20,16 @@ const FEATURES: usize = 6;
 
 const ROWS: usize = 8;
 
-/// Everything that training knows, each solve of three evaluations: no residual is 0 by then.
+/// Everything that training knows, each solve of three evaluations: no sample leaves before.
 fn fusion() -> Value {
     let stop = json!({
-        "tolerance": { "relative": 1e-30 }, "max_evaluations": 3, "patience": 100, "on_unconverged": "accept",
+        "tolerance": { "relative": 1e-30 }, "max_evaluations": 3, "patience": 100, "divergence": 1e300,
+        "on_unconverged": "accept",
     });
     json!({
         "type": "deq",
+        "groups": 1,
+        "layer": { "type": "residual-block", "groups": 1 },
         "dropout": 0.1,
         "stop": stop,
         "backward": { "type": "implicit", "stop": stop },
