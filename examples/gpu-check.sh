@@ -49,8 +49,8 @@ section() {
 section 'The GPU' 20 nvidia-smi
 section 'Right: layers, solvers, strategies, training, CUDA against CPU' 120 "${tests[@]}" --test cuda
 section 'Right: tensors that are permuted, broadcast or used twice' 60 "${tests[@]}" --test cuda_views
-section 'Right: the program, saved runs on both devices' 60 "${tests[@]}" --test device
-section 'Right: what is asked of the driver' 30 "${tests[@]}" --test cuda_counts
+section 'Right: the program, saved runs on both devices' 120 "${tests[@]}" --test device
+section 'Right: what is asked of the driver' 60 "${tests[@]}" --test cuda_counts
 section 'Times' 60 "${tests[@]}" --test cuda_counts -- --ignored --nocapture times
 if python3 -c 'import torch' 2>/dev/null; then
     section 'Times of PyTorch' 60 python3 examples/gpu_check.py
