@@ -106,6 +106,16 @@ pub trait Backend<E: Scalar>: Device<E> {
         widths: &[usize],
     ) -> Arc<dyn RowOperation<E>>;
 
+    /// Waits until a device has done all that it was asked for, which the host has. Default: nothing to wait for.
+    fn wait(device: &Self) -> Result<()> {
+        let _ = device;
+        Ok(())
+    }
+
+    /// Whether the numbers of a matrix lie row after row, each once.
+    #[doc(hidden)]
+    fn is_row_major(tensor: &Matrix<E, Self>) -> Result<bool>;
+
     /// Whether two tensors are the same numbers in the same place. While one of them is kept, the numbers cannot change:
     /// what writes to shared storage copies it first. False where this cannot be told.
     fn same_storage(a: &Matrix<E, Self>, b: &Matrix<E, Self>) -> bool;
@@ -246,6 +256,10 @@ macro_rules! cpu_backend {
                 Arc::new(RowsOfCode::new(code, parameters, widths))
             }
 
+            fn is_row_major(tensor: &Matrix<$dtype, Self>) -> Result<bool> {
+                Ok(Layout::of(tensor).is_row_major())
+            }
+
             fn same_storage(a: &Matrix<$dtype, Self>, b: &Matrix<$dtype, Self>) -> bool {
                 let (rows, columns) = *a.shape();
                 if a.shape() != b.shape() || rows * columns == 0 {
@@ -371,6 +385,14 @@ macro_rules! cuda_backend {
 
             fn on_device() -> Option<&'static dyn OnDevice<$dtype, Self>> {
                 Some(&CudaTraining)
+            }
+
+            fn wait(device: &Self) -> Result<()> {
+                device.try_synchronize().map_err(Error::device)
+            }
+
+            fn is_row_major(tensor: &Matrix<$dtype, Self>) -> Result<bool> {
+                is_row_major(tensor)
             }
 
             fn space(

@@ -64,6 +64,14 @@ impl Formulas {
         }
     }
 
+    /// A number as it stands in an expression.
+    pub fn number(number: f64) -> String {
+        match number.is_finite() {
+            true => format!("(real)({number:?})"),
+            false => format!("(real)({:?} / 0.0)", if number > 0.0 { 1.0 } else { -1.0 }),
+        }
+    }
+
     /// `max(x, 0)`, which lets NaN pass.
     pub fn relu() -> Self {
         Self::new("x < 0 ? 0 : x", "y > 0", "0")

@@ -13,8 +13,8 @@ use crate::layer::{output, AnyTape};
 use crate::plumbing::blocks::Partition;
 use crate::plumbing::bound::Bound;
 use crate::{
-    parameters, AnyLayer, Backend, BackwardStrategy, Error, FixedPointSolver, ImplicitLayer,
-    Matrix, Regularizer, Report, Result, Scalar, Stop,
+    parameters, try_contiguous, AnyLayer, Backend, BackwardStrategy, Error, FixedPointSolver,
+    ImplicitLayer, Matrix, Regularizer, Report, Result, Scalar, Stop,
 };
 
 pub use adjoint::Adjoint;
@@ -184,23 +184,23 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
         partition: Partition,
     ) -> Result<(Bound<E, D>, T)> {
         self.validate()?;
-        let (x, tape) = contiguous(x, tape);
+        let (x, tape) = all_contiguous(x, tape)?;
         Ok((Bound::new(self.layer.clone(), x, partition)?, tape))
     }
 }
 
 /// The inputs in row-major order; a copy, where one is needed, is recorded on the tape.
-fn contiguous<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+fn all_contiguous<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: &[Matrix<E, D>],
     mut tape: T,
-) -> (Vec<Matrix<E, D>>, T) {
+) -> Result<(Vec<Matrix<E, D>>, T)> {
     let mut inputs = Vec::with_capacity(x.len());
     for x in x {
-        let (x, next) = x.clone().put_tape(tape).contiguous().split_tape();
+        let (x, next) = try_contiguous(x.clone().put_tape(tape))?.split_tape();
         inputs.push(x);
         tape = next;
     }
-    (inputs, tape)
+    Ok((inputs, tape))
 }
 
 /// What the name of an equilibrium adds to a line of the log.

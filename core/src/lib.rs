@@ -56,7 +56,7 @@ pub use device::DeviceName;
 pub use device_code::{DeviceCode, Formulas};
 pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};
 pub use error::{Error, Result};
-pub use input::separate;
+pub use input::{contiguous, copied, separate, try_contiguous};
 pub use layer::{apply, output, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
 pub use map::{DifferentiableMap, Map};
 pub use on_device::{OnDevice, UpdateRule};

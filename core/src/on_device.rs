@@ -2,7 +2,7 @@
 
 use dfdx::prelude::Gradients;
 
-use crate::{Backend, Matrix, Result, Scalar};
+use crate::{Backend, Formulas, Matrix, Result, Scalar};
 
 /// Work on numbers where they are, for devices whose memory is not that of the host; see [`Backend::on_device`].
 pub trait OnDevice<E: Scalar, D: Backend<E>> {
@@ -32,6 +32,18 @@ pub trait OnDevice<E: Scalar, D: Backend<E>> {
     /// Copies values to a tensor of the same shape, in place: its identity stays.
     fn assign(&self, tensor: &mut Matrix<E, D>, values: &Matrix<E, D>) -> Result<()>;
 
+    /// A function of every number for itself.
+    fn pointwise(&self, function: &Formulas, x: &Matrix<E, D>) -> Result<Matrix<E, D>>;
+
+    /// Adds `f′(x) ȳ` to the gradient of x, with the gradient ȳ of y = f(x). Neither x nor y may be a view.
+    fn pointwise_back(
+        &self,
+        function: &Formulas,
+        gradients: &mut Gradients<E, D>,
+        x: &Matrix<E, D>,
+        y: &Matrix<E, D>,
+    ) -> Result<()>;
+
     /// Numbers that are 0 where 32 random bits are less than the first of `choices`, else the second: those that the host draws from
     /// the same `stream`.
     fn mask(
@@ -42,8 +54,9 @@ pub trait OnDevice<E: Scalar, D: Backend<E>> {
         choices: (u64, E),
     ) -> Result<Matrix<E, D>>;
 
-    /// The largest singular value σ of a matrix and u vᵀ of its singular vectors, by power steps from v, in f64.
-    fn leading(&self, x: &Matrix<E, D>, v: &[f64], steps: usize) -> Result<(f64, Matrix<E, D>)>;
+    /// The largest singular value σ of a matrix and u vᵀ of its singular vectors, by power steps from a v of normal numbers, those of
+    /// [`fill_normal`](crate::seed::fill_normal) of the same `stream`, in f64.
+    fn leading(&self, x: &Matrix<E, D>, stream: u64, steps: usize) -> Result<(f64, Matrix<E, D>)>;
 
     /// `to[places[i]] = from[i]`, row by row, for all i whose place is below the number of rows and whose row is finite. Nobody else may
     /// work on `to`.

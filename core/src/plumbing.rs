@@ -20,6 +20,7 @@ pub(crate) mod gradients;
 pub(crate) mod pulled;
 
 pub(crate) use counted::Counted;
+pub(crate) use normal::fill_row;
 
 pub use adjoint::AdjointMap;
 pub use differences::central_difference;

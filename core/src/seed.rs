@@ -14,6 +14,11 @@ pub fn random_bits(stream: u64, index: u64) -> u64 {
     stir(stream.wrapping_add((index + 1).wrapping_mul(GAMMA)))
 }
 
+/// Fills `numbers` with standard normal numbers that depend on `stream` alone, and are the same on every device.
+pub fn fill_normal(stream: u64, numbers: &mut [f64]) {
+    crate::plumbing::fill_row(numbers, stream);
+}
+
 /// From one number of a SplitMix64 sequence, before it is stirred, to the next: 2⁶⁴ over the golden ratio, odd.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 

@@ -4,7 +4,7 @@
 //! A loss fails if memory runs out.
 
 use dfdx::prelude::*;
-use equilibria_core::{Backend, Matrix, Result, Scalar};
+use equilibria_core::{contiguous, Backend, Matrix, Result, Scalar};
 
 use crate::layers::modules::mean;
 use crate::pass::Traced;
@@ -16,7 +16,7 @@ pub fn cross_entropy<E: Scalar, D: Backend<E>>(
 ) -> Result<Traced<E, D>> {
     let classes = one_hot.shape().1 as f64;
     // dfdx's gradient of a softmax is that of a contiguous tensor alone.
-    let log = logits.contiguous().log_softmax::<Axis<1>>() * one_hot.clone();
+    let log = contiguous(logits).log_softmax::<Axis<1>>() * one_hot.clone();
     Ok(mean(log)? * E::of(-classes))
 }
 
@@ -26,7 +26,7 @@ pub fn true_class_probability<E: Scalar, D: Backend<E>>(
     one_hot: &Matrix<E, D>,
 ) -> Traced<E, D> {
     let rows = one_hot.shape().0;
-    let own = logits.contiguous().softmax::<Axis<1>>() * one_hot.clone();
+    let own = contiguous(logits).softmax::<Axis<1>>() * one_hot.clone();
     own.sum::<(usize,), Axis<1>>().reshape_like(&(rows, 1))
 }
 

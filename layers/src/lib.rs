@@ -12,7 +12,6 @@ pub mod activation;
 pub mod attention;
 pub mod certificates;
 pub mod config;
-mod copied;
 mod graph;
 pub mod initialize;
 pub mod kernel;

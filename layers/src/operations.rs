@@ -46,7 +46,9 @@ use std::borrow::Borrow;
 use std::ops::Range;
 
 use dfdx::prelude::{HasShape, ReshapeTo};
-use equilibria_core::{AnyTape, Backend, Error, Matrix, Operation, Result, Scalar, Value};
+use equilibria_core::{
+    try_contiguous, AnyTape, Backend, Error, Matrix, Operation, Result, Scalar, Value,
+};
 
 use crate::modules::{GroupNorm, LayerNorm, Linear};
 use crate::selection::Selection;
@@ -377,6 +379,6 @@ fn grouped<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     groups: usize,
 ) -> Result<Matrix<E, D, T>> {
     let (batch, width) = *x.shape();
-    let x = x.try_contiguous().map_err(Error::device)?;
+    let x = try_contiguous(x)?;
     Ok(x.reshape_like(&(batch * groups, width / groups)))
 }

@@ -1,10 +1,14 @@
 //! Training on a GPU: gradients, updates, masks and rows, in place.
 
-use dfdx::prelude::{Cuda, Gradients, HasShape, ReshapeTo, TensorFromVec};
+use dfdx::prelude::{Cuda, Gradients, HasShape, ReshapeTo, ZerosTensor};
 
-use super::kernels::{Leading, Linear, Mask, MoveRows, Squares, Update, UpdateArgument};
+use super::kernels::{
+    Leading, Linear, Mask, MoveRows, Normal, Pointwise, PointwiseArgument, PointwiseBack,
+    PointwiseBackArgument, Squares, Update, UpdateArgument,
+};
 use super::store::Rows;
 use super::{address, is_row_major, Engine, Real};
+use crate::device_code::Formulas;
 use crate::on_device::{OnDevice, UpdateRule};
 use crate::{Backend, Error, Matrix, Result};
 
@@ -159,6 +163,41 @@ where
         engine.copy::<E>(from, to, count as usize)
     }
 
+    fn pointwise(&self, function: &Formulas, x: &Matrix<E, Cuda>) -> Result<Matrix<E, Cuda>> {
+        let (x, (rows, width)) = (contiguous(x)?, *x.shape());
+        let y = Rows::<E>::zeros(x.device(), (rows, width))?;
+        let argument = PointwiseArgument {
+            x: address(&x)?,
+            shift: 0,
+            added: 0,
+            argument: 0,
+            y: y.address,
+            rows: rows as u32,
+            width: width as u32,
+        };
+        Engine::of(x.device())?.launch::<E, _>(Pointwise(function, argument))?;
+        Ok(y.into_tensor())
+    }
+
+    fn pointwise_back(
+        &self,
+        function: &Formulas,
+        gradients: &mut Gradients<E, Cuda>,
+        x: &Matrix<E, Cuda>,
+        y: &Matrix<E, Cuda>,
+    ) -> Result<()> {
+        let argument = PointwiseBackArgument {
+            argument: address(x)?,
+            result: address(y)?,
+            input: E::gradient(gradients, y)?,
+            factor: 0,
+            out: E::gradient(gradients, x)?,
+            count: count(x) as u32,
+            add: 1,
+        };
+        Engine::of(x.device())?.launch::<E, _>(PointwiseBack(function, argument))
+    }
+
     fn mask(
         &self,
         device: &Cuda,
@@ -180,17 +219,24 @@ where
     fn leading(
         &self,
         x: &Matrix<E, Cuda>,
-        v: &[f64],
+        stream: u64,
         steps: usize,
     ) -> Result<(f64, Matrix<E, Cuda>)> {
         let (x, device) = (contiguous(x)?, x.device());
         let (rows, columns) = *x.shape();
         let engine = Engine::of(device)?;
-        // u, v and σ, one after the other.
-        let numbers = Rows::<f64>::zeros(device, (1, rows + columns + 1))?;
+        // u, v, σ and the stream, one after the other.
+        let numbers = Rows::<f64>::zeros(device, (1, rows + columns + 2))?;
         let at = |index: usize| numbers.address + (index * size_of::<f64>()) as u64;
         let (u, start, sigma) = (at(0), at(rows), at(rows + columns));
-        engine.send(v, start)?;
+        let streams = at(rows + columns + 1);
+        engine.send(&[stream], streams)?;
+        engine.launch::<f64, _>(Normal {
+            out: start,
+            streams,
+            rows: 1,
+            dim: columns as u32,
+        })?;
         let outer = Rows::<E>::zeros(device, (rows, columns))?;
         engine.launch::<E, _>(Leading {
             x: address(&x)?,
@@ -282,8 +328,7 @@ where
         // What is shared, if only with the copy above, is copied before it is written.
         tensor.try_fill_with_zeros().map_err(Error::device)?;
     } else {
-        let zeros = vec![E::zero(); count(tensor)];
-        let zeros = tensor.device().try_tensor_from_vec(zeros, *tensor.shape());
+        let zeros = tensor.device().try_zeros_like(tensor.shape());
         *tensor = zeros.map_err(Error::device)?;
     }
     let old = contiguous(&old)?;

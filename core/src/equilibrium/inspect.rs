@@ -2,7 +2,7 @@
 
 use dfdx::prelude::NoneTape;
 
-use super::contiguous;
+use super::all_contiguous;
 use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, Purpose};
 use crate::{Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot};
@@ -31,10 +31,10 @@ impl<L> Equilibrium<L> {
     {
         let mut bound = Bound::new(
             self.of_any_layer().layer,
-            contiguous(x, NoneTape).0,
+            all_contiguous(x, NoneTape)?.0,
             Partition::Sizes { together: 1 },
         )?;
-        let states: Vec<_> = contiguous(states, NoneTape).0;
+        let states: Vec<_> = all_contiguous(states, NoneTape)?.0;
         let job = |space: &mut dyn DifferentiableMap, slots: &mut Vec<Slot>| job(space, slots);
         let output = bound.run(Purpose::Differentiate, states, Products::Now, &job)?;
         Ok(output.results)

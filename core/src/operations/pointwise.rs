@@ -7,8 +7,8 @@ use dfdx::prelude::*;
 use crate::operation::{At, Gradients, Neighbor, Neighbors, Reads, RowOperation, Scratch};
 use crate::simd::{run, Simd, WithSimd};
 use crate::{
-    from_host, recorded, to_host, AnyTape, Backend, DeviceCode, Element, Error, Formulas, Matrix,
-    Operation, Result, Scalar,
+    from_host, recorded, to_host, try_contiguous, AnyTape, Backend, DeviceCode, Element, Formulas,
+    Matrix, OnDevice, Operation, Result, Scalar,
 };
 
 /// An [`Operation`] `y = g(x)`, number by number.
@@ -64,13 +64,14 @@ pub trait Pointwise: Copy + Send + Sync + 'static {
     /// g″(x), with y = g(x); 0 where g is piecewise linear.
     fn second<E: Element>(&self, x: E, y: E) -> E;
 
-    /// The function in CUDA C++, for devices that have kernels of their own. Default: layers with it run in dfdx operations there.
+    /// The function in CUDA C++, for devices that have kernels of their own. Default: layers with it run in dfdx operations there, and
+    /// the function as [`on_tensor`](Self::on_tensor) has it.
     fn formulas(&self) -> Option<Formulas> {
         None
     }
 
-    /// The function in dfdx operations. Default: on the host, with [`value`](Self::value) and [`derivative`](Self::derivative), also
-    /// of numbers that are on another device; there, dfdx operations save two copies.
+    /// The function in dfdx operations, where no kernel is made of its [`formulas`](Self::formulas). Default: on the host, with
+    /// [`value`](Self::value) and [`derivative`](Self::derivative), also of numbers that are on another device.
     fn on_tensor<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         &self,
         x: Matrix<E, D, T>,
@@ -102,7 +103,10 @@ impl<E: Scalar, D: Backend<E>, P: Pointwise> Operation<E, D> for P {
 
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = super::arguments(x)?;
-        self.on_tensor(x)
+        match (D::on_device(), self.formulas()) {
+            (Some(device), Some(formulas)) => in_kernels(device, formulas, x),
+            _ => self.on_tensor(x),
+        }
     }
 
     fn device_code(&self) -> Option<DeviceCode> {
@@ -114,11 +118,32 @@ impl<E: Scalar, D: Backend<E>, P: Pointwise> Operation<E, D> for P {
     }
 }
 
+/// Where the numbers are, by kernels.
+fn in_kernels<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    device: &'static dyn OnDevice<E, D>,
+    formulas: Formulas,
+    x: Matrix<E, D, T>,
+) -> Result<Matrix<E, D, T>> {
+    let (x, mut tape) = try_contiguous(x)?.split_tape();
+    let y = device.pointwise(&formulas, &x)?;
+    if T::OWNS_TAPE {
+        let result = y.clone();
+        tape.add_backward_op(move |gradients| {
+            gradients.try_alloc_for(&x)?;
+            gradients.try_alloc_for(&result)?;
+            // There is memory, and a kernel: the way ahead has compiled it.
+            let _ = device.pointwise_back(&formulas, gradients, &x, &result);
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
 fn on_host<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     function: impl Pointwise,
     x: Matrix<E, D, T>,
 ) -> Result<Matrix<E, D, T>> {
-    let (x, tape) = x.try_contiguous().map_err(Error::device)?.split_tape();
+    let (x, tape) = try_contiguous(x)?.split_tape();
     let argument = to_host(&x);
     let mut result = vec![E::zero(); argument.len()];
     each(&mut result, [&argument; 4], move |[x, ..]| {

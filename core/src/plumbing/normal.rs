@@ -17,7 +17,7 @@ vectorized! {
     /// of it is arithmetic without branches or tables, so that pairs are computed side by side.
     ///
     /// Reference: G. E. P. Box, M. E. Muller, A Note on the Generation of Random Normal Deviates, Ann. Math. Stat. 29, 1958.
-    fn fill_row<'a, E, S>(_simd: S, row: &'a mut [E], stream: u64) {
+    pub(crate) fn fill_row<'a, E, S>(_simd: S, row: &'a mut [E], stream: u64) {
         let half = row.len() / 2;
         let (first, rest) = row.split_at_mut(half);
         let (second, last) = rest.split_at_mut(half);

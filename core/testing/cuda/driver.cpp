@@ -79,12 +79,19 @@ static Entry entry;
 static void **arguments;
 static unsigned next_thread;
 
+// Whether blocks, and threads of a block between barriers, run from the last to the first.
+static bool backwards;
+
+API void stand_in_run_backwards(int yes) { backwards = yes; }
+
+static unsigned ordered(unsigned index, unsigned count) { return backwards ? count - 1 - index : index; }
+
 static void leave() { stand_in_switch(&running->sp, scheduler); }
 
 static void fiber_main() {
   for (;;) {
     while (next_thread < blockDim.x) {
-      running->thread = next_thread++;
+      running->thread = ordered(next_thread++, blockDim.x);
       threadIdx = {running->thread, 0, 0};
       entry(arguments);
     }
@@ -142,7 +149,7 @@ API int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, un
   blockDim = {bx, 1, 1};
   gridDim = {gx, 1, 1};
   for (unsigned block = 0; block < gx; block++) {
-    blockIdx = {block, 0, 0};
+    blockIdx = {ordered(block, gx), 0, 0};
     run_block();
   }
   return SUCCESS;

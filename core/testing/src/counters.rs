@@ -55,6 +55,18 @@ pub fn print_kernels() {
     }
 }
 
+/// Lets blocks, and threads of a block, run from the last to the first, or from the first to the last again, where the driver can: whether
+/// it can.
+pub fn run_backwards(yes: bool) -> bool {
+    // SAFETY: the stand-in has a function of this name with this argument.
+    let run: Option<extern "C" fn(i32)> =
+        unsafe { std::mem::transmute(symbol(c"stand_in_run_backwards")) };
+    run.is_some_and(|run| {
+        run(i32::from(yes));
+        true
+    })
+}
+
 impl Sub for Counters {
     type Output = Self;
 

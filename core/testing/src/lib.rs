@@ -30,7 +30,7 @@ mod row_map;
 mod tangent;
 
 pub use affine::AffineMap;
-pub use counters::{print_kernels, Counters};
+pub use counters::{print_kernels, run_backwards, Counters};
 pub use equilibria_core::measure::{relative_difference, worse};
 pub use files::misplaced;
 pub use gradient::{central_difference, check_equilibrium, Loss};

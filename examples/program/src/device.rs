@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// The option that takes the place of the configured device.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeviceArgs {
-    /// Compute here instead of on the configured device: `cpu`, `cuda` or `cuda:N`
+    /// Compute here instead of on the configured device, which is `cpu` where nothing is configured: `cpu`, `cuda` or `cuda:N`
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
 }
@@ -20,10 +20,18 @@ impl DeviceArgs {
     /// # Errors
     /// [`WithoutCuda`](equilibria_core::Error::WithoutCuda), before anything is read or written.
     pub fn choose(&self, experiment: &mut Experiment) -> Result<()> {
-        experiment.device = self.device.unwrap_or(experiment.device);
-        match experiment.device {
+        experiment.device = self.or(experiment.device)?;
+        Ok(())
+    }
+
+    /// The device of the command line, or else this one.
+    ///
+    /// # Errors
+    /// As [`choose`](Self::choose) has them.
+    pub fn or(&self, configured: DeviceName) -> Result<DeviceName> {
+        match self.device.unwrap_or(configured) {
             device @ DeviceName::Cuda(_) if !cfg!(feature = "cuda") => Err(without_cuda(device)),
-            _ => Ok(()),
+            device => Ok(device),
         }
     }
 }
@@ -38,7 +46,12 @@ pub trait Work: Sized {
 
     /// Does it where the configuration says, with the numbers that it says.
     fn run(self, experiment: &Experiment) -> Result<Self::Output> {
-        match (experiment.device, experiment.dtype) {
+        self.run_on(experiment.device, experiment.dtype)
+    }
+
+    /// Does it on a device, with numbers of a type.
+    fn run_on(self, device: DeviceName, dtype: Dtype) -> Result<Self::Output> {
+        match (device, dtype) {
             (DeviceName::Cpu, Dtype::F32) => self.on::<f32, _>(&Cpu::default()),
             (DeviceName::Cpu, Dtype::F64) => self.on::<f64, _>(&Cpu::default()),
             #[cfg(feature = "cuda")]
@@ -51,24 +64,39 @@ pub trait Work: Sized {
     }
 }
 
-/// [`Work`] in double precision, whatever the configuration says.
-pub trait WorkInDouble: Sized {
-    /// What comes of it.
-    type Output;
+/// Work with numbers of one type.
+macro_rules! work_with {
+    ($(#[$docs:meta])* $name:ident, $dtype:ty) => {
+        $(#[$docs])*
+        pub trait $name: Sized {
+            /// What comes of it.
+            type Output;
 
-    /// Does it.
-    fn on<D: Backend<f64>>(self, device: &D) -> Result<Self::Output>;
+            /// Does it.
+            fn on<D: Backend<$dtype>>(self, device: &D) -> Result<Self::Output>;
 
-    /// Does it where the configuration says.
-    fn run(self, experiment: &Experiment) -> Result<Self::Output> {
-        match experiment.device {
-            DeviceName::Cpu => self.on(&Cpu::default()),
-            #[cfg(feature = "cuda")]
-            DeviceName::Cuda(number) => self.on(&open(number)?),
-            #[cfg(not(feature = "cuda"))]
-            device => Err(without_cuda(device)),
+            /// Does it on a device.
+            fn run_on(self, device: DeviceName) -> Result<Self::Output> {
+                match device {
+                    DeviceName::Cpu => self.on(&Cpu::default()),
+                    #[cfg(feature = "cuda")]
+                    DeviceName::Cuda(number) => self.on(&open(number)?),
+                    #[cfg(not(feature = "cuda"))]
+                    device => Err(without_cuda(device)),
+                }
+            }
         }
-    }
+    };
+}
+
+work_with! {
+    /// [`Work`] in double precision, whatever the configuration says.
+    WorkInDouble, f64
+}
+
+work_with! {
+    /// [`Work`] in single precision.
+    WorkInSingle, f32
 }
 
 #[cfg(feature = "cuda")]

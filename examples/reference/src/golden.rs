@@ -20,6 +20,9 @@ pub mod zoo;
 
 use std::path::Path;
 
+use dfdx::prelude::Cpu;
+use equilibria_core::DeviceName;
+
 use crate::Result;
 
 pub use ledger::{Comparison, Ledger, Verdict};
@@ -40,16 +43,30 @@ mod tolerance {
     pub const UNREGULARIZED: f64 = 1e-4;
 }
 
-/// Compares every array of the folder.
-pub fn verify(folder: &Path) -> Result<Ledger> {
+/// Compares every array of the folder with what is computed on a device.
+///
+/// # Errors
+/// [`WithoutCuda`](equilibria_core::Error::WithoutCuda) or [`NoGpu`](equilibria_core::Error::NoGpu) for a GPU that cannot be used, and
+/// those of files that cannot be read.
+pub fn verify(folder: &Path, device: DeviceName) -> Result<Ledger> {
+    match device {
+        DeviceName::Cpu => verify_on(folder, &Cpu::default()),
+        #[cfg(feature = "cuda")]
+        DeviceName::Cuda(number) => verify_on(folder, &equilibria_core::cuda::open(number)?),
+        #[cfg(not(feature = "cuda"))]
+        device => Err(equilibria_core::Error::WithoutCuda { device })?,
+    }
+}
+
+fn verify_on<D: zoo::Place>(folder: &Path, device: &D) -> Result<Ledger> {
     if zoo::holds_cases(folder) {
-        return zoo::verify(folder);
+        return zoo::verify(folder, device);
     }
     let config = Config::read(&folder.join("metadata.json"))?;
     let mut ledger = Ledger::default();
 
     let golden = Golden::read(&folder.join("golden.safetensors"), &config)?;
-    let subject = subject::read(&golden)?;
+    let subject = subject::read(device, &golden)?;
     ledger.open(&golden);
     step::compare(&subject, &golden, &mut ledger)?;
     equilibrium::compare(&subject, &golden, tolerance::SOLVED, &mut ledger)?;
@@ -63,7 +80,7 @@ pub fn verify(folder: &Path) -> Result<Ledger> {
     if hard.is_file() {
         let golden = Golden::read(&hard, &config)?;
         ledger.open(&golden);
-        let subject = subject::read(&golden)?;
+        let subject = subject::read(device, &golden)?;
         equilibrium::compare(&subject, &golden, tolerance::HARD, &mut ledger)?;
         ledger.close(&golden);
     }

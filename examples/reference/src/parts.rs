@@ -34,31 +34,28 @@ impl Sizes {
 }
 
 /// Parameters and features.
-pub struct Parts<E: Scalar>
-where
-    Cpu: Backend<E>,
-{
+pub struct Parts<E: Scalar, D: Backend<E> = Cpu> {
     /// Their sizes.
     pub sizes: Sizes,
     /// f_θ of each modality.
-    pub theta: Vec<ResidualBlock<E, Cpu>>,
+    pub theta: Vec<ResidualBlock<E, D>>,
     /// f_fuse.
-    pub fuse: FuseBlock<E, Cpu>,
+    pub fuse: FuseBlock<E, D>,
     /// w_i of eq. 12.
-    pub w: Matrix<E, Cpu>,
+    pub w: Matrix<E, D>,
     /// The features x_i.
-    pub x: Vec<Matrix<E, Cpu>>,
+    pub x: Vec<Matrix<E, D>>,
 }
 
-impl<E: Scalar> Parts<E>
-where
-    Cpu: Backend<E>,
-{
+impl<E: Scalar, D: Backend<E>> Parts<E, D> {
     /// Takes the arrays `param.*` and `input.x.*` from `get`, which is told name and number of entries.
-    pub fn new(sizes: &Sizes, get: impl Fn(&str, usize) -> Result<Vec<E>>) -> Result<Self> {
+    pub fn new(
+        device: &D,
+        sizes: &Sizes,
+        get: impl Fn(&str, usize) -> Result<Vec<E>>,
+    ) -> Result<Self> {
         let (n, d, groups) = (sizes.modalities, sizes.width, sizes.groups);
-        let device = Cpu::default();
-        let mut init = Initializer::new(&device, 0);
+        let mut init = Initializer::new(device, 0);
         let init = &mut init;
         let mut theta = Vec::with_capacity(n);
         for _ in 0..n {
@@ -74,7 +71,7 @@ where
         let mut x = Vec::with_capacity(n);
         for i in 1..=n {
             let values = get(&format!("input.x.{i}"), sizes.batch * d)?;
-            x.push(from_host(&device, values, (sizes.batch, d))?);
+            x.push(from_host(device, values, (sizes.batch, d))?);
         }
         let mut parts = Self {
             sizes: sizes.clone(),
@@ -93,18 +90,18 @@ where
     }
 
     /// x_fuse = Σ_i w_i x_i, eq. 12.
-    pub fn x_fuse(&self) -> Result<Matrix<E, Cpu>> {
+    pub fn x_fuse(&self) -> Result<Matrix<E, D>> {
         let shape = (self.sizes.batch, self.sizes.width);
         let mut sum = vec![E::zero(); shape.0 * shape.1];
         for (w, x) in to_host(&self.w).into_iter().zip(&self.x) {
             let terms = sum.iter_mut().zip(to_host(x));
             terms.for_each(|(sum, x)| *sum += w * x);
         }
-        Ok(from_host(&Cpu::default(), sum, shape)?)
+        Ok(from_host(self.w.device(), sum, shape)?)
     }
 
     /// The joint layer.
-    pub fn joint(&self) -> JointLayer<E, Cpu> {
+    pub fn joint(&self) -> JointLayer<E, D> {
         JointLayer {
             theta: self.theta.iter().cloned().map(AnyLayer::new).collect(),
             fuse: self.fuse.clone(),
@@ -112,7 +109,7 @@ where
     }
 
     /// x_1, …, x_N, x_fuse: the injected inputs of the joint layer.
-    pub fn joint_inputs(&self) -> Result<Vec<Matrix<E, Cpu>>> {
+    pub fn joint_inputs(&self) -> Result<Vec<Matrix<E, D>>> {
         Ok([&self.x[..], &[self.x_fuse()?]].concat())
     }
 
@@ -122,7 +119,7 @@ where
         schedule: Schedule,
         kernels: bool,
         plugins: Equilibrium<()>,
-    ) -> DeqFusion<E, Cpu> {
+    ) -> DeqFusion<E, D> {
         let theta = self.theta.iter().cloned();
         let theta = match kernels {
             true => theta.map(AnyLayer::new).collect(),
@@ -132,17 +129,14 @@ where
     }
 }
 
-impl<E: Scalar> Parameters<E, Cpu> for Parts<E>
-where
-    Cpu: Backend<E>,
-{
-    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, Cpu>)) {
+impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Parts<E, D> {
+    fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<E, D>)) {
         self.theta.visit(&join(path, "theta"), visitor);
         self.fuse.visit(&join(path, "fuse"), visitor);
         self.w.visit(&join(path, "fuse.w"), visitor);
     }
 
-    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, Cpu>)) {
+    fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
         self.theta.visit_mut(&join(path, "theta"), visitor);
         self.fuse.visit_mut(&join(path, "fuse"), visitor);
         self.w.visit_mut(&join(path, "fuse.w"), visitor);

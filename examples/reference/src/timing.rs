@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use equilibria_core::plumbing::SliceSpace;
 use equilibria_core::simd::{whole_tiles, Packed, TILE};
-use equilibria_core::{to_host, ImplicitLayer, Map, Report, RowGradients, Slot, Vectors};
+use equilibria_core::{
+    from_host, to_host, AnyLayer, Backend, ImplicitLayer, Map, Report, RowGradients, Slot, Vectors,
+};
 use rayon::prelude::*;
 
 use crate::workload::Workload;
@@ -38,19 +40,24 @@ pub struct Timing {
     pub product_share: Option<f64>,
 }
 
-/// Times the jobs that are `wanted`, each for some `seconds`, at a peak rate of so many operations a second.
-pub fn time(
-    workload: &Workload,
+/// Times the jobs that are `wanted`, each for some `seconds`; with the peak rate of the device in operations a second, if it is known,
+/// tells the share of products.
+pub fn time<D: Backend<f32>>(
+    workload: &Workload<D>,
     wanted: impl Fn(Job) -> bool,
     seconds: f64,
-    peak: f64,
+    peak: Option<f64>,
     tell: &mut dyn FnMut(Job, &Timing),
 ) -> Result<()> {
     let fusion = workload.fusion();
     let (states, reports) = workload.solve(&fusion)?;
-    let share = |operations: f64, ms: f64| Some(operations / peak / (ms * 1e-3));
+    let share = |operations: f64, ms: f64| peak.map(|peak| operations / peak / (ms * 1e-3));
     if wanted(Job::Map) {
-        let ms = map(workload, &workload.joint_state(&states), seconds)?;
+        let z = workload.joint_state(&states);
+        let ms = match D::ON_HOST {
+            true => map(workload, &z, seconds)?,
+            false => map_on_device(workload, z, seconds)?,
+        };
         let timing = Timing {
             ms,
             evaluations: 1,
@@ -68,12 +75,18 @@ pub fn time(
         ..Timing::default()
     };
     if wanted(Job::Solve) {
-        timing.ms = best(seconds, || workload.solve(&fusion).map(drop))?;
+        timing.ms = best(seconds, || {
+            workload.solve(&fusion)?;
+            finish(workload)
+        })?;
         timing.product_share = share(workload.solve_operations(&reports), timing.ms);
         tell(Job::Solve, &timing);
     }
     if wanted(Job::Train) {
-        timing.ms = best(seconds, || workload.train(&fusion).map(drop))?;
+        timing.ms = best(seconds, || {
+            workload.train(&fusion)?;
+            finish(workload)
+        })?;
         timing.product_share = None;
         timing.adjoint_residual = workload.adjoint_residual(&states)?;
         tell(Job::Train, &timing);
@@ -106,7 +119,7 @@ const CACHE: usize = 1 << 20;
 type Rows = (SliceSpace<f32>, Slot, Slot);
 
 /// Milliseconds of one application of the joint map at `z`. Not at 0, where the products of all rows are the same.
-fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
+fn map<D: Backend<f32>>(workload: &Workload<D>, z: &[f32], seconds: f64) -> Result<f64> {
     let (layer, inputs) = (workload.parts.joint(), workload.parts.joint_inputs()?);
     let Some(map) = layer.row_map() else {
         return Ok(f64::NAN);
@@ -141,6 +154,29 @@ fn map(workload: &Workload, z: &[f32], seconds: f64) -> Result<f64> {
         }
         Ok(())
     })
+}
+
+/// The same on a device that is not the host, which has all rows at once.
+fn map_on_device<D: Backend<f32>>(
+    workload: &Workload<D>,
+    z: Vec<f32>,
+    seconds: f64,
+) -> Result<f64> {
+    let (layer, inputs) = (workload.parts.joint(), workload.parts.joint_inputs()?);
+    let shape = (workload.parts.sizes.batch, workload.parts.sizes.joint_dim());
+    let device = workload.parts.w.device();
+    let mut space = D::space(&AnyLayer::new(layer), device, &inputs, shape.0)?;
+    let point = space.adopt(from_host(device, z, shape)?)?;
+    let out = space.alloc()?;
+    best(seconds, || {
+        space.apply(point, out)?;
+        finish(workload)
+    })
+}
+
+/// Waits until the device has done all it was asked for.
+fn finish<D: Backend<f32>>(workload: &Workload<D>) -> Result<()> {
+    Ok(D::wait(workload.parts.w.device())?)
 }
 
 /// Milliseconds of the fastest of at least three runs.

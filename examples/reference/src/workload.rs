@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    apply, from_host, to_host, AdjointMap, Coef, Equilibrium, Matrix, OnUnconverged, Report, Stop,
-    Tolerance, Vectors,
+    apply, from_host, to_host, AdjointMap, Backend, Coef, Equilibrium, Matrix, OnUnconverged,
+    Report, Stop, Tolerance, Vectors,
 };
 use equilibria_fusion::checkpoint::decode;
 use equilibria_fusion::deq::DeqFusion;
@@ -36,17 +36,17 @@ fn solver() -> Anderson {
 }
 
 /// z_1*, …, z_N*, z_fuse*.
-type States = Vec<Matrix<f32, Cpu>>;
+type States<D> = Vec<Matrix<f32, D>>;
 
 /// One file.
-pub struct Workload {
+pub struct Workload<D: Backend<f32>> {
     /// Its name, without extension.
     pub name: String,
     /// In f32, as the file has it.
-    pub parts: Parts<f32>,
+    pub parts: Parts<f32, D>,
     /// In f64, to measure residuals with.
-    wide: Parts<f64>,
-    target: Matrix<f32, Cpu>,
+    wide: Parts<f64, Cpu>,
+    target: Matrix<f32, D>,
     tolerance: f64,
     max_evaluations: usize,
 }
@@ -73,9 +73,9 @@ pub fn files(folder: &Path, only: &str) -> Result<Vec<PathBuf>> {
     }
 }
 
-impl Workload {
+impl<D: Backend<f32>> Workload<D> {
     /// Reads a file. Every solve is allowed `max_evaluations` evaluations to reach a relative `tolerance`.
-    pub fn read(path: &Path, tolerance: f64, max_evaluations: usize) -> Result<Self> {
+    pub fn read(device: &D, path: &Path, tolerance: f64, max_evaluations: usize) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let bad = |message: String| Error::workload(path, message);
         let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
@@ -110,16 +110,18 @@ impl Workload {
         let name = path.file_stem().unwrap_or_default();
         Ok(Self {
             name: name.to_string_lossy().into_owned(),
-            parts: Parts::new(&sizes, get)?,
-            wide: Parts::new(&sizes, |name, count| get(name, count).map(widen))?,
-            target: from_host(&Cpu::default(), target, shape)?,
+            parts: Parts::new(device, &sizes, get)?,
+            wide: Parts::new(&Cpu::default(), &sizes, |name, count| {
+                get(name, count).map(widen)
+            })?,
+            target: from_host(device, target, shape)?,
             tolerance,
             max_evaluations,
         })
     }
 
     /// How every job solves: Anderson acceleration, forward and adjoint to the same relative tolerance.
-    fn plugins(&self) -> Equilibrium<()> {
+    pub(crate) fn plugins(&self) -> Equilibrium<()> {
         let stop = Stop {
             on_unconverged: OnUnconverged::Accept,
             max_evaluations: self.max_evaluations,
@@ -148,13 +150,13 @@ impl Workload {
     }
 
     /// DEQ fusion in the sequential schedule.
-    pub fn fusion(&self) -> DeqFusion<f32, Cpu> {
+    pub fn fusion(&self) -> DeqFusion<f32, D> {
         self.parts
             .fusion(Schedule::Sequential, true, self.plugins())
     }
 
     /// z*: all states, and how the solves of the equilibria went.
-    pub fn solve(&self, fusion: &DeqFusion<f32, Cpu>) -> Result<(States, Vec<Report>)> {
+    pub fn solve(&self, fusion: &DeqFusion<f32, D>) -> Result<(States<D>, Vec<Report>)> {
         let mut pass = Pass::evaluation();
         let x_fuse = self.weighted(fusion, &mut pass)?;
         let states = fusion.states(&self.parts.x, x_fuse, &mut pass)?;
@@ -164,7 +166,7 @@ impl Workload {
 
     /// One training step: solve, loss mean((z_fuse − target)²) + 0.1 Jacobian penalty (one probe), gradients of all
     /// parameters and features.
-    pub fn train(&self, fusion: &DeqFusion<f32, Cpu>) -> Result<f64> {
+    pub fn train(&self, fusion: &DeqFusion<f32, D>) -> Result<f64> {
         let mut pass = Pass::training(1);
         let x_fuse = self.weighted(fusion, &mut pass)?;
         let mut states = fusion.states(&self.parts.x, x_fuse, &mut pass)?;
@@ -175,9 +177,9 @@ impl Workload {
 
     fn weighted(
         &self,
-        fusion: &DeqFusion<f32, Cpu>,
-        pass: &mut Pass<f32, Cpu>,
-    ) -> Result<Matrix<f32, Cpu>> {
+        fusion: &DeqFusion<f32, D>,
+        pass: &mut Pass<f32, D>,
+    ) -> Result<Matrix<f32, D>> {
         let sum = WeightedSum {
             w: fusion.w.clone(),
             width: self.parts.sizes.width,
@@ -208,13 +210,13 @@ impl Workload {
     }
 
     /// The joint state `[z_1 | … | z_fuse]`.
-    pub fn joint_state(&self, states: &[Matrix<f32, Cpu>]) -> Vec<f32> {
+    pub fn joint_state(&self, states: &[Matrix<f32, D>]) -> Vec<f32> {
         let joint = joint(states, &self.parts.sizes).into_iter();
         joint.map(|value| value as f32).collect()
     }
 
     /// Largest ‖F(z) − z‖ / ‖F(z)‖ over the samples, F the joint map in f64.
-    pub fn residual(&self, states: &[Matrix<f32, Cpu>]) -> Result<f64> {
+    pub fn residual(&self, states: &[Matrix<f32, D>]) -> Result<f64> {
         let joint = joint(states, &self.parts.sizes);
         let value = to_host(&apply(
             &self.wide.joint(),
@@ -234,9 +236,9 @@ impl Workload {
     ///
     /// J is evaluated in f64 and in f32, and the smaller residual of each sample counts: where a ReLU's argument is 0 up to
     /// rounding, the two fall on different sides of the kink, and a sample can solve the equation of one side only.
-    pub fn adjoint_residual(&self, states: &[Matrix<f32, Cpu>]) -> Result<f64> {
+    pub fn adjoint_residual(&self, states: &[Matrix<f32, D>]) -> Result<f64> {
         let (n, sizes) = (self.parts.sizes.modalities, &self.parts.sizes);
-        let device = Cpu::default();
+        let (device, host) = (self.target.device(), Cpu::default());
         let v =
             (states[n].clone() - self.target.clone()) * (2.0 / (sizes.batch * sizes.width) as f32);
         let mut sum = vec![0.0_f32; sizes.batch * sizes.width];
@@ -246,10 +248,7 @@ impl Workload {
                 .for_each(|(sum, z)| *sum += z);
         }
         let shape = (sizes.batch, sizes.width);
-        let inputs = [
-            from_host(&device, sum.clone(), shape)?,
-            self.parts.x_fuse()?,
-        ];
+        let inputs = [from_host(device, sum.clone(), shape)?, self.parts.x_fuse()?];
         let equilibrium = self.plugins().with_layer(self.parts.fuse.clone());
         let stop = equilibrium.stop.clone();
         let solved =
@@ -266,13 +265,13 @@ impl Workload {
         let (u, narrow): (Vec<_>, Vec<_>) = solved.into_iter().unzip();
         let (u, narrow) = (u.concat(), narrow.concat());
 
-        let widen = |tensor: &Matrix<f32, Cpu>| -> Result<Matrix<f64, Cpu>> {
+        let widen = |tensor: &Matrix<f32, D>| -> Result<Matrix<f64, Cpu>> {
             let values = to_host(tensor).into_iter().map(f64::from).collect();
-            Ok(from_host(&device, values, *tensor.shape())?)
+            Ok(from_host(&host, values, *tensor.shape())?)
         };
         let wide = self.plugins().with_layer(self.wide.fuse.clone());
         let inputs = [widen(&inputs[0])?, self.wide.x_fuse()?];
-        let at = [widen(&states[n])?, from_host(&device, u.clone(), shape)?];
+        let at = [widen(&states[n])?, from_host(&host, u.clone(), shape)?];
         let products = wide.inspect(&at, &inputs, |space, slots| {
             space.linearize(slots[0])?;
             let product = space.alloc()?;
@@ -292,7 +291,7 @@ impl Workload {
 }
 
 /// The joint state `[z_1 | … | z_fuse]`, in f64.
-fn joint(states: &[Matrix<f32, Cpu>], sizes: &Sizes) -> Vec<f64> {
+fn joint<D: Backend<f32>>(states: &[Matrix<f32, D>], sizes: &Sizes) -> Vec<f64> {
     let parts: Vec<Vec<f32>> = states.iter().map(to_host).collect();
     let width = sizes.width;
     let row = |row: usize| {

@@ -1,6 +1,7 @@
 //! Attention over the modalities.
 
 use dfdx::prelude::*;
+use equilibria_core::contiguous;
 use equilibria_core::prelude::*;
 
 use crate::layers::modules::{columns, Linear};
@@ -60,7 +61,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Attention<E, D> {
     fn fuse(&self, x: &[Matrix<E, D>], pass: &mut Pass<E, D>) -> Result<Matrix<E, D>> {
         let score = |x| {
             pass.run(x, |x| {
-                let v = self.score.retaped::<OwnedTape<E, D>>();
+                let v = contiguous(self.score.retaped::<OwnedTape<E, D>>());
                 let hidden = self.hidden.forward(x).tanh();
                 hidden.matmul(v.permute::<_, Axes2<1, 0>>())
             })

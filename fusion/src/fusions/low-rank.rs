@@ -1,6 +1,7 @@
 //! Low-rank multimodal fusion.
 
 use dfdx::prelude::*;
+use equilibria_core::contiguous;
 use equilibria_core::prelude::*;
 
 use crate::layers::modules::Linear;
@@ -95,11 +96,11 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for LowRankFusion<E, D> {
         let shape @ (rows, width) = (product.shape().0, self.bias.shape().1);
         Ok(pass.run(&product, |product| {
             let terms = product.reshape_like(&(rows, rank, width));
-            let weight = self.weight.retaped::<OwnedTape<E, D>>();
+            let weight = contiguous(self.weight.retaped::<OwnedTape<E, D>>());
             let weight = weight
                 .reshape_like(&(rank,))
                 .broadcast_like::<_, Axes2<0, 2>>(terms.shape());
-            let bias = self.bias.retaped::<OwnedTape<E, D>>();
+            let bias = contiguous(self.bias.retaped::<OwnedTape<E, D>>());
             let bias = bias
                 .reshape_like(&(width,))
                 .broadcast_like::<_, Axis<0>>(&shape);

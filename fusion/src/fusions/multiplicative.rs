@@ -1,6 +1,7 @@
 //! Multiplicative interactions.
 
 use dfdx::prelude::*;
+use equilibria_core::contiguous;
 use equilibria_core::prelude::*;
 
 use super::tensor::outer;
@@ -97,7 +98,7 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Multiplicative<E, D> {
             .collect();
         for ((i, j), interaction) in pairs(narrow.len()).zip(&self.interaction) {
             terms.push(pass.run(&narrow[i], |u| {
-                let w = interaction.retaped::<OwnedTape<E, D>>();
+                let w = contiguous(interaction.retaped::<OwnedTape<E, D>>());
                 outer(u, narrow[j].clone()).matmul(w.permute::<_, Axes2<1, 0>>())
             }));
         }

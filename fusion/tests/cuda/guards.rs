@@ -1,12 +1,16 @@
 //! What devices are known to hide or to refuse.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::json;
 use equilibria_core::{cuda, to_host, AnyLayer, Equilibrium, StepOnly};
-use equilibria_testing::random_matrix;
+use equilibria_testing::{random_matrix, relative_difference, run_backwards};
 
 use crate::solved::Solve;
+use crate::trained::{Optimized, Stabilized, Train};
+use crate::{Numbers, Work};
 
 fn block() -> (Cuda, AnyLayer<f64, Cuda>) {
     let device = cuda::open(0).expect("a device");
@@ -75,6 +79,57 @@ fn nothing_to_do_is_no_launch() {
     assert_eq!(*none.shape(), (0, 12));
 }
 
+/// The stand-in runs from the last thread to the first, until this is dropped; for one test at a time.
+struct Backwards(#[allow(dead_code)] MutexGuard<'static, ()>);
+
+impl Backwards {
+    fn start() -> Option<Self> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        run_backwards(true).then_some(Self(turn))
+    }
+}
+
+impl Drop for Backwards {
+    fn drop(&mut self) {
+        run_backwards(false);
+    }
+}
+
+/// Where a barrier is missing, who comes first matters; where atomic operations add up, it does to the last digits.
+#[test]
+fn the_order_of_blocks_and_threads_does_not_matter() {
+    let device = cuda::open(0).expect("a device");
+    let mut solve = Solve {
+        layer: json!({ "type": "residual-block" }),
+        regularizer: Some(json!({ "type": "jacobian" })),
+        ..Solve::default()
+    };
+    let compare = |what: &str, work: &dyn Fn() -> Numbers| {
+        let forwards = work();
+        let Some(_backwards) = Backwards::start() else {
+            return;
+        };
+        for ((name, forwards), (_, backwards)) in forwards.iter().zip(work()) {
+            let difference = relative_difference(&backwards, forwards);
+            assert!(difference < 1e-10, "{what}, {name}: {difference:e}");
+        }
+    };
+    compare("a solve", &|| solve.on::<f64, _>(&device));
+    solve.layer = json!({ "type": "transformer" });
+    compare("a layer in dfdx operations", &|| {
+        solve.on::<f64, _>(&device)
+    });
+    for name in ["spectral-norm", "row-sum", "weight-norm"] {
+        let stabilized = Stabilized(json!({ "type": name }));
+        compare(name, &|| stabilized.on::<f64, _>(&device));
+    }
+    let optimized = Optimized(json!({ "type": "adam" }));
+    compare("an optimizer", &|| optimized.on::<f64, _>(&device));
+    let train = Train::default();
+    compare("training", &|| train.on::<f64, _>(&device));
+}
+
 /// Kernels of our own add up in a fixed order, not by atomic operations.
 #[test]
 fn solves_in_kernels_of_our_own_are_the_same_from_run_to_run() {
@@ -85,7 +140,10 @@ fn solves_in_kernels_of_our_own_are_the_same_from_run_to_run() {
         let solved = equilibrium.forward(&[x.clone()], NoneTape);
         to_host(&solved.expect("it runs").z)
     };
-    let (first, second) = (solve(), solve());
+    let first = solve();
+    let backwards = Backwards::start();
+    let second = solve();
+    drop(backwards);
     let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&first), bits(&second));
 }

@@ -17,6 +17,7 @@ const WIDTH: usize = 12;
 const BATCH: usize = 5;
 
 /// What takes part.
+#[derive(Clone)]
 pub struct Solve {
     pub layer: Value,
     pub solver: Value,
@@ -40,6 +41,9 @@ impl Default for Solve {
     }
 }
 
+/// The name of how many samples have not converged, there and back.
+const UNCONVERGED: &str = "unconverged samples";
+
 /// f32 cannot be solved as f64 can.
 fn stop<E: Scalar>(max_evaluations: usize) -> Stop {
     Stop {
@@ -50,6 +54,16 @@ fn stop<E: Scalar>(max_evaluations: usize) -> Stop {
 }
 
 impl Solve {
+    /// Whether all samples converge, there and back, on the processor in f64.
+    pub fn converges(&self) -> bool {
+        let found = self.on::<f64, _>(&Cpu::default());
+        let finite = |(_, numbers): &(String, Vec<f64>)| numbers.iter().all(|v| v.is_finite());
+        let none = |(name, numbers): &(String, Vec<f64>)| {
+            name != UNCONVERGED || numbers.iter().sum::<f64>() <= 0.0
+        };
+        found.iter().all(|each| finite(each) && none(each))
+    }
+
     fn config(&self) -> Box<dyn LayerConfig> {
         registry::make::<dyn LayerConfig>(&self.layer).expect("it parses")
     }
@@ -122,7 +136,11 @@ impl Work for Solve {
             loss = loss + penalty.sum::<Rank0, Axes2<0, 1>>();
         }
         let mut gradients = loss.backward();
-        solved.solved[0].adjoint.take().expect("it works");
+        let adjoint = solved.solved[0].adjoint.take().expect("it works");
+        let reports = [Some(&solved.solved[0].report), adjoint.as_ref()];
+        let unconverged = reports.map(|report| report.map_or(0, |report| report.unconverged()));
+        let unconverged = unconverged.map(|samples| samples as f64);
+        results.push((UNCONVERGED.to_owned(), unconverged.to_vec()));
         let mut gradient = |name: &str, tensor: &Matrix<E, D>| {
             gradients.try_alloc_for(tensor).expect("memory");
             results.push((

@@ -109,7 +109,7 @@ impl Work for Train {
             training: &training,
             seed: 5,
         };
-        let (rows, others) = (split(10, kind), split(6, kind));
+        let (rows, others) = (split(8, kind), split(4, kind));
         trainer
             .run::<Error>(&rows, Some(&others), &mut progress, &mut |_, _| Ok(()))
             .expect("it trains");

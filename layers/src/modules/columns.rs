@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use dfdx::prelude::*;
-use equilibria_core::{from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar};
+use equilibria_core::{
+    from_host, separate, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar,
+};
 
 use equilibria_core::recorded;
 
@@ -31,7 +33,7 @@ pub fn columns<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     }
     if !D::ON_HOST {
         // The gradient that is set is that of a copy, which nothing else uses.
-        return Ok((x.contiguous() * E::one()).slice((.., range)).realize());
+        return Ok(separate(x).slice((.., range)).realize());
     }
     let (x, tape) = x.split_tape();
     let mut values = Vec::with_capacity(rows * range.len());

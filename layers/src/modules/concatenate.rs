@@ -1,7 +1,9 @@
 //! Matrices side by side.
 
 use dfdx::prelude::*;
-use equilibria_core::{from_host, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar};
+use equilibria_core::{
+    from_host, separate, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar,
+};
 
 use equilibria_core::recorded;
 
@@ -79,7 +81,7 @@ fn in_tensor_operations<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: &[Matrix<E, D>],
     tape: T,
 ) -> (Matrix<E, D>, T) {
-    let copies = x.iter().map(|x| x.retaped::<T>().contiguous() * E::one());
+    let copies = x.iter().map(|x| separate(x.retaped::<T>()));
     let joined = copies.reduce(|joined: Matrix<E, D, T>, next: Matrix<E, D, T>| {
         (joined, next).concat_along(Axis::<1>).realize()
     });

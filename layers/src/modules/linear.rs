@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::simd::{self, Packed};
-use equilibria_core::{parallel, parameters, to_host, AnyTape, Backend, Matrix, Result, Scalar};
+use equilibria_core::{
+    contiguous, parallel, parameters, separate, to_host, AnyTape, Backend, Matrix, Result, Scalar,
+};
 
 use crate::kernel::{add_rows, add_to_rows, Weight, WeightCache};
 use crate::Initializer;
@@ -84,7 +86,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
             return self.in_tensor_operations(x);
         }
         // The gradient of a view would be in the order of what it is a view of.
-        let (x, tape) = x.contiguous().split_tape();
+        let (x, tape) = contiguous(x).split_tape();
         self.on_host(&x, tape, Sends::Gradient)
     }
 
@@ -135,8 +137,12 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
 
     fn in_tensor_operations<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         let shape = (x.shape().0, self.outputs());
-        let weight = self.weight.retaped::<T>().permute::<_, Axes2<1, 0>>();
-        x.matmul(weight) + row_like::<T, _, _>(&self.bias, shape)
+        // On CUDA, dfdx does not multiply what is broadcast, and nowhere a tensor with itself.
+        let weight = contiguous(self.weight.retaped::<T>());
+        let x = contiguous(x);
+        let is_weight = D::same_storage(&x.retaped::<NoneTape>(), &weight.retaped::<NoneTape>());
+        let x = if is_weight { separate(x) } else { x };
+        x.matmul(weight.permute::<_, Axes2<1, 0>>()) + row_like::<T, _, _>(&self.bias, shape)
     }
 }
 

@@ -3,8 +3,11 @@
 use dfdx::prelude::*;
 use equilibria_core::recorded;
 use equilibria_core::{
-    copy_to_host, from_host, simd, to_host, AnyTape, Backend, Error, Matrix, Result, Scalar,
+    copy_to_host, from_host, separate, simd, to_host, AnyTape, Backend, Error, Matrix, Result,
+    Scalar,
 };
+
+use super::columns;
 
 /// `Σ_i w_i x_i`, or `Σ_i x_i` without weights, and the tape it was recorded on.
 ///
@@ -22,7 +25,7 @@ pub fn linear_combination<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
 ) -> Result<(Matrix<E, D>, T)> {
     let shape = check(w, x)?;
     if !D::ON_HOST {
-        return Ok(in_tensor_operations(w, x, tape));
+        return in_tensor_operations(w, x, tape);
     }
     let weights = match w {
         Some(w) => to_host(w),
@@ -96,22 +99,20 @@ fn in_tensor_operations<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     w: Option<&Matrix<E, D>>,
     x: &[Matrix<E, D>],
     mut tape: T,
-) -> (Matrix<E, D>, T) {
+) -> Result<(Matrix<E, D>, T)> {
     let mut sum: Option<Matrix<E, D>> = None;
     for (index, x) in x.iter().enumerate() {
-        let term = match w {
-            Some(w) => {
-                let weight: Matrix<E, D, T> = w
-                    .clone()
-                    .put_tape(tape)
-                    .slice((.., index..index + 1))
-                    .realize();
+        let term = match (w, &sum) {
+            (Some(w), _) => {
+                let weight = columns(w.clone().put_tape(tape), index..index + 1)?;
                 let weight = weight
                     .reshape_like(&())
                     .broadcast_like::<_, Axes2<0, 1>>(x.shape());
                 weight * x.clone()
             }
-            None => x.clone().put_tape(tape),
+            (None, Some(_)) => x.clone().put_tape(tape),
+            // The next one may be the same tensor.
+            (None, None) => separate(x.clone().put_tape(tape)),
         };
         let (next, rest) = match sum {
             Some(sum) => (term + sum).split_tape(),
@@ -119,7 +120,7 @@ fn in_tensor_operations<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         };
         (sum, tape) = (Some(next), rest);
     }
-    (sum.unwrap_or_else(|| x[0].clone()), tape)
+    Ok((sum.unwrap_or_else(|| x[0].clone()), tape))
 }
 
 #[cfg(test)]
@@ -146,7 +147,7 @@ mod tests {
                     .split_tape();
                 let (y, tape) = match fast {
                     true => linear_combination(w, &x, tape).expect("they fit"),
-                    false => in_tensor_operations(w, &x, tape),
+                    false => in_tensor_operations(w, &x, tape).expect("they fit"),
                 };
                 let loss = y.clone().put_tape(tape).square() + square;
                 let gradients = loss.sum::<Rank0, _>().backward();

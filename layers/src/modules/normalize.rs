@@ -1,7 +1,7 @@
 //! What normalizations have in common.
 
 use dfdx::prelude::*;
-use equilibria_core::{AnyTape, Backend, Matrix, Scalar};
+use equilibria_core::{contiguous, AnyTape, Backend, Matrix, Scalar};
 
 /// `(x − μ) / √(σ² + ε)` with mean μ and biased variance σ² of each of `groups` groups of adjacent columns, which divide the width.
 ///
@@ -15,7 +15,7 @@ pub fn normalize<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     epsilon: f64,
 ) -> Matrix<E, D, T> {
     let shape = *x.shape();
-    let grouped = x.reshape_like(&(shape.0, groups, shape.1 / groups));
+    let grouped = contiguous(x).reshape_like(&(shape.0, groups, shape.1 / groups));
     let (grouped, tape) = grouped.split_tape();
     let center = grouped.clone().mean::<(usize, usize), Axis<2>>();
     let center = center.broadcast_like::<_, Axis<2>>(grouped.shape());
@@ -29,6 +29,6 @@ pub(crate) fn row_like<T: AnyTape<E, D>, E: Scalar, D: Backend<E>>(
     row: &Matrix<E, D>,
     shape: (usize, usize),
 ) -> Matrix<E, D, T> {
-    let row = row.retaped::<T>().contiguous().reshape_like(&(shape.1,));
+    let row = contiguous(row.retaped::<T>()).reshape_like(&(shape.1,));
     row.broadcast_like::<_, Axis<0>>(&shape)
 }

@@ -5,7 +5,8 @@
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    from_host, parallel, simd, to_host, vectorized, AnyTape, Backend, Error, Matrix, Result, Scalar,
+    from_host, parallel, simd, to_host, try_contiguous, vectorized, AnyTape, Backend, Error,
+    Matrix, Result, Scalar,
 };
 
 use crate::kernel;
@@ -64,7 +65,7 @@ fn entrywise<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     apply: impl FnOnce(&mut [E]),
     pull_back: impl FnOnce(&mut [E], &[E], &[E]) + 'static,
 ) -> Result<Matrix<E, D, T>> {
-    let (x, tape) = contiguous(x)?.split_tape();
+    let (x, tape) = try_contiguous(x)?.split_tape();
     let mut values = to_host(&x);
     apply(&mut values);
     let kept = match T::OWNS_TAPE {
@@ -75,13 +76,6 @@ fn entrywise<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     Ok(recorded(y, tape, move |gradients, y_bar| {
         D::add_to_gradient(gradients, &x, |x_bar| pull_back(x_bar, &kept, y_bar))
     }))
-}
-
-/// Tensors whose rows are views of others share the gradients of these, in another order.
-fn contiguous<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
-    x: Matrix<E, D, T>,
-) -> Result<Matrix<E, D, T>> {
-    x.try_contiguous().map_err(Error::device)
 }
 
 /// `x ⊙ m` where m is data, as a mask is: nobody asks for its gradient, which is left out.
@@ -110,7 +104,7 @@ pub(super) fn times_values<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
     x: Matrix<E, D, T>,
     m: Vec<E>,
 ) -> Result<Matrix<E, D, T>> {
-    let (x, tape) = contiguous(x)?.split_tape();
+    let (x, tape) = try_contiguous(x)?.split_tape();
     let mut values = to_host(&x);
     multiply(&mut values, &m);
     let y = from_host(x.device(), values, *x.shape())?;
@@ -130,7 +124,7 @@ pub fn mean<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         let mean = x.try_mean::<Rank0, Axes2<0, 1>>();
         return (mean.and_then(|mean| mean.try_reshape_like(&(1, 1)))).map_err(Error::device);
     }
-    let (x, tape) = contiguous(x)?.split_tape();
+    let (x, tape) = try_contiguous(x)?.split_tape();
     let (rows, columns) = *x.shape();
     let share = 1.0 / (rows * columns) as f64;
     let mean = E::of(share * total(&to_host(&x)));
@@ -163,11 +157,11 @@ pub fn scale_rows<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         });
     }
     if !D::ON_HOST {
-        let c = c.retaped::<T>().reshape_like(&(shape.0,));
+        let c = try_contiguous(c.retaped::<T>())?.reshape_like(&(shape.0,));
         let c = c.try_broadcast_like::<_, Axis<1>>(&shape);
         return c.and_then(|c| x.try_mul(c)).map_err(Error::device);
     }
-    let (x, tape) = contiguous(x)?.split_tape();
+    let (x, tape) = try_contiguous(x)?.split_tape();
     let (factors, values) = (to_host(c), to_host(&x));
     let mut scaled = vec![E::zero(); values.len()];
     add_scaled_rows(&mut scaled, &factors, &values);

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    to_host, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Operation, Result,
-    RowOperation, Scalar, Scratch,
+    copied, to_host, try_contiguous, AnyTape, At, Backend, Element, Error, Gradients, Matrix,
+    Operation, Result, RowOperation, Scalar, Scratch,
 };
 
-use crate::copied::copied;
 use crate::kernel::add_rows;
 
 /// `y = p` in every row, with all numbers of the parameter p, row-major.
@@ -38,7 +37,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Broadcast<E, D> {
         let (x, tape) = x.split_tape();
         let (rows, columns) = *self.parameter.shape();
         let shape = (x.shape().0, rows * columns);
-        let row = self.parameter.clone().put_tape(tape).contiguous();
+        let row = try_contiguous(self.parameter.clone().put_tape(tape))?;
         let copies = row
             .reshape_like(&(shape.1,))
             .try_broadcast_like::<_, Axis<0>>(&shape);

@@ -1,7 +1,7 @@
 //! Bounds.
 
 use equilibria_core::operations::{Pointwise, RESULT};
-use equilibria_core::{Element, Reads};
+use equilibria_core::{Element, Formulas, Reads};
 
 /// `y = min(max(x, low), high)`; NaN stays NaN. At the bounds the derivative is 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +15,16 @@ pub struct Clamp {
 impl Pointwise for Clamp {
     const NAME: &'static str = "clamp";
     const READS: Reads = RESULT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        let [low, high] = [self.low, self.high].map(Formulas::number);
+        let above = format!("(x < {low} ? {low} : x)");
+        Some(Formulas::new(
+            &format!("{above} > {high} ? {high} : {above}"),
+            &format!("(y <= {low} || y >= {high}) ? 0 : 1"),
+            "0",
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

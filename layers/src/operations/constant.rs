@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    from_host, AnyTape, Backend, Error, Matrix, Operation, Result, RowOperation, Scalar,
+    try_contiguous, AnyTape, Backend, Error, Matrix, Operation, Result, RowOperation, Scalar,
 };
 
 use super::broadcast::SameRows;
@@ -36,9 +36,12 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Constant<'_> {
         let (x, tape) = x.split_tape();
         let (batch, width) = (x.shape().0, self.numbers.len());
         let row = self.numbers.iter().map(|&number| E::of(number));
-        let numbers = row.cycle().take(batch * width).collect();
-        let y = from_host(x.device(), numbers, (batch, width))?;
-        Ok(y.put_tape(tape))
+        let row: Tensor<(usize,), E, D> = x
+            .device()
+            .try_tensor_from_vec(row.collect(), (width,))
+            .map_err(Error::device)?;
+        let rows = row.try_broadcast_like::<_, Axis<0>>(&(batch, width));
+        Ok(try_contiguous(rows.map_err(Error::device)?)?.put_tape(tape))
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

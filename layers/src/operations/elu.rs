@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, RESULT};
 use equilibria_core::simd::functions;
-use equilibria_core::{Element, Reads};
+use equilibria_core::{Element, Formulas, Reads};
 
 /// `y = x` where x > 0, else `α (exp x − 1)`.
 ///
@@ -16,6 +16,15 @@ pub struct Elu {
 impl Pointwise for Elu {
     const NAME: &'static str = "elu";
     const READS: Reads = RESULT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        let alpha = Formulas::number(self.alpha);
+        Some(Formulas::new(
+            &format!("x > 0 ? x : {alpha} * expm1(x)"),
+            &format!("y > 0 ? 1 : y + {alpha}"),
+            &format!("y > 0 ? 0 : y + {alpha}"),
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

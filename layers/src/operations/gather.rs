@@ -5,7 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation, Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation,
+    Scalar, Scratch,
 };
 
 use crate::selection::{Selection, NOTHING};
@@ -48,9 +49,8 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Gather<'_> {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         // dfdx gathers rows.
-        let columns = x.try_permute::<_, Axes2<1, 0>>();
-        let columns = columns.and_then(|columns| columns.try_contiguous());
-        let columns = columns.map_err(Error::device)?;
+        let columns = x.try_permute::<_, Axes2<1, 0>>().map_err(Error::device)?;
+        let columns = try_contiguous(columns)?;
         let gathered = match self.transposed {
             false => gather_rows(columns, self.selection.index())?,
             true => {
@@ -66,9 +66,10 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Gather<'_> {
                 sum.put_tape(before.merge(tape))
             }
         };
-        let rows = gathered.try_permute::<_, Axes2<1, 0>>();
-        let rows = rows.and_then(|rows| rows.try_contiguous());
-        rows.map_err(Error::device)
+        let rows = gathered
+            .try_permute::<_, Axes2<1, 0>>()
+            .map_err(Error::device)?;
+        try_contiguous(rows)
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

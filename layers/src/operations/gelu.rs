@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, ARGUMENT};
 use equilibria_core::simd::functions;
-use equilibria_core::{Element, Reads};
+use equilibria_core::{Element, Formulas, Reads};
 
 /// `y = x Φ(x)`, with the distribution function Φ of a standard normal number; exact, by the error function.
 ///
@@ -13,6 +13,17 @@ pub struct Gelu;
 impl Pointwise for Gelu {
     const NAME: &'static str = "gelu";
     const READS: Reads = ARGUMENT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        let root = Formulas::number(std::f64::consts::FRAC_1_SQRT_2);
+        let distribution = format!("((real)0.5 + (real)0.5 * erf(x * {root}))");
+        let density = format!("({} * exp((real)-0.5 * x * x))", Formulas::number(PEAK));
+        Some(Formulas::new(
+            &format!("x * {distribution}"),
+            &format!("{distribution} + x * {density}"),
+            &format!("{density} * (2 - x * x)"),
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {
@@ -30,6 +41,9 @@ impl Pointwise for Gelu {
     }
 }
 
+/// Φ′(0).
+const PEAK: f64 = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+
 /// Φ(x).
 #[inline(always)]
 fn distribution<E: Element>(x: E) -> E {
@@ -40,6 +54,5 @@ fn distribution<E: Element>(x: E) -> E {
 /// Φ′(x).
 #[inline(always)]
 fn density<E: Element>(x: E) -> E {
-    let scale = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
-    E::of(scale) * functions::exp(E::of(-0.5) * x * x)
+    E::of(PEAK) * functions::exp(E::of(-0.5) * x * x)
 }

@@ -2,7 +2,7 @@
 
 use equilibria_core::operations::{Pointwise, ARGUMENT};
 use equilibria_core::simd::functions;
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 /// `y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
 ///
@@ -13,6 +13,18 @@ pub struct GeluTanh;
 impl Pointwise for GeluTanh {
     const NAME: &'static str = "gelu by tanh";
     const READS: Reads = ARGUMENT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        let [scale, cubic] = [SCALE, CUBIC].map(Formulas::number);
+        let t = format!("tanh({scale} * (x + {cubic} * x * x * x))");
+        let slope = format!("({scale} * (1 + 3 * {cubic} * x * x))");
+        let bend = format!("({scale} * 6 * {cubic} * x)");
+        Some(Formulas::new(
+            &format!("(real)0.5 * x * (1 + {t})"),
+            &format!("(real)0.5 * ((1 + {t}) + x * (1 - {t} * {t}) * {slope})"),
+            &format!("(1 - {t} * {t}) * ({slope} + x * (real)0.5 * ({bend} - 2 * {t} * {slope} * {slope}))"),
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {
@@ -43,11 +55,16 @@ impl Pointwise for GeluTanh {
     }
 }
 
+/// √(2/π).
+const SCALE: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+
+/// The factor of x³.
+const CUBIC: f64 = 0.044_715;
+
 /// `u = √(2/π) (x + 0.044715 x³)` and its first two derivatives.
 #[inline(always)]
 fn inner<E: Element>(x: E) -> [E; 3] {
-    let scale = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
-    let (scale, cubic, square) = (E::of(scale), E::of(0.044_715), x * x);
+    let (scale, cubic, square) = (E::of(SCALE), E::of(CUBIC), x * x);
     let slope = scale * (E::one() + E::of(3.0) * cubic * square);
     [
         scale * (x + cubic * x * square),

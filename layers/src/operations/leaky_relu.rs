@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use equilibria_core::operations::{Pointwise, ARGUMENT};
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 use crate::modules;
 
@@ -16,6 +16,15 @@ pub struct LeakyRelu {
 impl Pointwise for LeakyRelu {
     const NAME: &'static str = "leaky relu";
     const READS: Reads = ARGUMENT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        let slope = Formulas::number(self.slope);
+        Some(Formulas::new(
+            &format!("x > 0 ? x : {slope} * x"),
+            &format!("x > 0 ? (real)1 : {slope}"),
+            "0",
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

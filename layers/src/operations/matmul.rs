@@ -6,8 +6,8 @@ use dfdx::prelude::*;
 use equilibria_core::operations::{arguments, same_width};
 use equilibria_core::simd::{multiply_matrices, Shapes};
 use equilibria_core::{
-    AnyTape, At, Backend, Element, Error, Gradients, Matrix, Operation, Reads, Result,
-    RowOperation, Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Operation, Reads,
+    Result, RowOperation, Scalar, Scratch,
 };
 
 use super::transpose::Transpose;
@@ -50,9 +50,8 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Matmul {
         let [a, b] = arguments(x)?;
         same_width("a product of matrices", &[a.shape().0, b.shape().0])?;
         let batch = a.shape().0;
-        let contiguous = |x: Matrix<E, D, T>| x.try_contiguous().map_err(Error::device);
-        let a = contiguous(a)?.reshape_like(&(batch, self.rows, self.inner));
-        let b = contiguous(b)?;
+        let a = try_contiguous(a)?.reshape_like(&(batch, self.rows, self.inner));
+        let b = try_contiguous(b)?;
         let product = match self.transposed {
             false => {
                 let b = b.reshape_like(&(batch, self.inner, self.columns));

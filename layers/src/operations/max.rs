@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::{arguments, BOTH};
 use equilibria_core::{
-    from_host, recorded, to_host, AnyTape, At, Backend, Element, Error, Matrix, Operation, Reads,
-    Result, RowOperation, Scalar, Scratch,
+    from_host, recorded, to_host, try_contiguous, AnyTape, At, Backend, Element, Matrix, Operation,
+    Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 use super::size_of_groups;
@@ -29,7 +29,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Max {
     /// On the host: dfdx gives the whole gradient to every one of equal numbers.
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
-        let (x, tape) = x.try_contiguous().map_err(Error::device)?.split_tape();
+        let (x, tape) = try_contiguous(x)?.split_tape();
         let (batch, width) = *x.shape();
         let (values, size) = (to_host(&x), width / self.groups);
         let largest: Vec<E> = values.chunks_exact(size).map(largest).collect();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    AnyTape, At, Backend, Element, Error, Gradients, Matrix, Neighbor, Neighbors, Operation, Reads,
-    Result, RowOperation, Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Neighbor, Neighbors,
+    Operation, Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 /// An operation on each of so many equal parts of every row, called tokens, as if each were a row of its own.
@@ -43,12 +43,12 @@ impl<E: Scalar, D: Backend<E>, O: Operation<E, D>> Operation<E, D> for PerToken<
         let batch = x.first().map_or(0, |x| x.shape().0);
         let tokens = x.into_iter().map(|x| {
             let width = x.shape().1 / self.count;
-            let x = x.try_contiguous().map_err(Error::device)?;
+            let x = try_contiguous(x)?;
             Ok(x.reshape_like(&(batch * self.count, width)))
         });
         let y = (self.operation).on_tensors(tokens.collect::<Result<Vec<_>>>()?)?;
         let width = y.shape().1 * self.count;
-        let y = y.try_contiguous().map_err(Error::device)?;
+        let y = try_contiguous(y)?;
         Ok(y.reshape_like(&(batch, width)))
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix, Operation, Reads, Result,
-    RowOperation, Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix, Operation,
+    Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 use crate::kernel::Weight;
@@ -52,7 +52,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Product<E, D> {
 
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
-        let weight = self.weight.retaped::<T>().contiguous();
+        let weight = try_contiguous(self.weight.retaped::<T>())?;
         Ok(match self.transposed {
             false => x.matmul(weight.permute::<_, Axes2<1, 0>>()),
             true => x.matmul(weight),

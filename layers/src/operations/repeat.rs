@@ -5,11 +5,9 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    simd, AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation, Scalar,
-    Scratch,
+    copied, simd, AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation,
+    Scalar, Scratch,
 };
-
-use crate::copied::copied;
 
 /// `[x | x | … | x]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    to_host, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Operation, Result,
-    RowOperation, Scalar, Scratch,
+    copied, to_host, try_contiguous, AnyTape, At, Backend, Element, Error, Gradients, Matrix,
+    Operation, Result, RowOperation, Scalar, Scratch,
 };
 
 use super::broadcast::SameRows;
-use crate::copied::copied;
 
 /// `y_i = Σ_j |W_ij|` in every row, with the parameter W, `[outputs, inputs]`; where an entry is 0, its derivative is 0.
 pub struct RowNorms<E: Scalar, D: Backend<E>> {
@@ -35,10 +34,9 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for RowNorms<E, D> {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         let (x, tape) = x.split_tape();
-        let (rows, columns) = *self.weight.shape();
-        let shape = (x.shape().0, rows);
-        let weight = self.weight.clone().put_tape(tape).contiguous();
-        let sums = (weight.reshape_like(&(rows, columns)))
+        let shape = (x.shape().0, self.weight.shape().0);
+        let weight = try_contiguous(self.weight.clone().put_tape(tape))?;
+        let sums = weight
             .try_abs()
             .and_then(|sizes| sizes.try_sum::<_, Axis<1>>());
         let copies = sums.and_then(|sums| sums.try_broadcast_like::<_, Axis<0>>(&shape));

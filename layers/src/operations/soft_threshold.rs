@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use equilibria_core::operations::{Pointwise, RESULT};
-use equilibria_core::{AnyTape, Backend, Element, Error, Matrix, Reads, Result, Scalar};
+use equilibria_core::{AnyTape, Backend, Element, Error, Formulas, Matrix, Reads, Result, Scalar};
 
 use crate::modules;
 
@@ -16,6 +16,15 @@ pub struct SoftThreshold {
 impl Pointwise for SoftThreshold {
     const NAME: &'static str = "soft threshold";
     const READS: Reads = RESULT;
+
+    fn formulas(&self) -> Option<Formulas> {
+        let by = Formulas::number(self.by);
+        Some(Formulas::new(
+            &format!("fabs(x) <= {by} ? 0 : x < 0 ? x + {by} : x - {by}"),
+            "y == 0 ? 0 : 1",
+            "0",
+        ))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation, Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation,
+    Scalar, Scratch,
 };
 
 /// The transpose of a matrix of blocks that each row holds: from `[rows, columns, block]` to `[columns, rows, block]`.
@@ -37,7 +38,7 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Transpose {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         let shape = *x.shape();
-        let x = x.try_contiguous().map_err(Error::device)?;
+        let x = try_contiguous(x)?;
         let x = x.reshape_like(&(shape.0, self.rows, self.columns, self.block));
         let turned = x.try_permute::<_, Axes4<0, 2, 1, 3>>();
         let turned = turned.and_then(|turned| turned.try_contiguous());

@@ -116,8 +116,13 @@ impl<E: Scalar> Kept<E> {
         if !is_there {
             let (rows, columns) = *like.shape();
             let mut values = self.to_host();
-            values.resize(rows * columns, E::zero());
-            let matrix = from_host(like.device(), values, (rows, columns))?;
+            let matrix = match values.is_empty() {
+                true => (like.device().try_zeros_like(like.shape())).map_err(Error::device)?,
+                false => {
+                    values.resize(rows * columns, E::zero());
+                    from_host(like.device(), values, (rows, columns))?
+                }
+            };
             *self = Self::on_its_device(matrix);
         }
         let missing = || Error::Missing {

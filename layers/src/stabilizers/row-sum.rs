@@ -51,7 +51,24 @@ impl<E: Scalar, D: Backend<E>> Stabilizer<E, D> for RowSum {
     fn effective(&self, raw: Traced<E, D>) -> Result<Traced<E, D>> {
         let shape = *raw.shape();
         let (raw, tape) = raw.split_tape();
-        let (device, mut signs) = (raw.device().clone(), to_host(&raw));
+        let (signs, sums) = match D::ON_HOST {
+            true => self.on_host(&raw)?,
+            false => self.in_tensor_operations(&raw)?,
+        };
+        let along = raw.retaped::<OwnedTape<E, D>>() * signs;
+        let sums = along.sum::<(usize,), Axis<1>>() + sums;
+        let factors = (sums / E::of(self.bound)).recip();
+        Ok(raw.put_tape(tape) * factors.broadcast_like::<_, Axis<1>>(&shape))
+    }
+}
+
+/// The signs of all numbers, whose products with them make sums of absolute values, and what is added to the sums: rows that are left
+/// alone have signs 0 and the "sum" t.
+type Parts<E, D> = (Matrix<E, D>, Tensor<(usize,), E, D>);
+
+impl RowSum {
+    fn on_host<E: Scalar, D: Backend<E>>(&self, raw: &Matrix<E, D>) -> Result<Parts<E, D>> {
+        let (shape, device, mut signs) = (*raw.shape(), raw.device(), to_host(raw));
         let mut sums = Vec::with_capacity(shape.0);
         for row in signs.chunks_exact_mut(shape.1.max(1)) {
             let within = row.iter().map(|v| v.wide().abs()).sum::<f64>() <= self.bound;
@@ -65,12 +82,32 @@ impl<E: Scalar, D: Backend<E>> Stabilizer<E, D> for RowSum {
             row.iter_mut().for_each(|v| *v = E::of(sign(*v)));
             sums.push(E::of(if within { self.bound } else { 0.0 }));
         }
-        let signs = from_host(&device, signs, shape)?;
         let sums = device.try_tensor_from_vec(sums, (shape.0,));
-        let sums = sums.map_err(Error::device)?;
-        let along = raw.retaped::<OwnedTape<E, D>>() * signs;
-        let sums = along.sum::<(usize,), Axis<1>>() + sums;
-        let factors = (sums / E::of(self.bound)).recip();
-        Ok(raw.put_tape(tape) * factors.broadcast_like::<_, Axis<1>>(&shape))
+        Ok((
+            from_host(device, signs, shape)?,
+            sums.map_err(Error::device)?,
+        ))
+    }
+
+    /// Where they are: the host sees none of the numbers.
+    fn in_tensor_operations<E: Scalar, D: Backend<E>>(
+        &self,
+        raw: &Matrix<E, D>,
+    ) -> Result<Parts<E, D>> {
+        let (shape, device) = (*raw.shape(), raw.device());
+        let zeros = device.try_zeros_like(&shape).map_err(Error::device)?;
+        let none = device.try_zeros_like(&(shape.0,)).map_err(Error::device)?;
+        let one = E::one();
+        let negative = raw
+            .lt(E::zero())
+            .try_choose(zeros.clone() - one, zeros.clone());
+        let negative = negative.map_err(Error::device)?;
+        let signs = raw.gt(E::zero()).try_choose(zeros + one, negative);
+        let within = (raw.clone().abs().sum::<(usize,), Axis<1>>()).le(E::of(self.bound));
+        let counts = (within.clone()).try_choose(none.clone(), none.clone() + one);
+        let counts = counts.map_err(Error::device)?;
+        let sums = within.try_choose(none.clone() + E::of(self.bound), none);
+        let signs = signs.map_err(Error::device)? * counts.broadcast_like::<_, Axis<1>>(&shape);
+        Ok((signs, sums.map_err(Error::device)?))
     }
 }

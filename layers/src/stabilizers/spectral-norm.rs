@@ -2,10 +2,8 @@
 
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
+use equilibria_core::seed::fill_normal;
 use equilibria_core::{from_host, to_host};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use rand_distr::StandardNormal;
 
 use crate::stabilizer::{all_weights, Stabilizer, StabilizerConfig, Stabilizers, Traced};
 
@@ -61,7 +59,7 @@ impl<E: Scalar, D: Backend<E>> Stabilizer<E, D> for SpectralNorm {
         let shape = *raw.shape();
         let (raw, tape) = raw.split_tape();
         let (sigma, outer) = match D::on_device() {
-            Some(device) => device.leading(&raw, &start(shape.1), self.iterations)?,
+            Some(device) => device.leading(&raw, STREAM, self.iterations)?,
             None => {
                 let values: Vec<f64> = to_host(&raw).into_iter().map(E::wide).collect();
                 let (u, v, sigma) = leading(&values, shape, self.iterations);
@@ -84,7 +82,8 @@ fn leading(
     (rows, columns): (usize, usize),
     iterations: usize,
 ) -> (Vec<f64>, Vec<f64>, f64) {
-    let mut v = start(columns);
+    let mut v = vec![0.0; columns];
+    fill_normal(STREAM, &mut v);
     let (mut u, mut sigma) = (vec![0.0; rows], 0.0);
     for _ in 0..iterations {
         for (u, row) in u.iter_mut().zip(values.chunks_exact(columns.max(1))) {
@@ -101,11 +100,9 @@ fn leading(
     (u, v, sigma)
 }
 
-/// Where power steps start. Any vector with a part along the first singular vector will do; a random one has it, a simple one may not.
-fn start(columns: usize) -> Vec<f64> {
-    let mut rng = StdRng::seed_from_u64(0);
-    (0..columns).map(|_| rng.sample(StandardNormal)).collect()
-}
+/// Of the numbers that power steps start from. Any vector with a part along the first singular vector will do; a random one has it, a
+/// simple one may not.
+const STREAM: u64 = 0;
 
 /// Scales a vector to length 1, but for the zero vector, and returns the length it had.
 fn normalize(vector: &mut [f64]) -> f64 {

@@ -52,8 +52,23 @@ impl<E: Scalar, D: Backend<E>> Stabilizer<E, D> for WeightNorm {
     fn effective(&self, raw: Traced<E, D>) -> Result<Traced<E, D>> {
         let shape = *raw.shape();
         let (raw, tape) = raw.split_tape();
-        let device = raw.device().clone();
-        // What is added to ⟨v, v̂⟩: rows that are left alone have v̂ = 0 and the "length" t.
+        let (directions, lengths) = match D::ON_HOST {
+            true => self.on_host(&raw)?,
+            false => self.in_tensor_operations(&raw)?,
+        };
+        let along = raw.retaped::<OwnedTape<E, D>>() * directions;
+        let lengths = along.sum::<(usize,), Axis<1>>() + lengths;
+        let factors = (lengths / E::of(self.target)).recip();
+        Ok(raw.put_tape(tape) * factors.broadcast_like::<_, Axis<1>>(&shape))
+    }
+}
+
+/// The directions v̂ of rows v, and what is added to ⟨v, v̂⟩: rows that are left alone have v̂ = 0 and the "length" t.
+type Parts<E, D> = (Matrix<E, D>, Tensor<(usize,), E, D>);
+
+impl WeightNorm {
+    fn on_host<E: Scalar, D: Backend<E>>(&self, raw: &Matrix<E, D>) -> Result<Parts<E, D>> {
+        let (shape, device) = (*raw.shape(), raw.device());
         let mut lengths = Vec::with_capacity(shape.0);
         let mut scale = |square: f64| {
             let length = square.sqrt();
@@ -65,28 +80,29 @@ impl<E: Scalar, D: Backend<E>> Stabilizer<E, D> for WeightNorm {
                 1.0 / length
             }
         };
-        let directions = if D::ON_HOST {
-            let mut directions = to_host(&raw);
-            for row in directions.chunks_exact_mut(shape.1.max(1)) {
-                let scale = scale(row.iter().map(|v| v.wide() * v.wide()).sum());
-                row.iter_mut().for_each(|v| *v = E::of(v.wide() * scale));
-            }
-            from_host(&device, directions, shape)?
-        } else {
-            // The host sees one number of each row.
-            let squares = raw.clone().square().sum::<(usize,), Axis<1>>().as_vec();
-            let scales = squares
-                .into_iter()
-                .map(|square| E::of(scale(square.wide())));
-            let scales = device.try_tensor_from_vec(scales.collect(), (shape.0,));
-            let scales = scales.map_err(Error::device)?;
-            raw.clone() * scales.broadcast_like::<_, Axis<1>>(&shape)
-        };
+        let mut directions = to_host(raw);
+        for row in directions.chunks_exact_mut(shape.1.max(1)) {
+            let scale = scale(row.iter().map(|v| v.wide() * v.wide()).sum());
+            row.iter_mut().for_each(|v| *v = E::of(v.wide() * scale));
+        }
         let lengths = device.try_tensor_from_vec(lengths, (shape.0,));
-        let lengths = lengths.map_err(Error::device)?;
-        let along = raw.retaped::<OwnedTape<E, D>>() * directions;
-        let lengths = along.sum::<(usize,), Axis<1>>() + lengths;
-        let factors = (lengths / E::of(self.target)).recip();
-        Ok(raw.put_tape(tape) * factors.broadcast_like::<_, Axis<1>>(&shape))
+        let directions = from_host(device, directions, shape)?;
+        Ok((directions, lengths.map_err(Error::device)?))
+    }
+
+    /// Where they are: the host sees none of the numbers.
+    fn in_tensor_operations<E: Scalar, D: Backend<E>>(
+        &self,
+        raw: &Matrix<E, D>,
+    ) -> Result<Parts<E, D>> {
+        let shape = *raw.shape();
+        let zeros = (raw.device().try_zeros_like(&(shape.0,))).map_err(Error::device)?;
+        let lengths = raw.clone().square().sum::<(usize,), Axis<1>>().sqrt();
+        let left_alone = lengths.le(E::of(if self.clip { self.target } else { 0.0 }));
+        let scales = (left_alone.clone()).try_choose(zeros.clone(), lengths.recip());
+        let scales = scales.map_err(Error::device)?;
+        let added = left_alone.try_choose(zeros.clone() + E::of(self.target), zeros);
+        let directions = raw.clone() * scales.broadcast_like::<_, Axis<1>>(&shape);
+        Ok((directions, added.map_err(Error::device)?))
     }
 }

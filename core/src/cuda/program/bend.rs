@@ -154,10 +154,15 @@ where
                 width: width as u32,
             })?;
         }
+        let mut done = Vec::new();
         for &argument in &made.arguments {
             if self.wants(argument, way) {
                 let (out, adds) = self.target(argument, &mut way.bars, store)?;
-                scaled(x_bar, 1.0, (out, adds), width, store)?;
+                // Where one cotangent was handed on to several, it is that of all.
+                if !done.contains(&out) {
+                    scaled(x_bar, 1.0, (out, adds), width, store)?;
+                    done.push(out);
+                }
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dfdx::prelude::{Cpu, Device};
+use equilibria_core::AnyLayer;
 
 use super::{round, Problem};
 use equilibria_core::plumbing::{SliceSpace, TensorSpace};
@@ -110,6 +111,22 @@ impl Problem {
         };
         space.release(z);
         Ok(run)
+    }
+
+    /// Solves the problem from its start on a device, in the space that equilibria are solved in there.
+    ///
+    /// # Errors
+    /// Those of [`solve()`].
+    pub fn solve_on<E: Scalar, D: Backend<E>>(
+        &self,
+        device: &D,
+        solver: &dyn FixedPointSolver,
+        stop: &Stop,
+    ) -> Result<Run> {
+        let layer = AnyLayer::new(self.layer::<E, D>(device)?);
+        let inputs = self.tensors(device)?;
+        let mut space = D::space(&layer, device, &inputs, self.batch)?;
+        self.solve_in(&mut *space, solver, stop)
     }
 
     /// Runs `job` in a new space for the map of this problem.

@@ -1,12 +1,14 @@
 //! `equilibria bench`: times DEQ fusion on workload files, in the words of the scripts that time other libraries on them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use equilibria_core::{Backend, DeviceName};
 use equilibria_reference::timing::{self, Timing};
 use equilibria_reference::workload::{self, Workload};
 use serde_json::json;
 
+use crate::device::{DeviceArgs, WorkInSingle};
 use crate::error::{Error, Result};
 use crate::terminal::print_line;
 
@@ -15,7 +17,9 @@ use crate::terminal::print_line;
 pub struct Args {
     /// A folder of workloads, `fusion_*.safetensors`
     folder: PathBuf,
-    /// Threads
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Threads of the processor
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Relative tolerance of every sample, forward and adjoint; 0 to take all steps
@@ -71,6 +75,7 @@ impl From<timing::Job> for Job {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    let device = args.device.or(DeviceName::Cpu)?;
     let files = workload::files(&args.folder, &args.only)?;
     let threads = usize::from(args.threads);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
@@ -78,38 +83,65 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         threads,
         source: error,
     })?;
-    let peak = pool.install(|| timing::peak(threads));
+    let peak = (device == DeviceName::Cpu).then(|| pool.install(|| timing::peak(threads)));
     for path in files {
-        let workload = Workload::read(&path, args.tol, args.max_evaluations as usize)?;
-        let wanted = |job: timing::Job| args.job.is_none_or(|only| only == job.into());
-        let mut printed = Ok(());
-        let mut tell = |job: timing::Job, timing: &Timing| {
-            if printed.is_ok() {
-                printed = print(&workload, args, job.into(), timing);
-            }
+        let timed = Timed {
+            path: &path,
+            args,
+            peak,
+            device,
         };
-        pool.install(|| timing::time(&workload, wanted, args.seconds, peak, &mut tell))?;
-        printed?;
+        pool.install(|| timed.run_on(device))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(workload: &Workload, args: &Args, job: Job, timing: &Timing) -> Result<()> {
-    let (name, job) = (&workload.name, job.name());
-    if args.json {
-        let line = json!({
-            "system": concat!("equilibria-", env!("CARGO_PKG_VERSION")), "workload": name, "job": job,
-            "ms": timing.ms, "steps": timing.evaluations, "mean_steps": timing.mean_evaluations, "residual": timing.residual,
-            "adjoint_residual": timing.adjoint_residual, "product_share": timing.product_share,
-            "threads": args.threads,
-        });
-        return print_line(line);
+/// A file to be timed.
+struct Timed<'a> {
+    path: &'a Path,
+    args: &'a Args,
+    /// Operations a second of the processor.
+    peak: Option<f64>,
+    device: DeviceName,
+}
+
+impl WorkInSingle for Timed<'_> {
+    type Output = ();
+
+    fn on<D: Backend<f32>>(self, device: &D) -> Result<()> {
+        let Self { path, args, .. } = self;
+        let most = args.max_evaluations as usize;
+        let workload = Workload::read(device, path, args.tol, most)?;
+        let wanted = |job: timing::Job| args.job.is_none_or(|only| only == job.into());
+        let mut printed = Ok(());
+        let mut tell = |job: timing::Job, timing: &Timing| {
+            if printed.is_ok() {
+                printed = self.print(&workload.name, job.into(), timing);
+            }
+        };
+        timing::time(&workload, wanted, args.seconds, self.peak, &mut tell)?;
+        printed
     }
-    let share = timing.product_share.map_or_else(String::new, |share| {
-        format!("  products {:.0} %", 100.0 * share)
-    });
-    print_line(format_args!(
-        "{name:<28} {job:<6} {:>10.3} ms  {:>3} evaluations, mean {:.1}  residual {:.1e}  adjoint {:.1e}{share}",
-        timing.ms, timing.evaluations, timing.mean_evaluations, timing.residual, timing.adjoint_residual
-    ))
+}
+
+impl Timed<'_> {
+    fn print(&self, name: &str, job: Job, timing: &Timing) -> Result<()> {
+        let (args, job) = (self.args, job.name());
+        if args.json {
+            let line = json!({
+                "system": concat!("equilibria-", env!("CARGO_PKG_VERSION")), "workload": name, "job": job,
+                "ms": timing.ms, "steps": timing.evaluations, "mean_steps": timing.mean_evaluations, "residual": timing.residual,
+                "adjoint_residual": timing.adjoint_residual, "product_share": timing.product_share,
+                "threads": args.threads, "device": self.device,
+            });
+            return print_line(line);
+        }
+        let share = timing.product_share.map_or_else(String::new, |share| {
+            format!("  products {:.0} %", 100.0 * share)
+        });
+        print_line(format_args!(
+            "{name:<28} {job:<6} {:>10.3} ms  {:>3} evaluations, mean {:.1}  residual {:.1e}  adjoint {:.1e}{share}",
+            timing.ms, timing.evaluations, timing.mean_evaluations, timing.residual, timing.adjoint_residual
+        ))
+    }
 }

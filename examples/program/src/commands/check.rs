@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         args,
         subject: &subject,
     };
-    checking.run(&subject.experiment)
+    checking.run_on(subject.experiment.device)
 }
 
 /// A model to be checked.

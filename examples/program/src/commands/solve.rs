@@ -4,12 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equilibria_core::report::{largest, Step};
-use equilibria_core::{registry, FixedPointSolver, Report, Status, Stop};
+use equilibria_core::{
+    registry, Backend, DeviceName, FixedPointSolver, Report, Scalar, Status, Stop,
+};
+use equilibria_fusion::Dtype;
 use equilibria_testing::conformance;
 use equilibria_testing::problems::{self, Precision, Problem, Run, Space};
 use serde_json::{json, Value};
 
 use crate::config::require_finite;
+use crate::device::{DeviceArgs, Work};
 use crate::error::{Error, Result};
 use crate::plot::{self, Line};
 use crate::terminal::print_line;
@@ -32,6 +36,8 @@ pub struct Args {
     /// Solve in f32 instead of f64
     #[arg(long)]
     f32: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Draw residuals against evaluations to this SVG file
     #[arg(long)]
     plot: Option<PathBuf>,
@@ -50,6 +56,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let problem = problems::find(name)?;
+    let device = args.device.or(DeviceName::Cpu)?;
     let precision = match args.f32 {
         true => Precision::Single,
         false => Precision::Double,
@@ -62,7 +69,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     print_line(format_args!("{}: {}", problem.name, problem.summary))?;
     let (mut lines, mut outcomes, mut solved) = (Vec::new(), Vec::new(), true);
     for (label, solver) in args.solver.iter().zip(solvers) {
-        let run = problem.solve(&*solver, precision, Space::Slice, &stop)?;
+        let solve = Solve {
+            problem: &problem,
+            solver: &*solver,
+            stop: &stop,
+        };
+        let run = match device {
+            DeviceName::Cpu => problem.solve(&*solver, precision, Space::Slice, &stop)?,
+            device => solve.run_on(device, dtype(precision))?,
+        };
         let name = solver.typetag_name();
         (run.report).log(|| format!("{}: forward solve by {name}", problem.name));
         print_steps(label, &run.report.steps())?;
@@ -85,6 +100,28 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     })
+}
+
+/// One solver on a problem, where there are no rows to run a map in.
+struct Solve<'a> {
+    problem: &'a Problem,
+    solver: &'a dyn FixedPointSolver,
+    stop: &'a Stop,
+}
+
+impl Work for Solve<'_> {
+    type Output = Run;
+
+    fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Run> {
+        Ok((self.problem).solve_on::<E, D>(device, self.solver, self.stop)?)
+    }
+}
+
+fn dtype(precision: Precision) -> Dtype {
+    match precision {
+        Precision::Single => Dtype::F32,
+        Precision::Double => Dtype::F64,
+    }
 }
 
 fn print_steps(label: &str, steps: &[Step]) -> Result<()> {

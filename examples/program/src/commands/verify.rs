@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use equilibria_core::DeviceName;
 use equilibria_reference::golden::{self, Comparison, Verdict};
 
+use crate::device::DeviceArgs;
 use crate::error::Result;
 use crate::terminal::print_line;
 
@@ -13,6 +15,8 @@ use crate::terminal::print_line;
 pub struct Args {
     /// A folder with `metadata.json` and `golden.safetensors`
     folder: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Print all comparisons as one JSON object on the last line
     #[arg(long)]
     json: bool,
@@ -20,7 +24,7 @@ pub struct Args {
 
 /// Runs the command; exit status 1 if an array fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let ledger = golden::verify(&args.folder)?;
+    let ledger = golden::verify(&args.folder, args.device.or(DeviceName::Cpu)?)?;
     for comparison in &ledger.comparisons {
         if comparison.outcome != Verdict::Input {
             print_line(line(comparison))?;

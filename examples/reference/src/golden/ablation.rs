@@ -1,19 +1,23 @@
 //! The ablations of tables 6 and 7.
 
 use dfdx::prelude::*;
-use equilibria_core::{apply, to_host, Matrix, Vectors};
+use equilibria_core::{apply, to_host, Backend, Matrix, Vectors};
 
 use super::equilibrium::Differentiated;
 use super::file::Golden;
 use super::ledger::Ledger;
-use super::spaces::in_both;
+use super::spaces::in_all;
 use super::step::parts;
 use super::subject::{equilibrium, fusions, Subject};
 use super::tolerance::{SOLVED, STEP};
 use crate::Result;
 
 /// Compares what the file has of them.
-pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+pub fn compare<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> Result<()> {
     if !golden
         .arrays
         .keys()
@@ -28,7 +32,11 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
 }
 
 /// Table 7: z'_i = z_i.
-fn without_gate(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+fn without_gate<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> Result<()> {
     for mut fusion in fusions(subject) {
         fusion.fuse.gate = false;
         let solved = Differentiated::new(&fusion, &subject.x, None)?;
@@ -46,7 +54,11 @@ fn without_gate(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resu
 }
 
 /// Table 6, row 3: z_fuse = Σ_i z_i*.
-fn without_fuse(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+fn without_fuse<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> Result<()> {
     for fusion in fusions(subject) {
         let solved = Differentiated::new(&fusion, &subject.x, None)?;
         let z = sum(&solved.states[..subject.sizes.modalities]);
@@ -56,9 +68,13 @@ fn without_fuse(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resu
 }
 
 /// Table 6, row 4: z_i* = x_i.
-fn without_theta(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+fn without_theta<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> Result<()> {
     let inputs = [
-        equilibria_core::from_host(&Cpu::default(), sum(&subject.x), *subject.x[0].shape())?,
+        equilibria_core::from_host(subject.w.device(), sum(&subject.x), *subject.x[0].shape())?,
         subject.x_fuse()?,
     ];
     let equilibrium = equilibrium(subject.fuse.clone());
@@ -76,9 +92,9 @@ fn without_theta(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Res
 }
 
 /// Table 6, row 2: one application from zero; and Σ_i w_i f_θi(0; x_i), which is what the text says.
-fn once(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+fn once<D: Backend<f64>>(subject: &Subject<D>, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
     let zeros = vec![0.0; subject.sizes.batch * subject.sizes.joint_dim()];
-    for outcome in in_both(subject, |space| {
+    for outcome in in_all(subject, |space| {
         let [at, out] = [space.alloc()?, space.alloc()?];
         space.vectors_mut().write(at, &zeros)?;
         space.apply(at, out)?;
@@ -103,7 +119,7 @@ fn once(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
     Ok(())
 }
 
-fn sum(states: &[Matrix<f64, Cpu>]) -> Vec<f64> {
+fn sum<D: Backend<f64>>(states: &[Matrix<f64, D>]) -> Vec<f64> {
     let mut sum = vec![0.0; states.first().map_or(0, |z| z.shape().0 * z.shape().1)];
     for z in states {
         sum.iter_mut()

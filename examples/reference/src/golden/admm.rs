@@ -28,7 +28,7 @@ pub struct Admm<'g> {
 
 impl Admm<'_> {
     /// Compares the arrays `admm.*`, if there are any; Q is `[n, n]`.
-    pub fn compare(case: &Case, ledger: &mut Ledger, q: &[f64], batch: usize) -> Result<()> {
+    pub fn compare<D>(case: &Case<D>, ledger: &mut Ledger, q: &[f64], batch: usize) -> Result<()> {
         let golden = &case.golden;
         if !golden.has("admm.fixed_point.z") {
             return Ok(());

@@ -1,6 +1,8 @@
 //! The iterates of the solvers, call by call; those of Anderson acceleration in the mode that follows TorchDEQ.
 
-use equilibria_core::{solve, AdjointMap, FixedPointSolver, Map, Result, Stop, Tolerance, Vectors};
+use equilibria_core::{
+    solve, AdjointMap, Backend, FixedPointSolver, Map, Result, Stop, Tolerance, Vectors,
+};
 use equilibria_fusion::solvers::forward::anderson::{Anderson, Ridge};
 use equilibria_fusion::solvers::forward::picard::Picard;
 use equilibria_fusion::solvers::Compat;
@@ -8,7 +10,7 @@ use equilibria_testing::Recording;
 
 use super::file::Golden;
 use super::ledger::Ledger;
-use super::spaces::in_both;
+use super::spaces::in_all;
 use super::subject::Subject;
 use super::tolerance::{ITERATE, SOLVED, UNREGULARIZED};
 
@@ -19,9 +21,13 @@ struct Calls {
 }
 
 /// Compares all recorded solves.
-pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> crate::Result<()> {
+pub fn compare<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> crate::Result<()> {
     let forward = |solver: &dyn FixedPointSolver, calls: usize| {
-        in_both(subject, |space| record(solver, space, calls))
+        in_all(subject, |space| record(solver, space, calls))
     };
     if golden.has("anderson.X") {
         let solver = anderson(golden, golden.config.anderson.lam);
@@ -67,13 +73,17 @@ fn anderson(golden: &Golden, regularization: f64) -> Anderson {
 }
 
 /// Compares the solve of the adjoint equation.
-fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> crate::Result<()> {
+fn compare_adjoint<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> crate::Result<()> {
     let size = subject.sizes.batch * subject.sizes.joint_dim();
     let z = golden.need("fixed_point.z", size)?;
     let v = golden.need("ift.dl_dz", size)?;
     let count = golden.count("anderson_backward.X");
     let solver = anderson(golden, golden.config.anderson.lam);
-    for outcome in in_both(subject, |space| {
+    for outcome in in_all(subject, |space| {
         let [at, cotangent] = [space.alloc()?, space.alloc()?];
         space.vectors_mut().write(at, z)?;
         space.linearize(at)?;

@@ -2,7 +2,8 @@
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    solve, to_host, AdjointMap, Coef, DifferentiableMap, Matrix, Parameters, Value, Vectors,
+    solve, to_host, AdjointMap, Backend, Coef, DifferentiableMap, Matrix, Parameters, Value,
+    Vectors,
 };
 use equilibria_fusion::deq::DeqFusion;
 use equilibria_fusion::fusions::weighted_sum::WeightedSum;
@@ -10,28 +11,28 @@ use equilibria_fusion::{Fusion, Pass};
 
 use super::file::Golden;
 use super::ledger::Ledger;
-use super::spaces::in_both;
+use super::spaces::in_all;
 use super::step::part_name;
 use super::subject::{equilibrium, fusions, Subject};
 use super::tolerance::{SOLVED, STEP};
 use crate::Result;
 
 /// The equilibrium, its loss mean(z_fuse*²), and the gradients of that, as one way to compute them has it.
-pub struct Differentiated {
+pub struct Differentiated<D: Backend<f64>> {
     /// z_1*, …, z_N*, z_fuse*.
-    pub states: Vec<Matrix<f64, Cpu>>,
+    pub states: Vec<Matrix<f64, D>>,
     /// The loss.
     pub loss: f64,
     /// By name: parameters, and `x.1`, …, `x.N`, `x_fuse`.
     pub gradients: Vec<(String, Vec<f64>)>,
 }
 
-impl Differentiated {
+impl<D: Backend<f64>> Differentiated<D> {
     /// Solves and differentiates. With `x_fuse`, that is a variable of its own; else it is Σ_i w_i x_i.
     pub fn new(
-        fusion: &DeqFusion<f64, Cpu>,
-        x: &[Matrix<f64, Cpu>],
-        x_fuse: Option<Matrix<f64, Cpu>>,
+        fusion: &DeqFusion<f64, D>,
+        x: &[Matrix<f64, D>],
+        x_fuse: Option<Matrix<f64, D>>,
     ) -> Result<Self> {
         let mut pass = Pass::noiseless();
         let x_fuse = match x_fuse {
@@ -52,7 +53,7 @@ impl Differentiated {
             tensors.push((format!("x.{}", index + 1), x.clone()));
         }
         tensors.push(("x_fuse".to_owned(), x_fuse));
-        let gradient = |(name, tensor): (String, Matrix<f64, Cpu>)| {
+        let gradient = |(name, tensor): (String, Matrix<f64, D>)| {
             outcome
                 .gradients
                 .try_alloc_for(&tensor)
@@ -76,8 +77,8 @@ impl Differentiated {
 }
 
 /// Compares the fixed point, the loss and its gradients, in both schedules, with and without kernels.
-pub fn compare(
-    subject: &Subject,
+pub fn compare<D: Backend<f64>>(
+    subject: &Subject<D>,
     golden: &Golden,
     tolerance: f64,
     ledger: &mut Ledger,
@@ -129,7 +130,11 @@ pub fn compare(
 }
 
 /// Compares the Jacobian at the golden fixed point and the solution of the adjoint equation.
-pub fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+pub fn compare_adjoint<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> Result<()> {
     if !golden.has("ift.J") {
         return Ok(());
     }
@@ -152,7 +157,7 @@ pub fn compare_adjoint(subject: &Subject, golden: &Golden, ledger: &mut Ledger) 
     ledger.compare(golden, "ift.dl_dz", &dl_dz, SOLVED);
 
     let equilibrium = equilibrium(());
-    let outcomes = in_both(subject, |space| {
+    let outcomes = in_all(subject, |space| {
         let [at, v, u] = [space.alloc()?, space.alloc()?, space.alloc()?];
         space.vectors_mut().write(at, z)?;
         space.linearize(at)?;

@@ -1,12 +1,11 @@
 //! The Jacobian penalty with given probes, and its gradient.
 
-use dfdx::prelude::*;
-use equilibria_core::{to_host, Parameters, Regularizer, Vectors};
+use equilibria_core::{to_host, Backend, Parameters, Regularizer, Vectors};
 use equilibria_fusion::solvers::regularizers::jacobian::Jacobian;
 
 use super::file::Golden;
 use super::ledger::Ledger;
-use super::spaces::{in_both, Computed, GivenProbes};
+use super::spaces::{in_all, Computed, GivenProbes};
 use super::subject::Subject;
 use super::tolerance::{SOLVED, STEP};
 use crate::Result;
@@ -16,7 +15,11 @@ use crate::Result;
 const STEP_SIZE: f64 = 1e-4;
 
 /// Compares products with the Jacobian, the registered penalty and its gradient.
-pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+pub fn compare<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> Result<()> {
     let count = golden.count("jac.probes");
     if count == 0 {
         return Ok(());
@@ -25,7 +28,7 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
     let z = golden.need("fixed_point.z", size)?;
     let probes = golden.need("jac.probes", count * size)?;
 
-    for outcome in in_both(subject, |space| {
+    for outcome in in_all(subject, |space| {
         let [at, probe, product] = [space.alloc()?, space.alloc()?, space.alloc()?];
         space.vectors_mut().write(at, z)?;
         space.linearize(at)?;
@@ -45,7 +48,7 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
     }
 
     let penalty = |step| {
-        in_both(subject, |space| {
+        in_all(subject, |space| {
             let at = space.alloc()?;
             space.vectors_mut().write(at, z)?;
             let regularizer = Jacobian {
@@ -69,8 +72,8 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
 }
 
 /// Compares the penalty of one space, the gradient extrapolated to vanishing steps.
-fn compare_penalty(
-    subject: &Subject,
+fn compare_penalty<D: Backend<f64>>(
+    subject: &Subject<D>,
     golden: &Golden,
     ledger: &mut Ledger,
     whole: &Computed<f64>,
@@ -99,7 +102,7 @@ fn compare_penalty(
         let name = format!("jac_grad.x.{}", index + 1);
         ledger.compare(golden, &name, &total, SOLVED);
     }
-    let of_w = |x: &equilibria_core::Matrix<f64, Cpu>| -> f64 {
+    let of_w = |x: &equilibria_core::Matrix<f64, D>| -> f64 {
         to_host(x).iter().zip(&x_fuse).map(|(x, f)| x * f).sum()
     };
     gradients.push(subject.x.iter().map(of_w).collect());

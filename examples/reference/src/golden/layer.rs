@@ -12,8 +12,9 @@ use serde_json::json;
 use super::equilibrium::jacobian;
 use super::file::Arrays;
 use super::ledger::Ledger;
-use super::spaces::in_both_of;
+use super::spaces::in_all_of;
 use super::tolerance::{SOLVED, STEP};
+use super::zoo::Case;
 use crate::{Error, Result};
 
 /// Of gradients, relative to the largest entry of any of them.
@@ -26,13 +27,13 @@ const RESTART: usize = 500;
 const BESIDE: f64 = 1e-4;
 
 /// A layer by its configuration, with everything else from the file.
-pub struct Subject {
+pub struct Subject<D: Backend<f64>> {
     /// The layer.
-    pub layer: AnyLayer<f64, Cpu>,
+    pub layer: AnyLayer<f64, D>,
     /// Names of the inputs in the file, without `input.`.
     pub inputs: Vec<String>,
     /// The inputs, in the order of the layer.
-    pub x: Vec<Matrix<f64, Cpu>>,
+    pub x: Vec<Matrix<f64, D>>,
     /// The solver of the equation, its configuration.
     pub solver: serde_json::Value,
     /// The solver of the adjoint equation, its configuration.
@@ -40,25 +41,26 @@ pub struct Subject {
     /// Whether there may be several equilibria, of which the file has one.
     pub several: bool,
     names: Vec<(String, String)>,
+    device: D,
 }
 
-impl Subject {
+impl<D: Backend<f64>> Subject<D> {
     /// The layer of a configuration with the arrays `param.*`, and the inputs of the given names: arrays `input.*`, whose first axis is
     /// the batch, or arrays of that very name, which may be the same for all samples.
     pub fn new(
-        golden: &Arrays,
+        case: &Case<D>,
         config: serde_json::Value,
         state: usize,
         inputs: &[&str],
     ) -> Result<Self> {
-        let device = Cpu::default();
+        let (golden, device) = (&case.golden, &case.device);
         let config = registry::make::<dyn LayerConfig>(&config)?;
         let sizes = config.sizes();
         let mut x = Vec::new();
         for (index, name) in inputs.iter().enumerate() {
             let by_sample = golden.get(&format!("input.{name}"));
             let array = by_sample.or_else(|_| golden.get(name))?;
-            let rows = |x: &Matrix<f64, Cpu>| x.shape().0;
+            let rows = |x: &Matrix<f64, D>| x.shape().0;
             let own = || array.shape.first().copied().unwrap_or(1);
             let batch = x.first().map_or_else(own, rows).max(1);
             let width = sizes.as_ref().and_then(|sizes| sizes.inputs.get(index));
@@ -72,16 +74,15 @@ impl Subject {
                 return Err(Error::golden(&golden.path, message));
             }
             let shape = (batch, values.len() / batch);
-            x.push(from_host(&device, values, shape)?);
+            x.push(from_host(device, values, shape)?);
         }
-        let widths: Vec<usize> = x.iter().map(|x: &Matrix<f64, Cpu>| x.shape().1).collect();
+        let widths: Vec<usize> = x.iter().map(|x: &Matrix<f64, D>| x.shape().1).collect();
         let request = LayerRequest {
             state,
             inputs: &widths,
-            init: &mut Initializer::new(&device, 0),
+            init: &mut Initializer::new(device, 0),
         };
-        let mut layer: AnyLayer<f64, Cpu> =
-            <Cpu as Backend<f64>>::build::<Layers>(&*config, request)?;
+        let mut layer: AnyLayer<f64, D> = <D as Backend<f64>>::build::<Layers>(&*config, request)?;
         let mut subject = Self {
             layer: layer.clone(),
             inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
@@ -90,6 +91,7 @@ impl Subject {
             adjoint_solver: json!({ "type": "gmres", "restart": RESTART }),
             several: false,
             names: config.original_names(),
+            device: device.clone(),
         };
         let mut values = Vec::new();
         for (name, tensor) in layer.named() {
@@ -121,7 +123,7 @@ impl Subject {
         self.compare_equilibrium(golden, ledger)
     }
 
-    /// Compares `step_rand.*`, through the program for the CPU and in tensors.
+    /// Compares `step_rand.*`, by the program and in tensors.
     pub fn compare_step(&self, golden: &Arrays, ledger: &mut Ledger) -> Result<()> {
         if !golden.has("step_rand.z") {
             return Ok(());
@@ -129,7 +131,7 @@ impl Subject {
         let size = self.batch() * self.layer.state_dim();
         let z = golden.need("step_rand.z", size)?;
         let u = golden.need("step_rand.u", size)?;
-        for outcome in in_both_of(&self.layer, &self.x, |space| {
+        for outcome in in_all_of(&self.layer, &self.x, |space| {
             let [at, cotangent, out] = [space.alloc()?, space.alloc()?, space.alloc()?];
             space.vectors_mut().write(at, z)?;
             space.apply(at, out)?;
@@ -173,7 +175,7 @@ impl Subject {
         let scale = |name: &str| largest(golden, name);
         ledger.compare(golden, "ift.dl_dz", &slope, SOLVED * scale("ift.dl_dz"));
         let solver = registry::make::<dyn FixedPointSolver>(&self.adjoint_solver)?;
-        for outcome in in_both_of(&self.layer, &self.x, |space| {
+        for outcome in in_all_of(&self.layer, &self.x, |space| {
             let [at, v, u] = [space.alloc()?, space.alloc()?, space.alloc()?];
             space.vectors_mut().write(at, z)?;
             space.linearize(at)?;
@@ -194,7 +196,7 @@ impl Subject {
     /// The derivative of the loss by the state z.
     fn slope(&self, golden: &Arrays, z: &[f64]) -> Result<Vec<f64>> {
         let shape = (self.batch(), self.layer.state_dim());
-        let z = from_host(&Cpu::default(), z.to_vec(), shape)?;
+        let z = from_host(&self.device, z.to_vec(), shape)?;
         let traced = z.clone().put_tape(OwnedTape::default());
         let output = equilibria_core::output(&self.layer, traced, &self.x)?;
         let mut gradients = self.loss(golden, output)?.backward();
@@ -206,11 +208,11 @@ impl Subject {
     fn loss(
         &self,
         golden: &Arrays,
-        output: Matrix<f64, Cpu, OwnedTape<f64, Cpu>>,
-    ) -> Result<Tensor<Rank0, f64, Cpu, OwnedTape<f64, Cpu>>> {
+        output: Matrix<f64, D, OwnedTape<f64, D>>,
+    ) -> Result<Tensor<Rank0, f64, D, OwnedTape<f64, D>>> {
         let shape = *output.shape();
         let probe = golden.need("loss.probe", shape.0 * shape.1)?;
-        let probe = from_host(&Cpu::default(), probe.to_vec(), shape)?;
+        let probe = from_host(&self.device, probe.to_vec(), shape)?;
         let (output, tape) = output.split_tape();
         let linear = (output.clone().put_tape(tape) * probe).sum::<Rank0, _>();
         let (linear, tape) = linear.split_tape();
@@ -230,7 +232,7 @@ impl Subject {
         Ok(equilibrium)
     }
 
-    /// Compares the equilibrium, the loss of its output and all gradients, through the program for the CPU and in tensors.
+    /// Compares the equilibrium, the loss of its output and all gradients, by the program and in tensors.
     pub fn compare_equilibrium(&self, golden: &Arrays, ledger: &mut Ledger) -> Result<()> {
         for solved in [
             self.solved(golden, self.layer.clone())?,
@@ -256,7 +258,7 @@ impl Subject {
     ///
     /// The solve begins at 0. Where there may be several equilibria and this leads to none or to another one than the file has, it begins
     /// anew beside that one, by Newton's method, which comes to it if it is one.
-    pub fn solved<L: ImplicitLayer<f64, Cpu> + Clone>(
+    pub fn solved<L: ImplicitLayer<f64, D> + Clone>(
         &self,
         golden: &Arrays,
         layer: L,
@@ -272,7 +274,7 @@ impl Subject {
             if solved.report.unconverged() > 0 || error > SOLVED * scale || error.is_nan() {
                 let beside = stored.iter().zip([1.0, -1.0].iter().cycle());
                 let beside = beside.map(|(z, sign)| z + sign * BESIDE * scale);
-                let start = from_host(&Cpu::default(), beside.collect(), shape)?;
+                let start = from_host(&self.device, beside.collect(), shape)?;
                 let newton = json!({ "type": "newton-gmres", "restart": RESTART });
                 equilibrium.solver = registry::make::<dyn FixedPointSolver>(&newton)?.into();
                 solved = equilibrium.forward_from(start, &self.x, OwnedTape::default())?;
@@ -282,11 +284,11 @@ impl Subject {
         let output = equilibrium.output(solved.z, &self.x)?;
         let values = output.as_vec();
         let loss = self.loss(golden, output)?;
-        let value = loss.array();
+        let value = loss.as_vec()[0];
         let mut gradients = loss.backward();
         let parameters = equilibrium.named().into_iter().map(|(_, tensor)| tensor);
         let tensors = parameters.chain(self.x.iter().cloned());
-        let gradient = |tensor: Matrix<f64, Cpu>| -> Result<Vec<f64>> {
+        let gradient = |tensor: Matrix<f64, D>| -> Result<Vec<f64>> {
             (gradients.try_alloc_for(&tensor)).map_err(equilibria_core::Error::device)?;
             Ok(to_host(&gradients.get(&tensor)))
         };
@@ -301,7 +303,7 @@ impl Subject {
     /// The step at a state, in tensors.
     pub fn step(&self, z: &[f64]) -> Result<Vec<f64>> {
         let shape = (self.batch(), self.layer.state_dim());
-        let z = from_host(&Cpu::default(), z.to_vec(), shape)?;
+        let z = from_host(&self.device, z.to_vec(), shape)?;
         Ok(to_host(&apply(&self.layer, z, &self.x)?))
     }
 }

@@ -1,17 +1,20 @@
 //! One application of eqs. 8-12.
 
-use dfdx::prelude::*;
-use equilibria_core::{from_host, to_host, ImplicitLayer, Matrix, Value, Vectors};
+use equilibria_core::{from_host, to_host, Backend, ImplicitLayer, Matrix, Value, Vectors};
 
 use super::file::Golden;
 use super::ledger::Ledger;
-use super::spaces::in_both;
+use super::spaces::in_all;
 use super::subject::Subject;
 use super::tolerance::STEP;
 use crate::Result;
 
 /// Compares x_fuse and both steps: from zero and from a random state.
-pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Result<()> {
+pub fn compare<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+) -> Result<()> {
     let size = subject.sizes.batch * subject.sizes.joint_dim();
     ledger.compare(golden, "input.x_fuse", &to_host(&subject.x_fuse()?), STEP);
     if golden.has("step_zero.out.fuse") {
@@ -24,8 +27,8 @@ pub fn compare(subject: &Subject, golden: &Golden, ledger: &mut Ledger) -> Resul
     Ok(())
 }
 
-fn compare_step(
-    subject: &Subject,
+fn compare_step<D: Backend<f64>>(
+    subject: &Subject<D>,
     golden: &Golden,
     ledger: &mut Ledger,
     case: &str,
@@ -33,12 +36,12 @@ fn compare_step(
 ) -> Result<()> {
     let parts = parts(subject, z)?;
     let z_fuse = Value::plain(parts[subject.sizes.modalities].clone());
-    let mut check = |name: String, value: &Value<f64, Cpu>| -> Result<()> {
+    let mut check = |name: String, value: &Value<f64, D>| -> Result<()> {
         let value = to_host(&value.clone().into_matrix()?);
         ledger.compare(golden, &format!("{case}.{name}"), &value, STEP);
         Ok(())
     };
-    let mut purified: Option<Value<f64, Cpu>> = None;
+    let mut purified: Option<Value<f64, D>> = None;
     for (index, (theta, x)) in subject.theta.iter().zip(&subject.x).enumerate() {
         let i = index + 1;
         let [z, x] = [&parts[index], x].map(|of| Value::plain(of.clone()));
@@ -67,12 +70,12 @@ fn compare_step(
 }
 
 /// The same through the joint map, whose gate is collapsed, in both spaces.
-fn compare_joint(
-    subject: &Subject,
+fn compare_joint<D: Backend<f64>>(
+    subject: &Subject<D>,
     z: &[f64],
-    mut check: impl FnMut(String, &Value<f64, Cpu>) -> Result<()>,
+    mut check: impl FnMut(String, &Value<f64, D>) -> Result<()>,
 ) -> Result<()> {
-    let outcomes = in_both(subject, |space| {
+    let outcomes = in_all(subject, |space| {
         let [at, out] = [space.alloc()?, space.alloc()?];
         space.vectors_mut().write(at, z)?;
         space.apply(at, out)?;
@@ -89,14 +92,14 @@ fn compare_joint(
 }
 
 /// The states z_1, …, z_N, z_fuse of a joint state `[batch, K]`.
-pub fn parts(subject: &Subject, joint: &[f64]) -> Result<Vec<Matrix<f64, Cpu>>> {
+pub fn parts<D: Backend<f64>>(subject: &Subject<D>, joint: &[f64]) -> Result<Vec<Matrix<f64, D>>> {
     let sizes = &subject.sizes;
     let part = |part: usize| {
         let rows = joint.chunks_exact(sizes.joint_dim());
         let values = rows.flat_map(|row| &row[part * sizes.width..][..sizes.width]);
         let values = values.copied().collect();
         Ok(from_host(
-            &Cpu::default(),
+            subject.w.device(),
             values,
             (sizes.batch, sizes.width),
         )?)

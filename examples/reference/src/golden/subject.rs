@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
-use equilibria_core::{Equilibrium, OnUnconverged, Stop, Tolerance};
+use equilibria_core::{Backend, Equilibrium, OnUnconverged, Stop, Tolerance};
 use equilibria_fusion::deq::DeqFusion;
 use equilibria_fusion::fusions::deq::Schedule;
 use equilibria_fusion::layers::modules::GroupNorm;
@@ -15,16 +15,16 @@ use crate::parts::Parts;
 use crate::{Error, Result};
 
 /// What every comparison needs.
-pub type Subject = Parts<f64>;
+pub type Subject<D> = Parts<f64, D>;
 
 /// Takes everything from the file.
-pub fn read(golden: &Golden) -> Result<Subject> {
+pub fn read<D: Backend<f64>>(device: &D, golden: &Golden) -> Result<Subject<D>> {
     let (eps, epsilon) = (golden.config.eps, GroupNorm::<f64, Cpu>::EPSILON);
     if (eps - epsilon).abs() > 1e-12 * epsilon {
         let message = format!("group normalization has eps {epsilon} here, not {eps}");
         return Err(Error::golden(&golden.path, message));
     }
-    Parts::new(&golden.config.sizes(), |name, count| {
+    Parts::new(device, &golden.config.sizes(), |name, count| {
         golden.need(name, count).map(<[f64]>::to_vec)
     })
 }
@@ -51,7 +51,7 @@ pub fn equilibrium<L>(layer: L) -> Equilibrium<L> {
 }
 
 /// DEQ fusion in both schedules, with and without kernels.
-pub fn fusions(subject: &Subject) -> Vec<DeqFusion<f64, Cpu>> {
+pub fn fusions<D: Backend<f64>>(subject: &Subject<D>) -> Vec<DeqFusion<f64, D>> {
     let mut fusions = Vec::new();
     for schedule in [Schedule::Sequential, Schedule::Joint] {
         for kernels in [true, false] {

@@ -4,19 +4,39 @@
 //! One file of `golden/zoo` compares the cases of one folder. It is chosen by the name of the folder, or, where the folder has another
 //! name, by the arrays of the case; all sizes are read from the arrays.
 
+/// Submits a [`Comparer`]: name of the folder, arrays, and a function generic over the device.
+macro_rules! comparer {
+    ($folder:literal, $arrays:expr, $compare:ident) => {
+        equilibria_core::inventory::submit! {
+            $crate::golden::zoo::Comparer {
+                folder: $folder,
+                arrays: &$arrays,
+                on_cpu: $compare::<dfdx::prelude::Cpu>,
+                #[cfg(feature = "cuda")]
+                on_cuda: $compare::<dfdx::prelude::Cuda>,
+            }
+        }
+    };
+}
+
 automod::dir!("src/golden/zoo");
 
 use std::path::{Path, PathBuf};
 
-use equilibria_core::inventory;
+use dfdx::prelude::Cpu;
+#[cfg(feature = "cuda")]
+use dfdx::prelude::Cuda;
+use equilibria_core::{inventory, Backend};
 use serde_json::Value;
 
 use super::file::Arrays;
 use super::ledger::Ledger;
 use crate::{Error, Result};
 
-/// The arrays of one case.
-pub struct Case {
+/// The arrays of one case, and where the same is computed.
+pub struct Case<D> {
+    /// The device.
+    pub device: D,
     /// The arrays.
     pub golden: Arrays,
     /// The `config` of the case.
@@ -31,13 +51,35 @@ pub struct Comparer {
     pub folder: &'static str,
     /// Arrays by which the case of a folder of another name is recognized.
     pub arrays: &'static [&'static str],
-    /// Compares one case.
-    pub compare: fn(&Case, &mut Ledger) -> Result<()>,
+    /// Compares one case on the processor.
+    pub on_cpu: fn(&Case<Cpu>, &mut Ledger) -> Result<()>,
+    /// Compares one case on a GPU.
+    #[cfg(feature = "cuda")]
+    pub on_cuda: fn(&Case<Cuda>, &mut Ledger) -> Result<()>,
+}
+
+/// A device for which there is a function in every [`Comparer`].
+pub trait Place: Backend<f64> {
+    /// That function.
+    fn compare(comparer: &Comparer) -> fn(&Case<Self>, &mut Ledger) -> Result<()>;
+}
+
+impl Place for Cpu {
+    fn compare(comparer: &Comparer) -> fn(&Case<Self>, &mut Ledger) -> Result<()> {
+        comparer.on_cpu
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Place for Cuda {
+    fn compare(comparer: &Comparer) -> fn(&Case<Self>, &mut Ledger) -> Result<()> {
+        comparer.on_cuda
+    }
 }
 
 inventory::collect!(Comparer);
 
-impl Case {
+impl<D> Case<D> {
     /// A whole number of the `config`, e.g. the number of blocks.
     pub fn size(&self, key: &str) -> Result<usize> {
         let number = self.config[key].as_u64();
@@ -75,7 +117,7 @@ pub fn holds_cases(folder: &Path) -> bool {
 }
 
 /// Compares every array of every case of the folder.
-pub fn verify(folder: &Path) -> Result<Ledger> {
+pub fn verify<D: Place>(folder: &Path, device: &D) -> Result<Ledger> {
     let mut ledger = Ledger::default();
     for arrays in files(folder)? {
         let path = arrays.with_extension("json");
@@ -83,12 +125,13 @@ pub fn verify(folder: &Path) -> Result<Ledger> {
         let text = serde_json::from_str::<Value>(&text);
         let mut metadata = text.map_err(|error| Error::golden(&path, error))?;
         let case = Case {
+            device: device.clone(),
             golden: Arrays::read(&arrays)?,
             config: metadata["config"].take(),
             checks: metadata["checks"].take(),
         };
         ledger.open(&case.golden);
-        let compare = comparer(folder, &case)?.compare;
+        let compare = D::compare(comparer(folder, &case)?);
         compare(&case, &mut ledger)?;
         ledger.close(&case.golden);
     }
@@ -108,7 +151,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn comparer(folder: &Path, case: &Case) -> Result<&'static Comparer> {
+fn comparer<D>(folder: &Path, case: &Case<D>) -> Result<&'static Comparer> {
     let all = || inventory::iter::<Comparer>.into_iter();
     let name = folder.canonicalize().map_err(Error::io(folder))?;
     let name = name.file_name().unwrap_or_default().to_os_string();

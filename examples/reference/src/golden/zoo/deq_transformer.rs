@@ -1,22 +1,24 @@
 //! The deep equilibrium transformer: post-norm, with memory, normalized before, and as an encoder with a mask.
 
-use equilibria_core::inventory;
+use equilibria_core::Backend;
 use serde_json::json;
 
 use crate::golden::layer::{width, Subject};
 use crate::golden::ledger::Ledger;
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::{Error, Result};
 
-inventory::submit! {
-    Comparer {
-        folder: "deq_transformer",
-        arrays: &["param.inject_conv.weight", "param.func.dec_attn.qkv_net.weight", "input.x"],
-        compare,
-    }
-}
+comparer!(
+    "deq_transformer",
+    [
+        "param.inject_conv.weight",
+        "param.func.dec_attn.qkv_net.weight",
+        "input.x"
+    ],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let own = width(golden, "param.func.dec_attn.qkv_net.weight")?;
     let features = width(golden, "param.inject_conv.weight")?;
@@ -49,7 +51,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     let inputs: Vec<&str> = std::iter::once("x")
         .chain(optional.map(|(_, name)| *name))
         .collect();
-    let mut subject = Subject::new(golden, config, tokens * own, &inputs)?;
+    let mut subject = Subject::new(case, config, tokens * own, &inputs)?;
     // There may be several equilibria: plain iteration from 0 comes to this one, if it comes to rest.
     subject.solver = json!({ "type": "picard" });
     subject.several = true;

@@ -1,18 +1,16 @@
 //! The linear implicit graph network.
 
-use equilibria_core::inventory;
+use equilibria_core::Backend;
 use serde_json::json;
 
 use crate::golden::layer::{width, Subject};
 use crate::golden::ledger::Ledger;
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "eignn", arrays: &["param.F", "input.X", "S"], compare }
-}
+comparer!("eignn", ["param.F", "input.X", "S"], compare);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let (own, state) = (width(golden, "param.F")?, width(golden, "input.X")?);
     let config = json!({
@@ -22,7 +20,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         "gamma": case.number("gamma")?,
         "normalize": false,
     });
-    Subject::new(golden, config, state, &["X", "S"])?.compare(golden, ledger)?;
+    Subject::new(case, config, state, &["X", "S"])?.compare(golden, ledger)?;
     ledger.input(golden, "S");
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The implicit graph neural network.
 
-use dfdx::prelude::*;
-use equilibria_core::{from_host, inventory, Parameters};
+use equilibria_core::{from_host, Backend, Parameters};
 use equilibria_fusion::layers::plugins::ignn::Ignn;
 use equilibria_fusion::layers::Activation;
 use serde_json::json;
@@ -9,14 +8,16 @@ use serde_json::json;
 use crate::golden::layer::{width, Subject};
 use crate::golden::ledger::Ledger;
 use crate::golden::tolerance::{SOLVED, STEP};
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "ignn", arrays: &["param.W", "param.Omega_1", "input.U", "input.A"], compare }
-}
+comparer!(
+    "ignn",
+    ["param.W", "param.Omega_1", "input.U", "input.A"],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let (own, features) = (width(golden, "param.W")?, width(golden, "param.Omega_1")?);
     let nodes = width(golden, "input.U")? / features.max(1);
@@ -28,7 +29,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         "activation": case.word("phi")?,
         "normalize": false,
     });
-    let subject = Subject::new(golden, config, nodes * own, &["U", "A"])?;
+    let subject = Subject::new(case, config, nodes * own, &["U", "A"])?;
     subject.compare(golden, ledger)?;
     compare_projection(case, own, ledger)?;
     compare_perron_vectors(case, nodes, ledger)?;
@@ -37,15 +38,19 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
 }
 
 /// The projection of a W that is outside the ball.
-fn compare_projection(case: &Case, own: usize, ledger: &mut Ledger) -> Result<()> {
+fn compare_projection<D: Backend<f64>>(
+    case: &Case<D>,
+    own: usize,
+    ledger: &mut Ledger,
+) -> Result<()> {
     let golden = &case.golden;
     if !golden.has("projection.raw") {
         return Ok(());
     }
-    let device = Cpu::default();
+    let device = &case.device;
     let raw = golden.need("projection.raw", own * own)?.to_vec();
-    let mut layer = Ignn {
-        w: from_host(&device, raw, (own, own))?,
+    let mut layer: Ignn<f64, D> = Ignn {
+        w: from_host(device, raw, (own, own))?,
         omega: device.zeros_like(&(own, 1)),
         nodes: 1,
         activation: Activation::Relu,
@@ -61,7 +66,11 @@ fn compare_projection(case: &Case, own: usize, ledger: &mut Ledger) -> Result<()
 }
 
 /// `certificate.v` is the left Perron vector of |A|, up to its length: its own image, which is compared at the length it has.
-fn compare_perron_vectors(case: &Case, nodes: usize, ledger: &mut Ledger) -> Result<()> {
+fn compare_perron_vectors<D: Backend<f64>>(
+    case: &Case<D>,
+    nodes: usize,
+    ledger: &mut Ledger,
+) -> Result<()> {
     let golden = &case.golden;
     let Ok(vectors) = golden.get("certificate.v") else {
         return Ok(());

@@ -1,27 +1,25 @@
 //! Implicit deep learning.
 
 use dfdx::prelude::*;
-use equilibria_core::{inventory, to_host, Parameters};
+use equilibria_core::{to_host, Backend, Parameters};
 use serde_json::json;
 
 use crate::golden::layer::{width, Subject};
 use crate::golden::ledger::Ledger;
 use crate::golden::tolerance::STEP;
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "implicit", arrays: &["param.A", "param.B", "input.u"], compare }
-}
+comparer!("implicit", ["param.A", "param.B", "input.u"], compare);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let config = json!({
         "type": "implicit",
         "radius": case.number("kappa")?,
         "activation": case.word("phi")?,
     });
-    let subject = Subject::new(golden, config, width(golden, "param.A")?, &["u"])?;
+    let subject = Subject::new(case, config, width(golden, "param.A")?, &["u"])?;
     subject.compare(golden, ledger)?;
     if golden.has("projection.raw") {
         let mut layer = subject.layer.clone();
@@ -36,7 +34,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
             });
         let values = values.collect();
         // Of its own: an assignment writes into tensors that are shared.
-        let device = Cpu::default();
+        let device = &case.device;
         layer.visit_mut("", &mut |_, tensor| {
             *tensor = device.zeros_like(tensor.shape())
         });

@@ -1,22 +1,23 @@
 //! The implicit neural representation that is an equilibrium.
 
-use equilibria_core::inventory;
+use equilibria_core::Backend;
 use serde_json::json;
 
 use crate::golden::layer::{width, Subject};
 use crate::golden::ledger::Ledger;
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::{Error, Result};
 
-inventory::submit! {
-    Comparer {
-        folder: "inr",
-        arrays: &["param.injection.x_map.weight", "param.f.layers.0.z_map.weight"],
-        compare,
-    }
-}
+comparer!(
+    "inr",
+    [
+        "param.injection.x_map.weight",
+        "param.f.layers.0.z_map.weight"
+    ],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let filter = match case.word("filter")? {
         "siren_like" => "siren",
@@ -32,7 +33,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         "blocks": case.size("blocks")?,
     });
     let state = width(golden, "param.f.layers.0.z_map.weight")?;
-    let mut subject = Subject::new(golden, config, state, &["x"])?;
+    let mut subject = Subject::new(case, config, state, &["x"])?;
     // Weights are not bounded.
     subject.several = true;
     subject.compare(golden, ledger)

@@ -1,18 +1,20 @@
 //! The multiscale deep equilibrium block.
 
-use equilibria_core::inventory;
+use equilibria_core::Backend;
 use serde_json::json;
 
 use crate::golden::layer::{width, Subject};
 use crate::golden::ledger::Ledger;
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "mdeq", arrays: &["param.branches.0.blocks.0.conv1.weight", "input.x"], compare }
-}
+comparer!(
+    "mdeq",
+    ["param.branches.0.blocks.0.conv1.weight", "input.x"],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let conv1 = |branch: usize| format!("param.branches.{branch}.blocks.0.conv1.weight");
     let channels = |branch: usize| -> Result<usize> {
@@ -30,7 +32,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         "groups": case.size("groups")?,
     });
     let state = higher * pixels + lower * (pixels / 4);
-    let mut subject = Subject::new(golden, config, state, &["x"])?;
+    let mut subject = Subject::new(case, config, state, &["x"])?;
     // There may be several equilibria: plain iteration from 0 comes to this one, if it comes to rest.
     subject.solver = json!({ "type": "picard" });
     subject.several = true;

@@ -1,38 +1,36 @@
 //! The monotone operator equilibrium network: both splittings, and certificates.
 
-use equilibria_core::{inventory, ImplicitLayer};
+use equilibria_core::{Backend, ImplicitLayer};
 use serde_json::json;
 
 use crate::golden::layer::{largest, width, Subject};
 use crate::golden::ledger::Ledger;
 use crate::golden::linear::{identity_plus, solve, times};
 use crate::golden::tolerance::{SOLVED, STEP};
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer {
-        folder: "mondeq",
-        arrays: &["param.A.weight", "param.B.weight", "param.U.weight"],
-        compare,
-    }
-}
+comparer!(
+    "mondeq",
+    ["param.A.weight", "param.B.weight", "param.U.weight"],
+    compare
+);
 
-fn subject(case: &Case, alpha: f64) -> Result<Subject> {
+fn subject<D: Backend<f64>>(case: &Case<D>, alpha: f64) -> Result<Subject<D>> {
     let margin = case.number("m")?;
     let config = json!({ "type": "mondeq", "margin": margin, "alpha": alpha });
     let state = width(&case.golden, "param.A.weight")?;
-    Subject::new(&case.golden, config, state, &["x"])
+    Subject::new(case, config, state, &["x"])
 }
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let plain = subject(case, 1.0)?;
     plain.compare(golden, ledger)?;
     let (d, batch) = (plain.layer.state_dim(), plain.batch());
     // The derivative of the affine part: W is what is left of it where φ is the identity.
     let linear = json!({ "type": "mondeq", "margin": case.number("m")?, "activation": "identity" });
-    let linear = Subject::new(golden, linear, d, &["x"])?;
+    let linear = Subject::new(case, linear, d, &["x"])?;
     let injected = linear.step(&vec![0.0; batch * d])?;
     let mut w = vec![0.0; d * d];
     for column in 0..d {
@@ -72,7 +70,11 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     Ok(())
 }
 
-fn compare_forward_backward(case: &Case, ledger: &mut Ledger, size: usize) -> Result<()> {
+fn compare_forward_backward<D: Backend<f64>>(
+    case: &Case<D>,
+    ledger: &mut Ledger,
+    size: usize,
+) -> Result<()> {
     let golden = &case.golden;
     let alpha = golden.need("fb.alpha", 1)?[0];
     let splitting = subject(case, alpha)?;
@@ -93,10 +95,10 @@ fn compare_forward_backward(case: &Case, ledger: &mut Ledger, size: usize) -> Re
 }
 
 /// The map of Peaceman and Rachford, which is no option of the layer, from W and U x + b as the layer has them.
-fn compare_peaceman_rachford(
-    case: &Case,
+fn compare_peaceman_rachford<D: Backend<f64>>(
+    case: &Case<D>,
     ledger: &mut Ledger,
-    plain: &Subject,
+    plain: &Subject<D>,
     (w, injected): (&[f64], &[f64]),
 ) -> Result<()> {
     let golden = &case.golden;
@@ -144,10 +146,10 @@ fn compare_peaceman_rachford(
 /// Of the residual r = z − f(z) of a map with step α, the file has two bounds: ‖(I + α Sᵀ) r‖ / (α m) at z, and
 /// ‖(I − α S) r‖ / (α m) after one more application, S = I − W. Ours, at any point, must lie between the error and the first one; the second
 /// one, which the layer does not offer, is computed here.
-fn compare_certificates(
-    case: &Case,
+fn compare_certificates<D: Backend<f64>>(
+    case: &Case<D>,
     ledger: &mut Ledger,
-    plain: &Subject,
+    plain: &Subject<D>,
     w: &[f64],
 ) -> Result<()> {
     let golden = &case.golden;

@@ -1,24 +1,26 @@
 //! The non-Euclidean monotone operator network.
 
-use equilibria_core::{inventory, ImplicitLayer};
+use equilibria_core::{Backend, ImplicitLayer};
 use serde_json::json;
 
 use crate::golden::layer::{largest, width, Subject};
 use crate::golden::ledger::Ledger;
 use crate::golden::tolerance::STEP;
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "nemon", arrays: &["param.A.weight", "param.d", "param.U.weight"], compare }
-}
+comparer!(
+    "nemon",
+    ["param.A.weight", "param.d", "param.U.weight"],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let subject = |alpha: f64, activation: &str| {
         let measure = case.number("m")?;
         let config = json!({ "type": "nemon", "measure": measure, "alpha": alpha, "activation": activation });
-        Subject::new(golden, config, width(golden, "param.A.weight")?, &["x"])
+        Subject::new(case, config, width(golden, "param.A.weight")?, &["x"])
     };
     let plain = subject(1.0, "relu")?;
     plain.compare(golden, ledger)?;

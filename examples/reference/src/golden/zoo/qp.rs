@@ -1,6 +1,6 @@
 //! The quadratic program: regular, inactive, redundant and weakly active constraints.
 
-use equilibria_core::inventory;
+use equilibria_core::Backend;
 use serde_json::json;
 
 use crate::golden::admm::Admm;
@@ -8,12 +8,10 @@ use crate::golden::file::Arrays;
 use crate::golden::layer::{largest, Subject};
 use crate::golden::ledger::Ledger;
 use crate::golden::tolerance::{SOLVED, STEP};
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "qp", arrays: &["param.L", "input.p"], compare }
-}
+comparer!("qp", ["param.L", "input.p"], compare);
 
 /// What the argument is compared to, absolute.
 const ARGUMENT: f64 = 1e-9;
@@ -29,7 +27,7 @@ struct Program {
     mi: usize,
 }
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let n = golden.count("param.L");
     let (me, mi) = (golden.count("param.A"), golden.count("param.G"));
@@ -57,7 +55,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         "variables": n, "equalities": me, "inequalities": mi,
         "ridge": ridge, "tau": case.config["tau"], "sigma": case.config["sigma"],
     });
-    let subject = Subject::new(golden, config, n + me + mi, &inputs)?;
+    let subject = Subject::new(case, config, n + me + mi, &inputs)?;
     match case.word("kind")? {
         "redundant" => compare_redundant(&subject, golden, ledger),
         "weakly active" => compare_weak(&subject, golden, ledger, &program),
@@ -81,8 +79,8 @@ fn quadratic(lower: &[f64], n: usize, ridge: f64) -> Vec<f64> {
 }
 
 /// Compares the argument and the multipliers of the equilibrium.
-fn compare_parts(
-    subject: &Subject,
+fn compare_parts<D: Backend<f64>>(
+    subject: &Subject<D>,
     golden: &Arrays,
     ledger: &mut Ledger,
     program: &Program,
@@ -102,8 +100,8 @@ fn compare_parts(
 }
 
 /// The symmetric gradient by Q is −(d zᵀ + z dᵀ) / 2 with d = −∂l/∂p.
-fn compare_symmetric(
-    subject: &Subject,
+fn compare_symmetric<D: Backend<f64>>(
+    subject: &Subject<D>,
     golden: &Arrays,
     ledger: &mut Ledger,
     program: &Program,
@@ -125,7 +123,11 @@ fn compare_symmetric(
 }
 
 /// Two equal constraints: the argument and its gradients by p exist, multipliers are not unique.
-fn compare_redundant(subject: &Subject, golden: &Arrays, ledger: &mut Ledger) -> Result<()> {
+fn compare_redundant<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Arrays,
+    ledger: &mut Ledger,
+) -> Result<()> {
     let solved = subject.solved(golden, subject.layer.clone())?;
     ledger.compare(golden, "argmin", &solved.output, ARGUMENT);
     ledger.compare(golden, "fixed_point.argmin", &solved.output, ARGUMENT);
@@ -139,8 +141,8 @@ fn compare_redundant(subject: &Subject, golden: &Arrays, ledger: &mut Ledger) ->
 }
 
 /// A constraint that is active with a multiplier of 0: the gradient is that on one side or the other, row by row.
-fn compare_weak(
-    subject: &Subject,
+fn compare_weak<D: Backend<f64>>(
+    subject: &Subject<D>,
     golden: &Arrays,
     ledger: &mut Ledger,
     program: &Program,

@@ -1,7 +1,7 @@
 //! The reversible iteration and its gradient, on the affine-tanh layer.
 
 use equilibria_core::{
-    inventory, BackwardStrategy, Coef, DifferentiableMap, Evaluation, FixedPointSolver,
+    Backend, BackwardStrategy, Coef, DifferentiableMap, Evaluation, FixedPointSolver,
     ImplicitLayer, LowRank, OnUnconverged, Parameters, Slot, Solution, Tolerance, Vectors,
 };
 use equilibria_fusion::solvers::{backward, forward};
@@ -9,19 +9,26 @@ use serde_json::json;
 
 use crate::golden::layer::{largest, width, Subject};
 use crate::golden::ledger::Ledger;
-use crate::golden::spaces::in_both_of;
+use crate::golden::spaces::in_all_of;
 use crate::golden::tolerance::{SOLVED, STEP};
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "revdeq", arrays: &["param.w.weight", "param.w.bias", "param.u", "implicit.grad.param.u"], compare }
-}
+comparer!(
+    "revdeq",
+    [
+        "param.w.weight",
+        "param.w.bias",
+        "param.u",
+        "implicit.grad.param.u"
+    ],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let state = width(golden, "param.w.weight")?;
-    let mut subject = Subject::new(golden, json!({ "type": "affine-tanh" }), state, &["x"])?;
+    let mut subject = Subject::new(case, json!({ "type": "affine-tanh" }), state, &["x"])?;
     // Weights are not bounded.
     subject.several = true;
     for name in golden.arrays.keys() {
@@ -42,14 +49,19 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
 }
 
 /// What the file calls parameters and the input.
-fn names(subject: &Subject) -> Vec<String> {
+fn names<D: Backend<f64>>(subject: &Subject<D>) -> Vec<String> {
     let named = subject.layer.named();
     let parameters = named.iter().map(|(name, _)| format!("param.{name}"));
     parameters.chain(["input.x".to_owned()]).collect()
 }
 
 /// Both states after so many steps, and the gradient of the loss of z then.
-fn compare_steps(case: &Case, subject: &Subject, steps: usize, ledger: &mut Ledger) -> Result<()> {
+fn compare_steps<D: Backend<f64>>(
+    case: &Case<D>,
+    subject: &Subject<D>,
+    steps: usize,
+    ledger: &mut Ledger,
+) -> Result<()> {
     let (golden, beta) = (&case.golden, case.number("beta")?);
     let size = subject.batch() * subject.layer.state_dim();
     let probe = golden.need("loss.probe", size)?;
@@ -59,7 +71,7 @@ fn compare_steps(case: &Case, subject: &Subject, steps: usize, ledger: &mut Ledg
         f64::EPSILON * (1.0 - beta).powi(-2 * steps as i32),
         |lost| 100.0 * lost,
     );
-    for outcome in in_both_of(&subject.layer, &subject.x, |space| {
+    for outcome in in_all_of(&subject.layer, &subject.x, |space| {
         let start = space.alloc()?;
         let [y, z] = states(space, beta, steps)?;
         let [y, values] = [y, z].map(|slot| space.vectors().read(slot));

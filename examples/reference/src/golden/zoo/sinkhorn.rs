@@ -1,23 +1,25 @@
 //! Entropic optimal transport.
 
-use equilibria_core::inventory;
+use equilibria_core::Backend;
 use serde_json::json;
 
 use crate::golden::layer::{in_turn, largest, width, Subject};
 use crate::golden::ledger::Ledger;
 use crate::golden::tolerance::SOLVED;
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "sinkhorn", arrays: &["param.eps", "input.C", "input.a", "input.b"], compare }
-}
+comparer!(
+    "sinkhorn",
+    ["param.eps", "input.C", "input.a", "input.b"],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let golden = &case.golden;
     let (rows, columns) = (width(golden, "input.a")?, width(golden, "input.b")?);
     let config = json!({ "type": "sinkhorn", "rows": rows, "columns": columns });
-    let mut subject = Subject::new(golden, config, columns, &["C", "a", "b"])?;
+    let mut subject = Subject::new(case, config, columns, &["C", "a", "b"])?;
     // A contraction, however small ε is; Newton's method gets lost where it is small.
     subject.solver = in_turn(&["picard", "newton-gmres"]);
     subject.compare(golden, ledger)?;

@@ -1,23 +1,25 @@
 //! The steady state of a rate network.
 
-use equilibria_core::{inventory, ImplicitLayer};
+use equilibria_core::{Backend, ImplicitLayer};
 use serde_json::json;
 
 use crate::golden::layer::{largest, width, Subject};
 use crate::golden::ledger::Ledger;
 use crate::golden::linear::{identity_plus, solve, times, transposed};
 use crate::golden::tolerance::{SOLVED, STEP};
-use crate::golden::zoo::{Case, Comparer};
+use crate::golden::zoo::Case;
 use crate::Result;
 
-inventory::submit! {
-    Comparer { folder: "steady_state", arrays: &["param.w.weight", "param.w.bias", "param.u"], compare }
-}
+comparer!(
+    "steady_state",
+    ["param.w.weight", "param.w.bias", "param.u"],
+    compare
+);
 
-fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
+fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
     let (golden, h) = (&case.golden, case.number("h")?);
     let config = json!({ "type": "steady-state", "step": h });
-    let mut subject = Subject::new(golden, config, width(golden, "param.w.weight")?, &["x"])?;
+    let mut subject = Subject::new(case, config, width(golden, "param.w.weight")?, &["x"])?;
     // Weights are not bounded.
     subject.several = true;
     subject.compare(golden, ledger)?;
@@ -72,8 +74,8 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
 }
 
 /// At the steady state J = I + h (I − h g′)⁻¹ g′ = (I − h g′)⁻¹, so that y = (I − Jᵀ)⁻¹ v = v − (h g′ᵀ)⁻¹ v.
-fn rosenbrock_adjoint(
-    case: &Case,
+fn rosenbrock_adjoint<D: Backend<f64>>(
+    case: &Case<D>,
     derivative: &dyn Fn(&[f64]) -> Vec<f64>,
     (d, size, step): (usize, usize, f64),
 ) -> Result<Vec<f64>> {
