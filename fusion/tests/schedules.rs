@@ -33,6 +33,7 @@ fn gradients(schedule: Schedule, x: &[Matrix<f64, Cpu>]) -> Vec<Vec<f64>> {
     let request = FusionRequest {
         modalities: x.len(),
         width: WIDTH,
+        widths: &[],
         init: &mut init,
     };
     let fusion = <Cpu as Backend<f64>>::build::<Fusions>(&config, request).expect("a fusion");

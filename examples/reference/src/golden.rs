@@ -2,7 +2,8 @@
 //!
 //! A folder of DEQ fusion holds `metadata.json`, whose `config` gives every size, and `golden.safetensors` with inputs, parameters and
 //! results by name; `golden_hard.safetensors` may add a case that plain iteration does not solve. A folder of a layer holds cases
-//! `NAME.json` and `NAME.safetensors`: see [`zoo`].
+//! `NAME.json` and `NAME.safetensors`: see [`zoo`]. A folder of a whole system holds several files, and a `metadata.json` with a `config` for
+//! each of them: see [`sites`].
 
 mod ablation;
 mod admm;
@@ -13,6 +14,8 @@ mod jacobian;
 mod layer;
 mod ledger;
 mod linear;
+mod site;
+pub mod sites;
 mod spaces;
 mod step;
 mod subject;
@@ -44,6 +47,9 @@ mod tolerance {
 pub fn verify(folder: &Path) -> Result<Ledger> {
     if zoo::holds_cases(folder) {
         return zoo::verify(folder);
+    }
+    if sites::holds_cases(folder) {
+        return sites::verify(folder);
     }
     let config = Config::read(&folder.join("metadata.json"))?;
     let mut ledger = Ledger::default();

@@ -93,6 +93,7 @@ impl Workload {
             width: size("width")?,
             modalities: size("modalities")?,
             groups: size("groups")?,
+            tokens: 1,
         };
         let get = |name: &str, count: usize| -> Result<Vec<f32>> {
             let view = file.tensor(name).map_err(|error| bad(error.to_string()))?;
@@ -180,6 +181,7 @@ impl Workload {
     ) -> Result<Matrix<f32, Cpu>> {
         let sum = WeightedSum {
             w: fusion.w.clone(),
+            bias: None,
             width: self.parts.sizes.width,
         };
         Ok(sum.fuse(&self.parts.x, pass)?)

@@ -38,6 +38,7 @@ impl Differentiated {
             Some(x_fuse) => x_fuse,
             None => WeightedSum {
                 w: fusion.w.clone(),
+                bias: None,
                 width: fusion.output_dim(),
             }
             .fuse(x, &mut pass)?,
