@@ -114,6 +114,16 @@ impl Site {
     }
 }
 
+/// Whether gradients of a parameter leave something out: in `cm-bert` the size of the text is a constant for the gradient.
+fn is_left_out(backbone: &str, name: &str) -> bool {
+    let before = [
+        "backbone.embedding",
+        "backbone.layer",
+        "backbone.attention.text",
+    ];
+    backbone == "cm-bert" && before.iter().any(|part| name.starts_with(part))
+}
+
 /// Tight solves, so that differences are exact enough.
 fn tight(config: &Value) -> Value {
     let mut config = config.clone();
@@ -169,7 +179,8 @@ fn every_fusion_works_and_learns_at_every_site() -> Result<()> {
                 .zip(&named)
                 .map(|(seed, (name, tensor))| {
                     let entries = to_host(tensor).len();
-                    match statistics.contains(name) {
+                    let fixed = statistics.contains(name) || is_left_out(&backbone.name, name);
+                    match fixed {
                         true => vec![0.0; entries],
                         false => random_values(entries, 90 + seed),
                     }

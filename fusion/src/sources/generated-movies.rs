@@ -24,14 +24,15 @@ plugin! {
         pub text: usize = 10,
         /// Numbers in the poster of a movie, at least 1.
         pub poster: usize = 14,
-        /// Standard deviation of the noise, where that of the centers is 1.
-        pub noise: f64 = 0.75,
         /// Seed of centers and movies.
         pub seed: u64 = 1,
     }
 }
 
 const GENRES: usize = 5;
+
+/// Standard deviation of the noise, where that of the centers is 1.
+const NOISE: f64 = 0.9;
 
 /// Genres of topic t; text centers are those of t / 2, poster centers of t mod 4.
 const TOPICS: [[bool; GENRES]; 8] = {
@@ -84,7 +85,7 @@ impl GeneratedMovies {
             for ((values, centers), place) in values.iter_mut().zip(centers).zip(places) {
                 for center in &centers[place] {
                     let noise: f64 = rng.sample(StandardNormal);
-                    values.push(center + self.noise * noise);
+                    values.push(center + NOISE * noise);
                 }
             }
         }

@@ -47,9 +47,9 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Maxout<E, D> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Linear, Maxout};
     use dfdx::prelude::*;
-    use equilibria_core::from_host;
+    use equilibria_core::{from_host, Matrix, Parameters};
 
     /// Outputs x, −x, 2 and x: the larger of the first two is |x|, that of the others max(2, x).
     #[test]

@@ -15,7 +15,7 @@ use super::OptimizerConfig;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Patterns, at least one, each of which means at least one parameter.
+    /// Patterns, at least one. The log warns of one that means no parameter.
     pub names: Vec<String>,
     /// Learning rate, above 0. Default: that of the optimizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,28 +67,18 @@ pub(super) struct Setting {
 }
 
 /// How every parameter is trained, in their order. Running statistics are not.
-///
-/// # Errors
-/// [`Error::Config`] for a pattern that means no parameter.
 pub(super) fn settings<E: Scalar, D: Backend<E>>(
     config: &OptimizerConfig,
     groups: &[Group],
     parameters: &(impl Parameters<E, D> + ?Sized),
-) -> Result<Vec<Setting>> {
+) -> Vec<Setting> {
     let mut names = Vec::new();
     parameters.visit("", &mut |name, _| names.push(name.to_owned()));
-    let patterns = groups.iter().flat_map(|group| &group.names);
-    for pattern in patterns {
-        let known = names.iter().any(|name| means(pattern, name));
-        let got = || format!("`{pattern}`, where there are {}", names.join(", "));
-        let expected = "parts of names of parameters";
-        Error::require(
-            known,
-            "training.group",
-            "names",
-            expected,
-            if known { String::new() } else { got() },
-        )?;
+    // No error: a study takes one fusion after the other, and some have no parameters.
+    for pattern in groups.iter().flat_map(|group| &group.names) {
+        if !names.iter().any(|name| means(pattern, name)) {
+            log::warn!("a group of parameters: `{pattern}` is part of no name");
+        }
     }
     let mut statistics = HashSet::new();
     parameters.visit_statistics("", &mut |name| {
@@ -106,7 +96,7 @@ pub(super) fn settings<E: Scalar, D: Backend<E>>(
         setting.trained &= !statistics.contains(name);
         setting
     };
-    Ok(names.iter().map(setting).collect())
+    names.iter().map(setting).collect()
 }
 
 #[cfg(test)]

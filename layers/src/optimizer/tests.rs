@@ -186,6 +186,11 @@ fn groups_have_rates_and_decays_of_their_own() {
             frozen: Some(true),
             ..group("4")
         },
+        // It means no parameter.
+        Group {
+            rate: Some(9.0),
+            ..group("5")
+        },
     ];
     let mut w = ones(4);
     let optimizer = Optimizer::new(config).expect("in range");
@@ -202,15 +207,6 @@ fn groups_have_rates_and_decays_of_their_own() {
     let firsts: Vec<f64> = w.iter().map(|w| to_host(w)[0]).collect();
     // 1 − 0.5 · 3, 1 − 0.25 · 3, 1 − 0.25 (3 + 1), 1.
     assert_eq!(firsts, [-0.5, 0.25, 0.0, 1.0]);
-}
-
-#[test]
-fn a_group_that_means_no_parameter_is_refused() {
-    let optimizer = Optimizer::<f64>::new(OptimizerConfig::default()).expect("in range");
-    let mut optimizer = optimizer.with_groups(&[group("5")]).expect("in range");
-    let step = optimizer.step(&mut ones(2), &mut Gradients::leaky(), 1.0, 1.0);
-    let message = step.expect_err("two parameters").to_string();
-    assert!(message.contains("`5`, where there are 1, 2"), "{message}");
 }
 
 /// Of gradients of norm 5 and 10, the factor of the step makes 2.5 and 5; at most 4 is left of each.

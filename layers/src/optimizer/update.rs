@@ -175,26 +175,19 @@ impl<E: Scalar> Optimizer<E> {
     }
 
     /// Learns how every parameter is trained.
-    fn settle<D: Backend<E>>(
-        &mut self,
-        parameters: &(impl Parameters<E, D> + ?Sized),
-    ) -> Result<()> {
+    fn settle<D: Backend<E>>(&mut self, parameters: &(impl Parameters<E, D> + ?Sized)) {
         if self.settings.is_empty() {
-            self.settings = settings::<E, D>(&self.config, &self.groups, parameters)?;
+            self.settings = settings::<E, D>(&self.config, &self.groups, parameters);
         }
-        Ok(())
     }
 
     /// ‖g‖₂ over all parameters that are trained, in f64.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a group that means no parameter.
     pub fn gradient_norm<D: Backend<E>>(
         &mut self,
         parameters: &(impl Parameters<E, D> + ?Sized),
         gradients: &mut Gradients<E, D>,
     ) -> Result<f64> {
-        self.settle(parameters)?;
+        self.settle(parameters);
         let squares = gradient_squares(parameters, gradients)?;
         let trained = squares.iter().zip(&self.settings);
         let trained = trained.filter(|(_, setting)| setting.trained);
@@ -259,7 +252,7 @@ impl<E: Scalar> Optimizer<E> {
         gradient_factor: f64,
         mut average: Option<&mut Average<E>>,
     ) -> Result<()> {
-        self.settle(parameters)?;
+        self.settle(parameters);
         let each = self.clips(parameters, gradients, gradient_factor)?;
         self.steps += 1;
         let factors = Factors {
