@@ -177,7 +177,9 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Renamed
     }
 
     fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
-        (self.inner).visit_statistics("", &mut |name| visitor(&join(path, other(&self.names, name))));
+        (self.inner).visit_statistics("", &mut |name| {
+            visitor(&join(path, other(&self.names, name)))
+        });
     }
 
     fn project(&mut self) -> Result<()> {
