@@ -104,6 +104,7 @@ fn maps_of_the_fusion_layers_in_rows_agree_with_their_steps() {
                 gn2,
                 gn3,
                 skip,
+                tokens: 1,
             })
         });
         let mut joint = JointLayer {
