@@ -15,6 +15,10 @@ pub trait Parameters<E: Scalar, D: Backend<E>> {
     /// Hands out every parameter for change. A parameter that is replaced must keep its shape.
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>));
 
+    /// Shows the names of those that no optimizer changes, since the forward pass itself does: running statistics, PyTorch's buffers.
+    /// Default: there are none.
+    fn visit_statistics(&self, _path: &str, _visitor: &mut dyn FnMut(&str)) {}
+
     /// Moves parameters into the set that keeps the equation well posed, e.g. rows of a matrix into a ball: called after every step of
     /// an optimizer, and no gradient passes through it. Default: every value is allowed.
     ///
@@ -82,6 +86,12 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Vec<P> 
         }
     }
 
+    fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
+        for (index, part) in self.iter().enumerate() {
+            part.visit_statistics(&join(path, &(index + 1).to_string()), visitor);
+        }
+    }
+
     fn project(&mut self) -> Result<()> {
         self.iter_mut().try_for_each(P::project)
     }
@@ -100,6 +110,12 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Option<
         }
     }
 
+    fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
+        if let Some(part) = self {
+            part.visit_statistics(path, visitor);
+        }
+    }
+
     fn project(&mut self) -> Result<()> {
         self.iter_mut().try_for_each(P::project)
     }
@@ -113,6 +129,10 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D> + ?Sized> Parameters<E, D> fo
 
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {
         (**self).visit_mut(path, visitor);
+    }
+
+    fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
+        (**self).visit_statistics(path, visitor);
     }
 
     fn project(&mut self) -> Result<()> {
@@ -156,6 +176,12 @@ impl<E: Scalar, D: Backend<E>, P: Parameters<E, D>> Parameters<E, D> for Renamed
         });
     }
 
+    fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
+        (self.inner).visit_statistics("", &mut |name| {
+            visitor(&join(path, other(&self.names, name)))
+        });
+    }
+
     fn project(&mut self) -> Result<()> {
         self.inner.project()
     }
@@ -194,6 +220,10 @@ macro_rules! parameters {
                 $crate::Parameters::visit_mut(&mut self.$field, path, visitor);
             }
 
+            fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
+                <_ as $crate::Parameters<E, D>>::visit_statistics(&self.$field, path, visitor);
+            }
+
             fn project(&mut self) -> $crate::Result<()> {
                 <_ as $crate::Parameters<E, D>>::project(&mut self.$field)
             }
@@ -212,6 +242,14 @@ macro_rules! parameters {
             fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut $crate::Matrix<E, D>)) {
                 $($crate::Parameters::visit_mut(
                     &mut self.$field,
+                    &$crate::parameters::join(path, stringify!($field)),
+                    visitor,
+                );)*
+            }
+
+            fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
+                $(<_ as $crate::Parameters<E, D>>::visit_statistics(
+                    &self.$field,
                     &$crate::parameters::join(path, stringify!($field)),
                     visitor,
                 );)*

@@ -121,7 +121,7 @@ impl Plugin {
             name: name.ok_or_else(|| parse("no `type`".to_owned()))?,
             summary: docs.split("\n\n").next().unwrap_or("").replace('\n', " "),
             fields: fields
-                .map(|(name, docs)| (*name, join_lines(docs)))
+                .map(|(name, docs)| (name.trim_start_matches("r#"), join_lines(docs)))
                 .collect(),
             docs,
             default,

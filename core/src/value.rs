@@ -190,7 +190,10 @@ impl<E: Scalar, D: Backend<E>> Value<E, D> {
     ///
     /// They are copied, row-major, and the copies recorded: operations meet no views, and where an input is the state as well, each has
     /// its own gradient.
-    pub(crate) fn on_tape<T: AnyTape<E, D>>(
+    ///
+    /// # Errors
+    /// Those of the equation.
+    pub fn on_tape<T: AnyTape<E, D>>(
         z: Matrix<E, D, T>,
         x: &[Matrix<E, D>],
         equation: impl FnOnce(&Self, &[Self]) -> Result<Self>,

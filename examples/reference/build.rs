@@ -2,4 +2,5 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=src/golden/zoo");
+    println!("cargo:rerun-if-changed=src/golden/sites");
 }

@@ -21,6 +21,7 @@ fn fusion(width: usize) -> Box<dyn Fusion<f32, Cpu>> {
     let request = FusionRequest {
         modalities: MODALITIES,
         width,
+        widths: &[],
         init: &mut Initializer::new(&Cpu::default(), 1),
     };
     <Cpu as Backend<f32>>::build::<Fusions>(&config, request).expect("4 divides the width")

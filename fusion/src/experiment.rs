@@ -7,12 +7,10 @@ use crate::data::{DataError, MinMax, SplitName, Table, Targets};
 use crate::head::Head;
 use crate::heads::multi_class::MultiClass;
 use crate::layers::modules::Linear;
-use crate::layers::optimizer::{OptimizerConfig, StepDecay};
+use crate::layers::optimizer::{Group, Optimizer, OptimizerConfig, Schedule, StepDecay};
 use crate::layers::Initializer;
-use crate::model::{
-    BackboneConfig, BackboneRequest, Backbones, DataSource, FusionConfig, FusionRequest, Fusions,
-    Model,
-};
+use crate::model::{BackboneConfig, BackboneRequest, Backbones, DataSource, FusionConfig, Model};
+use crate::slot::{Filled, Slot, Slots};
 
 /// Everything a run depends on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,8 +76,12 @@ pub struct Training {
     pub optimizer: OptimizerConfig,
     /// Step decay of the learning rate. Default: none.
     pub decay: Option<StepDecay>,
+    /// What the learning rate is multiplied with, step by step, beside the decay. Default: nothing.
+    pub schedule: Option<Schedule>,
     /// Largest gradient norm; larger gradients are scaled down. Default: no limit.
     pub clip: Option<f64>,
+    /// Largest norm of the gradient of each parameter for itself, after `clip`; larger ones are scaled down. Default: no limit.
+    pub clip_each: Option<f64>,
     /// Decay β per step of the moving average of the parameters, `a ← β a + (1 − β) w`, in (0, 1); the average is what is
     /// evaluated and kept. Default: none, the parameters themselves.
     ///
@@ -88,6 +90,9 @@ pub struct Training {
     pub average: Option<f64>,
     /// Epochs from one checkpoint to the next; 0 for none but the one that an interruption leaves. Default: 10.
     pub checkpoint: usize,
+    /// Parameters with a learning rate or weight decay of their own, or frozen. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<Group>,
 }
 
 impl Default for Training {
@@ -98,14 +103,28 @@ impl Default for Training {
             validation: 0.0,
             optimizer: OptimizerConfig::default(),
             decay: None,
+            schedule: None,
             clip: None,
+            clip_each: None,
             average: None,
             checkpoint: 10,
+            group: Vec::new(),
         }
     }
 }
 
 impl Training {
+    /// The update rule, for each parameter in its group.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a field out of range.
+    pub(crate) fn optimizer<E: Scalar>(&self) -> Result<Optimizer<E>> {
+        let optimizer = Optimizer::new(self.optimizer.clone())?;
+        Ok(optimizer
+            .with_groups(&self.group)?
+            .with_clip_each(self.clip_each))
+    }
+
     fn validate(&self) -> Result<()> {
         Error::require_at_least_one("training", "epochs", self.epochs)?;
         Error::require(
@@ -116,8 +135,10 @@ impl Training {
             self.batch,
         )?;
         Error::require_fraction("training", "validation", self.validation)?;
-        if let Some(clip) = self.clip {
-            Error::require_positive("training", "clip", clip)?;
+        for (key, clip) in [("clip", self.clip), ("clip_each", self.clip_each)] {
+            if let Some(clip) = clip {
+                Error::require_positive("training", key, clip)?;
+            }
         }
         if let Some(average) = self.average {
             let proper = average > 0.0 && average < 1.0;
@@ -126,6 +147,10 @@ impl Training {
         if let Some(decay) = &self.decay {
             decay.validate()?;
         }
+        if let Some(schedule) = &self.schedule {
+            schedule.validate()?;
+        }
+        self.group.iter().try_for_each(Group::validate)?;
         self.optimizer.validate()
     }
 }
@@ -168,24 +193,31 @@ impl Experiment {
         classes: usize,
     ) -> Result<Model<E, D>> {
         let mut init = Initializer::new(device, self.seed);
+        let mut filled: Vec<Filled<E, D>> = Vec::new();
+        let mut fill = |slot: Slot, init: &mut Initializer<D>| -> Result<usize> {
+            let new = Filled::new(slot, &*self.fusion, init)?;
+            let width = new.output_dim();
+            filled.push(new);
+            Ok(width)
+        };
         let backbone = <D as Backend<E>>::build::<Backbones>(
             &*self.backbone,
             BackboneRequest {
                 modalities,
                 classes,
                 init: &mut init,
+                slot: &mut fill,
             },
         )?;
-        let fusion = <D as Backend<E>>::build::<Fusions>(
-            &*self.fusion,
-            FusionRequest {
-                modalities: modalities.len(),
-                width: self.backbone.width(),
-                init: &mut init,
-            },
-        )?;
+        if filled.is_empty() {
+            let widths = vec![self.backbone.width(); modalities.len()];
+            let slot = Slot::new("fusion", widths);
+            filled.push(Filled::new(slot, &*self.fusion, &mut init)?);
+        }
+        let fusion = Slots(filled);
+        let width = backbone.output_dim(fusion.output_dim());
         let outputs = self.head.outputs(classes);
-        let linear = Linear::xavier(outputs, fusion.output_dim(), &mut init)?;
+        let linear = Linear::xavier(outputs, width, &mut init)?;
         Ok(Model {
             backbone,
             fusion,

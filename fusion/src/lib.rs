@@ -19,6 +19,7 @@ pub mod model;
 pub mod pass;
 pub mod predict;
 pub mod progress;
+pub mod slot;
 pub mod standardization;
 pub mod train;
 
@@ -49,4 +50,5 @@ pub use model::{
     Fusion, FusionConfig, FusionRequest, Fusions, Model,
 };
 pub use pass::{Pass, Solve};
+pub use slot::{FillSlot, Filled, Slot, Slots};
 pub use standardization::Standardization;

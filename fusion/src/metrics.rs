@@ -5,16 +5,19 @@
 //! | one class | [`ConfusionMatrix`]: accuracy, weighted and macro F1 |
 //! | any number of classes | [`MultiLabel`]: micro, macro, weighted and samples F1, subset accuracy |
 //! | a number | [`Regression`]: mean absolute error, correlation, and the confusion matrices of its classes and signs |
+//! | an answer that ten people gave too | [`VqaAccuracy`]: soft accuracy, over all and by the type of the question |
 
 use crate::data::{TargetKind, Targets};
 
 mod classification;
 mod multi_label;
 mod regression;
+mod vqa;
 
 pub use classification::{ClassScores, ConfusionMatrix, Metrics};
 pub use multi_label::MultiLabel;
-pub use regression::{Regression, Zeros};
+pub use regression::{Regression, Zero};
+pub use vqa::{normalize_answer, soft_target, vqa_accuracy, VqaAccuracy};
 
 /// Predictions and labels that cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! A multimodal model: backbone, fusion, head.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use dfdx::prelude::HasShape;
 use equilibria_core::{registry, Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
@@ -10,6 +11,7 @@ use crate::head::{Head, Losses};
 use crate::layers::modules::Linear;
 use crate::layers::Initializer;
 use crate::pass::Pass;
+use crate::slot::{FillSlot, Slot, Slots};
 
 /// From one feature per modality, each `[batch, width]`, to one feature.
 pub trait Fusion<E: Scalar, D: Backend<E>>: Parameters<E, D> {
@@ -48,6 +50,8 @@ pub struct FusionRequest<'a, D> {
     pub modalities: usize,
     /// Width of each feature.
     pub width: usize,
+    /// Width of each, where they differ and the fusion takes them [so](FusionConfig::takes_widths); else empty.
+    pub widths: &'a [usize],
     /// Makes the parameters.
     pub init: &'a mut Initializer<D>,
 }
@@ -58,6 +62,11 @@ pub trait FusionConfig: BuildAny<Fusions> + Debug + Send + Sync + dyn_clone::Dyn
     /// Checks the ranges of all fields and of the plugins inside. Default: everything is allowed.
     fn validate(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether features may have [widths](FusionRequest::widths) of their own. Default: no, those that differ are projected to one width.
+    fn takes_widths(&self) -> bool {
+        false
     }
 }
 
@@ -77,14 +86,19 @@ pub fn fusion<E: Scalar, D: Backend<E>>(
     let request = FusionRequest {
         modalities,
         width,
+        widths: &[],
         init,
     };
     <D as Backend<E>>::build::<Fusions>(&*config, request)
 }
 
-/// From raw modalities, `[batch, features of the modality]`, to one feature each, `[batch, width]`.
+/// From raw modalities, `[batch, features of the modality]`, to one feature each, `[batch, width]`, and from what a fusion makes of these
+/// to what the head is given.
+///
+/// Most do the first half only. A backbone that goes on after the fusion, has several of them, or several rows for each sample in one
+/// asks for its slots as it is built, by [`BackboneRequest::slot`], and writes [`run`](Self::run).
 pub trait Backbone<E: Scalar, D: Backend<E>>: Parameters<E, D> {
-    /// Encodes every modality. With `targets`, `[batch, outputs]` as of [`Targets::matrix`](crate::data::Targets::matrix),
+    /// The part before the (first) fusion: encodes every modality. With `targets`, `[batch, outputs]` as of [`Targets::matrix`](crate::data::Targets::matrix),
     /// auxiliary losses are left in `pass`.
     fn encode(
         &self,
@@ -92,6 +106,24 @@ pub trait Backbone<E: Scalar, D: Backend<E>>: Parameters<E, D> {
         targets: Option<&Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Vec<Matrix<E, D>>>;
+
+    /// The whole way from raw modalities to what the linear map of the head is given, `[batch, output_dim]`. Default: the features of
+    /// [`encode`](Self::encode), fused.
+    fn run(
+        &self,
+        x: &[Matrix<E, D>],
+        targets: Option<&Matrix<E, D>>,
+        slots: &Slots<E, D>,
+        pass: &mut Pass<E, D>,
+    ) -> Result<Matrix<E, D>> {
+        let features = self.encode(x, targets, pass)?;
+        slots.fuse(0, &features, pass)
+    }
+
+    /// Width of the result of [`run`](Self::run), where the last fusion gives one of the width `fused`. Default: that.
+    fn output_dim(&self, fused: usize) -> usize {
+        fused
+    }
 }
 
 /// The family of backbones.
@@ -110,6 +142,9 @@ pub struct BackboneRequest<'a, D> {
     pub classes: usize,
     /// Makes the parameters.
     pub init: &'a mut Initializer<D>,
+    /// Puts the next fusion into a slot and tells the width of what it gives, for the part after it. A backbone that does not ask has
+    /// one slot, for a feature of its [width](BackboneConfig::width) per modality.
+    pub slot: &'a mut FillSlot<'a, D>,
 }
 
 /// The configuration of a backbone; the backbone comes from [`Build<Backbones>`](equilibria_core::Build).
@@ -133,6 +168,9 @@ equilibria_core::kind!(dyn BackboneConfig, "backbone", validate);
 
 /// A backbone by name, with its default configuration: for modalities of so many features each, and so many classes or labels.
 ///
+/// Fusions are the caller's: whatever fills its slots gives results of the [width that it needs](Slot::output) or, where any will do, as
+/// wide as the widest feature.
+///
 /// # Errors
 /// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one, and those of the backbone.
 pub fn backbone<E: Scalar, D: Backend<E>>(
@@ -142,10 +180,15 @@ pub fn backbone<E: Scalar, D: Backend<E>>(
     init: &mut Initializer<D>,
 ) -> Result<Box<dyn Backbone<E, D>>> {
     let config = registry::default::<dyn BackboneConfig>(name)?;
+    let mut slot = |slot: Slot, _: &mut Initializer<D>| -> Result<usize> {
+        let widest = slot.widths.iter().copied().max();
+        Ok(slot.output.or(widest).unwrap_or(0))
+    };
     let request = BackboneRequest {
         modalities,
         classes,
         init,
+        slot: &mut slot,
     };
     <D as Backend<E>>::build::<Backbones>(&*config, request)
 }
@@ -180,6 +223,12 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
         true
     }
 
+    /// The rows of the training split that the data sets aside for validation, where it does. Default: none, a share of the rows is taken
+    /// at random.
+    fn validation(&self) -> Option<Range<usize>> {
+        None
+    }
+
     /// What errors call a row, from 0, of modality K, from 1, or of the targets where there is none: its file and its row
     /// there, from 1. Default: the modality by number, and the row in the data set.
     fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
@@ -202,9 +251,9 @@ pub fn data(name: &str) -> Result<Box<dyn DataSource>> {
 pub struct Model<E: Scalar, D: Backend<E>> {
     /// Encodes each modality.
     pub backbone: Box<dyn Backbone<E, D>>,
-    /// Fuses the encoded modalities.
-    pub fusion: Box<dyn Fusion<E, D>>,
-    /// From the fused feature to the outputs; its parameters are called `head`.
+    /// Fuse the encoded modalities: one for each slot of the backbone.
+    pub fusion: Slots<E, D>,
+    /// From what the backbone makes of the fused feature to the outputs; its parameters are called `head`.
     pub linear: Linear<E, D>,
     /// What the outputs mean.
     pub head: Box<dyn Head>,
@@ -223,9 +272,8 @@ impl<E: Scalar, D: Backend<E>> Model<E, D> {
         targets: Option<&Matrix<E, D>>,
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
-        let features = self.backbone.encode(x, targets, pass)?;
-        let fused = self.fusion.fuse(&features, pass)?;
-        Ok(pass.run(&fused, |fused| self.linear.forward(fused)))
+        let last = self.backbone.run(x, targets, &self.fusion, pass)?;
+        Ok(pass.run(&last, |last| self.linear.forward(last)))
     }
 
     /// What the outputs are to be for such targets, `[batch, outputs]`: on the scale on which the head learns.
@@ -263,8 +311,15 @@ impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Model<E, D> {
         self.linear.visit_mut(&join(path, "head"), visitor);
     }
 
+    fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
+        use equilibria_core::parameters::join;
+        self.backbone
+            .visit_statistics(&join(path, "backbone"), visitor);
+        self.fusion.visit_statistics(&join(path, "fusion"), visitor);
+    }
+
     fn project(&mut self) -> Result<()> {
         Parameters::<E, D>::project(&mut *self.backbone)?;
-        Parameters::<E, D>::project(&mut *self.fusion)
+        Parameters::<E, D>::project(&mut self.fusion)
     }
 }

@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::{
     separate, Adjoint, AllSolved, Backend, Equilibrium, Error, ImplicitLayer, Matrix, Report,
-    Result, Scalar,
+    Result, Scalar, Value,
 };
 
 use crate::layers::modules::{concatenate, linear_combination};
@@ -58,6 +58,8 @@ pub struct Pass<E: Scalar, D: Backend<E>> {
     pub inspect: bool,
     /// One per modality, of a fusion that has gates; empty unless asked for by [`inspect`](Self::inspect).
     pub gates: Vec<Gate>,
+    /// Values on the way by name, of backbones that show some; empty unless asked for by [`inspect`](Self::inspect).
+    pub shown: Vec<(&'static str, Matrix<E, D>)>,
     /// Terms to be added to the loss, each `[1, 1]`.
     pub losses: Vec<Matrix<E, D>>,
     /// Number of the first of every group of equilibria that were solved together.
@@ -101,8 +103,21 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             together: Vec::new(),
             inspect: false,
             gates: Vec::new(),
+            shown: Vec::new(),
             losses: Vec::new(),
             tape: OwnedTape::default(),
+        }
+    }
+
+    /// Whether this is a pass in training: batches are normalized by themselves, and entries dropped.
+    pub fn trains(&self) -> bool {
+        self.seed.is_some()
+    }
+
+    /// Leaves a value in [`shown`](Self::shown), if somebody will read about this pass.
+    pub fn show(&mut self, name: &'static str, x: &Matrix<E, D>) {
+        if self.inspect {
+            self.shown.push((name, x.clone()));
         }
     }
 
@@ -166,6 +181,27 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// [`Error::Missing`] if there are none, [`Error::Shape`] if they differ in shape.
     pub fn sum(&mut self, x: &[Matrix<E, D>]) -> Result<Matrix<E, D>> {
         self.lend(|tape| linear_combination(None, x, tape))
+    }
+
+    /// An equation in the [vocabulary](crate::layers::Vocabulary) of layers, on matrices of this pass, of which there is one at least. It
+    /// is recorded on the tape as any operation.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is no matrix, and those of the equation.
+    pub fn equation(
+        &mut self,
+        x: &[Matrix<E, D>],
+        equation: impl FnOnce(&[Value<E, D>]) -> Result<Value<E, D>>,
+    ) -> Result<Matrix<E, D>> {
+        let (first, others) = x.split_first().ok_or_else(|| Error::Missing {
+            what: "a matrix for an equation".to_owned(),
+            remedy: "give at least one",
+        })?;
+        self.try_run(first, |first| {
+            Value::on_tape(first, others, |first, others| {
+                equation(&[std::slice::from_ref(first), others].concat())
+            })
+        })
     }
 
     /// Lends the tape to something that hands it back.

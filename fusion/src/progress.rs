@@ -58,7 +58,7 @@ impl<E: Scalar> Progress<E> {
         Ok(Self {
             history: Vec::new(),
             seconds: 0.0,
-            optimizer: Optimizer::new(training.optimizer.clone())?,
+            optimizer: training.optimizer()?,
             average: training.average.map(Average::new),
             best: None,
         })
@@ -138,8 +138,9 @@ impl<E: Scalar> Progress<E> {
             true => arrays.means()?,
             false => Vec::new(),
         };
-        let optimizer = Optimizer::resume(training.optimizer.clone(), steps as usize, means)
-            .map_err(|error| saved.damaged(error.to_string()))?;
+        let optimizer = training.optimizer();
+        let optimizer = optimizer.map_err(|error| saved.damaged(error.to_string()))?;
+        let optimizer = optimizer.continued(steps as usize, means);
         let mut average = training.average.map(Average::new);
         if let Some(average) = average.as_mut().filter(|_| averaged > 0.0) {
             average.steps = averaged as usize;

@@ -12,7 +12,7 @@ pub use self::evaluation::{evaluate, inspect, Evaluation};
 use crate::data::{batches, Split, Table};
 use crate::experiment::Training;
 use crate::head::Score;
-use crate::layers::optimizer::{clip_norm, gradient_norm, Kept};
+use crate::layers::optimizer::{clip_norm, gradient_norm, Kept, Moment};
 use crate::model::Model;
 use crate::pass::{Differentiated, Pass};
 use crate::predict;
@@ -123,11 +123,12 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
 
     /// One pass over `rows`.
     fn epoch(&mut self, epoch: usize, rows: &Split, progress: &mut Progress<E>) -> Result<Epoch> {
-        let decay = self.training.decay.as_ref();
-        let rate_factor = decay.map_or(1.0, |decay| decay.at(epoch - 1));
         let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
         let plan = batches(rows.len(), self.training.batch, self.seed, epoch as u64);
+        let mut first_factor = None;
         for (step, batch) in plan.iter().enumerate() {
+            let rate_factor = self.rate_factor(rows.len(), plan.len(), (epoch, step));
+            first_factor.get_or_insert(rate_factor);
             let Differentiated {
                 mut gradients,
                 loss,
@@ -138,20 +139,20 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
                 forward.add(report);
                 of_adjoint.iter().for_each(|report| adjoint.add(report));
             }
-            let norm = gradient_norm(self.model, &mut gradients)?;
+            let (optimizer, average) = (&mut progress.optimizer, progress.average.as_mut());
+            let norm = optimizer.gradient_norm(self.model, &mut gradients)?;
             if !norm.is_finite() {
                 let place = (epoch, step + 1);
                 return Err(non_finite(self.model, &mut gradients, loss, place)?);
             }
             let clip = self.training.clip;
             let clip = clip.map_or(1.0, |limit| clip_norm(norm, limit));
-            let (optimizer, average) = (&mut progress.optimizer, progress.average.as_mut());
             optimizer.averaged_step(self.model, &mut gradients, rate_factor, clip, average)?;
         }
         Ok(Epoch {
             epoch,
             loss: self.model.head.loss_unit() * total / rows.len().max(1) as f64,
-            rate_factor,
+            rate_factor: first_factor.unwrap_or(1.0),
             validation: vec![f64::NAN; self.model.head.tracked().count()],
             validation_loss: None,
             solver_steps: forward.mean_evaluations(),
@@ -161,6 +162,20 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             adjoint_residual: adjoint.residual,
             adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
         })
+    }
+
+    /// What the learning rate is multiplied with in a step, counted from 0, of an epoch with so many `steps`.
+    fn rate_factor(&self, rows: usize, steps: usize, (epoch, step): (usize, usize)) -> f64 {
+        let whole = (rows / self.training.batch).max(1);
+        let moment = Moment {
+            epoch: epoch - 1,
+            step: (epoch - 1) * steps + step,
+            steps: self.training.epochs * whole,
+        };
+        let decay = self.training.decay.as_ref();
+        let schedule = self.training.schedule.as_ref();
+        decay.map_or(1.0, |decay| decay.at(epoch - 1))
+            * schedule.map_or(1.0, |schedule| schedule.at(moment))
     }
 
     /// The gradients of the loss on some rows, in a step of an epoch, which is counted from 0.

@@ -56,6 +56,7 @@ fn residual(skip: bool, init: &mut Initializer<Cpu>) -> ResidualBlock<f32, Cpu> 
         gn2,
         gn3,
         skip,
+        tokens: 1,
     }
 }
 

@@ -56,6 +56,7 @@ fn build(config: &Deq) -> Result<Box<dyn Fusion<f64, Cpu>>> {
     let request = FusionRequest {
         modalities: MODALITIES,
         width: WIDTH,
+        widths: &[],
         init: &mut Initializer::new(&Cpu::default(), 3),
     };
     <Cpu as Backend<f64>>::build::<Fusions>(config, request)

@@ -33,7 +33,7 @@ fn plugins() -> Vec<Plugin> {
 fn heads() -> Vec<(String, Box<dyn Head>)> {
     let defaults = plugins().into_iter().map(|plugin| plugin.default);
     let more = [
-        json!({"type": "regression", "loss": "l1", "zeros": "left-out"}),
+        json!({"type": "regression", "loss": "l1", "zero": "exclude"}),
         json!({"type": "regression", "sentiment": true}),
         json!({"type": "regression", "standardization": {"mean": 0.5, "deviation": 2.0}}),
         json!({"type": "multi-label", "threshold": 0.2}),
@@ -300,17 +300,19 @@ fn echo(head: Box<dyn Head>) -> Model<f32, Cpu> {
         modalities: &[1],
         classes: CLASSES,
         init: &mut *init,
+        slot: &mut |_, _| Ok(1),
     };
     let backbone = <Cpu as Backend<f32>>::build::<Backbones>(&backbone, request);
     let request = FusionRequest {
         modalities: 1,
         width: 1,
+        widths: &[],
         init: &mut *init,
     };
     let fusion = <Cpu as Backend<f32>>::build::<Fusions>(&ConcatConfig::default(), request);
     let mut model = Model {
         backbone: backbone.expect("it builds"),
-        fusion: fusion.expect("it builds"),
+        fusion: fusion.expect("it builds").into(),
         linear: Linear::xavier(head.outputs(CLASSES), 1, init).expect("memory"),
         head,
     };

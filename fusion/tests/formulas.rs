@@ -95,7 +95,11 @@ fn fusions_agree_with_numbers_computed_by_hand() -> Result<()> {
 
     // [0.6, 1.2] ⊙ [2.4, 0.8] = [1.44, 0.96], times 10.
     let mutan = fused(
-        &MutanConfig { width: 1, rank: 2 },
+        &MutanConfig {
+            width: 1,
+            rank: 2,
+            ..MutanConfig::default()
+        },
         &[
             ("projection.1.weight", &to_ln2),
             ("projection.1.bias", &[0.0]),
@@ -263,6 +267,7 @@ fn mutan_maps_a_sum_of_products_of_maps() -> Result<()> {
     let config = MutanConfig {
         width: NARROW,
         rank: RANK,
+        ..MutanConfig::default()
     };
     agrees(&config, |named, o, x| {
         let mut z = [0.0; NARROW];

@@ -33,6 +33,7 @@ fn gradients(schedule: Schedule, x: &[Matrix<f64, Cpu>]) -> Vec<Vec<f64>> {
     let request = FusionRequest {
         modalities: x.len(),
         width: WIDTH,
+        widths: &[],
         init: &mut init,
     };
     let fusion = <Cpu as Backend<f64>>::build::<Fusions>(&config, request).expect("a fusion");
@@ -103,6 +104,7 @@ fn maps_of_the_fusion_layers_in_rows_agree_with_their_steps() {
                 gn2,
                 gn3,
                 skip,
+                tokens: 1,
             })
         });
         let mut joint = JointLayer {

@@ -24,6 +24,7 @@ fn everything(schedule: Schedule) -> Vec<Vec<u32>> {
     let request = FusionRequest {
         modalities: 2,
         width: WIDTH,
+        widths: &[],
         init: &mut Initializer::new(&device, 3),
     };
     let fusion = <Cpu as Backend<f32>>::build::<Fusions>(&config, request).expect("a fusion");

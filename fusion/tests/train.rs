@@ -58,12 +58,13 @@ fn witnessed(seen: &Seen) -> Model<f64, Cpu> {
     let request = FusionRequest {
         modalities: 1,
         width: 1,
+        widths: &[],
         init: &mut init,
     };
     let fusion = <Cpu as Backend<f64>>::build::<Fusions>(&ConcatConfig::default(), request);
     Model {
         backbone: Box::new(Witness(seen.clone())),
-        fusion: fusion.expect("it builds"),
+        fusion: fusion.expect("it builds").into(),
         linear: Linear::xavier(2, 1, &mut init).expect("memory"),
         head: Box::new(MultiClass::default()),
     }

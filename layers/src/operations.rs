@@ -333,12 +333,37 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         };
         V::of(&product, &[x]).shift(&self.bias)
     }
+
+    /// The same of each of so many tokens of a row, one after the other; of the row itself where it is one.
+    pub fn of_tokens(&self, x: &Value<E, D>, tokens: usize) -> Value<E, D> {
+        match tokens {
+            1 => self.of(x),
+            count => self.of(&x.tokens(count)).into_value(),
+        }
+    }
 }
 
 impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
     /// The normalization in the equation of a layer.
     pub fn of<V: Vocabulary<E, D>>(&self, x: &V) -> V {
         V::of(&group_norm::GroupNorm(self), &[x])
+    }
+
+    /// The same where a group is some columns of all of so many tokens of a row, one after the other, as PyTorch has it of positions:
+    /// each column has its own weight and bias.
+    pub fn of_tokens(&self, x: &Value<E, D>, tokens: usize) -> Value<E, D> {
+        if tokens == 1 {
+            return self.of(x);
+        }
+        let columns = x.width() / tokens.max(1);
+        let normal = match self.groups {
+            1 => x.normalize(1).tokens(tokens),
+            groups => {
+                let columns_first = x.tokens(tokens).transpose().into_value();
+                columns_first.normalize(groups).tokens(columns).transpose()
+            }
+        };
+        normal.stretch(&self.weight).shift(&self.bias).into_value()
     }
 }
 

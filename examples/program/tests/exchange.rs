@@ -64,7 +64,10 @@ where
     let mut pass = Pass::evaluation();
     let x = tensors(&device, &split).expect("memory");
     let features = model.backbone.encode(&x, None, &mut pass).expect("sound");
-    let fused = model.fusion.fuse(&features, &mut pass).expect("solvable");
+    let fused = model
+        .fusion
+        .fuse(0, &features, &mut pass)
+        .expect("solvable");
     let logits = model.outputs(&x, None, &mut pass).expect("solvable");
     assert!(pass
         .solves

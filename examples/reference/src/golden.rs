@@ -2,7 +2,8 @@
 //!
 //! A folder of DEQ fusion holds `metadata.json`, whose `config` gives every size, and `golden.safetensors` with inputs, parameters and
 //! results by name; `golden_hard.safetensors` may add a case that plain iteration does not solve. A folder of a layer holds cases
-//! `NAME.json` and `NAME.safetensors`: see [`zoo`].
+//! `NAME.json` and `NAME.safetensors`: see [`zoo`]. A folder of a whole system holds several files, and a `metadata.json` with a `config` for
+//! each of them: see [`sites`].
 
 mod ablation;
 mod admm;
@@ -13,6 +14,8 @@ mod jacobian;
 mod layer;
 mod ledger;
 mod linear;
+mod site;
+pub mod sites;
 mod spaces;
 mod step;
 mod subject;
@@ -21,9 +24,9 @@ pub mod zoo;
 use std::path::Path;
 
 use dfdx::prelude::Cpu;
-use equilibria_core::DeviceName;
+use equilibria_core::{Backend, DeviceName};
 
-use crate::Result;
+use crate::{Error, Result};
 
 pub use ledger::{Comparison, Ledger, Verdict};
 
@@ -61,6 +64,15 @@ pub fn verify(folder: &Path, device: DeviceName) -> Result<Ledger> {
 fn verify_on<D: zoo::Place>(folder: &Path, device: &D) -> Result<Ledger> {
     if zoo::holds_cases(folder) {
         return zoo::verify(folder, device);
+    }
+    if sites::holds_cases(folder) {
+        return match <D as Backend<f64>>::ON_HOST {
+            true => sites::verify(folder),
+            false => Err(Error::golden(
+                folder,
+                "whole systems are compared on the processor: leave out --device",
+            )),
+        };
     }
     let config = Config::read(&folder.join("metadata.json"))?;
     let mut ledger = Ledger::default();

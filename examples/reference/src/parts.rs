@@ -24,6 +24,8 @@ pub struct Sizes {
     pub modalities: usize,
     /// Groups of every group normalization.
     pub groups: usize,
+    /// Tokens that every state is made of, 1 but where maps act on parts of it.
+    pub tokens: usize,
 }
 
 impl Sizes {
@@ -54,7 +56,8 @@ impl<E: Scalar, D: Backend<E>> Parts<E, D> {
         sizes: &Sizes,
         get: impl Fn(&str, usize) -> Result<Vec<E>>,
     ) -> Result<Self> {
-        let (n, d, groups) = (sizes.modalities, sizes.width, sizes.groups);
+        let (n, groups, tokens) = (sizes.modalities, sizes.groups, sizes.tokens);
+        let d = sizes.width / tokens.max(1);
         let mut init = Initializer::new(device, 0);
         let init = &mut init;
         let mut theta = Vec::with_capacity(n);
@@ -66,17 +69,20 @@ impl<E: Scalar, D: Backend<E>> Parts<E, D> {
                 gn2: GroupNorm::new(d, groups, init)?,
                 gn3: GroupNorm::new(d, groups, init)?,
                 skip: false,
+                tokens,
             });
         }
         let mut x = Vec::with_capacity(n);
         for i in 1..=n {
-            let values = get(&format!("input.x.{i}"), sizes.batch * d)?;
-            x.push(from_host(device, values, (sizes.batch, d))?);
+            let values = get(&format!("input.x.{i}"), sizes.batch * sizes.width)?;
+            x.push(from_host(device, values, (sizes.batch, sizes.width))?);
         }
+        let mut fuse = FuseBlock::new(d, n, groups, 1.0, init)?;
+        fuse.tokens = tokens;
         let mut parts = Self {
             sizes: sizes.clone(),
             theta,
-            fuse: FuseBlock::new(d, n, groups, 1.0, init)?,
+            fuse,
             w: init.constant((1, n), 1.0)?,
             x,
         };

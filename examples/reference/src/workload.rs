@@ -93,6 +93,7 @@ impl<D: Backend<f32>> Workload<D> {
             width: size("width")?,
             modalities: size("modalities")?,
             groups: size("groups")?,
+            tokens: 1,
         };
         let get = |name: &str, count: usize| -> Result<Vec<f32>> {
             let view = file.tensor(name).map_err(|error| bad(error.to_string()))?;
@@ -182,6 +183,7 @@ impl<D: Backend<f32>> Workload<D> {
     ) -> Result<Matrix<f32, D>> {
         let sum = WeightedSum {
             w: fusion.w.clone(),
+            bias: None,
             width: self.parts.sizes.width,
         };
         Ok(sum.fuse(&self.parts.x, pass)?)

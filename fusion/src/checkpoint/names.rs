@@ -16,8 +16,11 @@ const WRAPPERS: [&str; 4] = [
     "_checkpoint_wrapped_module",
 ];
 
-/// What wrappers keep beside the parameters: `AveragedModel` counts its updates.
-const COUNTS: [&str; 1] = ["n_averaged"];
+/// What `AveragedModel` keeps beside the parameters: the number of its updates.
+const UPDATES: &str = "n_averaged";
+
+/// What every batch normalization keeps beside its parameters: the number of its batches.
+const BATCHES: &str = "num_batches_tracked";
 
 /// Ends of names that hooks of `torch.nn.utils` give the parts of a parameter: weight_norm, spectral_norm, prune.
 const PARTS: [&str; 5] = ["_g", "_v", "_u", "_orig", "_mask"];
@@ -139,10 +142,15 @@ impl<'f> Names<'f> {
         prefixed.or_else(|| registry::nearest(parameter, left()))
     }
 
-    /// The arrays not taken, but for the counts of wrappers.
+    /// The arrays not taken, but for the counts.
     pub fn additional(&self, taken: &BTreeSet<&str>) -> Vec<String> {
         let left = self.all.iter().filter(|name| !taken.contains(*name));
-        let parameters = left.filter(|name| !COUNTS.contains(&unwrapped(name).as_str()));
+        let is_count = |name: &str| {
+            let name = unwrapped(name);
+            let last = name.rsplit('.').next().unwrap_or_default();
+            name == UPDATES || last == BATCHES
+        };
+        let parameters = left.filter(|name| !is_count(name));
         parameters.map(|name| (*name).to_owned()).collect()
     }
 }

@@ -485,6 +485,24 @@ pub enum DataError {
         second: String,
     },
 
+    /// A line that is no sentence with its sentiment.
+    #[error("{file}, row {row}: expected a text and a number with a tab between, such as `GREAT MUSIC` and `2.2`")]
+    Sentence {
+        /// The file.
+        file: String,
+        /// Row of the line, from 1, the heading counted.
+        row: usize,
+    },
+
+    /// A vocabulary that lacks a piece that every text needs.
+    #[error("{file}: `{piece}` is not where it belongs; expected the vocabulary of BERT, `[PAD]` first and `[UNK]`, `[CLS]` and `[SEP]` after it, one piece per line")]
+    MissingPiece {
+        /// The file.
+        file: String,
+        /// The piece.
+        piece: &'static str,
+    },
+
     /// An NPY, NPZ or safetensors file that does not hold the array called for.
     #[error("{file}: {problem}; write the array again, e.g. with numpy.save")]
     InvalidArray {

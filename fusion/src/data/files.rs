@@ -69,6 +69,18 @@ pub(super) fn read_table(path: &Path) -> Result<TextTable, DataError> {
     })
 }
 
+/// The shape and the numbers of an array with any number of axes, the first of which runs slowest.
+pub(super) fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>), DataError> {
+    let array = ArrayFile::read(path)?;
+    match array.fortran && array.shape.len() > 1 {
+        true => Err(array.invalid(
+            path,
+            "rows one after the other, `numpy.ascontiguousarray(a)`",
+        )),
+        false => Ok((array.shape.clone(), array.numbers(path)?)),
+    }
+}
+
 /// The numbers of a list.
 ///
 /// NaN and infinities of an array are read as such; the common checks refuse them.

@@ -145,7 +145,7 @@ pub(super) fn read_header(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)
 }
 
 /// The text of a file, without the blank lines at its end.
-fn read(path: &Path) -> Result<String, DataError> {
+pub(super) fn read(path: &Path) -> Result<String, DataError> {
     let text = fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
     // Spreadsheets put a byte order mark in front of "CSV UTF-8".
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end();

@@ -23,6 +23,8 @@ pub struct FuseBlock<E: Scalar, D: Backend<E>> {
     pub modalities: usize,
     /// Without the gate, `z'_i = z_i` (the ablation of table 7).
     pub gate: bool,
+    /// Tokens that a state is made of, one after the other; the maps act on each.
+    pub tokens: usize,
 }
 
 parameters!(FuseBlock { alpha, fuse, gn });
@@ -42,12 +44,13 @@ impl<E: Scalar, D: Backend<E>> FuseBlock<E, D> {
             gn: GroupNorm::new(width, groups, init)?,
             modalities,
             gate: true,
+            tokens: 1,
         })
     }
 
     /// `α_i = θ_α (z_fuse + z_i) + b_α`, eq. 9.
     pub fn alpha(&self, z_fuse: &Value<E, D>, z_i: &Value<E, D>) -> Value<E, D> {
-        self.alpha.of(&(z_fuse + z_i))
+        self.alpha.of_tokens(&(z_fuse + z_i), self.tokens)
     }
 
     /// `Σ_i z'_i = N (θ_α (z + Σ_i z_i / N) + b_α) ⊙ z`, eq. 10, from `Σ_i z_i`.
@@ -56,18 +59,20 @@ impl<E: Scalar, D: Backend<E>> FuseBlock<E, D> {
             return sum.clone();
         }
         let n = self.modalities as f64;
-        self.alpha.of(&(z + sum * (1.0 / n))) * n * z
+        let gate = self.alpha.of_tokens(&(z + sum * (1.0 / n)), self.tokens);
+        gate * n * z
     }
 
     /// `GN(ReLU(θ_fuse p + b_fuse + x_fuse))`, eq. 11, from `p = Σ_i z'_i`.
     pub fn combine(&self, purified: &Value<E, D>, x_fuse: &Value<E, D>) -> Value<E, D> {
-        self.gn.of(&(self.fuse.of(purified) + x_fuse).relu())
+        let sum = self.fuse.of_tokens(purified, self.tokens) + x_fuse;
+        self.gn.of_tokens(&sum.relu(), self.tokens)
     }
 }
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for FuseBlock<E, D> {
     fn state_dim(&self) -> usize {
-        self.fuse.outputs()
+        self.tokens * self.fuse.outputs()
     }
 
     fn input_dims(&self) -> Vec<usize> {

@@ -22,10 +22,12 @@ pub struct JointLayer<E: Scalar, D: Backend<E>> {
 parameters!(JointLayer { theta, fuse });
 
 impl<E: Scalar, D: Backend<E>> JointLayer<E, D> {
-    /// New maps f_θ by `layer`, one per modality, and f_fuse with so many `groups`; `deviation` is that of its linear weights.
+    /// New maps f_θ by `layer`, one per modality, and f_fuse with so many `groups` and on so many `tokens`; `deviation` is that of its
+    /// linear weights.
     pub fn new(
         layer: &dyn LayerConfig,
         groups: usize,
+        tokens: usize,
         deviation: f64,
         request: &mut FusionRequest<'_, D>,
     ) -> Result<Self> {
@@ -40,8 +42,10 @@ impl<E: Scalar, D: Backend<E>> JointLayer<E, D> {
             let built = <D as Backend<E>>::build(layer, request);
             theta.push(built.map_err(|error| groups_of("fusion.layer", error))?);
         }
-        let fuse = FuseBlock::new(width, modalities, groups, deviation, request.init)
-            .map_err(|error| groups_of("fusion", error))?;
+        let own = width / tokens.max(1);
+        let fuse = FuseBlock::new(own, modalities, groups, deviation, request.init);
+        let mut fuse = fuse.map_err(|error| groups_of("fusion", error))?;
+        fuse.tokens = tokens;
         Ok(Self { theta, fuse })
     }
 }

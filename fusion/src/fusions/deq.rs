@@ -34,6 +34,9 @@ plugin! {
         pub layer: Box<dyn LayerConfig> = Box::new(ResidualBlockConfig::default()),
         /// Groups of the group normalization of f_fuse, a divisor of the width with two features or more to a group.
         pub groups: usize = 4,
+        /// Tokens that a feature is made of, one after the other, a divisor of its width: the maps of f_fuse act on each, and a group of its
+        /// normalization is some columns of all of them. The layer has a number of its own.
+        pub tokens: usize = 1,
         /// Standard deviation of the initial linear weights of f_fuse, above 0. Small weights make the equilibrium easy at first.
         pub deviation: f64 = 0.01,
         /// Whether f_fuse is solved for the fused state; otherwise it is Σ_i z_i* (the ablation of table 6).
@@ -75,6 +78,7 @@ pub enum Schedule {
 impl FusionConfig for Deq {
     fn validate(&self) -> Result<()> {
         Error::require_positive("deq", "deviation", self.deviation)?;
+        Error::require_at_least_one("deq", "tokens", self.tokens)?;
         let all_together = matches!(self.schedule, Schedule::Joint);
         let remedy = "`sequential` where `fuse = false`: there is no f_fuse to solve together with the others";
         Error::require(
@@ -100,12 +104,18 @@ impl Build<Fusions> for Deq {
         &self,
         mut request: FusionRequest<'_, D>,
     ) -> Result<Box<dyn Fusion<E, D>>> {
-        let layer = JointLayer::new(&*self.layer, self.groups, self.deviation, &mut request)?;
+        let got = format!("{} for width {}", self.tokens, request.width);
+        let divides = request.width.is_multiple_of(self.tokens.max(1));
+        Error::require(divides, "deq", "tokens", "a divisor of the width", got)?;
+        let (groups, tokens) = (self.groups, self.tokens);
+        let layer = &*self.layer;
+        let layer = JointLayer::new(layer, groups, tokens, self.deviation, &mut request)?;
         let JointLayer { theta, mut fuse } = layer;
         let FusionRequest {
             modalities,
             width,
             init,
+            ..
         } = request;
         fuse.gate = self.gate;
         let w = init.constant((1, modalities), 1.0)?;

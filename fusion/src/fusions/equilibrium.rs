@@ -88,6 +88,7 @@ impl Build<Fusions> for EquilibriumConfig {
             modalities,
             width,
             init,
+            ..
         } = request;
         let any = |state: usize| Sizes {
             state,

@@ -30,6 +30,7 @@ impl Build<Fusions> for GmuConfig {
             modalities,
             width,
             init,
+            ..
         } = request;
         let mut unit = Gmu {
             hidden: Vec::with_capacity(modalities),

@@ -42,6 +42,7 @@ impl Build<Fusions> for LowRankConfig {
             modalities,
             width,
             init,
+            ..
         } = request;
         let mut factor = Vec::with_capacity(modalities);
         for _ in 0..modalities {

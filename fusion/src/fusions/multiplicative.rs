@@ -42,6 +42,7 @@ impl Build<Fusions> for MultiplicativeConfig {
             modalities,
             width,
             init,
+            ..
         } = request;
         let linear = Linear::xavier(width, modalities * width, init)?;
         let (mut projection, mut interaction) = (Vec::new(), Vec::new());

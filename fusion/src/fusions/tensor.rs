@@ -58,6 +58,7 @@ impl Build<Fusions> for TensorConfig {
             modalities,
             width,
             init,
+            ..
         } = request;
         let entries = self.entries(modalities)?;
         let mut projection = Vec::with_capacity(modalities);

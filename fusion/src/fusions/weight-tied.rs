@@ -55,7 +55,7 @@ impl Build<Fusions> for WeightTiedConfig {
         &self,
         mut request: FusionRequest<'_, D>,
     ) -> Result<Box<dyn Fusion<E, D>>> {
-        let layer = JointLayer::new(&*self.layer, self.groups, self.deviation, &mut request)?;
+        let layer = JointLayer::new(&*self.layer, self.groups, 1, self.deviation, &mut request)?;
         Ok(Box::new(WeightTied {
             layer,
             w: request.init.constant((1, request.modalities), 1.0)?,

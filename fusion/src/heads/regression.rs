@@ -5,7 +5,7 @@ use equilibria_core::prelude::*;
 use crate::data::{DataError, DataSet, SplitName, TargetKind, Targets};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::loss::{absolute_error, squared_error};
-use crate::metrics::{MetricsError, Regression as Pairs, Zeros};
+use crate::metrics::{MetricsError, Regression as Pairs, Zero};
 use crate::standardization::Standardization;
 
 plugin! {
@@ -14,7 +14,8 @@ plugin! {
     /// The output x says the number p = μ + σ x with mean μ and standard deviation σ of the training numbers. Loss: (p − y)² or
     /// |p − y| of this and the true number y, mean over rows; what is trained, x against (y − μ) / σ, is that in units of σ² or σ. Metrics: mean absolute error, which chooses the
     /// best epoch, Pearson's correlation and, for sentiments from −3 to 3, the accuracy of seven classes (Acc-7, both numbers
-    /// rounded) and of two (Acc-2, the signs), and the weighted F1 of the two. Prediction: p. One output.
+    /// rounded) and of two (Acc-2, the signs), and the F1 of the two, weighted by their true frequencies and, as CM-BERT's program does, by
+    /// those of the predictions. Prediction: p. One output.
     ///
     /// Reference: the CMU-MOSI experiment of arXiv 2306.16645, table 3.
     pub struct Regression: Head {
@@ -22,9 +23,9 @@ plugin! {
         pub loss: Norm = Norm::L2,
         /// Whether targets are sentiments from −3 to 3. Others are refused then, and Acc-7, Acc-2 and F1 are measured too.
         pub sentiment: bool = false,
-        /// What a sentiment of 0 is for Acc-2 and F1, both being in use: `non-negative`, against the negative ones, or
-        /// `left-out`, with the positive ones against the negative ones.
-        pub zeros: Zeros = Zeros::NonNegative,
+        /// What a sentiment of 0 is for Acc-2 and F1, all being in use: `negative`, with the negative ones against the positive ones, as
+        /// in the program of CM-BERT; `exclude`, which leaves out rows whose true number is 0; or `positive`, against the negative ones.
+        pub zero: Zero = Zero::Negative,
         /// μ and σ as a table, `{ mean = 0.0, deviation = 1.0 }` for the numbers as they are. Default: those of the training rows.
         pub standardization: Option<Standardization> = None,
     }
@@ -40,12 +41,13 @@ pub enum Norm {
     L2,
 }
 
-const METRICS: [Metric; 5] = [
+const METRICS: [Metric; 6] = [
     Metric::number("mae", "MAE", false),
     Metric::number("correlation", "correlation", true),
     Metric::percent("acc_7", "Acc-7"),
     Metric::percent("acc_2", "Acc-2"),
     Metric::percent("f1", "F1"),
+    Metric::percent("f1_by_prediction", "F1 by predictions").untracked(),
 ];
 
 /// How many of the metrics are those of any number.
@@ -121,13 +123,14 @@ impl Head for Regression {
         let scale = self.scale();
         let predicted: Vec<f64> = outputs.iter().map(|&x| scale.number(x)).collect();
         let pairs = Pairs::new(&predicted, numbers)?;
-        let signs = pairs.signs(self.zeros);
+        let signs = pairs.signs(self.zero);
         let mut values = vec![
             pairs.mean_absolute_error(),
             pairs.correlation().unwrap_or(f64::NAN),
             pairs.seven_classes().accuracy(),
             signs.accuracy(),
             signs.weighted_f1(),
+            signs.prediction_weighted_f1(),
         ];
         values.truncate(self.metrics().len());
         Ok((values, Comparison::Numbers(pairs)))

@@ -97,6 +97,14 @@ impl ConfusionMatrix {
         sum / self.total().max(1) as f64
     }
 
+    /// F1 averaged over the classes, weighted by how often each is predicted, in percent: what
+    /// [`weighted_f1`](Self::weighted_f1) is where labels and predictions are exchanged; 0 if there are no samples.
+    pub fn prediction_weighted_f1(&self) -> f64 {
+        let weighted = |class| self.scores(class).f1 * self.predicted(class) as f64;
+        let sum: f64 = (0..self.classes()).map(weighted).sum();
+        sum / self.total().max(1) as f64
+    }
+
     /// Plain mean of F1 over the classes that occur, in percent; 0 if none
     /// does.
     ///

@@ -11,14 +11,16 @@ pub struct Regression {
     labels: Vec<f64>,
 }
 
-/// What a label of 0 is when only the sign counts: both are in use under the name Acc-2.
+/// What 0 is when only the sign counts: all three are in use under the name Acc-2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Zeros {
-    /// Negative against non-negative: 0 is non-negative.
-    NonNegative,
+pub enum Zero {
+    /// Positive against the others: 0 is among the negative ones.
+    Negative,
     /// Negative against positive: samples with the label 0 are left out, and a prediction of 0 is not positive.
-    LeftOut,
+    Exclude,
+    /// Negative against non-negative: 0 is among the positive ones.
+    Positive,
 }
 
 impl Regression {
@@ -70,11 +72,11 @@ impl Regression {
 
     /// The signs of both, the negative class first; its [`accuracy`](ConfusionMatrix::accuracy) is Acc-2, and the F1 beside
     /// it in the literature is [`weighted_f1`](ConfusionMatrix::weighted_f1).
-    pub fn signs(&self, zeros: Zeros) -> ConfusionMatrix {
-        let counts = |label: f64| zeros == Zeros::NonNegative || label > 0.0 || label < 0.0;
-        let class = |value: f64| match zeros {
-            Zeros::NonNegative => usize::from(value >= 0.0),
-            Zeros::LeftOut => usize::from(value > 0.0),
+    pub fn signs(&self, zero: Zero) -> ConfusionMatrix {
+        let counts = |label: f64| zero != Zero::Exclude || label > 0.0 || label < 0.0;
+        let class = |value: f64| match zero {
+            Zero::Positive => usize::from(value >= 0.0),
+            Zero::Negative | Zero::Exclude => usize::from(value > 0.0),
         };
         let pairs = self.pairs().filter(|(_, label)| counts(*label));
         ConfusionMatrix::count(pairs.map(|(p, l)| (class(p), class(l))), 2)
@@ -117,26 +119,30 @@ mod tests {
         Ok(())
     }
 
-    // Non-negative: predictions + − + − +, labels + + − − +: 3 of 5 right.
+    // Positive: predictions + − + − +, labels + + − − +: 3 of 5 right.
     // F1: + has 2 hits of 3 and 3, 2/3; − has 1 of 2 and 2, 1/2; (3 * 2/3 + 2 * 1/2) / 5 = 3/5.
+    //
+    // Negative: the same, since neither a prediction nor another label is 0, but the label 0 is negative: labels + − − − +,
+    // 4 of 5 right. F1: + has 2 hits of 3 and 2, 4/5; − has 2 of 2 and 3, 4/5; 4/5 in all.
     //
     // Without the zero: predictions + + − +, labels + − − +: 3 of 4 right.
     // F1: + has 2 hits of 3 and 2, 4/5; − has 1 of 1 and 2, 2/3; (2 * 4/5 + 2 * 2/3) / 4 = 11/15.
     #[test]
     fn signs_agree_with_hand_computed_values() -> Result<(), MetricsError> {
         let scores = example()?;
-        for (zeros, accuracy, f1) in [
-            (Zeros::NonNegative, 60.0, 60.0),
-            (Zeros::LeftOut, 75.0, 1100.0 / 15.0),
+        for (zero, accuracy, f1) in [
+            (Zero::Positive, 60.0, 60.0),
+            (Zero::Negative, 80.0, 80.0),
+            (Zero::Exclude, 75.0, 1100.0 / 15.0),
         ] {
-            let signs = scores.signs(zeros);
+            let signs = scores.signs(zero);
             assert_relative_eq!(signs.accuracy(), accuracy, epsilon = 1e-12);
             assert_relative_eq!(signs.weighted_f1(), f1, epsilon = 1e-12);
         }
-        // A prediction of 0 is non-negative, and not positive.
+        // A prediction of 0 is not negative, and not positive.
         let zero = Regression::new(&[0.0], &[2.0])?;
-        assert_relative_eq!(zero.signs(Zeros::NonNegative).accuracy(), 100.0);
-        assert_relative_eq!(zero.signs(Zeros::LeftOut).accuracy(), 0.0);
+        assert_relative_eq!(zero.signs(Zero::Positive).accuracy(), 100.0);
+        assert_relative_eq!(zero.signs(Zero::Exclude).accuracy(), 0.0);
         Ok(())
     }
 

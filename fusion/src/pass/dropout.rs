@@ -22,8 +22,19 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
 
     /// The mask of [`dropout`](Self::dropout) for a matrix of the shape of `x`; `None` where it does nothing.
     pub fn mask(&self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Option<Matrix<E, D>>> {
+        self.mask_of(x.device(), *x.shape(), p, site)
+    }
+
+    /// The same for any shape.
+    pub fn mask_of(
+        &self,
+        device: &D,
+        shape: (usize, usize),
+        p: f64,
+        site: u64,
+    ) -> Result<Option<Matrix<E, D>>> {
         let seed = self.mask_seed(p, site);
-        seed.map(|seed| dropout_mask(x.device(), *x.shape(), p, seed))
+        seed.map(|seed| dropout_mask(device, shape, p, seed))
             .transpose()
     }
 

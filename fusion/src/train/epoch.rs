@@ -11,7 +11,7 @@ pub struct Epoch {
     pub epoch: usize,
     /// Mean training loss with all auxiliary terms, times the [unit](Head::loss_unit) of the loss.
     pub loss: f64,
-    /// Learning-rate factor of the schedule.
+    /// Learning-rate factor of decay and schedule in the first step.
     pub rate_factor: f64,
     /// Values of the [tracked](crate::head::Metric::tracked) metrics on the validation rows, in the order of the head; NaN
     /// without validation rows.

@@ -22,6 +22,7 @@ impl Case<'_> {
         let request = FusionRequest {
             modalities: self.modalities,
             width: self.width,
+            widths: &[],
             init: &mut Initializer::new(&Cpu::default(), 3),
         };
         <Cpu as Backend<f64>>::build::<Fusions>(self.config, request)

@@ -69,6 +69,7 @@ fn trained(fusion: &Value, width: usize, epochs: usize) -> Counters {
     let request = FusionRequest {
         modalities: 2,
         width,
+        widths: &[],
         init: &mut init,
     };
     let fusion = <Cuda as Backend<f32>>::build::<Fusions>(&*config, request).expect("it builds");

@@ -87,6 +87,7 @@ impl Work for Train {
         let request = FusionRequest {
             modalities: 2,
             width: WIDTH,
+            widths: &[],
             init: &mut init,
         };
         let fusion = <D as Backend<E>>::build::<Fusions>(&*config, request).expect("it builds");
@@ -94,7 +95,7 @@ impl Work for Train {
         let (width, kind) = (fusion.output_dim(), head.targets());
         let mut model = Model {
             backbone: Box::new(Same),
-            fusion,
+            fusion: fusion.into(),
             linear: Linear::xavier(head.outputs(2), width, &mut init).expect("memory"),
             head,
         };

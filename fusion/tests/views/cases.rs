@@ -279,6 +279,7 @@ fn fusion<D: Backend<f64>>(
     let request = FusionRequest {
         modalities: 2,
         width: WIDTH,
+        widths: &[],
         init: &mut Initializer::new(device, 3),
     };
     <D as Backend<f64>>::build::<Fusions>(config, request)

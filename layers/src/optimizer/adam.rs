@@ -77,12 +77,7 @@ impl Adam {
 
     /// The rule for devices.
     pub(super) fn rule(&self, factors: Factors, decay: Decay) -> UpdateRule {
-        UpdateRule {
-            code: "g = c(3) * g + c(4) * w; m = c(6) * m + c(8) * g; v = c(7) * v + c(9) * g * g; \
-                   w = c(5) * w - c(0) * m / (sqrt(v) * c(1) + c(2))",
-            numbers: self.numbers(factors, decay),
-            decay: factors.decay,
-        }
+        rule_of(self.numbers(factors, decay), factors)
     }
 
     pub(super) fn update<E: Scalar>(
@@ -91,26 +86,41 @@ impl Adam {
         factors: Factors,
         decay: Decay,
     ) {
-        let numbers = self.numbers(factors, decay).map(E::of);
-        let [rate, correction, epsilon, scale, penalty, shrink, old1, old2, new1, new2] = numbers;
-        let rule = Rule {
-            rate,
-            correction,
-            epsilon,
-            scale,
-            penalty,
-            shrink,
-            old_shares: [old1, old2],
-            new_shares: [new1, new2],
-        };
-        descend(
-            share.values,
-            share.gradient,
-            share.first,
-            share.second,
-            &rule,
-        );
+        update_by(self.numbers(factors, decay), share);
     }
+}
+
+/// The rule for devices with these factors, in the order of [`Rule`].
+pub(super) fn rule_of(numbers: [f64; 10], factors: Factors) -> UpdateRule {
+    UpdateRule {
+        code: "g = c(3) * g + c(4) * w; m = c(6) * m + c(8) * g; v = c(7) * v + c(9) * g * g; \
+               w = c(5) * w - c(0) * m / (sqrt(v) * c(1) + c(2))",
+        numbers,
+        decay: factors.decay,
+    }
+}
+
+/// Updates some numbers with these factors, in the order of [`Rule`].
+pub(super) fn update_by<E: Scalar>(numbers: [f64; 10], share: &mut Share<'_, E>) {
+    let numbers = numbers.map(E::of);
+    let [rate, correction, epsilon, scale, penalty, shrink, old1, old2, new1, new2] = numbers;
+    let rule = Rule {
+        rate,
+        correction,
+        epsilon,
+        scale,
+        penalty,
+        shrink,
+        old_shares: [old1, old2],
+        new_shares: [new1, new2],
+    };
+    descend(
+        share.values,
+        share.gradient,
+        share.first,
+        share.second,
+        &rule,
+    );
 }
 
 /// The factors of one step.

@@ -6,32 +6,32 @@ use equilibria_core::{parallel, simd, Backend, Parameters, Result, Scalar};
 /// Numbers that one thread takes at a time.
 const SHARE: usize = 1 << 15;
 
-/// ‖g‖₂ over all parameters together, in f64.
-pub fn gradient_norm<E: Scalar, D: Backend<E>>(
-    parameters: &impl Parameters<E, D>,
+/// ‖g‖₂² of every parameter, in f64.
+pub fn gradient_squares<E: Scalar, D: Backend<E>>(
+    parameters: &(impl Parameters<E, D> + ?Sized),
     gradients: &mut Gradients<E, D>,
-) -> Result<f64> {
+) -> Result<Vec<f64>> {
+    let named = parameters.named().into_iter();
+    let tensors: Vec<_> = named.map(|(_, tensor)| tensor).collect();
     if let Some(device) = D::on_device() {
-        let tensors: Vec<_> = parameters
-            .named()
-            .into_iter()
-            .map(|(_, tensor)| tensor)
-            .collect();
-        let squares = device.gradient_squares(gradients, &tensors)?;
-        return Ok(squares.iter().sum::<f64>().sqrt());
+        return device.gradient_squares(gradients, &tensors);
     }
-    let (mut square, mut outcome) = (0.0, Ok(()));
-    parameters.visit("", &mut |_, tensor| {
-        let squares = D::with_gradient(gradients, tensor, |g| {
+    let square = |tensor| {
+        D::with_gradient(gradients, tensor, |g| {
             let squares = parallel::map(g.chunks(SHARE), |g| simd::dot(g, g));
             squares.into_iter().sum::<f64>()
-        });
-        match squares {
-            Ok(squares) => square += squares,
-            Err(error) => outcome = Err(error),
-        }
-    });
-    outcome.map(|()| square.sqrt())
+        })
+    };
+    tensors.iter().map(square).collect()
+}
+
+/// ‖g‖₂ over all parameters together, in f64.
+pub fn gradient_norm<E: Scalar, D: Backend<E>>(
+    parameters: &(impl Parameters<E, D> + ?Sized),
+    gradients: &mut Gradients<E, D>,
+) -> Result<f64> {
+    let squares = gradient_squares(parameters, gradients)?;
+    Ok(squares.iter().sum::<f64>().sqrt())
 }
 
 /// The factor that brings a gradient of norm `norm` down to at most `limit`: `min(1, limit / norm)`.
@@ -43,4 +43,9 @@ pub fn clip_norm(norm: f64, limit: f64) -> f64 {
     } else {
         1.0
     }
+}
+
+/// The factor for the gradient of one parameter, as PyTorch's `clip_grad_norm_` has it: `min(1, limit / (norm + 1e-6))`.
+pub fn clip_each(norm: f64, limit: f64) -> f64 {
+    (limit / (norm + 1e-6)).min(1.0)
 }

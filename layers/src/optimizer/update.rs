@@ -2,13 +2,16 @@
 
 use dfdx::prelude::{Gradients, HasShape};
 use equilibria_core::{
-    copy_to_host, parallel, registry, serde_json, Backend, Matrix, Parameters, Result, Scalar,
-    UpdateRule,
+    copy_to_host, parallel, registry, serde_json, Backend, Error, Matrix, Parameters, Result,
+    Scalar, UpdateRule,
 };
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Adam, Decay};
 use super::average::{follow, Average};
+use super::bert_adam::BertAdam;
+use super::clip::{clip_each, gradient_squares};
+use super::groups::{settings, Group, Setting};
 use super::sgd::Sgd;
 use super::share::{Factors, Share};
 use super::Kept;
@@ -24,6 +27,9 @@ pub enum OptimizerConfig {
     Adam(Adam),
     /// Adam with decoupled weight decay.
     AdamW(Adam),
+    /// Adam as BERT is trained: decoupled weight decay, no bias correction.
+    #[serde(rename = "bert-adam")]
+    BertAdam(BertAdam),
 }
 
 impl Default for OptimizerConfig {
@@ -38,14 +44,26 @@ impl OptimizerConfig {
         match self {
             Self::Sgd(sgd) => sgd.validate(),
             Self::Adam(adam) | Self::AdamW(adam) => adam.validate(),
+            Self::BertAdam(adam) => adam.validate(),
         }
+    }
+
+    /// Sets learning rate and weight decay, where they are given.
+    pub(super) fn change(&mut self, new_rate: Option<f64>, new_decay: Option<f64>) {
+        let (rate, decay) = match self {
+            Self::Sgd(sgd) => (&mut sgd.rate, &mut sgd.weight_decay),
+            Self::Adam(adam) | Self::AdamW(adam) => (&mut adam.rate, &mut adam.weight_decay),
+            Self::BertAdam(adam) => (&mut adam.rate, &mut adam.weight_decay),
+        };
+        *rate = new_rate.unwrap_or(*rate);
+        *decay = new_decay.unwrap_or(*decay);
     }
 
     /// Whether the rule has a first and a second running mean.
     fn has_means(&self) -> [bool; 2] {
         match self {
             Self::Sgd(_) => [true, false],
-            Self::Adam(_) | Self::AdamW(_) => [true, true],
+            Self::Adam(_) | Self::AdamW(_) | Self::BertAdam(_) => [true, true],
         }
     }
 
@@ -55,6 +73,7 @@ impl OptimizerConfig {
             Self::Sgd(sgd) => sgd.rule(factors),
             Self::Adam(adam) => adam.rule(factors, Decay::Penalty),
             Self::AdamW(adam) => adam.rule(factors, Decay::Decoupled),
+            Self::BertAdam(adam) => adam.rule(factors),
         }
     }
 
@@ -64,25 +83,31 @@ impl OptimizerConfig {
             Self::Sgd(sgd) => sgd.update(share, factors),
             Self::Adam(adam) => adam.update(share, factors, Decay::Penalty),
             Self::AdamW(adam) => adam.update(share, factors, Decay::Decoupled),
+            Self::BertAdam(adam) => adam.update(share, factors),
         }
     }
 }
 
 /// An update rule at work: remembers its running means, one pair of vectors per parameter.
 ///
-/// The update runs where the parameters are.
+/// The update runs where the parameters are. [Running statistics](Parameters::visit_statistics) are left as they are.
 pub struct Optimizer<E> {
     config: OptimizerConfig,
+    groups: Vec<Group>,
+    /// Largest norm of the gradient of a parameter.
+    each: Option<f64>,
+    /// How every parameter is trained; none before they have been seen.
+    settings: Vec<Setting>,
     steps: i32,
     moments: Vec<Moments<E>>,
     /// Scratch memory: as many numbers as the largest parameter has.
     values: Vec<E>,
 }
 
-/// An optimizer by name, `sgd`, `adam` or `adamw`, with its default rate and the rest.
+/// An optimizer by name, `sgd`, `adam`, `adamw` or `bert-adam`, with its default rate and the rest.
 ///
 /// # Errors
-/// [`Error::Parse`](equilibria_core::Error::Parse) for another name; it lists the known ones.
+/// [`Error::Parse`] for another name; it lists the known ones.
 pub fn optimizer<E: Scalar>(name: &str) -> Result<Optimizer<E>> {
     Optimizer::new(registry::parse(serde_json::json!({ "type": name }))?)
 }
@@ -117,15 +142,56 @@ impl<E: Scalar> Optimizer<E> {
     /// A fresh optimizer.
     ///
     /// # Errors
-    /// [`Error::Config`](equilibria_core::Error::Config) for a field out of range.
+    /// [`Error::Config`] for a field out of range.
     pub fn new(config: OptimizerConfig) -> Result<Self> {
         config.validate()?;
         Ok(Self {
             config,
+            groups: Vec::new(),
+            each: None,
+            settings: Vec::new(),
             steps: 0,
             moments: Vec::new(),
             values: Vec::new(),
         })
+    }
+
+    /// The same, with groups of parameters that are trained in a way of their own.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a field out of range.
+    pub fn with_groups(mut self, groups: &[Group]) -> Result<Self> {
+        groups.iter().try_for_each(Group::validate)?;
+        self.groups = groups.to_vec();
+        Ok(self)
+    }
+
+    /// The same, with the gradient of every parameter [scaled down](clip_each) to at most this norm, if there is one, after it has
+    /// been multiplied by the factor of a step.
+    #[must_use]
+    pub fn with_clip_each(mut self, limit: Option<f64>) -> Self {
+        self.each = limit;
+        self
+    }
+
+    /// Learns how every parameter is trained.
+    fn settle<D: Backend<E>>(&mut self, parameters: &(impl Parameters<E, D> + ?Sized)) {
+        if self.settings.is_empty() {
+            self.settings = settings::<E, D>(&self.config, &self.groups, parameters);
+        }
+    }
+
+    /// ‖g‖₂ over all parameters that are trained, in f64.
+    pub fn gradient_norm<D: Backend<E>>(
+        &mut self,
+        parameters: &(impl Parameters<E, D> + ?Sized),
+        gradients: &mut Gradients<E, D>,
+    ) -> Result<f64> {
+        self.settle(parameters);
+        let squares = gradient_squares(parameters, gradients)?;
+        let trained = squares.iter().zip(&self.settings);
+        let trained = trained.filter(|(_, setting)| setting.trained);
+        Ok(trained.map(|(square, _)| square).sum::<f64>().sqrt())
     }
 
     /// What the next step depends on beside the parameters: the number of steps so far, and the running means of every
@@ -138,6 +204,20 @@ impl<E: Scalar> Optimizer<E> {
         )
     }
 
+    /// The same, going on from a [`state`](Self::state).
+    #[must_use]
+    pub fn continued(self, steps: usize, means: impl IntoIterator<Item = [Vec<E>; 2]>) -> Self {
+        let moments = means.into_iter();
+        Self {
+            steps: i32::try_from(steps).unwrap_or(i32::MAX),
+            moments: moments
+                .map(|means| means.map(Kept::from))
+                .map(|[first, second]| Moments { first, second })
+                .collect(),
+            ..self
+        }
+    }
+
     /// An optimizer that goes on from a [`state`](Self::state).
     ///
     /// # Errors
@@ -147,15 +227,7 @@ impl<E: Scalar> Optimizer<E> {
         steps: usize,
         means: impl IntoIterator<Item = [Vec<E>; 2]>,
     ) -> Result<Self> {
-        let moments = means.into_iter();
-        Ok(Self {
-            steps: i32::try_from(steps).unwrap_or(i32::MAX),
-            moments: moments
-                .map(|means| means.map(Kept::from))
-                .map(|[first, second]| Moments { first, second })
-                .collect(),
-            ..Self::new(config)?
-        })
+        Ok(Self::new(config)?.continued(steps, means))
     }
 
     /// Updates every parameter, by all threads. The learning rate is multiplied by `rate_factor` (schedule), the gradients by
@@ -180,6 +252,8 @@ impl<E: Scalar> Optimizer<E> {
         gradient_factor: f64,
         mut average: Option<&mut Average<E>>,
     ) -> Result<()> {
+        self.settle(parameters);
+        let each = self.clips(parameters, gradients, gradient_factor)?;
         self.steps += 1;
         let factors = Factors {
             rate: rate_factor,
@@ -191,12 +265,32 @@ impl<E: Scalar> Optimizer<E> {
         parameters.visit_mut("", &mut |_, tensor| {
             if outcome.is_ok() {
                 let average = average.as_mut().map(|all| all.of(index));
+                let own = each.get(index).copied().unwrap_or(1.0);
+                let factors = Factors {
+                    gradient: factors.gradient * own,
+                    ..factors
+                };
                 outcome = self.update(index, tensor, gradients, factors, average);
                 index += 1;
             }
         });
         outcome?;
         parameters.project()
+    }
+
+    /// What the gradient of each parameter is multiplied by, beside the factor of the step; nothing where it is not clipped.
+    fn clips<D: Backend<E>>(
+        &self,
+        parameters: &(impl Parameters<E, D> + ?Sized),
+        gradients: &mut Gradients<E, D>,
+        factor: f64,
+    ) -> Result<Vec<f64>> {
+        let Some(limit) = self.each else {
+            return Ok(Vec::new());
+        };
+        let squares = gradient_squares(parameters, gradients)?;
+        let norms = squares.iter().map(|square| factor * square.sqrt());
+        Ok(norms.map(|norm| clip_each(norm, limit)).collect())
     }
 
     /// Updates the parameter of this number; its `average`, if there is one, follows.
@@ -208,7 +302,23 @@ impl<E: Scalar> Optimizer<E> {
         factors: Factors,
         average: Option<&mut Kept<E>>,
     ) -> Result<()> {
-        let (config, length) = (&self.config, count(tensor));
+        let length = count(tensor);
+        let Some(Setting { config, trained }) = self.settings.get(index) else {
+            return Err(Error::Missing {
+                what: format!("parameter {} of an optimizer", index + 1),
+                remedy: "give an optimizer the same parameters in every step",
+            });
+        };
+        // What is not trained takes part for its average.
+        let trained = *trained;
+        let factors = match trained {
+            true => factors,
+            false => Factors {
+                rate: 0.0,
+                gradient: 0.0,
+                ..factors
+            },
+        };
         if self.moments.len() == index {
             self.moments.push(Moments::default());
         }
@@ -234,7 +344,9 @@ impl<E: Scalar> Optimizer<E> {
             };
             let shares: Vec<_> = whole.split().collect();
             parallel::map(shares.into_iter(), |mut share| {
-                config.update(&mut share, factors);
+                if trained {
+                    config.update(&mut share, factors);
+                }
                 follow(share.average, share.values, factors.decay);
             });
         })?;
@@ -254,143 +366,4 @@ fn on_host<E: Scalar>(kept: Option<&mut Kept<E>>, length: usize) -> &mut [E] {
 fn count<E: Scalar, D: Backend<E>>(matrix: &Matrix<E, D>) -> usize {
     let (rows, columns) = *matrix.shape();
     rows * columns
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use approx::assert_relative_eq;
-    use dfdx::prelude::{Cpu, TensorFromVec};
-    use equilibria_core::to_host;
-    use equilibria_testing::{random_matrix, random_values};
-
-    use crate::optimizer::share::SHARE;
-
-    fn run(config: OptimizerConfig, gradients: &[f64]) -> f64 {
-        let mut w: Matrix<f64, Cpu> = Cpu::default().tensor_from_vec(vec![1.0], (1, 1));
-        let mut optimizer = Optimizer::new(config).expect("in range");
-        for &g in gradients {
-            let mut gradient = Gradients::leaky();
-            Cpu::put_gradient(&mut gradient, &w, vec![g]).expect("memory");
-            let step = optimizer.step(&mut w, &mut gradient, 1.0, 1.0);
-            step.expect("memory");
-        }
-        w.as_vec()[0]
-    }
-
-    fn adam(weight_decay: f64) -> Adam {
-        Adam {
-            rate: 0.1,
-            weight_decay,
-            ..Adam::default()
-        }
-    }
-
-    /// v₁ = 2, w = 0.8; v₂ = 0.5·2 + 1 = 2, w = 0.6.
-    #[test]
-    fn sgd_accumulates_momentum() {
-        let config = OptimizerConfig::Sgd(Sgd {
-            rate: 0.1,
-            momentum: 0.5,
-            weight_decay: 0.0,
-        });
-        assert_relative_eq!(run(config, &[2.0, 1.0]), 0.6, epsilon = 1e-15);
-    }
-
-    /// The first step of Adam is η g / (|g| + ε), whatever the size of g.
-    #[test]
-    fn the_first_step_of_adam_is_the_learning_rate() {
-        let config = |decay| OptimizerConfig::Adam(adam(decay));
-        assert_relative_eq!(run(config(0.0), &[3.0]), 0.9, epsilon = 1e-8);
-        // With λ = 1 the gradient −1 is cancelled by the penalty on w = 1: no step.
-        assert_relative_eq!(run(config(1.0), &[-1.0]), 1.0, epsilon = 1e-8);
-    }
-
-    /// Decoupled decay shrinks w by (1 − η λ) and leaves the step alone.
-    #[test]
-    fn adamw_decays_apart_from_the_gradient() {
-        let config = OptimizerConfig::AdamW(adam(0.5));
-        assert_relative_eq!(run(config, &[3.0]), 0.95 - 0.1, epsilon = 1e-8);
-    }
-
-    /// Parameters of several shares and of less than one: every number goes its own way, w − η g for plain descent, and the
-    /// average is that of each. Step 1 of a young average: β = 2 / 11.
-    #[test]
-    fn every_number_is_updated_and_averaged() {
-        let (device, sizes) = (Cpu::default(), [(3, SHARE), (1, 5)]);
-        let new = |seed, shape| random_matrix(&device, shape, seed).expect("memory");
-        let mut w: Vec<Matrix<f64, Cpu>> = vec![new(1, sizes[0]), new(2, sizes[1])];
-        let mut expected: Vec<Vec<f64>> = w.iter().map(to_host).collect();
-        let mut means = Vec::new();
-        let config = OptimizerConfig::Sgd(Sgd {
-            rate: 0.5,
-            momentum: 0.0,
-            weight_decay: 0.0,
-        });
-        let mut optimizer = Optimizer::new(config).expect("in range");
-        let mut average = Average::new(0.9);
-        for step in 0..2 {
-            let mut gradients = Gradients::leaky();
-            for (w, expected) in w.iter().zip(&mut expected) {
-                let g = random_values(expected.len(), 3 + step);
-                Cpu::put_gradient(&mut gradients, w, g.clone()).expect("memory");
-                expected.iter_mut().zip(g).for_each(|(w, g)| *w -= 0.5 * g);
-            }
-            let taken =
-                optimizer.averaged_step(&mut w, &mut gradients, 1.0, 1.0, Some(&mut average));
-            taken.expect("memory");
-            if step == 0 {
-                means = expected.clone();
-            }
-        }
-        let numbers = |w: &[Matrix<f64, Cpu>]| w.iter().flat_map(to_host).collect::<Vec<_>>();
-        let trained = numbers(&w);
-        assert_eq!(trained, expected.concat());
-        average.exchange(&mut w).expect("memory");
-        for ((mean, first), last) in numbers(&w).iter().zip(means.concat()).zip(&trained) {
-            assert_relative_eq!(*mean, (2.0 * first + 9.0 * last) / 11.0, epsilon = 1e-14);
-        }
-        average.exchange(&mut w).expect("memory");
-        assert_eq!(numbers(&w), trained);
-    }
-
-    /// A parameter that is named twice is updated by the same gradient under both names, in every step.
-    #[test]
-    fn clones_of_a_parameter_stay_equal() {
-        let w: Matrix<f64, Cpu> = random_matrix(&Cpu::default(), (2, 3), 1).expect("memory");
-        let mut both = vec![w.clone(), w.clone()];
-        let mut optimizer = Optimizer::new(OptimizerConfig::Adam(adam(0.1))).expect("in range");
-        for step in 0..3 {
-            let before = to_host(&both[0]);
-            let mut gradients = Gradients::leaky();
-            let g = random_values(6, 2 + step);
-            Cpu::put_gradient(&mut gradients, &both[0], g).expect("memory");
-            let taken = optimizer.step(&mut both, &mut gradients, 1.0, 1.0);
-            taken.expect("memory");
-            assert_ne!(to_host(&both[0]), before);
-            assert_eq!(to_host(&both[0]), to_host(&both[1]));
-        }
-    }
-
-    #[test]
-    fn fields_out_of_range_are_named() {
-        let config = OptimizerConfig::Sgd(Sgd {
-            momentum: 1.0,
-            ..Sgd::default()
-        });
-        let message = config.validate().expect_err("momentum 1").to_string();
-        assert_eq!(message, "`optimizer`: `momentum` must be in [0, 1), got 1");
-    }
-
-    #[test]
-    fn names_and_unknown_keys() {
-        let parse = serde_json::from_str::<OptimizerConfig>;
-        let adamw = parse(r#"{"type": "adamw", "rate": 0.1, "weight_decay": 0.5}"#);
-        assert_eq!(adamw.expect("known"), OptimizerConfig::AdamW(adam(0.5)));
-        let error = parse(r#"{"type": "sgd", "momntum": 0.5}"#).expect_err("unknown");
-        assert!(
-            error.to_string().contains("unknown field `momntum`"),
-            "{error}"
-        );
-    }
 }

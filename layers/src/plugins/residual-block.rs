@@ -23,6 +23,9 @@ plugin! {
         pub deviation: f64 = 0.01,
         /// Adds z before the last ReLU, f(z; x) = GN₃(ReLU(z̃ + z)), as the authors' code does.
         pub skip: bool = false,
+        /// Tokens that a state is made of, one after the other, a divisor of its width: the maps act on each, and a group of a
+        /// normalization is some columns of all of them.
+        pub tokens: usize = 1,
     }
 }
 
@@ -30,6 +33,7 @@ plugin! {
 impl LayerConfig for ResidualBlockConfig {
     fn validate(&self) -> Result<()> {
         Error::require_at_least_one("residual-block", "groups", self.groups)?;
+        Error::require_at_least_one("residual-block", "tokens", self.tokens)?;
         Error::require_positive("residual-block", "deviation", self.deviation)
     }
 }
@@ -50,6 +54,11 @@ impl Build<Layers> for ResidualBlockConfig {
             got,
         )?;
         self.validate()?;
+        let got = format!("{} for width {width}", self.tokens);
+        let divides = width.is_multiple_of(self.tokens);
+        let expected = "a divisor of the width";
+        Error::require(divides, "residual-block", "tokens", expected, got)?;
+        let width = width / self.tokens;
         Ok(AnyLayer::new(ResidualBlock {
             hat: Linear::normal(width, width, self.deviation, init)?,
             tilde: Linear::normal(width, width, self.deviation, init)?,
@@ -57,6 +66,7 @@ impl Build<Layers> for ResidualBlockConfig {
             gn2: GroupNorm::new(width, self.groups, init)?,
             gn3: GroupNorm::new(width, self.groups, init)?,
             skip: self.skip,
+            tokens: self.tokens,
         }))
     }
 }
@@ -76,6 +86,8 @@ pub struct ResidualBlock<E: Scalar, D: Backend<E>> {
     pub gn3: GroupNorm<E, D>,
     /// Whether z is added before the last ReLU.
     pub skip: bool,
+    /// Tokens that a state is made of.
+    pub tokens: usize,
 }
 
 parameters!(ResidualBlock {
@@ -89,18 +101,20 @@ parameters!(ResidualBlock {
 impl<E: Scalar, D: Backend<E>> ResidualBlock<E, D> {
     /// `ẑ = ReLU(GN₁(θ̂ z + b̂))`, the first line of eq. 8.
     pub fn hat(&self, z: &Value<E, D>) -> Value<E, D> {
-        self.gn1.of(&self.hat.of(z)).relu()
+        let mapped = self.hat.of_tokens(z, self.tokens);
+        self.gn1.of_tokens(&mapped, self.tokens).relu()
     }
 
     /// `z̃ = GN₂(θ̃ ẑ + x + b̃)`, the second line of eq. 8.
     pub fn tilde(&self, hat: &Value<E, D>, x: &Value<E, D>) -> Value<E, D> {
-        self.gn2.of(&(self.tilde.of(hat) + x))
+        let mapped = self.tilde.of_tokens(hat, self.tokens);
+        self.gn2.of_tokens(&(mapped + x), self.tokens)
     }
 }
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ResidualBlock<E, D> {
     fn state_dim(&self) -> usize {
-        self.hat.outputs()
+        self.tokens * self.hat.outputs()
     }
 
     fn input_dims(&self) -> Vec<usize> {
@@ -110,6 +124,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ResidualBlock<E, D> {
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         let tilde = self.tilde(&self.hat(z), &x[0]);
         let sum = if self.skip { tilde + z } else { tilde };
-        Ok(self.gn3.of(&sum.relu()))
+        Ok(self.gn3.of_tokens(&sum.relu(), self.tokens))
     }
 }

@@ -58,6 +58,11 @@ impl ScaledRows {
 /// The training rows to fit parameters to, and those for validation.
 fn hold_out(experiment: &Experiment, data: &DataSet) -> Result<(Split, Option<Split>)> {
     let share = experiment.training.validation;
+    if let Some(set_aside) = experiment.data.validation().filter(|_| share > 0.0) {
+        let (held_out, kept) =
+            (0..data.train.len()).partition::<Vec<_>, _>(|row| set_aside.contains(row));
+        return Ok((data.train.select(&kept), Some(data.train.select(&held_out))));
+    }
     let strata = data.train.targets.strata();
     let (kept, held_out) = stratified_holdout(&strata, share, experiment.seed);
     if share > 0.0 && held_out.is_empty() {

@@ -39,6 +39,7 @@ impl<D: Backend<f64>> Differentiated<D> {
             Some(x_fuse) => x_fuse,
             None => WeightedSum {
                 w: fusion.w.clone(),
+                bias: None,
                 width: fusion.output_dim(),
             }
             .fuse(x, &mut pass)?,

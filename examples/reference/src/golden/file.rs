@@ -58,6 +58,7 @@ impl Config {
             width: self.d,
             modalities: self.modalities,
             groups: self.groups,
+            tokens: 1,
         }
     }
 }
@@ -105,23 +106,31 @@ impl Golden {
 }
 
 impl Arrays {
-    /// Reads a file of F64 arrays.
+    /// Reads a file of F64 arrays; whole numbers may be I64, and what is only an input F32.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::golden(path, error))?;
         let mut arrays = BTreeMap::new();
         for (name, view) in file.tensors() {
-            if view.dtype() != Dtype::F64 {
-                let message = format!("array `{name}` must be F64, got {:?}", view.dtype());
-                return Err(Error::golden(path, message));
-            }
-            arrays.insert(
-                name,
-                Array {
-                    shape: view.shape().to_vec(),
-                    values: decode(view.data()),
-                },
-            );
+            let whole = |bytes: &[u8]| {
+                bytes
+                    .try_into()
+                    .map_or(0.0, |b| i64::from_le_bytes(b) as f64)
+            };
+            let values = match view.dtype() {
+                Dtype::F64 => decode(view.data()),
+                Dtype::F32 => decode::<f32>(view.data())
+                    .into_iter()
+                    .map(f64::from)
+                    .collect(),
+                Dtype::I64 => view.data().chunks_exact(8).map(whole).collect(),
+                other => {
+                    let message = format!("array `{name}` must be F64, got {other:?}");
+                    return Err(Error::golden(path, message));
+                }
+            };
+            let shape = view.shape().to_vec();
+            arrays.insert(name, Array { shape, values });
         }
         let path = path.to_owned();
         Ok(Self { path, arrays })

@@ -47,6 +47,30 @@ pub fn compare<D: Backend<f64>>(
         ledger.compare(golden, "jac.per_probe", &per_probe, STEP);
     }
 
+    for penalty in penalties(subject, z, probes, count)? {
+        compare_penalty(subject, golden, ledger, &penalty);
+    }
+    Ok(())
+}
+
+/// The registered penalty, mean over the batch, and its gradient.
+pub struct Penalty {
+    /// Its value.
+    pub estimate: f64,
+    /// Gradients of the parameters of the subject, in their order.
+    pub parameters: Vec<Vec<f64>>,
+    /// Gradients of the inputs.
+    pub x: Vec<Vec<f64>>,
+}
+
+/// The penalty at z with so many given probes, in every space; its gradient is extrapolated to vanishing steps.
+pub fn penalties<D: Backend<f64>>(
+    subject: &Subject<D>,
+    z: &[f64],
+    probes: &[f64],
+    count: usize,
+) -> Result<Vec<Penalty>> {
+    let size = subject.sizes.batch * subject.sizes.joint_dim();
     let penalty = |step| {
         in_all(subject, |space| {
             let at = space.alloc()?;
@@ -65,22 +89,19 @@ pub fn compare<D: Backend<f64>>(
         })
     };
     let (whole, half) = (penalty(STEP_SIZE)?, penalty(STEP_SIZE / 2.0)?);
-    for (whole, half) in whole.into_iter().zip(half) {
-        compare_penalty(subject, golden, ledger, &whole, &half);
-    }
-    Ok(())
+    let pairs = whole.into_iter().zip(half);
+    Ok(pairs
+        .map(|(whole, half)| extrapolated(subject, &whole, &half))
+        .collect())
 }
 
-/// Compares the penalty of one space, the gradient extrapolated to vanishing steps.
-fn compare_penalty<D: Backend<f64>>(
+/// The penalty of one space from that of a step and of half of it.
+fn extrapolated<D: Backend<f64>>(
     subject: &Subject<D>,
-    golden: &Golden,
-    ledger: &mut Ledger,
     whole: &Computed<f64>,
     half: &Computed<f64>,
-) {
+) -> Penalty {
     let batch = subject.sizes.batch as f64;
-    ledger.compare(golden, "jac.estimate", &[whole.result / batch], STEP);
     let extrapolate = |(whole, half): (&Vec<f64>, &Vec<f64>)| -> Vec<f64> {
         let both = whole.iter().zip(half);
         both.map(|(whole, half)| (4.0 * half - whole) / 3.0 / batch)
@@ -93,20 +114,34 @@ fn compare_penalty<D: Backend<f64>>(
     let x_fuse = gradients.pop().unwrap_or_default();
     let w = to_host(&subject.w);
     let inputs = gradients.split_off(gradients.len() - subject.x.len());
-    for (index, (gradient, &w)) in inputs.iter().zip(&w).enumerate() {
-        let total: Vec<f64> = gradient
-            .iter()
-            .zip(&x_fuse)
-            .map(|(g, f)| g + w * f)
-            .collect();
-        let name = format!("jac_grad.x.{}", index + 1);
-        ledger.compare(golden, &name, &total, SOLVED);
-    }
+    let total = |(gradient, &w): (&Vec<f64>, &f64)| -> Vec<f64> {
+        let both = gradient.iter().zip(&x_fuse);
+        both.map(|(g, f)| g + w * f).collect()
+    };
     let of_w = |x: &equilibria_core::Matrix<f64, D>| -> f64 {
         to_host(x).iter().zip(&x_fuse).map(|(x, f)| x * f).sum()
     };
     gradients.push(subject.x.iter().map(of_w).collect());
-    for ((name, _), gradient) in subject.named().iter().zip(&gradients) {
+    Penalty {
+        estimate: whole.result / batch,
+        parameters: gradients,
+        x: inputs.iter().zip(&w).map(total).collect(),
+    }
+}
+
+/// Compares the penalty of one space and its gradient.
+fn compare_penalty<D: Backend<f64>>(
+    subject: &Subject<D>,
+    golden: &Golden,
+    ledger: &mut Ledger,
+    penalty: &Penalty,
+) {
+    ledger.compare(golden, "jac.estimate", &[penalty.estimate], STEP);
+    for (index, gradient) in penalty.x.iter().enumerate() {
+        let name = format!("jac_grad.x.{}", index + 1);
+        ledger.compare(golden, &name, gradient, SOLVED);
+    }
+    for ((name, _), gradient) in subject.named().iter().zip(&penalty.parameters) {
         ledger.compare(golden, &format!("jac_grad.{name}"), gradient, SOLVED);
     }
 }

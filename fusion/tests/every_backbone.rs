@@ -1,0 +1,213 @@
+//! Contracts of all registered backbones, each with every fusion: a new fusion is tested at every site without an edit.
+
+use std::path::Path;
+
+use dfdx::prelude::*;
+use equilibria_core::registry::{self, Plugin};
+use equilibria_core::serde_json::{self, json, Value};
+use equilibria_core::{from_host, to_host, Backend, Matrix, Parameters, Result};
+use equilibria_fusion::data::Targets;
+use equilibria_fusion::{Experiment, Model, Pass};
+use equilibria_testing::{misplaced, perturb, random_values, worse};
+
+type Array = Matrix<f64, Cpu>;
+
+const BATCH: usize = 3;
+
+fn plugins(kind: &str) -> Vec<Plugin> {
+    registry::of_kind(kind).expect("they are linked")
+}
+
+/// A backbone, small, and inputs for it: words are whole numbers.
+struct Site {
+    backbone: Value,
+    x: Vec<Array>,
+}
+
+fn numbers(columns: usize, seed: u64) -> Array {
+    let values = random_values(BATCH * columns, seed);
+    from_host(&Cpu::default(), values, (BATCH, columns)).expect("memory")
+}
+
+fn words(rows: [&[f64]; BATCH]) -> Array {
+    let shape = (BATCH, rows[0].len());
+    from_host(&Cpu::default(), rows.concat(), shape).expect("memory")
+}
+
+/// The small form of every backbone; widths are multiples of four groups with two features or more.
+fn site(name: &str) -> Site {
+    let two = || vec![numbers(6, 1), numbers(6, 2)];
+    let (mut backbone, x) = match name {
+        "encoder" | "mm-dynamics" => (json!({ "hidden": 12, "dropout": 0.0 }), two()),
+        "mm-imdb" => (json!({ "hidden": [8], "width": 12, "dropout": 0.0 }), two()),
+        "raw" => (json!({ "width": 12 }), vec![numbers(12, 1), numbers(12, 2)]),
+        "image" => (
+            json!({ "height": 3, "width": 4 }),
+            vec![numbers(12, 1), numbers(12, 2)],
+        ),
+        "mutan" => (
+            json!({
+                "words": 7, "embedding": 4, "question": 6, "regions": 3, "attention": [5, 6], "product": [7, 2],
+                "features": [5, 4], "common": 12, "where": ["attention", "classifier"], "dropout": 0.0,
+            }),
+            vec![
+                words([&[1.0, 2.0, 0.0], &[3.0, 0.0, 0.0], &[6.0, 5.0, 4.0]]),
+                numbers(3 * 5, 2),
+            ],
+        ),
+        "cm-bert" => (
+            json!({
+                "vocabulary": 9, "positions": 8, "hidden": 6, "layers": 2, "heads": 2, "inner": 8, "projection": 4,
+                "dropout": 0.0, "attention_dropout": 0.0,
+            }),
+            vec![
+                words([
+                    &[1.0, 4.0, 5.0, 6.0, 7.0, 8.0, 3.0, 2.0],
+                    &[1.0, 7.0, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0],
+                    &[1.0, 8.0, 4.0, 4.0, 6.0, 2.0, 0.0, 0.0],
+                ]),
+                numbers(8 * 3, 2),
+            ],
+        ),
+        "mcan" => (
+            json!({
+                "words": 7, "embedding": 4, "regions": 3, "hidden": 6, "layers": 1, "heads": 2, "inner": 8, "pooling": 5, "width": 12,
+                "dropout": 0.0,
+            }),
+            vec![
+                words([&[1.0, 2.0, 0.0], &[3.0, 0.0, 0.0], &[6.0, 5.0, 4.0]]),
+                numbers(3 * 5, 2),
+            ],
+        ),
+        other => panic!("{other}: give a small form of the new backbone here"),
+    };
+    backbone["type"] = json!(name);
+    Site { backbone, x }
+}
+
+impl Site {
+    fn model(&self, fusion: &Value) -> Result<Model<f64, Cpu>> {
+        let experiment = json!({
+            "dtype": "f64",
+            "data": { "type": "folder" },
+            "backbone": self.backbone,
+            "fusion": fusion,
+        });
+        let experiment: Experiment = serde_json::from_value(experiment).expect("it parses");
+        experiment.validate()?;
+        let columns: Vec<usize> = self.x.iter().map(|x| x.shape().1).collect();
+        experiment.model(&Cpu::default(), &columns, 3)
+    }
+
+    /// The loss of a model, noiseless.
+    fn loss(
+        &self,
+        model: &Model<f64, Cpu>,
+    ) -> Result<equilibria_fusion::pass::Differentiated<f64, Cpu>> {
+        let targets = Targets::Classes(vec![0, 2, 1]);
+        let targets = model.targets(&Cpu::default(), &targets)?;
+        let mut pass = Pass::noiseless();
+        let outputs = model.outputs(&self.x, Some(&targets), &mut pass)?;
+        assert_eq!(*outputs.shape(), (BATCH, 3));
+        let loss = model.loss(&outputs, &targets, &mut pass)?;
+        pass.backward(&loss)
+    }
+}
+
+/// Whether gradients of a parameter leave something out: in `cm-bert` the size of the text is a constant for the gradient.
+fn is_left_out(backbone: &str, name: &str) -> bool {
+    let before = [
+        "backbone.embedding",
+        "backbone.layer",
+        "backbone.attention.text",
+    ];
+    backbone == "cm-bert" && before.iter().any(|part| name.starts_with(part))
+}
+
+/// Tight solves, so that differences are exact enough.
+fn tight(config: &Value) -> Value {
+    let mut config = config.clone();
+    for (key, field) in config.as_object_mut().into_iter().flatten() {
+        *field = match key.as_str() {
+            "stop" => json!({ "tolerance": { "relative": 1e-12 }, "max_evaluations": 400 }),
+            _ => tight(field),
+        };
+    }
+    config
+}
+
+#[test]
+fn every_file_is_one_plugin_of_its_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backbones");
+    let misplaced = misplaced(&plugins("backbone"), &folder).expect("the plugin folder");
+    assert_eq!(misplaced, [""; 0]);
+}
+
+#[test]
+fn every_default_is_valid_and_documented() {
+    for plugin in plugins("backbone") {
+        let config = registry::make::<dyn equilibria_fusion::BackboneConfig>(&plugin.default);
+        config.expect("it parses").validate().expect("valid");
+        assert!(!plugin.summary.is_empty(), "{}", plugin.name);
+        for (field, docs) in &plugin.fields {
+            assert!(!docs.is_empty(), "{}: {field}", plugin.name);
+            assert!(plugin.default.get(field).is_some(), "{field}");
+        }
+    }
+}
+
+/// The derivative of the loss along one random direction of all trained parameters, against central differences.
+#[test]
+fn every_fusion_works_and_learns_at_every_site() -> Result<()> {
+    for backbone in plugins("backbone") {
+        let site = site(&backbone.name);
+        for fusion in plugins("fusion") {
+            let name = format!("{} with {}", backbone.name, fusion.name);
+            let mut model = site.model(&tight(&fusion.default))?;
+            let mut statistics = Vec::new();
+            model.visit_statistics("", &mut |name| statistics.push(name.to_owned()));
+            let mut trained: Vec<Array> = model.named().into_iter().map(|(_, t)| t).collect();
+            perturb(&mut trained, 0.02, 4)?;
+            let named = model.named();
+            let start: Vec<Vec<f64>> = (named.iter().zip(&trained))
+                .map(|((name, old), new)| match statistics.contains(name) {
+                    true => to_host(old),
+                    false => to_host(new),
+                })
+                .collect();
+            let directions: Vec<Vec<f64>> = (0..)
+                .zip(&named)
+                .map(|(seed, (name, tensor))| {
+                    let entries = to_host(tensor).len();
+                    let fixed = statistics.contains(name) || is_left_out(&backbone.name, name);
+                    match fixed {
+                        true => vec![0.0; entries],
+                        false => random_values(entries, 90 + seed),
+                    }
+                })
+                .collect();
+            let mut at = |shift: f64| {
+                let moved = start.iter().zip(&directions).map(|(start, direction)| {
+                    let entries = start.iter().zip(direction);
+                    entries.map(|(w, d)| w + shift * d).collect()
+                });
+                model.assign(moved.collect())?;
+                let mut outcome = site.loss(&model)?;
+                let mut slope = 0.0;
+                for ((_, tensor), direction) in model.named().iter().zip(&directions) {
+                    slope += Cpu::with_gradient(&mut outcome.gradients, tensor, |g| {
+                        g.iter().zip(direction).map(|(g, d)| g * d).sum::<f64>()
+                    })?;
+                }
+                Ok::<_, equilibria_core::Error>((outcome.loss, slope))
+            };
+            let step = 1e-5;
+            let (_, slope) = at(0.0)?;
+            let difference = (at(step)?.0 - at(-step)?.0) / (2.0 * step);
+            // Solves are good to 1e-12, which the step makes 1e-7.
+            let error = worse(0.0, (slope - difference).abs()) / (1.0 + slope.abs());
+            assert!(error < 1e-5, "{name}: {slope} and {difference}");
+        }
+    }
+    Ok(())
+}
