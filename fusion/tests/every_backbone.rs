@@ -34,7 +34,7 @@ fn words(rows: [&[f64]; BATCH]) -> Array {
     from_host(&Cpu::default(), rows.concat(), shape).expect("memory")
 }
 
-/// The small form of every backbone; widths are multiples of four groups with two features or more.
+/// The small form of every backbone.
 fn site(name: &str) -> Site {
     let two = || vec![numbers(6, 1), numbers(6, 2)];
     let (mut backbone, x) = match name {
@@ -57,16 +57,16 @@ fn site(name: &str) -> Site {
         ),
         "cm-bert" => (
             json!({
-                "vocabulary": 9, "positions": 8, "hidden": 6, "layers": 2, "heads": 2, "inner": 8, "projection": 4,
+                "vocabulary": 9, "positions": 12, "hidden": 6, "layers": 2, "heads": 2, "inner": 8, "projection": 4,
                 "dropout": 0.0, "attention_dropout": 0.0,
             }),
             vec![
                 words([
-                    &[1.0, 4.0, 5.0, 6.0, 7.0, 8.0, 3.0, 2.0],
-                    &[1.0, 7.0, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0],
-                    &[1.0, 8.0, 4.0, 4.0, 6.0, 2.0, 0.0, 0.0],
+                    &[1.0, 4.0, 5.0, 6.0, 7.0, 8.0, 3.0, 4.0, 5.0, 6.0, 3.0, 2.0],
+                    &[1.0, 7.0, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+                    &[1.0, 8.0, 4.0, 4.0, 6.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
                 ]),
-                numbers(8 * 3, 2),
+                numbers(12 * 3, 2),
             ],
         ),
         "mcan" => (
@@ -124,12 +124,16 @@ fn is_left_out(backbone: &str, name: &str) -> bool {
     backbone == "cm-bert" && before.iter().any(|part| name.starts_with(part))
 }
 
-/// Tight solves, so that differences are exact enough.
+/// Tight solves, so that differences are exact enough, and normalizations over all features: over two or three of them they are all but
+/// jumps, and some rows have no equilibrium or several.
 fn tight(config: &Value) -> Value {
     let mut config = config.clone();
     for (key, field) in config.as_object_mut().into_iter().flatten() {
         *field = match key.as_str() {
-            "stop" => json!({ "tolerance": { "relative": 1e-12 }, "max_evaluations": 400 }),
+            "stop" => {
+                json!({ "tolerance": { "relative": 1e-12 }, "max_evaluations": 2000, "patience": 200 })
+            }
+            "groups" => json!(1),
             _ => tight(field),
         };
     }
@@ -193,6 +197,11 @@ fn every_fusion_works_and_learns_at_every_site() -> Result<()> {
                 });
                 model.assign(moved.collect())?;
                 let mut outcome = site.loss(&model)?;
+                for (equilibrium, forward, adjoint) in &outcome.reports {
+                    let adjoint = adjoint.as_ref().map_or(0, |report| report.unconverged());
+                    let unsolved = [forward.unconverged(), adjoint];
+                    assert_eq!(unsolved, [0; 2], "{name}: {equilibrium} is not solved");
+                }
                 let mut slope = 0.0;
                 for ((_, tensor), direction) in model.named().iter().zip(&directions) {
                     slope += Cpu::with_gradient(&mut outcome.gradients, tensor, |g| {
@@ -201,12 +210,16 @@ fn every_fusion_works_and_learns_at_every_site() -> Result<()> {
                 }
                 Ok::<_, equilibria_core::Error>((outcome.loss, slope))
             };
-            let step = 1e-5;
-            let (_, slope) = at(0.0)?;
-            let difference = (at(step)?.0 - at(-step)?.0) / (2.0 * step);
-            // Solves are good to 1e-12, which the step makes 1e-7.
-            let error = worse(0.0, (slope - difference).abs()) / (1.0 + slope.abs());
-            assert!(error < 1e-5, "{name}: {slope} and {difference}");
+            // Solves are good to 1e-12, which the smallest step makes 1e-6. A step that crosses a kink of a ReLU, or from one equilibrium
+            // to another, says nothing.
+            let mut error = f64::INFINITY;
+            for step in [1e-5, 1e-6] {
+                let [(ahead, slope_ahead), (behind, slope_behind)] = [at(step)?, at(-step)?];
+                let difference = (ahead - behind) / (2.0 * step);
+                let slope = (slope_ahead + slope_behind) / 2.0;
+                error = error.min(worse(0.0, (slope - difference).abs()) / (1.0 + slope.abs()));
+            }
+            assert!(error < 1e-5, "{name}: {error:e}");
         }
     }
     Ok(())
