@@ -63,6 +63,7 @@ fn trained(fusion: &Value, width: usize, epochs: usize) -> Counters {
         modalities: &[FEATURES; 2],
         classes: 2,
         init: &mut init,
+        slot: &mut |_, _| Ok(width),
     };
     let backbone = <Cuda as Backend<f32>>::build::<Backbones>(&*config, request);
     let config = registry::make::<dyn FusionConfig>(fusion).expect("it parses");
@@ -77,7 +78,7 @@ fn trained(fusion: &Value, width: usize, epochs: usize) -> Counters {
     let mut model: Model<f32, Cuda> = Model {
         backbone: backbone.expect("it builds"),
         linear: Linear::xavier(head.outputs(2), fusion.output_dim(), &mut init).expect("memory"),
-        fusion,
+        fusion: fusion.into(),
         head,
     };
     let training = json!({
