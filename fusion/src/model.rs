@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use dfdx::prelude::HasShape;
-use equilibria_core::{registry, Backend, BuildAny, Family, Matrix, Parameters, Result, Scalar};
+use equilibria_core::{
+    registry, Backend, BuildAny, Error, Family, Matrix, Parameters, Result, Scalar,
+};
 
 use crate::data::{DataError, DataSet, Split, SplitName, Table, TargetKind, Targets};
 use crate::head::{Head, Losses};
@@ -75,7 +77,7 @@ equilibria_core::kind!(dyn FusionConfig, "fusion", validate);
 /// A fusion by name, with its default configuration: of so many modalities, each with a feature of this width.
 ///
 /// # Errors
-/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one, and those of the fusion.
+/// [`Error::UnknownPlugin`], which names the nearest known one, and those of the fusion.
 pub fn fusion<E: Scalar, D: Backend<E>>(
     name: &str,
     modalities: usize,
@@ -147,6 +149,25 @@ pub struct BackboneRequest<'a, D> {
     pub slot: &'a mut FillSlot<'a, D>,
 }
 
+impl<D> BackboneRequest<'_, D> {
+    /// The width of a region, where the second of two modalities is so many `regions` of an image, at least 1.
+    ///
+    /// # Errors
+    /// [`Error::Config`] of the field `regions` of this backbone, if they do not divide it.
+    pub fn region_width(&self, backbone: &'static str, regions: usize) -> Result<usize> {
+        let modalities = self.modalities;
+        match modalities {
+            [_, image] if image.is_multiple_of(regions) => Ok(image / regions),
+            _ => Err(Error::Config {
+                plugin: backbone,
+                field: "regions",
+                expected: "a divisor of the width of the second of two modalities",
+                got: format!("{regions} for modalities {modalities:?} wide"),
+            }),
+        }
+    }
+}
+
 /// The configuration of a backbone; the backbone comes from [`Build<Backbones>`](equilibria_core::Build).
 #[equilibria_core::typetag::serde(tag = "type")]
 pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone::DynClone {
@@ -172,7 +193,7 @@ equilibria_core::kind!(dyn BackboneConfig, "backbone", validate);
 /// wide as the widest feature.
 ///
 /// # Errors
-/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one, and those of the backbone.
+/// [`Error::UnknownPlugin`], which names the nearest known one, and those of the backbone.
 pub fn backbone<E: Scalar, D: Backend<E>>(
     name: &str,
     modalities: &[usize],
@@ -242,7 +263,7 @@ equilibria_core::kind!(dyn DataSource, "data");
 /// A data source by name, with its default configuration.
 ///
 /// # Errors
-/// [`UnknownPlugin`](equilibria_core::Error::UnknownPlugin), which names the nearest known one.
+/// [`Error::UnknownPlugin`], which names the nearest known one.
 pub fn data(name: &str) -> Result<Box<dyn DataSource>> {
     registry::default(name)
 }

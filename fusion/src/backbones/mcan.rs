@@ -81,19 +81,11 @@ impl Build<Backbones> for McanConfig {
         request: BackboneRequest<'_, D>,
     ) -> Result<Box<dyn Backbone<E, D>>> {
         self.validate()?;
-        let BackboneRequest {
-            modalities,
-            init,
-            slot,
-            ..
-        } = request;
-        let fits = matches!(modalities, [_, image] if image.is_multiple_of(self.regions));
-        let got = format!("{} for modalities {modalities:?} wide", self.regions);
-        let expected = "a divisor of the width of the second of two modalities";
-        Error::require(fits, "mcan", "regions", expected, got)?;
+        let pixels = request.region_width("mcan", self.regions)?;
+        let BackboneRequest { init, slot, .. } = request;
         let embedding = Embedding::normal(self.words, self.embedding, 1.0, init)?;
         let lstm = Lstm::new(self.embedding, self.hidden, init)?;
-        let image = Linear::uniform(self.hidden, modalities[1] / self.regions, init)?;
+        let image = Linear::uniform(self.hidden, pixels, init)?;
         let language = Side::new(self, 1, init)?;
         let vision = Side::new(self, 2, init)?;
         let fused = slot(Slot::new("vectors", [self.width, self.width]), init)?;

@@ -106,17 +106,8 @@ impl Build<Backbones> for MutanAttention {
         request: BackboneRequest<'_, D>,
     ) -> Result<Box<dyn Backbone<E, D>>> {
         self.validate()?;
-        let BackboneRequest {
-            modalities,
-            init,
-            slot,
-            ..
-        } = request;
-        let fits = matches!(modalities, [_, image] if image.is_multiple_of(self.regions));
-        let got = format!("{} for modalities {modalities:?} wide", self.regions);
-        let expected = "a divisor of the width of the second of two modalities";
-        Error::require(fits, "mutan", "regions", expected, got)?;
-        let pixels = modalities[1] / self.regions;
+        let pixels = request.region_width("mutan", self.regions)?;
+        let BackboneRequest { init, slot, .. } = request;
         let [q, glimpses] = [self.question, self.glimpses];
         let embedding = Embedding::padded(self.words, self.embedding, 1.0, init)?;
         let gru = Gru::new(self.embedding, q, init)?;

@@ -53,7 +53,8 @@ impl Subject {
         let experiment = config::parse(config, &self.origin)?;
         let tables = self.rows.modalities.iter();
         let columns: Vec<usize> = tables.map(|table| table.columns).collect();
-        Ok(experiment.model::<f64, D>(device, &columns, self.classes)?)
+        let model = experiment.model::<f64, D>(device, &columns, self.classes);
+        model.map_err(|error| config::refused(error.into(), &experiment, &self.origin))
     }
 
     fn batch<D: Backend<f64>>(&self, device: &D, rows: &[usize]) -> Result<Batch<D>> {
