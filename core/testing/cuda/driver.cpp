@@ -82,7 +82,11 @@ static unsigned next_thread;
 // Whether blocks, and threads of a block between barriers, run from the last to the first.
 static bool backwards;
 
-API void stand_in_run_backwards(int yes) { backwards = yes; }
+API void stand_in_run_backwards(int yes) {
+  // Not within a launch: some of its threads would run twice and others never.
+  std::lock_guard<std::mutex> guard(one_at_a_time);
+  backwards = yes;
+}
 
 static unsigned ordered(unsigned index, unsigned count) { return backwards ? count - 1 - index : index; }
 

@@ -148,6 +148,28 @@ fn solves_in_kernels_of_our_own_are_the_same_from_run_to_run() {
     assert_eq!(bits(&first), bits(&second));
 }
 
+/// A launch runs in one order from beginning to end, whatever other tests ask for meanwhile: else some of its threads would run twice
+/// and others never.
+#[test]
+fn the_order_of_a_launch_does_not_change_within_it() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let device = cuda::open(0).expect("a device");
+    let x: Matrix<f64, Cuda> = random_matrix(&device, (200, 200), 4).expect("memory");
+    let squares = || x.clone().square().as_vec();
+    let expected = squares();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                drop(Backwards::start());
+            }
+        });
+        let same = (0..200).all(|_| squares() == expected);
+        ended.store(true, Ordering::Relaxed);
+        assert!(same);
+    });
+}
+
 /// A row that is not finite is not kept; new rows are 0.
 #[test]
 fn rows_by_number() {
