@@ -12,6 +12,7 @@ use equilibria_testing::conformance::{
 };
 use equilibria_testing::problems::{all, find, Precision, Problem, Space};
 use equilibria_testing::relative_difference;
+use rayon::prelude::*;
 
 /// Every solver with its name.
 fn solvers() -> Vec<(String, Arc<dyn FixedPointSolver>)> {
@@ -48,10 +49,11 @@ fn every_solver_keeps_its_contract_and_solves_what_is_not_listed() {
         .map(|problem| problem.name)
         .collect();
     let (mut unsolved, mut solved) = (BTreeSet::new(), BTreeSet::new());
-    let mut checked: Vec<(String, Vec<Outcome>)> = Vec::new();
-    for (name, solver) in solvers() {
-        let outcomes = check_solver(&*solver);
-        for outcome in &outcomes {
+    let checked = solvers().into_par_iter();
+    let checked = checked.map(|(name, solver)| (name, check_solver(&*solver)));
+    let checked: Vec<(String, Vec<Outcome>)> = checked.collect();
+    for (name, outcomes) in &checked {
+        for outcome in outcomes {
             let Outcome {
                 problem,
                 precision,
@@ -66,7 +68,6 @@ fn every_solver_keeps_its_contract_and_solves_what_is_not_listed() {
                 Verdict::Unsolved => false,
             };
         }
-        checked.push((name, outcomes));
     }
     let page = include_str!("../../docs/src/conformance.md");
     let (_, rest) = page.split_once("<!-- conformance -->\n").expect("a marker");
@@ -87,10 +88,10 @@ fn every_solver_keeps_its_contract_and_solves_what_is_not_listed() {
 
 #[test]
 fn every_configuration_is_refused_or_behaves() {
-    for (name, solver) in solvers() {
+    solvers().into_par_iter().for_each(|(name, solver)| {
         let breaches = check_configuration(&*solver);
         assert!(breaches.is_empty(), "`{name}`: {breaches:#?}");
-    }
+    });
 }
 
 /// The other 63 samples are what they are without the one that is NaN.

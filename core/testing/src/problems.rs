@@ -33,7 +33,7 @@ pub use map::ProblemLayer;
 pub use run::{Precision, Run, Space};
 pub use stage::{Function, Stage};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::random_values;
 use equilibria_core::registry::nearest;
@@ -66,16 +66,21 @@ pub struct Problem {
 
 /// All problems, by family.
 pub fn all() -> Vec<Problem> {
-    let families = [
-        linear::problems(),
-        expansive::problems(),
-        network::problems(),
-        monotone::problems(),
-        scalar::problems(),
-        mixed::problems(),
-        unsolvable::problems(),
-    ];
-    families.into_iter().flatten().collect()
+    /// Made once: their spectra cost more than many a solve.
+    static MADE: OnceLock<Vec<Problem>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let families = [
+            linear::problems(),
+            expansive::problems(),
+            network::problems(),
+            monotone::problems(),
+            scalar::problems(),
+            mixed::problems(),
+            unsolvable::problems(),
+        ];
+        families.into_iter().flatten().collect()
+    });
+    made.clone()
 }
 
 /// The problem of the given name.

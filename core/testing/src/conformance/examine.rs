@@ -18,6 +18,8 @@ struct Check<'a> {
     precision: Precision,
     space: Space,
     stop: &'a Stop,
+    /// [`Problem::condition`] of the whole problem.
+    condition: Option<f64>,
 }
 
 /// The statuses of all samples.
@@ -36,6 +38,7 @@ pub(super) fn examine(
         precision,
         space,
         stop,
+        condition: problem.condition(),
     };
     let (run, seen) = check.twice(problem)?;
     for sample in 0..problem.batch {
@@ -131,7 +134,7 @@ impl Check<'_> {
         if residual > bound {
             return Err(format!("not solved: residual {residual:e} above {bound:e}"));
         }
-        let Some((error, condition)) = problem.error(sample, z).zip(problem.condition()) else {
+        let Some((error, condition)) = problem.error(sample, z).zip(self.condition) else {
             return Ok(());
         };
         // The solution itself is known to 1e-14 of its residual.
@@ -178,7 +181,7 @@ impl Check<'_> {
         let mut allowed = SAME * self.precision.epsilon();
         if self.space == Space::Tensor {
             let solved = [status, other] == [Status::Converged; 2];
-            let Some(condition) = problem.condition().filter(|_| solved) else {
+            let Some(condition) = self.condition.filter(|_| solved) else {
                 return Ok(());
             };
             let sample = pair[1].1;
