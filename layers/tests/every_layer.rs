@@ -16,6 +16,7 @@ use equilibria_layers::{Initializer, LayerConfig, LayerRequest, Layers, Masked, 
 use equilibria_testing::{
     check_row_map, check_tangent_gradients, perturb, random_matrix, relative_difference, OnRows,
 };
+use rayon::prelude::*;
 
 /// State and input width; a multiple of the default number of groups, but not of the lanes of a vector register.
 const WIDTH: usize = 12;
@@ -102,7 +103,7 @@ fn configurations() -> Vec<Value> {
 
 #[test]
 fn every_map_in_rows_agrees_with_its_step() {
-    for config in configurations() {
+    configurations().into_par_iter().for_each(|config| {
         for (batch, width) in sizes(&config, &[7, 33], &[108, 32, 64, 128, 256]) {
             let layer = layer::<f64>(&config, width);
             let (z, x) = arguments(&config, &layer, batch);
@@ -113,7 +114,7 @@ fn every_map_in_rows_agrees_with_its_step() {
                 "{config}, width {width}: {difference:?}"
             );
         }
-    }
+    });
 }
 
 /// In f32, where factors may be rounded.
@@ -338,12 +339,12 @@ fn nan_inside_a_layer_is_never_a_converged_sample() {
             }
         }
     }
-    for config in configurations() {
+    configurations().into_par_iter().for_each(|config| {
         for (_, width) in sizes(&config, &[5], &[128]) {
             check::<f64>(&config, width);
             check::<f32>(&config, width);
         }
-    }
+    });
 }
 
 fn statuses<E: Scalar, L: ImplicitLayer<E, Cpu>>(

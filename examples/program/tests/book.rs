@@ -7,21 +7,6 @@ mod small;
 use std::path::Path;
 use std::process::Command;
 
-const PAGES: [(&str, &str); 3] = [
-    (
-        "getting-started.md",
-        include_str!("../../../docs/src/getting-started.md"),
-    ),
-    (
-        "troubleshooting.md",
-        include_str!("../../../docs/src/troubleshooting.md"),
-    ),
-    (
-        "reproducing.md",
-        include_str!("../../../docs/src/reproducing.md"),
-    ),
-];
-
 /// The lines of a page's `sh` blocks that call the program, made short.
 fn commands(page: &str) -> impl Iterator<Item = String> + '_ {
     let blocks = page.split("```sh\n").skip(1);
@@ -44,7 +29,31 @@ fn commands(page: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 #[test]
-fn commands_of_the_book_run() {
+fn commands_of_getting_started_run() {
+    run(
+        "getting-started.md",
+        include_str!("../../../docs/src/getting-started.md"),
+    );
+}
+
+#[test]
+fn commands_of_troubleshooting_run() {
+    run(
+        "troubleshooting.md",
+        include_str!("../../../docs/src/troubleshooting.md"),
+    );
+}
+
+#[test]
+fn commands_of_reproducing_run() {
+    run(
+        "reproducing.md",
+        include_str!("../../../docs/src/reproducing.md"),
+    );
+}
+
+/// A page is read from its beginning, in a fresh copy of the repository, by someone with a model and data of their own.
+fn run(name: &str, page: &str) {
     // The program under the name it is installed by.
     let programs = tempfile::tempdir().expect("a folder");
     let program = programs.path().join("equilibria");
@@ -52,26 +61,23 @@ fn commands_of_the_book_run() {
     std::os::unix::fs::symlink(built, program).expect("a link");
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}", programs.path().display());
-    for (name, page) in PAGES {
-        // A page is read from its beginning, in a fresh copy of the repository, by someone with a model and data of their own.
-        let folder = tempfile::tempdir().expect("a folder");
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        std::os::unix::fs::symlink(examples, folder.path().join("examples")).expect("a link");
-        std::fs::write(folder.path().join("CONFIG"), small::CONFIG).expect("a file");
-        for data in ["DIR", "OTHER_DIR"] {
-            std::fs::create_dir(folder.path().join(data)).expect("a folder");
-            small::write_data(&folder.path().join(data));
-        }
-        let mut run = 0;
-        for line in commands(page) {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &line]).env("PATH", &path);
-            let output = shell.current_dir(folder.path()).output();
-            let output = output.expect("a shell");
-            let message = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{name}: {line}\n{message}");
-            run += 1;
-        }
-        assert!(run > 0, "{name} shows no command");
+    let folder = tempfile::tempdir().expect("a folder");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::os::unix::fs::symlink(examples, folder.path().join("examples")).expect("a link");
+    std::fs::write(folder.path().join("CONFIG"), small::CONFIG).expect("a file");
+    for data in ["DIR", "OTHER_DIR"] {
+        std::fs::create_dir(folder.path().join(data)).expect("a folder");
+        small::write_data(&folder.path().join(data));
     }
+    let mut count = 0;
+    for line in commands(page) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).env("PATH", &path);
+        let output = shell.current_dir(folder.path()).output();
+        let output = output.expect("a shell");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {line}\n{message}");
+        count += 1;
+    }
+    assert!(count > 0, "{name} shows no command");
 }

@@ -136,7 +136,7 @@ fn killed_runs_end_like_uninterrupted_ones() {
     let expected = bench.result("whole");
 
     let (mut rng, mut unfinished) = (StdRng::seed_from_u64(1), 0);
-    for number in 0..20 {
+    for number in 0..12 {
         let run = format!("run-{number}");
         let mut child: Child = bench.train(&run).spawn().expect("it starts");
         std::thread::sleep(Duration::from_secs_f64(rng.gen_range(0.0..duration)));
@@ -153,7 +153,7 @@ fn killed_runs_end_like_uninterrupted_ones() {
         assert!(!bench.partial(&run).exists(), "{run} left something behind");
     }
     assert!(
-        unfinished >= 5,
+        unfinished >= 3,
         "only {unfinished} runs were killed in time"
     );
 }
