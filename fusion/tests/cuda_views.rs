@@ -7,6 +7,8 @@
 mod arguments;
 #[path = "views/cases.rs"]
 mod cases;
+#[path = "views/modules.rs"]
+mod modules;
 
 use arguments::{unsolved, Case, View};
 use dfdx::prelude::{Cpu, Cuda};
@@ -69,6 +71,7 @@ fn compare(cuda: Vec<Case<Cuda>>, cpu: Vec<Case<Cpu>>) {
 #[test]
 fn every_module() {
     compare(cases::modules(&gpu()), cases::modules(&Cpu::default()));
+    compare(modules::modules(&gpu()), modules::modules(&Cpu::default()));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 mod arguments;
 #[path = "views/cases.rs"]
 mod cases;
+#[path = "views/modules.rs"]
+mod modules;
 
 use arguments::{unsolved, Case, View};
 use dfdx::prelude::Cpu;
@@ -76,6 +78,7 @@ fn check(case: &Case<Cpu>) {
 #[test]
 fn every_module() {
     cases::modules(&Cpu::default()).iter().for_each(check);
+    modules::modules(&Cpu::default()).iter().for_each(check);
 }
 
 #[test]

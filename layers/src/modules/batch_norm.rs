@@ -6,7 +6,8 @@ use dfdx::prelude::*;
 use equilibria_core::parallel::lock;
 use equilibria_core::parameters::join;
 use equilibria_core::{
-    from_host, recorded, to_host, AnyTape, Backend, Error, Matrix, Parameters, Result, Scalar,
+    from_host, recorded, to_host, try_contiguous, AnyTape, Backend, Error, Matrix, Parameters,
+    Result, Scalar,
 };
 
 use super::normalize::row_like;
@@ -85,7 +86,7 @@ impl<E: Scalar, D: Backend<E>> BatchNorm<E, D> {
         x: Matrix<E, D, T>,
         training: bool,
     ) -> Result<Matrix<E, D, T>> {
-        let (x, tape) = x.try_contiguous().map_err(Error::device)?.split_tape();
+        let (x, tape) = try_contiguous(x)?.split_tape();
         let (shape, mut values) = (*x.shape(), to_host(&x));
         let (mean, variance) = match training {
             true => {
@@ -169,7 +170,7 @@ impl<E: Scalar, D: Backend<E>> BatchNorm<E, D> {
         training: bool,
     ) -> Result<Matrix<E, D, T>> {
         let shape = *x.shape();
-        let (x, tape) = x.try_contiguous().map_err(Error::device)?.split_tape();
+        let (x, tape) = try_contiguous(x)?.split_tape();
         let mut running = lock(&self.running);
         let normal = if training {
             let mean = x.clone().mean::<(usize,), Axis<0>>();

@@ -23,6 +23,10 @@ impl<E: Scalar, D: Backend<E>> StandardNorm<E, D> {
     /// ε, in units of x.
     pub const EPSILON: f64 = 1e-6;
 
+    /// The least variance, far below ε²: where all numbers of a row are the same, the root would have an infinite slope, and 0 times that
+    /// would make the gradient NaN. It is that of `w ⊙ (x − μ) / ε` there.
+    const LEAST: f64 = 1e-24;
+
     /// w = 1, b = 0.
     pub fn new(width: usize, init: &mut Initializer<D>) -> Result<Self> {
         Ok(Self {
@@ -45,6 +49,7 @@ impl<E: Scalar, D: Backend<E>> StandardNorm<E, D> {
             offset: Self::EPSILON,
         };
         let variance = V::of(&unbiased, &[&centered.square().mean(1)]);
+        let variance = variance.clamp(Self::LEAST, f64::INFINITY);
         let deviation = V::of(&beside, &[&variance.sqrt()]);
         let normal = V::of(&Divide, &[&centered, &deviation.repeat(width)]);
         normal.stretch(&self.weight).shift(&self.bias)
