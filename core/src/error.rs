@@ -166,6 +166,25 @@ pub enum Error {
         step: usize,
     },
 
+    /// Numbers that are not finite, or a solve that fails, where parameters are not finite or very large: training has diverged.
+    #[error("{place}: {source}; {}; {remedy}", diverged(.parameter, *.largest, *.affected, *.parameters))]
+    Diverged {
+        /// The step of an epoch, both from 1, or the file.
+        place: String,
+        /// The first parameter that is not finite, or else the one with the largest entry.
+        parameter: String,
+        /// The size of its largest entry; infinite where one is not finite.
+        largest: f64,
+        /// How many parameters are not finite.
+        affected: usize,
+        /// How many there are.
+        parameters: usize,
+        /// What to do, in the imperative.
+        remedy: &'static str,
+        /// What went wrong.
+        source: Box<Error>,
+    },
+
     /// A solve left samples unsolved and `on_unconverged = "error"` was asked for.
     #[error(
         "{solve} solve: {unconverged} of {batch} samples unsolved (sample {}: {status} at relative \
@@ -334,6 +353,15 @@ impl Error {
         value: usize,
     ) -> Result<()> {
         Self::require(value >= 1, plugin, field, "at least 1", value)
+    }
+}
+
+fn diverged(parameter: &str, largest: f64, affected: usize, parameters: usize) -> String {
+    match affected {
+        0 => format!("the largest parameter is `{parameter}`, up to {largest:.1e}"),
+        _ => {
+            format!("parameter `{parameter}` is not finite ({affected} of {parameters} parameters)")
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Training and evaluation of a model on a data set.
 
+mod divergence;
 mod epoch;
 mod evaluation;
 
@@ -7,6 +8,8 @@ use dfdx::prelude::Gradients;
 use equilibria_core::seed::mix;
 use equilibria_core::{Backend, Error, Matrix, Parameters, Result, Scalar, Tally};
 
+pub use self::divergence::explain;
+use self::divergence::require_finite;
 pub use self::epoch::Epoch;
 pub use self::evaluation::{evaluate, inspect, Evaluation};
 use crate::data::{batches, Split, Table};
@@ -17,6 +20,9 @@ use crate::model::Model;
 use crate::pass::{Differentiated, Pass};
 use crate::predict;
 use crate::progress::{Best, Progress};
+
+/// What to do where training has diverged.
+const REMEDY: &str = "lower the learning rate or the weight decay, or clip gradients";
 
 /// The rows of a split as tensors, one per modality.
 pub fn tensors<E: Scalar, D: Backend<E>>(device: &D, split: &Split) -> Result<Vec<Matrix<E, D>>> {
@@ -55,7 +61,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// Returns the number of the epoch whose parameters are kept.
     ///
     /// # Errors
-    /// [`Error::NonFiniteGradient`], and those of the model and of `observe`.
+    /// [`Error::NonFiniteGradient`]; [`Error::Diverged`] where a step has made parameters so large that the next one, or the validation,
+    /// overflows, or where they are not finite in the end; and those of the model and of `observe`.
     pub fn run<Failure: From<Error>>(
         &mut self,
         rows: &Split,
@@ -74,9 +81,11 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             progress.history.push(record);
             observe(self.model, progress)?;
         }
+        let last = self.training.epochs;
         let Some(best) = &progress.best else {
             progress.exchange_average(self.model)?;
-            return Ok(self.training.epochs);
+            require_finite(self.model, format_args!("after epoch {last}"), REMEDY)?;
+            return Ok(last);
         };
         let (mut values, mut outcome) = (best.values.iter(), Ok(()));
         self.model.visit_mut("", &mut |_, tensor| {
@@ -85,6 +94,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             }
         });
         outcome?;
+        let place = format_args!("after epoch {}", best.epoch);
+        require_finite(self.model, place, REMEDY)?;
         Ok(best.epoch)
     }
 
@@ -96,7 +107,11 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         progress: &mut Progress<E>,
     ) -> Result<()> {
         progress.exchange_average(self.model)?;
-        let Evaluation { scores, loss, .. } = evaluate(self.model, self.device, rows)?;
+        let evaluation = evaluate(self.model, self.device, rows).map_err(|error| {
+            let place = format_args!("epoch {}, validation", record.epoch);
+            explain(error, self.model, place, REMEDY)
+        });
+        let Evaluation { scores, loss, .. } = evaluation?;
         let tracked = scores.iter().filter(|score| score.metric.tracked);
         record.validation = tracked.map(|score| score.value).collect();
         record.validation_loss = Some(loss);
@@ -133,7 +148,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
                 mut gradients,
                 loss,
                 reports,
-            } = self.differentiate(rows, batch, (epoch, step))?;
+            } = (self.differentiate(rows, batch, (epoch, step)))
+                .map_err(|error| self.diverged(error, (epoch, step + 1)))?;
             total += loss * batch.len() as f64;
             for (_, report, of_adjoint) in &reports {
                 forward.add(report);
@@ -143,6 +159,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             let norm = optimizer.gradient_norm(self.model, &mut gradients)?;
             if !norm.is_finite() {
                 let place = (epoch, step + 1);
+                let step = format_args!("epoch {epoch}, step {}", step + 1);
+                require_finite(self.model, step, REMEDY)?;
                 return Err(non_finite(self.model, &mut gradients, loss, place)?);
             }
             let clip = self.training.clip;
@@ -162,6 +180,19 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             adjoint_residual: adjoint.residual,
             adjoint_unconverged_fraction: adjoint.unconverged_fraction(),
         })
+    }
+
+    /// The error of a step of an epoch, both from 1. Before the first step parameters are as they were made.
+    fn diverged(&self, error: Error, (epoch, step): (usize, usize)) -> Error {
+        match (epoch, step) {
+            (1, 1) => error,
+            _ => explain(
+                error,
+                self.model,
+                format_args!("epoch {epoch}, step {step}"),
+                REMEDY,
+            ),
+        }
     }
 
     /// What the learning rate is multiplied with in a step, counted from 0, of an epoch with so many `steps`.

@@ -191,31 +191,100 @@ fn numbers_beyond_single_precision_are_refused_there_alone() {
     assert_eq!(net.second.weight.as_vec(), [1e300; 16]);
 }
 
-/// A weight that no reparametrization of the file fits is named, not put together anyhow.
-#[test]
-fn parts_of_other_shapes_are_refused() {
-    let bytes = std::fs::read(path("weight_norm")).expect("a file of the test data");
+/// A file with one array in another shape, or with another number everywhere: what loading it comes to.
+fn changed(
+    case: &str,
+    part: &str,
+    shape: &[usize],
+    number: Option<f64>,
+) -> Result<(), CheckpointError> {
+    let bytes = std::fs::read(path(case)).expect("a file of the test data");
     let file = SafeTensors::deserialize(&bytes).expect("whole");
-    let part = "first.parametrizations.weight.original0";
-    let views = file.iter().map(|(name, view)| {
-        let shape = match name == part {
-            true => vec![2, 2],
-            false => view.shape().to_vec(),
-        };
-        let view = safetensors::tensor::TensorView::new(view.dtype(), shape, view.data());
-        (name, view.expect("as many entries"))
+    let filled = |bytes: &[u8]| number.map(|n| n.to_le_bytes().repeat(bytes.len() / 8));
+    let arrays: Vec<_> = (file.iter())
+        .map(|(name, view)| match name == part {
+            true => (
+                name,
+                shape.to_vec(),
+                filled(view.data()).unwrap_or(view.data().to_vec()),
+                view,
+            ),
+            false => (name, view.shape().to_vec(), view.data().to_vec(), view),
+        })
+        .collect();
+    let views = arrays.iter().map(|(name, shape, data, view)| {
+        let view = safetensors::tensor::TensorView::new(view.dtype(), shape.clone(), data);
+        (*name, view.expect("as many entries"))
     });
     let folder = tempfile::tempdir().expect("a folder");
     let changed = folder.path().join("changed.safetensors");
     let bytes = safetensors::serialize(views, None).expect("serializable");
     std::fs::write(&changed, bytes).expect("written");
     let saved = Checkpoint::read(&changed).expect("whole");
-    let error = saved
-        .load(&mut Net::<f64, Cpu>::new())
-        .expect_err("no length per row");
+    saved.load(&mut Net::<f64, Cpu>::new())
+}
+
+/// A weight that no reparametrization of the file fits is named, not put together anyhow.
+#[test]
+fn parts_of_other_shapes_are_refused() {
+    let part = "first.parametrizations.weight.original0";
+    let error = changed("weight_norm", part, &[2, 2], None).expect_err("no length per row");
     assert!(matches!(&error, CheckpointError::Mismatch { name, .. } if name == part));
     assert!(
         error.to_string().contains("[4, 1], [1, 3] or []"),
         "{error}"
     );
+}
+
+/// A kernel of a convolution is square, and a trailing 1 is that of `Conv1d`: other arrays of three and four axes are none.
+#[test]
+fn a_weight_of_other_axes_is_refused_with_both_shapes() {
+    let second = |shape: &[usize]| changed("plain", "second.weight", shape, None);
+    for shape in [&[4, 4][..], &[4, 4, 1], &[4, 1, 2, 2], &[4, 4, 1, 1]] {
+        second(shape).unwrap_or_else(|error| panic!("{shape:?}: {error}"));
+    }
+    for shape in [
+        &[4, 2, 2][..],
+        &[4, 1, 4],
+        &[1, 4, 4],
+        &[4, 1, 1, 4],
+        &[2, 2, 2, 2],
+        &[4, 1, 2, 2, 1],
+        &[16],
+        &[2, 8],
+    ] {
+        let error = second(shape).expect_err("another shape").to_string();
+        let got = format!("parameter `second.weight` is F64 {shape:?}, the model needs F64 [4, 4]");
+        assert!(error.contains(&got), "{error}");
+    }
+}
+
+#[test]
+fn a_direction_of_length_0_is_named_and_no_divergence() {
+    for (case, part, shape) in [
+        (
+            "weight_norm",
+            "first.parametrizations.weight.original1",
+            [4, 3],
+        ),
+        ("weight_norm_hook", "first.weight_v", [4, 3]),
+        ("spectral_norm_hook", "first.weight_orig", [4, 3]),
+    ] {
+        let error = changed(case, part, &shape, Some(0.0)).expect_err("0 / 0");
+        let message = error.to_string();
+        assert!(
+            matches!(error, CheckpointError::Undirected { .. }),
+            "{case}: {message}"
+        );
+        assert!(
+            message.contains("`first.weight`") && message.contains(part),
+            "{message}"
+        );
+        assert!(!message.contains("diverged"), "{message}");
+        let broken = changed(case, part, &shape, Some(f64::NAN)).expect_err("NaN");
+        assert!(
+            matches!(broken, CheckpointError::NonFinite { .. }),
+            "{case}: {broken}"
+        );
+    }
 }

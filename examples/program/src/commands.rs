@@ -1,10 +1,11 @@
-//! One file per subcommand.
+//! One file per subcommand, and one for the numbers they are given.
 
 pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod describe;
 pub mod evaluate;
+mod number;
 pub mod plugins;
 pub mod predict;
 pub mod solve;

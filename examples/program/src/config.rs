@@ -1,5 +1,6 @@
 //! Reads the configuration of a run: a TOML file, overrides from the command line, and checks that name the key.
 
+mod culprit;
 mod numbers;
 mod plugins;
 
@@ -68,6 +69,11 @@ impl DataArgs {
         Ok(data.test)
     }
 
+    /// Whether rows are asked for by name, and not those of the run.
+    pub fn is_given(&self) -> bool {
+        self.data.is_some()
+    }
+
     fn choose(&self, experiment: &mut Experiment) {
         if let Some(path) = &self.data {
             let path = path.into();
@@ -92,8 +98,12 @@ pub fn read(path: &Path, overrides: &[String]) -> Result<Experiment> {
 pub fn parse(config: &Value, origin: &str) -> Result<Experiment> {
     let mut config = config.clone();
     plugins::resolve(&mut config, origin)?;
-    let experiment: Experiment = registry::parse(config.clone()).map_err(|error| match error {
-        CoreError::Parse { what, message } => Error::at(origin, &what, message),
+    let parse = |config: Value| registry::parse::<Experiment>(config);
+    let experiment = parse(config.clone()).map_err(|error| match error {
+        CoreError::Parse { what, message } => {
+            let path = culprit::path(&config, &what, &message, &|config| parse(config).map(drop));
+            Error::at(origin, &path, message)
+        }
         other => other.into(),
     })?;
     experiment
@@ -130,6 +140,29 @@ fn override_values(config: &mut Value, overrides: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The value that is written as TOML, nothing behind it.
+///
+/// # Errors
+/// The message of the parser, or one about what stands behind.
+pub fn toml_value(text: &str) -> Result<Value, String> {
+    let table = toml::from_str::<Value>(&format!("value = {text}"));
+    let mut table = table.map_err(|error| error.message().to_owned())?;
+    let others = table.as_object().into_iter().flat_map(|table| table.keys());
+    match others.filter(|key| *key != "value").last() {
+        Some(key) => Err(format!(
+            "expected one value, and `{key}` stands on a line behind it; give each key a `--set` of its own"
+        )),
+        None => Ok(table["value"].take()),
+    }
+}
+
+/// Whether a text is an integer that TOML has no room for.
+fn is_large_integer(text: &str) -> bool {
+    let digits = text.trim().trim_start_matches(['+', '-']);
+    let is_integer = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || c == '_');
+    is_integer && text.trim().replace('_', "").parse::<i64>().is_err()
+}
+
 /// Changes one value of the configuration; tables on the way are made. Returns the path of the table that is replaced as a
 /// whole, if one is: a new `type` leaves nothing of the keys of the old one.
 fn set<'a>(config: &mut Value, argument: &'a str) -> Result<Option<&'a str>> {
@@ -137,10 +170,18 @@ fn set<'a>(config: &mut Value, argument: &'a str) -> Result<Option<&'a str>> {
         argument: argument.to_owned(),
     };
     let (key, text) = argument.split_once('=').ok_or_else(bad)?;
-    let value = match toml::from_str::<Value>(&format!("value = {text}")) {
-        Ok(mut table) => table["value"].take(),
+    let value = match toml_value(text) {
+        Ok(value) => value,
         // `1e999` and `NaN` are no TOML, but no words either.
         Err(_) if text.parse::<f64>().is_ok_and(|number| !number.is_finite()) => Value::Null,
+        Err(_) if is_large_integer(text) => {
+            let message = format!("{text} does not fit in 64 bits");
+            return Err(Error::at("--set", key, message));
+        }
+        // A word stands on one line.
+        Err(message) if text.contains(['\n', '\r']) => {
+            return Err(Error::at("--set", key, message))
+        }
         Err(_) => Value::String(text.to_owned()),
     };
     if key.split('.').any(str::is_empty) {

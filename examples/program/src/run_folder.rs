@@ -198,9 +198,10 @@ impl Drop for RunFolder {
     }
 }
 
-/// Without what follows a last slash, which would put the partial folder inside.
+/// Without what follows a last slash, which would put the partial folder inside; where a link stands, the folder it leads to.
 fn tidy(path: &Path) -> PathBuf {
-    path.components().collect()
+    let path: PathBuf = path.components().collect();
+    checkpoint::destination(&path).components().collect()
 }
 
 /// The run folder that is meant by the name of its partial folder, which is all there is of a run that was killed.
@@ -230,7 +231,7 @@ fn partial(target: &Path) -> PathBuf {
     PathBuf::from(partial)
 }
 
-/// Writes a file that is whole or not there at all.
+/// Writes a file that is whole or not there at all, or into what is no regular file.
 pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     checkpoint::write_whole(path, contents).map_err(Error::io(path))
 }

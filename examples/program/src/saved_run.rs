@@ -1,16 +1,22 @@
 //! A saved model or checkpoint with what was stored beside it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use equilibria_core::{Backend, Error as CoreError, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
-use equilibria_fusion::data::{DataSet, Digest, MinMax, Table};
+use equilibria_fusion::data::{DataSet, Digest, MinMax, Split, SplitName, Table, Targets};
+use equilibria_fusion::train::explain;
 use equilibria_fusion::{Experiment, Head, Model, Standardization};
 use serde::de::DeserializeOwned;
 use serde_json::{json, Value};
 
 use crate::config;
 use crate::error::{Error, Result};
+
+/// What to do about a model whose parameters lead to numbers that are not finite.
+pub const DIVERGED: &str =
+    "train again with a lower learning rate, or restore a copy from before training diverged";
 
 /// What a file of parameters tells of the run it comes from.
 pub struct SavedRun {
@@ -48,11 +54,18 @@ impl SavedRun {
         let standardization: Option<Standardization> = entries.optional("standardization")?;
         let sensible = standardization.map_or(Ok(()), |scale| scale.validate());
         sensible.map_err(|error| entries.bad("standardization", error))?;
+        let classes: Vec<String> = entries.required("classes")?;
+        let mut seen = BTreeSet::new();
+        if let Some(class) = classes.iter().find(|class| !seen.insert(*class)) {
+            let message = format!("two classes are called `{class}`; give each another name");
+            return Err(entries.bad("classes", message));
+        }
+        let within = format!("{origin}: metadata `config`");
         Ok(Self {
-            experiment: config::parse(&config, &origin)?,
+            experiment: config::parse(&config, &within)?,
             standardization,
             columns,
-            classes: entries.required("classes")?,
+            classes,
             scaling,
             digest: entries.optional("digest")?,
             checkpoint,
@@ -81,6 +94,15 @@ impl SavedRun {
         Ok(model)
     }
 
+    /// An error that the parameters of the model may have brought about, with the file they come from.
+    pub fn explain<E: Scalar, D: Backend<E>>(
+        &self,
+        error: CoreError,
+        model: &Model<E, D>,
+    ) -> CoreError {
+        explain(error, model, &self.origin, DIVERGED)
+    }
+
     /// Checks that data is that of the run, row by row.
     ///
     /// # Errors
@@ -98,9 +120,70 @@ impl SavedRun {
             true => Ok(()),
             false => Err(Error::OtherData {
                 origin: self.origin.clone(),
-                differences,
+                differences: self.files(differences),
             }),
         }
+    }
+
+    /// Warns where rows are no longer those the run was made with, though they come from the same place. Without targets, features
+    /// alone are compared.
+    pub fn warn_of_changes(
+        &self,
+        part: SplitName,
+        modalities: &[Table],
+        targets: Option<&Targets>,
+    ) {
+        let Some(digest) = &self.digest else {
+            return;
+        };
+        let split = |part_of| match part_of == part {
+            true => Split {
+                modalities: modalities.to_vec(),
+                targets: targets.cloned().unwrap_or(Targets::Classes(Vec::new())),
+            },
+            false => Split {
+                modalities: Vec::new(),
+                targets: Targets::Classes(Vec::new()),
+            },
+        };
+        let data = DataSet {
+            name: String::new(),
+            classes: self.classes.clone(),
+            train: split(SplitName::Train),
+            test: split(SplitName::Test),
+        };
+        let (rows, end) = match part {
+            SplitName::Train => ("training", "_tr"),
+            SplitName::Test => ("test", "_te"),
+        };
+        let is_table = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
+        let mut differing = digest.differences(&data.digest());
+        differing.retain(|name| name.ends_with(end) && (targets.is_some() || is_table(name)));
+        if !differing.is_empty() {
+            log::warn!(
+                "{}: the {rows} rows are not those of the run, they differ in {}; to use other rows on purpose, name their folder with \
+                 --data",
+                self.origin,
+                self.files(differing).join(", ")
+            );
+        }
+    }
+
+    /// Names of tables, as they are called before modalities are chosen.
+    fn files(&self, tables: Vec<String>) -> Vec<String> {
+        let chosen = |name: String| {
+            let (k, part) = name.split_once('_')?;
+            let k = self
+                .experiment
+                .modalities
+                .as_ref()?
+                .get(k.parse::<usize>().ok()?.checked_sub(1)?)?;
+            Some(format!("{k}_{part}"))
+        };
+        let tables = tables.into_iter();
+        tables
+            .map(|name| chosen(name.clone()).unwrap_or(name))
+            .collect()
     }
 
     /// Checks that data has the features and classes the model was made for.

@@ -6,5 +6,5 @@ mod statistics;
 mod table;
 
 pub use convergence::Convergence;
-pub use plan::{Plan, Variant};
+pub use plan::{require_distinct, Plan, Variant};
 pub use table::{Columns, Row, Table};

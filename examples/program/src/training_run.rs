@@ -11,14 +11,14 @@ use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
 use equilibria_fusion::data::DataSet;
 use equilibria_fusion::progress::Progress;
-use equilibria_fusion::train::{inspect, Epoch, Evaluation, Trainer};
+use equilibria_fusion::train::{explain, inspect, Epoch, Evaluation, Trainer};
 use equilibria_fusion::{Experiment, Model};
 
 use crate::device::Work;
 use crate::error::{Error, Result};
 use crate::report::RunReport;
 use crate::run_folder::{RunFolder, CHECKPOINT, MODEL};
-use crate::saved_run::RunMetadata;
+use crate::saved_run::{RunMetadata, DIVERGED};
 use crate::terminal::{self, Epochs, Verbosity};
 use history::history_csv;
 use rows::ScaledRows;
@@ -146,7 +146,8 @@ impl TrainingRun<'_> {
         let config = self.write_model(&model, history, &metadata)?;
 
         // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
-        let test = inspect(&model, device, &data.test)?;
+        let test = inspect(&model, device, &data.test)
+            .map_err(|error| explain(error, &model, "test rows", DIVERGED))?;
         let summary = Summary::new(test, history, best_epoch, experiment.seed, &clock);
         let told = (&config[..], &data, std::any::type_name::<D>());
         self.write_results(&summary, history, told)?;

@@ -57,6 +57,20 @@ pub enum CheckpointError {
         /// The arrays that are in its place.
         stored: Vec<String>,
     },
+    /// What a parameter is to be divided by is 0: the norm of a row of weight normalization, or the product of spectral normalization.
+    #[error(
+        "{path}: parameter `{name}` cannot be put together from {}: a row or column that gives its direction is all 0, and the norm it is \
+         divided by is 0; give it other numbers, or the parameter itself, before saving",
+        quoted(.stored)
+    )]
+    Undirected {
+        /// The file.
+        path: String,
+        /// The parameter.
+        name: String,
+        /// The arrays it is made of.
+        stored: Vec<String>,
+    },
     /// Arrays that no parameter of the model takes.
     #[error(
         "{path}: the model has no parameter for {}; load the file into the configuration it was saved from, or leave out what is no \

@@ -53,6 +53,11 @@ impl Checkpoint {
         let values: Vec<E> = numbers.into_iter().map(E::of).collect();
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
+            Some(_) if self.is_undirected(file, kept)? => Err(CheckpointError::Undirected {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                stored: kept.arrays().into_iter().map(str::to_owned).collect(),
+            }),
             Some(entry) => Err(CheckpointError::NonFinite {
                 path: self.path.clone(),
                 name: name.to_owned(),
@@ -98,6 +103,26 @@ impl Checkpoint {
         }
     }
 
+    /// Whether a parameter that is not finite is made of arrays that are, some of them 0: what it is divided by.
+    fn is_undirected(
+        &self,
+        file: &SafeTensors<'_>,
+        kept: &Kept<'_>,
+    ) -> Result<bool, CheckpointError> {
+        if let Kept::Plain(_) = kept {
+            return Ok(false);
+        }
+        let mut has_zero = false;
+        for array in kept.arrays() {
+            let (numbers, _) = self.read_array(file, array)?;
+            if numbers.iter().any(|number| !number.is_finite()) {
+                return Ok(false);
+            }
+            has_zero |= numbers.contains(&0.0);
+        }
+        Ok(has_zero)
+    }
+
     pub(super) fn missing(
         &self,
         name: &str,
@@ -133,15 +158,17 @@ impl Checkpoint {
 }
 
 /// Whether an array has the shape of a parameter: one row may be a vector, or one of each head, a single number may have no dimension, and
-/// the columns of a convolution, `[outputs, inputs, height, width]`, are all but its first axis: the numbers stand in the same order.
+/// the columns of a convolution, `[outputs, inputs, side, side]`, are all but its first axis: the numbers stand in the same order. So do
+/// those of one that sees one point of a row at a time, `[outputs, inputs, 1]`.
 fn fits(stored: &[usize], needed: &[usize; 2]) -> bool {
     match (stored, needed) {
         ([], needed) => *needed == [1, 1],
         ([length], [1, columns]) => length == columns,
         ([1, width], [1, columns]) => width == columns,
         ([heads, width], [1, columns]) => *width > 1 && heads * width == *columns,
-        ([rows, rest @ .., _], needed) if !rest.is_empty() => {
-            [*rows, stored[1..].iter().product()] == *needed
+        ([rows, inputs, 1], needed) => [*rows, *inputs] == *needed,
+        ([rows, inputs, height, width], needed) => {
+            height == width && [*rows, inputs * height * width] == *needed
         }
         (stored, needed) => stored == needed,
     }

@@ -9,6 +9,10 @@ use std::path::Path;
 /// class to make room for.
 const MOST_UNNAMED_CLASSES: usize = 1 << 16;
 
+/// So many unnamed classes are made room for in any case, and beyond them so many for each row: more are numbers of samples.
+const FEW_CLASSES: usize = 64;
+const MOST_CLASSES_A_ROW: usize = 4;
+
 /// The labels of a file.
 pub(super) struct LabelFile<'a> {
     pub path: &'a Path,
@@ -136,6 +140,22 @@ impl Rows<'_> {
     fn numbered(&self) -> Result<Vec<String>, DataError> {
         let numbers = self.numbers(MOST_UNNAMED_CLASSES)?;
         let count = numbers.iter().max().map_or(0, |largest| largest + 1);
+        if count > FEW_CLASSES.max(MOST_CLASSES_A_ROW * numbers.len()) {
+            let largest = self
+                .lines()
+                .find(|(_, cell)| whole(cell) == Some(count - 1));
+            let (row, cell) = largest.unwrap_or((1, &self.file.cells[0]));
+            return Err(DataError::NotALabel {
+                file: self.shown(),
+                row,
+                cell: shown(cell),
+                remedy: format!(
+                    "{count} classes for {} rows are hardly meant: is this the number of the sample? Give the class of every row, \
+                     numbered from 0 without gaps, or list all classes in classes.csv",
+                    numbers.len()
+                ),
+            });
+        }
         Ok((0..count).map(|class| class.to_string()).collect())
     }
 

@@ -1,14 +1,20 @@
 //! One class per sample.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{percent, same_length, MetricsError};
 
-/// How often each label met each prediction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// How often each label met each prediction. It takes memory for the classes and for the pairs that occur, not for all that could.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfusionMatrix {
-    /// One row per label, one column per prediction.
-    counts: Vec<Vec<usize>>,
+    /// By label and prediction; those that occur.
+    pairs: BTreeMap<(usize, usize), usize>,
+    /// Samples of every class, by label.
+    supports: Vec<usize>,
+    /// Samples of every class, by prediction.
+    predicted: Vec<usize>,
 }
 
 /// The scores of one class, in percent.
@@ -65,21 +71,47 @@ impl ConfusionMatrix {
 
     /// Counts pairs of a prediction and a label, both known to be below `classes`.
     pub(super) fn count(pairs: impl Iterator<Item = (usize, usize)>, classes: usize) -> Self {
-        let mut counts = vec![vec![0; classes]; classes];
+        let mut counted = Self {
+            pairs: BTreeMap::new(),
+            supports: vec![0; classes],
+            predicted: vec![0; classes],
+        };
         for (prediction, label) in pairs {
-            counts[label][prediction] += 1;
+            *counted.pairs.entry((label, prediction)).or_default() += 1;
+            counted.supports[label] += 1;
+            counted.predicted[prediction] += 1;
         }
-        Self { counts }
+        counted
     }
 
     /// Number of classes, whether they occur or not.
     pub fn classes(&self) -> usize {
-        self.counts.len()
+        self.supports.len()
     }
 
-    /// The counts: one row per label, one column per prediction.
-    pub fn counts(&self) -> &[Vec<usize>] {
-        &self.counts
+    /// The counts: one row per label, one column per prediction, so that many classes take memory with their square.
+    pub fn counts(&self) -> Vec<Vec<usize>> {
+        let mut counts = vec![vec![0; self.classes()]; self.classes()];
+        for (label, prediction, count) in self.pairs() {
+            counts[label][prediction] = count;
+        }
+        counts
+    }
+
+    /// Label, prediction and count of all pairs that occur, in order of the labels.
+    pub fn pairs(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let pairs = self.pairs.iter();
+        pairs.map(|(&(label, prediction), &count)| (label, prediction, count))
+    }
+
+    /// Samples of every class, by label.
+    pub fn supports(&self) -> &[usize] {
+        &self.supports
+    }
+
+    /// Samples of every class, by prediction.
+    pub fn predicted(&self) -> &[usize] {
+        &self.predicted
     }
 
     /// Percentage of samples predicted right; 0 if there are no samples.
@@ -100,7 +132,7 @@ impl ConfusionMatrix {
     /// F1 averaged over the classes, weighted by how often each is predicted, in percent: what
     /// [`weighted_f1`](Self::weighted_f1) is where labels and predictions are exchanged; 0 if there are no samples.
     pub fn prediction_weighted_f1(&self) -> f64 {
-        let weighted = |class| self.scores(class).f1 * self.predicted(class) as f64;
+        let weighted = |class| self.scores(class).f1 * self.predicted[class] as f64;
         let sum: f64 = (0..self.classes()).map(weighted).sum();
         sum / self.total().max(1) as f64
     }
@@ -112,7 +144,7 @@ impl ConfusionMatrix {
     /// labels or the predictions. One that is in neither is left out; one that
     /// is never predicted, or predicted without being a label, counts with 0.
     pub fn macro_f1(&self) -> f64 {
-        let occurs = |class: &usize| self.support(*class) + self.predicted(*class) > 0;
+        let occurs = |class: &usize| self.supports[*class] + self.predicted[*class] > 0;
         let scores: Vec<f64> = (0..self.classes())
             .filter(occurs)
             .map(|class| self.scores(class).f1)
@@ -138,8 +170,8 @@ impl ConfusionMatrix {
     }
 
     fn scores(&self, class: usize) -> ClassScores {
-        let (hits, support) = (self.hits(class), self.support(class));
-        let predicted = self.predicted(class);
+        let (hits, support) = (self.hits(class), self.supports[class]);
+        let predicted = self.predicted[class];
         ClassScores {
             precision: percent(hits, predicted),
             recall: percent(hits, support),
@@ -149,19 +181,11 @@ impl ConfusionMatrix {
     }
 
     fn hits(&self, class: usize) -> usize {
-        self.counts[class][class]
-    }
-
-    fn support(&self, class: usize) -> usize {
-        self.counts[class].iter().sum()
-    }
-
-    fn predicted(&self, class: usize) -> usize {
-        self.counts.iter().map(|row| row[class]).sum()
+        self.pairs.get(&(class, class)).copied().unwrap_or(0)
     }
 
     fn total(&self) -> usize {
-        self.counts.iter().flatten().sum()
+        self.supports.iter().sum()
     }
 }
 
@@ -220,6 +244,18 @@ mod tests {
             (empty.accuracy, empty.weighted_f1, empty.macro_f1),
             (0.0, 0.0, 0.0)
         );
+        Ok(())
+    }
+
+    /// A matrix of all pairs would take 32 TB.
+    #[test]
+    fn two_million_classes_take_memory_for_those_that_occur() -> Result<(), MetricsError> {
+        let last = 2_000_000 - 1;
+        let matrix = ConfusionMatrix::new(&[last, 0, last], &[last, 0, 1], last + 1)?;
+        assert_relative_eq!(matrix.accuracy(), 200.0 / 3.0, epsilon = 1e-12);
+        let pairs: Vec<_> = matrix.pairs().collect();
+        assert_eq!(pairs, [(0, 0, 1), (1, last, 1), (last, last, 1)]);
+        assert_eq!((matrix.supports()[1], matrix.predicted()[last]), (1, 2));
         Ok(())
     }
 

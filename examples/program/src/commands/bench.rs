@@ -8,6 +8,7 @@ use equilibria_reference::timing::{self, Timing};
 use equilibria_reference::workload::{self, Workload};
 use serde_json::json;
 
+use crate::commands::number;
 use crate::device::{DeviceArgs, WorkInSingle};
 use crate::error::{Error, Result};
 use crate::terminal::print_line;
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Relative tolerance of every sample, forward and adjoint; 0 to take all steps
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, allow_negative_numbers = true, value_parser = number::tolerance_or_zero)]
     tol: f64,
     /// Evaluations allowed in each solve, per sample
     #[arg(long, alias = "max-steps", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
@@ -35,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     job: Option<Job>,
     /// Seconds to repeat each job for; the best run counts
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, allow_negative_numbers = true, value_parser = number::seconds)]
     seconds: f64,
     /// Print JSON lines instead of a table
     #[arg(long)]

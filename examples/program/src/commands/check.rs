@@ -10,6 +10,7 @@ use equilibria_core::Backend;
 use equilibria_fusion::Model;
 use serde_json::json;
 
+use crate::commands::number;
 use crate::config::DataArgs;
 use crate::device::{DeviceArgs, WorkInDouble};
 use crate::error::Result;
@@ -39,8 +40,8 @@ pub struct Args {
     /// Steps of the unrolled gradient
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     unroll: u32,
-    /// Largest error that passes, relative to the largest entry of a parameter's gradient
-    #[arg(long, default_value_t = 1e-6)]
+    /// Largest error that passes, relative to the largest entry of a parameter's gradient; above 0, below 1
+    #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true, value_parser = number::tolerance)]
     tolerance: f64,
     /// Print the table as JSON on the last line
     #[arg(long)]

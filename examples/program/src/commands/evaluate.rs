@@ -38,6 +38,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let (experiment, classes) = (&mut saved.experiment, &saved.classes);
     let data = args.data.split(experiment, SplitName::Test, classes)?;
     let saved = &saved;
+    if !args.data.is_given() {
+        saved.warn_of_changes(SplitName::Test, &data.modalities, Some(&data.targets));
+    }
     let result = Evaluating { saved, data }.run(&saved.experiment)?;
     if let Some(path) = &args.report {
         write_whole(path, solves_csv(&result.solves))?;
@@ -65,7 +68,8 @@ impl Work for Evaluating<'_> {
         (saved.experiment).check_range::<E>(scaling, SplitName::Test, &data.modalities, targets)?;
         let model = saved.model::<E, D>(device)?;
         scaling.apply(&mut data)?;
-        Ok(evaluate(&model, device, &data)?)
+        let result = evaluate(&model, device, &data);
+        Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }
 

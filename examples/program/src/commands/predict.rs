@@ -50,6 +50,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Rows::Train => SplitName::Train,
     };
     let modalities = args.data.features(&mut saved.experiment, part)?;
+    if !args.data.is_given() {
+        saved.warn_of_changes(part, &modalities, None);
+    }
     let predicting = Predicting {
         saved: &saved,
         part,
@@ -91,7 +94,8 @@ impl Work for Predicting<'_> {
         (saved.experiment).check_range::<E>(&saved.scaling, part, &modalities, None)?;
         let model = saved.model::<E, D>(device)?;
         saved.scaling.scale(&mut modalities)?;
-        Ok(predict(&model, device, &modalities)?)
+        let result = predict(&model, device, &modalities);
+        Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }
 

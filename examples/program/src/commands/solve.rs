@@ -5,14 +5,15 @@ use std::process::ExitCode;
 
 use equilibria_core::report::{largest, Step};
 use equilibria_core::{
-    registry, Backend, DeviceName, FixedPointSolver, Report, Scalar, Status, Stop,
+    registry, Backend, DeviceName, Error as CoreError, FixedPointSolver, Report, Scalar, Status,
+    Stop,
 };
 use equilibria_fusion::Dtype;
 use equilibria_testing::conformance;
 use equilibria_testing::problems::{self, Precision, Problem, Run, Space};
 use serde_json::{json, Value};
 
-use crate::config::require_finite;
+use crate::config::{require_finite, toml_value};
 use crate::device::{DeviceArgs, Work};
 use crate::error::{Error, Result};
 use crate::plot::{self, Line};
@@ -28,7 +29,7 @@ pub struct Args {
     #[arg(long, default_value = "anderson")]
     solver: Vec<String>,
     /// Relative tolerance, absolute for problems without a solution [default: 1e-10, with --f32 1e-5]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     tolerance: Option<f64>,
     /// Evaluations allowed per sample [default: 500]
     #[arg(long, alias = "max-steps")]
@@ -181,7 +182,10 @@ fn stop(args: &Args, problem: &Problem, precision: Precision) -> Result<Stop> {
         let kind = &mut stop.tolerance;
         *match kind.relative > 0.0 {
             true => &mut kind.relative,
-            false => &mut kind.absolute,
+            false => {
+                CoreError::require_fraction("tolerance", "absolute", tolerance)?;
+                &mut kind.absolute
+            }
         } = tolerance;
     }
     stop.validate()?;
@@ -192,9 +196,7 @@ fn stop(args: &Args, problem: &Problem, precision: Precision) -> Result<Stop> {
 fn solver(text: &str) -> Result<Box<dyn FixedPointSolver>> {
     let config = match text.trim_start().starts_with('{') {
         true => {
-            let table = toml::from_str::<Value>(&format!("solver = {text}"));
-            let mut table = table.map_err(|error| parse(text, error.message()))?;
-            let config = table["solver"].take();
+            let config = toml_value(text).map_err(|message| parse(text, message))?;
             require_finite(&config, &format!("--solver `{text}`"))?;
             config
         }

@@ -14,7 +14,7 @@ use crate::interrupt;
 use crate::report::study_page;
 use crate::run_folder::{self, write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
-use crate::study::{Columns, Convergence, Plan, Row, Table, Variant};
+use crate::study::{require_distinct, Columns, Convergence, Plan, Row, Table, Variant};
 use crate::terminal::{self, print_line, Verbosity};
 use crate::training_run::TrainingRun;
 
@@ -44,6 +44,10 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
     let plan = Plan::read(&args.plan)?;
+    require_distinct(args.seeds.as_deref().unwrap_or(&[])).map_err(|message| Error::Config {
+        origin: "--seeds".to_owned(),
+        message,
+    })?;
     let name = args.plan.file_stem().unwrap_or_default();
     let out = (args.out.clone()).unwrap_or_else(|| Path::new("studies").join(name));
     interrupt::listen();

@@ -6,6 +6,7 @@ use equilibria_core::registry::{self, Plugin};
 use equilibria_core::Error as CoreError;
 use serde_json::{json, Value};
 
+use super::culprit;
 use crate::error::{Error, Result};
 
 /// Replaces every plugin that is given by its bare name by a table of that `type`, and checks names, keys, types and ranges
@@ -135,7 +136,10 @@ fn find(kind: &str, config: &Value, at: &Place<'_>) -> Result<Plugin> {
 /// The error of a plugin's own check, with the path of the key.
 fn explain(error: CoreError, plugin: &Plugin, config: &Value, at: &Place<'_>) -> Error {
     match error {
-        CoreError::Parse { what, message } => at.below(&what).error(message),
+        CoreError::Parse { what, message } => {
+            let path = culprit::path(config, &what, &message, &|config| plugin.check(&config));
+            at.below(&path).error(message)
+        }
         CoreError::Config { plugin: of, .. } if of == plugin.name => located(error, config, at),
         error => located_within(error, config, at),
     }

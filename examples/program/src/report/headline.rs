@@ -48,11 +48,9 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
 
 /// Against the most frequent class: two standard errors of its share are a difference that chance does not explain.
 fn classes(confusion: &ConfusionMatrix) -> Judgment {
-    let supports = confusion
-        .counts()
-        .iter()
-        .map(|row| row.iter().sum::<usize>());
-    let (rows, most) = supports.fold((0, 0), |(rows, most), row| (rows + row, most.max(row)));
+    let supports = confusion.supports();
+    let rows: usize = supports.iter().sum();
+    let most = supports.iter().copied().max().unwrap_or(0);
     let accuracy = confusion.accuracy();
     let share = most as f64 / rows.max(1) as f64;
     let deviation = (share * (1.0 - share) / rows.max(1) as f64).sqrt();
@@ -62,11 +60,18 @@ fn classes(confusion: &ConfusionMatrix) -> Judgment {
     }
     let right = format!("{accuracy:.2} % of the {rows} test rows are classified right");
     let guess = 100.0 * share;
-    compared(
-        accuracy - guess > 200.0 * deviation,
-        right,
+    let (gain, most) = (
+        accuracy - guess,
         format!("the most frequent class alone makes {guess:.2} %"),
-    )
+    );
+    if 0.0 < gain && gain <= 200.0 * deviation {
+        let text = format!(
+            "{right}, which are too few rows to tell it from guessing: {most}, and chance alone up to {:.2} % more (two standard errors)",
+            200.0 * deviation
+        );
+        return (Quality::Doubtful, text);
+    }
+    compared(gain > 0.0, right, most)
 }
 
 /// Against giving every row every label.
@@ -172,8 +177,17 @@ mod tests {
             let predictions: Vec<usize> = labels.iter().enumerate().map(flip).collect();
             classes(&ConfusionMatrix::new(&predictions, &labels, 2).expect("as many"))
         };
+        assert_eq!(judge(80).0, Quality::Bad);
         // 80 % by guessing, 4 % of deviation: 88 % could be luck.
-        assert_eq!(judge(88).0, Quality::Bad);
+        for right in [81, 88] {
+            let (quality, text) = judge(right);
+            assert_eq!(quality, Quality::Doubtful);
+            assert!(
+                text.contains("too few rows to tell it from guessing"),
+                "{text}"
+            );
+            assert!(text.contains("up to 8.00 % more"), "{text}");
+        }
         let (quality, text) = judge(89);
         assert_eq!(quality, Quality::Good);
         assert!(text.starts_with("89.00 % of the 100 test rows"), "{text}");

@@ -48,6 +48,7 @@ impl Plan {
                 "at least one of `seeds` and one `[[variant]]`".to_owned()
             ));
         }
+        require_distinct(&plan.seeds).map_err(bad)?;
         if plan.convergence == Some(0) {
             return Err(bad("`convergence` must be at least 1".to_owned()));
         }
@@ -67,5 +68,19 @@ impl Plan {
         }
         plan.config = path.parent().unwrap_or(Path::new("")).join(&plan.config);
         Ok(plan)
+    }
+}
+
+/// Refuses seeds that are there twice: one run would count as two, as if it had come out the same again.
+///
+/// # Errors
+/// A message that names the first of them.
+pub fn require_distinct(seeds: &[u64]) -> Result<(), String> {
+    let repeated = |(index, seed): &(usize, &u64)| seeds[..*index].contains(seed);
+    match seeds.iter().enumerate().find(repeated) {
+        Some((_, seed)) => Err(format!(
+            "seed {seed} is given twice: a run with the same seed is the same run; give each seed once"
+        )),
+        None => Ok(()),
     }
 }
