@@ -147,8 +147,8 @@ fn override_values(config: &mut Value, overrides: &[String]) -> Result<()> {
 pub fn toml_value(text: &str) -> Result<Value, String> {
     let table = toml::from_str::<Value>(&format!("value = {text}"));
     let mut table = table.map_err(|error| error.message().to_owned())?;
-    let others = table.as_object().into_iter().flat_map(|table| table.keys());
-    match others.filter(|key| *key != "value").last() {
+    let mut keys = table.as_object().into_iter().flat_map(|table| table.keys());
+    match keys.rfind(|key| *key != "value") {
         Some(key) => Err(format!(
             "expected one value, and `{key}` stands on a line behind it; give each key a `--set` of its own"
         )),

@@ -166,3 +166,29 @@ fn classes_that_nothing_is_learned_of_are_warned_of() {
         assert!(message.contains(warning), "{message}");
     }
 }
+
+/// 40 training rows, whose numbers are taken for labels: 3901 classes.
+#[test]
+fn labels_that_number_the_samples_point_to_a_list_of_classes() {
+    let place = Place::new();
+    for (split, rows) in [("tr", 40), ("te", 10)] {
+        let labels: String = (0..rows).map(|row| format!("{}\n", 100 * row)).collect();
+        let file = place.data.join(format!("labels_{split}.csv"));
+        std::fs::write(file, labels).expect("a file");
+    }
+    let message = refusal(&place.train(&[]));
+    let found = "labels_tr.csv, row 40, column 1: found \"3900\"";
+    assert!(message.contains(found), "{message}");
+    assert!(message.contains("3901 classes for 40 rows"), "{message}");
+    assert!(message.contains("classes.csv"), "{message}");
+    // Whoever means it lists them, and the page stays small.
+    let classes: String = (0..20_000)
+        .map(|class| format!("class {class}\n"))
+        .collect();
+    std::fs::write(place.data.join("classes.csv"), classes).expect("a file");
+    succeeded(&place.train(&[&"--set", &"training.validation=0"]));
+    let page = place.folder.path().join("run/report.html");
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.contains("The matrix is left out: it would have 20000 classes"));
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+}
