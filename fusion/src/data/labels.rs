@@ -9,6 +9,9 @@ use std::path::Path;
 /// class to make room for.
 const MOST_UNNAMED_CLASSES: usize = 1 << 16;
 
+/// Rows from which on two are of the same class.
+const MANY_ROWS: usize = 10;
+
 /// The labels of a file.
 pub(super) struct LabelFile<'a> {
     pub path: &'a Path,
@@ -51,6 +54,9 @@ pub(super) fn resolve(
             header: usize::from(*header),
         })
     };
+    if let (None, Some(first)) = (&known, rows().next()) {
+        first.shared()?;
+    }
     let all_numbers = rows().all(|rows| rows.cells().iter().all(|cell| whole(cell).is_some()));
     if all_numbers {
         let names = match known {
@@ -191,6 +197,23 @@ impl Rows<'_> {
                 },
             }),
         }
+    }
+
+    /// Refuses labels of which each stands in one row only: these name or number the samples.
+    fn shared(&self) -> Result<(), DataError> {
+        let cells = &self.file.cells;
+        let different: BTreeSet<&String> = cells.iter().collect();
+        if different.len() < cells.len() || cells.len() < MANY_ROWS {
+            return Ok(());
+        }
+        Err(DataError::NotALabel {
+            file: self.shown(),
+            row: 1,
+            cell: shown(&cells[0]),
+            remedy: "no two rows have the same class, as if these were the samples: their names belong into K_tr_ids.csv or \
+                     samples_tr.csv, and numbers to predict into targets_tr.csv (if these are classes, list them in classes.csv)"
+                .to_owned(),
+        })
     }
 
     /// Refuses numbers among names, since a class number with a typing error is no class of its own, and missing values.

@@ -124,6 +124,13 @@ fn lists_of_classes_hold_names_alone() {
             "number of its row"
         );
     }
+    let error = refused(&[("1_tr_ids.csv", "a,\nb,\nc,\n")]);
+    assert_error!(
+        error,
+        DataError::List { .. },
+        "1_tr_ids.csv, row 1",
+        "a separator at the end"
+    );
     // Classes may be called so, and there may be more of them than rows have.
     for text in ["name\ncat\n", "cat\ndog\nfox\n", "0\n1\n", "0,1\n0,2\n"] {
         assert!(
@@ -158,6 +165,24 @@ fn labels_in_several_columns_or_brackets_are_named() {
         let (train, test) = (format!("{a}\n{b}\n{b}\n"), format!("{a}\n"));
         let dir = folder(&[("labels_tr.csv", &train), ("labels_te.csv", &test)]);
         assert!(DataSet::from_folder(dir.path()).is_ok(), "{a}");
+    }
+}
+
+#[test]
+fn labels_of_which_no_two_are_the_same_are_no_classes() {
+    for name in ["S", ""] {
+        let labels = |count: usize| {
+            (0..count)
+                .map(|row| format!("{name}{}\n", row * 100))
+                .collect::<String>()
+        };
+        let error = refused(&[("labels_tr.csv", &labels(10))]);
+        assert_error!(
+            error,
+            DataError::NotALabel { row: 1, .. },
+            "labels_tr.csv",
+            "no two rows have the same class"
+        );
     }
 }
 
