@@ -13,6 +13,9 @@ const MOST_UNNAMED_CLASSES: usize = 1 << 16;
 const FEW_CLASSES: usize = 64;
 const MOST_CLASSES_A_ROW: usize = 4;
 
+/// Rows from which on two are of the same class.
+const MANY_ROWS: usize = 10;
+
 /// The labels of a file.
 pub(super) struct LabelFile<'a> {
     pub path: &'a Path,
@@ -37,12 +40,27 @@ pub(super) fn resolve(
     known: Option<Known>,
 ) -> Result<(Vec<Vec<usize>>, Vec<String>), DataError> {
     let headers = headers(files, known.as_ref());
+    let listed = |cell: &String| {
+        known
+            .as_ref()
+            .is_some_and(|known| known.names.contains(cell))
+    };
+    for (file, header) in files.iter().zip(&headers) {
+        Rows {
+            file,
+            header: usize::from(*header),
+        }
+        .single(&listed)?;
+    }
     let rows = || {
         files.iter().zip(&headers).map(|(file, header)| Rows {
             file,
             header: usize::from(*header),
         })
     };
+    if let (None, Some(first)) = (&known, rows().next()) {
+        first.shared()?;
+    }
     let all_numbers = rows().all(|rows| rows.cells().iter().all(|cell| whole(cell).is_some()));
     if all_numbers {
         let names = match known {
@@ -165,11 +183,67 @@ impl Rows<'_> {
         names.into_iter().cloned().collect()
     }
 
+    /// Refuses several columns in one, and numbers in brackets, which are no names.
+    fn single(&self, listed: &impl Fn(&String) -> bool) -> Result<(), DataError> {
+        let oddity = |cell: &String| Oddity::of(cell, true);
+        let cells = &self.file.cells;
+        let separated = |separator| {
+            let parted = |cell: &String| {
+                let mut pieces = cell.split(separator).map(str::trim);
+                pieces.any(|piece| piece.is_empty() || piece.parse::<f64>().is_ok())
+            };
+            cells.iter().all(|cell| cell.contains(separator)) && self.cells().iter().any(parted)
+        };
+        let fault = |cell: &String| match oddity(cell) {
+            _ if listed(cell) => false,
+            Oddity::Separator('\t') => true,
+            Oddity::Separator(';') => separated(';'),
+            Oddity::Separator(_) | Oddity::Brackets => true,
+            _ => false,
+        };
+        match (1..).zip(cells).find(|(_, cell)| fault(cell)) {
+            None => Ok(()),
+            Some((row, cell)) => Err(DataError::NotALabel {
+                file: self.shown(),
+                row,
+                cell: shown(cell),
+                remedy: match oddity(cell) {
+                    Oddity::Brackets => "the number is in brackets, as lists and tensors are printed; write it alone: \
+                                         `numpy.savetxt(file, y, fmt=\"%d\")`"
+                        .to_owned(),
+                    _ => "there are several columns, or a separator at the end of the line; write one class per line and nothing \
+                          else: `y.to_csv(index=False, header=False)`"
+                        .to_owned(),
+                },
+            }),
+        }
+    }
+
+    /// Refuses labels of which each stands in one row only: these name or number the samples.
+    fn shared(&self) -> Result<(), DataError> {
+        let cells = &self.file.cells;
+        let different: BTreeSet<&String> = cells.iter().collect();
+        if different.len() < cells.len() || cells.len() < MANY_ROWS {
+            return Ok(());
+        }
+        Err(DataError::NotALabel {
+            file: self.shown(),
+            row: 1,
+            cell: shown(&cells[0]),
+            remedy: "no two rows have the same class, as if these were the samples: their names belong into K_tr_ids.csv or \
+                     samples_tr.csv, and numbers to predict into targets_tr.csv (if these are classes, list them in classes.csv)"
+                .to_owned(),
+        })
+    }
+
     /// Refuses numbers among names, since a class number with a typing error is no class of its own, and missing values.
     fn without_numbers(&self) -> Result<(), DataError> {
         let is_number = |cell: &String| cell.parse::<f64>().is_ok();
         let numbers = self.cells().iter().filter(|cell| is_number(cell)).count();
+        let special = |cell: &String| cell.parse::<f64>().is_ok_and(|number| !number.is_finite());
         let odd = |cell: &String| match numbers {
+            // What reads as nan or inf is a name, or a missing value, among names.
+            _ if self.cells().iter().any(special) => special(cell),
             0 => Oddity::of(cell, true) == Oddity::Missing,
             // What there is less of is at fault.
             few if 2 * few < self.cells().len() => is_number(cell),
@@ -200,13 +274,31 @@ impl Rows<'_> {
     }
 
     fn not_a_label(&self, row: usize, cell: &str) -> DataError {
+        let number = cell.parse::<f64>();
+        let others = || self.file.cells.iter().skip(1);
+        let remedy = match Oddity::of(cell, true) {
+            _ if number.as_ref().is_ok_and(|number| !number.is_finite()) => {
+                "it reads as no finite number or a missing value; give the sample a class or drop it, and if it is the name of a \
+                 class, call the class otherwise"
+            }
+            Oddity::Missing => {
+                "it counts as a missing value, as NA, null and None do; give the sample a class or drop it, and if it is the \
+                 name of a class, call the class otherwise"
+            }
+            _ if row == 1 && number.is_ok() && others().all(|cell| cell.parse::<f64>().is_err()) => {
+                "it stands above names, as the number of an unnamed column that pandas writes; write the classes alone: \
+                 `y.to_csv(index=False, header=False)`"
+            }
+            _ => {
+                "number the classes before splitting, e.g. `pandas.factorize(y, sort=True)[0]`, or write the name of the class \
+                 in every row"
+            }
+        };
         DataError::NotALabel {
             file: self.shown(),
             row,
             cell: shown(cell),
-            remedy: "number the classes before splitting, e.g. `pandas.factorize(y, sort=True)[0]`, or write the name of the \
-                     class in every row"
-                .to_owned(),
+            remedy: remedy.to_owned(),
         }
     }
 }
