@@ -8,7 +8,7 @@ use equilibria_core::{
     registry, Backend, BuildAny, Error, Family, Matrix, Parameters, Result, Scalar,
 };
 
-use crate::data::{DataError, DataSet, Split, SplitName, Table, TargetKind, Targets};
+use crate::data::{DataError, DataSet, Names, Split, SplitName, Table, TargetKind, Targets};
 use crate::head::{Head, Losses};
 use crate::layers::modules::Linear;
 use crate::layers::Initializer;
@@ -236,6 +236,15 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
             return Err(DataError::other_classes(set.name, &set.classes, classes));
         }
         Ok(set.split(part).clone())
+    }
+
+    /// What modalities and their features are called, where the data says so, of each split that is there; by this a trained
+    /// model notices other features, or another order of them. Default: nothing is known.
+    ///
+    /// # Errors
+    /// [`DataError`] for lists that cannot be read.
+    fn names(&self) -> Result<Vec<Names>, DataError> {
+        Ok(Vec::new())
     }
 
     /// Whether features are scaled to [0, 1], each by itself. Default: they are; not where they have a structure that this would break,

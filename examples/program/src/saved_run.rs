@@ -5,7 +5,9 @@ use std::path::Path;
 
 use equilibria_core::{Backend, Error as CoreError, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
-use equilibria_fusion::data::{DataSet, Digest, MinMax, Split, SplitName, Table, Targets};
+use equilibria_fusion::data::{
+    check_names, DataSet, Digest, MinMax, Names, Split, SplitName, Table, Targets,
+};
 use equilibria_fusion::train::explain;
 use equilibria_fusion::{Experiment, Head, Model, Standardization};
 use serde::de::DeserializeOwned;
@@ -34,6 +36,8 @@ pub struct SavedRun {
     standardization: Option<Standardization>,
     /// By what the data is known again; `None` for runs of versions that kept none.
     pub digest: Option<Digest>,
+    /// What modalities and features are called; nothing for data without names, and for runs of versions that kept none.
+    names: Vec<Names>,
     origin: String,
 }
 
@@ -68,6 +72,7 @@ impl SavedRun {
             classes,
             scaling,
             digest: entries.optional("digest")?,
+            names: entries.optional("names")?.unwrap_or_default(),
             checkpoint,
             origin,
         })
@@ -190,7 +195,7 @@ impl SavedRun {
     pub fn check(&self, data: &DataSet) -> Result<()> {
         let columns = columns(&data.test.modalities);
         if columns == self.columns && data.classes == self.classes {
-            return Ok(());
+            return self.check_names();
         }
         let describe = |columns: &[usize], classes: &[String]| {
             format!(
@@ -204,14 +209,19 @@ impl SavedRun {
         ))
     }
 
-    /// Checks that modalities have the features the model was made for.
+    /// Checks that modalities, of the data of the configuration, have the features the model was made for.
     pub fn check_features(&self, modalities: &[Table]) -> Result<()> {
         let columns = columns(modalities);
         if columns == self.columns {
-            return Ok(());
+            return self.check_names();
         }
         let describe = |columns: &[usize]| format!("features {columns:?}");
         Err(self.mismatch(describe(&self.columns), describe(&columns)))
+    }
+
+    /// Checks that the data of the configuration calls its features as they were called in training, where both have names.
+    fn check_names(&self) -> Result<()> {
+        Ok(check_names(&self.names, &used_names(&self.experiment)?)?)
     }
 
     fn mismatch(&self, expected: String, got: String) -> Error {
@@ -228,6 +238,15 @@ fn columns(modalities: &[Table]) -> Vec<usize> {
     modalities.iter().map(|table| table.columns).collect()
 }
 
+/// What the modalities that an experiment uses, and their features, are called.
+pub fn used_names(experiment: &Experiment) -> Result<Vec<Names>> {
+    let mut names = experiment.data.names()?;
+    if let Some(chosen) = &experiment.modalities {
+        names.retain(|names| chosen.contains(&names.number));
+    }
+    Ok(names)
+}
+
 /// What is stored beside the parameters.
 pub struct RunMetadata<'a> {
     /// The resolved configuration.
@@ -240,6 +259,8 @@ pub struct RunMetadata<'a> {
     pub scaling: &'a MinMax,
     /// By what the data is known again.
     pub digest: &'a Digest,
+    /// What modalities and features are called.
+    pub names: &'a [Names],
 }
 
 impl RunMetadata<'_> {
@@ -252,6 +273,9 @@ impl RunMetadata<'_> {
             ("scaling", json!(self.scaling)),
             ("digest", json!(self.digest)),
         ];
+        if !self.names.is_empty() {
+            entries.push(("names", json!(self.names)));
+        }
         if let Some(scale) = head.standardization() {
             entries.push(("standardization", json!(scale)));
         }

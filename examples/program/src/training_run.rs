@@ -18,7 +18,7 @@ use crate::device::Work;
 use crate::error::{Error, Result};
 use crate::report::RunReport;
 use crate::run_folder::{RunFolder, CHECKPOINT, MODEL};
-use crate::saved_run::{RunMetadata, DIVERGED};
+use crate::saved_run::{used_names, RunMetadata, DIVERGED};
 use crate::terminal::{self, Epochs, Verbosity};
 use history::history_csv;
 use rows::ScaledRows;
@@ -117,6 +117,7 @@ impl TrainingRun<'_> {
     fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: DataSet) -> Result<Summary> {
         let started = Instant::now();
         let (experiment, digest) = (self.experiment, data.digest());
+        let names = used_names(experiment)?;
         let rows = ScaledRows::new::<E>(experiment, &mut data)?;
         let columns = rows.columns();
         let mut model = experiment.model::<E, D>(device, &columns, data.classes.len())?;
@@ -130,6 +131,7 @@ impl TrainingRun<'_> {
             classes: &data.classes,
             scaling: &rows.scaling,
             digest: &digest,
+            names: &names,
         };
         let clock = Clock {
             earlier: progress.seconds,

@@ -80,7 +80,7 @@ pub enum DataError {
     },
 
     /// The operating system refused a file, or it is not UTF-8 text.
-    #[error("{file} could not be read; expected a readable file of UTF-8 text, so check its permissions and encoding")]
+    #[error("{file} could not be read; {}", unreadable(source))]
     Unreadable {
         /// The file or folder that could not be read.
         file: String,
@@ -159,15 +159,45 @@ pub enum DataError {
         expected: String,
     },
 
-    /// A first column that numbers the samples, or names them by numbers.
-    #[error("{file}, column 1: {problem}; a row index is no feature: write the table without it, `df.to_csv(index=False, header=False)`, and numbers that identify samples into K_tr_ids.csv, by which rows are aligned (if the column is a feature, name it in {names})")]
+    /// A feature in the place of another that a model was trained on.
+    #[error("{file}, feature {column}: found {name}, where the model was trained on {expected}; {remedy}")]
+    OtherFeature {
+        /// The file with the name.
+        file: String,
+        /// Column of the feature, from 1.
+        column: usize,
+        /// The name found.
+        name: String,
+        /// The name in training.
+        expected: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+
+    /// A modality in the place of another that a model was trained on.
+    #[error("{file}: modality {number} is called {name:?} (modalities.csv), where the model was trained on {expected:?}; number the files of the modalities as in training")]
+    OtherModality {
+        /// A file of the modality.
+        file: String,
+        /// Number of the modality, from 1.
+        number: usize,
+        /// The name found.
+        name: String,
+        /// The name in training.
+        expected: String,
+    },
+
+    /// A column that numbers the samples, or names them by numbers.
+    #[error("{file}, column {column}: {problem}; a row index is no feature: write the table without it, `df.to_csv(index=False, header=False)`, and numbers that identify samples into K_tr_ids.csv, by which rows are aligned (if the column is a feature, {otherwise})")]
     RowIndex {
         /// The file with the column.
         file: String,
+        /// The column, from 1.
+        column: usize,
         /// What makes it an index.
         problem: String,
-        /// The list of feature names that makes the column a feature.
-        names: String,
+        /// What makes it a feature.
+        otherwise: String,
     },
 
     /// A list of samples that is not as long as the file whose rows it names.
@@ -220,6 +250,26 @@ pub enum DataError {
         known: String,
         /// What to do about it.
         remedy: String,
+    },
+
+    /// A file that is meant for the folder, but has a name that is not read.
+    #[error("{file} is there, but a file of this name is not read; {remedy}")]
+    OtherName {
+        /// The file found.
+        file: String,
+        /// What to do about it.
+        remedy: String,
+    },
+
+    /// A list whose lines are not what they should be.
+    #[error("{file}, row {row}: {problem}")]
+    List {
+        /// The list.
+        file: String,
+        /// The line, from 1.
+        row: usize,
+        /// What is wrong with it, and what to do about it.
+        problem: String,
     },
 
     /// A number beyond those of the dtype of the model.
@@ -522,6 +572,23 @@ pub enum DataError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// Why the system refuses a file, and what to do about it.
+fn unreadable(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            "it is not there, or a link to a file that is not there; put the file in its place"
+        }
+        io::ErrorKind::IsADirectory => {
+            "it is a folder, expected a file; give the folder another name"
+        }
+        io::ErrorKind::PermissionDenied => "its permissions do not allow it; change them",
+        io::ErrorKind::InvalidData => {
+            "it is not UTF-8 text; write it so, `df.to_csv(encoding=\"utf-8\")`"
+        }
+        _ => "expected a readable file of UTF-8 text, so check its permissions and encoding",
+    }
 }
 
 impl DataError {

@@ -2,8 +2,9 @@
 
 use super::check::SplitName;
 use super::header::{self, Header};
-use super::text::{read_lines, read_optional_lines};
-use super::{files, DataError, Split};
+use super::text::{read_list, read_optional_list};
+use super::{files, DataError, Table};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Checks what the first lines of the tables say, each with the number of its modality.
@@ -28,7 +29,7 @@ pub(super) fn check_headers(
             continue;
         };
         let listed = path.join(format!("{k}_featname.csv"));
-        if let Some(expected) = read_optional_lines(&listed)? {
+        if let Some(expected) = read_optional_list(&listed)? {
             same_features(file, names, &listed, &expected)?;
         }
         let mut earlier = headers[..index].iter().filter(|(other, _, _)| other == k);
@@ -39,6 +40,25 @@ pub(super) fn check_headers(
         }
     }
     Ok(())
+}
+
+/// The names of the columns of each modality that has some: those of a header, or listed ones.
+pub(super) fn names_by_modality(
+    path: &Path,
+    headers: &[(usize, PathBuf, Header)],
+) -> Result<BTreeMap<usize, Vec<String>>, DataError> {
+    let mut all = BTreeMap::new();
+    for (k, _, header) in headers {
+        let listed = || read_optional_list(&path.join(format!("{k}_featname.csv")));
+        let names = match header.names() {
+            Some(names) => Some(names.to_vec()),
+            None => listed()?,
+        };
+        if let Some(names) = names {
+            all.entry(*k).or_insert(names);
+        }
+    }
+    Ok(all)
 }
 
 fn same_features(
@@ -61,18 +81,22 @@ fn same_features(
 }
 
 /// Checks that lists of feature names are as long as the tables are wide.
-pub(super) fn check_feature_names(path: &Path, train: &Split) -> Result<(), DataError> {
-    for (k, table) in (1..).zip(&train.modalities) {
+pub(super) fn check_feature_names(
+    path: &Path,
+    part: SplitName,
+    modalities: &[Table],
+) -> Result<(), DataError> {
+    for (k, table) in (1..).zip(modalities) {
         let file = path.join(format!("{k}_featname.csv"));
-        if !file.exists() {
+        if !files::there(&file) {
             continue;
         }
-        let names = read_lines(&file)?.len();
+        let names = read_list(&file)?.len();
         if names != table.columns {
             return Err(DataError::FeatureNames {
                 file: file.display().to_string(),
                 names,
-                table: files::shown(path, &SplitName::Train.table_stem(k)),
+                table: files::shown(path, &part.table_stem(k)),
                 columns: table.columns,
             });
         }

@@ -21,14 +21,19 @@ pub(super) const FORMATS: [&str; 4] = ["csv", "npy", "npz", "safetensors"];
 /// If there are two.
 pub(super) fn locate(folder: &Path, stem: &str) -> Result<PathBuf, DataError> {
     let files = FORMATS.map(|format| folder.join(format!("{stem}.{format}")));
-    let mut there = files.iter().filter(|file| file.exists());
-    match (there.next(), there.next()) {
+    let mut found = files.iter().filter(|file| there(file));
+    match (found.next(), found.next()) {
         (Some(first), Some(second)) => Err(DataError::TwoFiles {
             first: first.display().to_string(),
             second: second.display().to_string(),
         }),
         (file, _) => Ok(file.unwrap_or(&files[0]).clone()),
     }
+}
+
+/// Whether there is such a file. A link to one that is not there counts: the one it names is meant to be read.
+pub(super) fn there(file: &Path) -> bool {
+    file.symlink_metadata().is_ok()
 }
 
 /// The name of that file, for errors.
@@ -57,6 +62,9 @@ pub(super) fn read_table(path: &Path) -> Result<TextTable, DataError> {
     if rows == 0 {
         return Err(empty(path));
     }
+    if columns == 0 {
+        return Err(array.invalid(path, "at least one column"));
+    }
     let mut values = array.numbers(path)?;
     if array.fortran {
         let place = |index| values[index % columns * rows + index / columns];
@@ -64,6 +72,8 @@ pub(super) fn read_table(path: &Path) -> Result<TextTable, DataError> {
     }
     Ok(TextTable {
         header: Header::None,
+        first: None,
+        long_numbers: false,
         columns,
         values,
     })
@@ -101,7 +111,12 @@ pub(super) fn read_cells(path: &Path) -> Result<Vec<String>, DataError> {
     if is_text(path) {
         return text::read_cells(path);
     }
-    Ok(read_numbers(path)?.iter().map(f64::to_string).collect())
+    // All digits of a number beyond those of classes would hide what it is.
+    let cell = |number: &f64| match number.abs() < 1e16 {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    };
+    Ok(read_numbers(path)?.iter().map(cell).collect())
 }
 
 /// Whether it is a CSV file.

@@ -1,12 +1,13 @@
 //! A data set as a folder of files.
 
 use super::check::{check, check_features, check_split, Source, SplitName};
-use super::feature_names::{check_feature_names, check_headers};
+use super::column_numbers::check_alike;
+use super::feature_names::{check_feature_names, check_headers, names_by_modality};
 use super::files::{self, read_table};
 use super::modality_files::modality_names;
-use super::row_index::Tables;
+use super::row_index::{self, Tables};
 use super::target_files::{find_kind, read_targets};
-use super::text::has_names;
+use super::text::header_of;
 use super::{ids, DataError, DataSet, Split, Table, Targets};
 use std::path::Path;
 
@@ -44,7 +45,7 @@ impl DataSet {
     ///
     /// If a file is missing, unreadable, empty or malformed, if there are two
     /// of the same content, if a table cannot be meant as it stands (a header of
-    /// column numbers, a row index as first column), or if the files do not fit
+    /// column numbers, a row index as a column), or if the files do not fit
     /// together; the error names the file and, where there is one, the row and
     /// column.
     pub fn from_folder(path: &Path) -> Result<Self, DataError> {
@@ -67,7 +68,7 @@ impl DataSet {
             test: splits.next().unwrap_or_else(empty),
         };
         check(&set, Source::Folder(path))?;
-        check_feature_names(path, &set.train)?;
+        check_feature_names(path, SplitName::Train, &set.train.modalities)?;
         for (part, split) in [
             (SplitName::Train, &mut set.train),
             (SplitName::Test, &mut set.test),
@@ -92,6 +93,7 @@ pub fn features_from_folder(path: &Path, part: SplitName) -> Result<Vec<Table>, 
     let tables = read_tables(path, &modalities, &[part])?;
     let mut tables = tables.into_iter().next().unwrap_or_default();
     check_features(&tables, part, Source::Folder(path))?;
+    check_feature_names(path, part, &tables)?;
     ids::align(path, part, None, &mut tables)?;
     Ok(tables)
 }
@@ -120,6 +122,7 @@ pub fn split_from_folder(
     };
     let expected = (split.targets.kind(), names.len());
     check_split(&split, expected, part, Source::Folder(path))?;
+    check_feature_names(path, part, &split.modalities)?;
     align(path, part, &mut split)?;
     Ok(split)
 }
@@ -137,7 +140,7 @@ pub fn place_in_folder(
     let stem = modality.map_or(reference.clone(), |k| part.table_stem(k));
     let row = ids::row_in_file(path, part, &reference, &stem, row).unwrap_or(row);
     let file = files::locate(path, &stem).unwrap_or_else(|_| path.join(&stem));
-    let named = files::is_text(&file) && has_names(&file).unwrap_or(false);
+    let named = files::is_text(&file) && matches!(header_of(&file), Ok(Some(_)));
     (file.display().to_string(), row + 1 + usize::from(named))
 }
 
@@ -166,12 +169,17 @@ fn read_tables(
     parts: &[SplitName],
 ) -> Result<Vec<Vec<Table>>, DataError> {
     let mut splits = Vec::with_capacity(parts.len());
-    let mut headers = Vec::new();
+    let (mut headers, mut firsts) = (Vec::new(), Vec::new());
     for &part in parts {
         let mut tables = Vec::with_capacity(modalities.len());
         for (k, name) in (1..).zip(modalities) {
             let file = files::locate(path, &part.table_stem(k))?;
             let table = read_table(&file)?;
+            if table.long_numbers && !files::there(&path.join(format!("{k}_featname.csv"))) {
+                let problem = "it identifies the samples by whole numbers, which are too long to be told apart as numbers";
+                return Err(row_index::refused(path, part, k, 0, problem.to_owned()));
+            }
+            firsts.push((k, file.clone(), table.first));
             headers.push((k, file, table.header));
             tables.push(Table {
                 name: name.clone(),
@@ -182,6 +190,8 @@ fn read_tables(
         splits.push((part, tables));
     }
     check_headers(path, &headers)?;
+    check_alike(&firsts)?;
+    let names = names_by_modality(path, &headers)?;
     let views: Vec<_> = splits
         .iter()
         .map(|(part, tables)| (*part, &tables[..]))
@@ -189,6 +199,7 @@ fn read_tables(
     Tables {
         folder: path,
         splits: &views,
+        names: &names,
     }
     .check()?;
     Ok(splits.into_iter().map(|(_, tables)| tables).collect())

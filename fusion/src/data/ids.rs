@@ -4,7 +4,7 @@
 //! rows of all files that have no list of their own. The rows of a split take the order of its targets.
 
 use super::check::SplitName;
-use super::text::read_lines;
+use super::text::read_list;
 use super::{files, DataError, Table};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,14 +23,14 @@ impl Ids {
     fn read(folder: &Path, stem: &str, part: SplitName) -> Result<Option<Self>, DataError> {
         let own = folder.join(format!("{stem}_ids.csv"));
         let common = folder.join(format!("samples_{}.csv", part.suffix()));
-        match [own, common].into_iter().find(|file| file.exists()) {
+        match [own, common].into_iter().find(|file| files::there(file)) {
             Some(file) => Self::of(file).map(Some),
             None => Ok(None),
         }
     }
 
     fn of(file: PathBuf) -> Result<Self, DataError> {
-        let ids = read_lines(&file)?;
+        let ids = read_list(&file)?;
         let mut rows = HashMap::with_capacity(ids.len());
         for (row, id) in ids.iter().enumerate() {
             if let Some(first) = rows.insert(id.clone(), row) {
@@ -158,7 +158,7 @@ pub(super) fn row_in_file(
 pub(super) fn warn_of_shared(folder: &Path) -> Result<(), DataError> {
     let [train, test] =
         SplitName::BOTH.map(|part| folder.join(format!("samples_{}.csv", part.suffix())));
-    if !train.exists() || !test.exists() {
+    if !files::there(&train) || !files::there(&test) {
         return Ok(());
     }
     let (train, test) = (Ids::of(train)?, Ids::of(test)?);

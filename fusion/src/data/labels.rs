@@ -37,6 +37,18 @@ pub(super) fn resolve(
     known: Option<Known>,
 ) -> Result<(Vec<Vec<usize>>, Vec<String>), DataError> {
     let headers = headers(files, known.as_ref());
+    let listed = |cell: &String| {
+        known
+            .as_ref()
+            .is_some_and(|known| known.names.contains(cell))
+    };
+    for (file, header) in files.iter().zip(&headers) {
+        Rows {
+            file,
+            header: usize::from(*header),
+        }
+        .single(&listed)?;
+    }
     let rows = || {
         files.iter().zip(&headers).map(|(file, header)| Rows {
             file,
@@ -165,11 +177,50 @@ impl Rows<'_> {
         names.into_iter().cloned().collect()
     }
 
+    /// Refuses several columns in one, and numbers in brackets, which are no names.
+    fn single(&self, listed: &impl Fn(&String) -> bool) -> Result<(), DataError> {
+        let oddity = |cell: &String| Oddity::of(cell, true);
+        let cells = &self.file.cells;
+        let separated = |separator| {
+            let parted = |cell: &String| {
+                let mut pieces = cell.split(separator).map(str::trim);
+                pieces.any(|piece| piece.is_empty() || piece.parse::<f64>().is_ok())
+            };
+            cells.iter().all(|cell| cell.contains(separator)) && self.cells().iter().any(parted)
+        };
+        let fault = |cell: &String| match oddity(cell) {
+            _ if listed(cell) => false,
+            Oddity::Separator('\t') => true,
+            Oddity::Separator(';') => separated(';'),
+            Oddity::Separator(_) | Oddity::Brackets => true,
+            _ => false,
+        };
+        match (1..).zip(cells).find(|(_, cell)| fault(cell)) {
+            None => Ok(()),
+            Some((row, cell)) => Err(DataError::NotALabel {
+                file: self.shown(),
+                row,
+                cell: shown(cell),
+                remedy: match oddity(cell) {
+                    Oddity::Brackets => "the number is in brackets, as lists and tensors are printed; write it alone: \
+                                         `numpy.savetxt(file, y, fmt=\"%d\")`"
+                        .to_owned(),
+                    _ => "there are several columns, or a separator at the end of the line; write one class per line and nothing \
+                          else: `y.to_csv(index=False, header=False)`"
+                        .to_owned(),
+                },
+            }),
+        }
+    }
+
     /// Refuses numbers among names, since a class number with a typing error is no class of its own, and missing values.
     fn without_numbers(&self) -> Result<(), DataError> {
         let is_number = |cell: &String| cell.parse::<f64>().is_ok();
         let numbers = self.cells().iter().filter(|cell| is_number(cell)).count();
+        let special = |cell: &String| cell.parse::<f64>().is_ok_and(|number| !number.is_finite());
         let odd = |cell: &String| match numbers {
+            // What reads as nan or inf is a name, or a missing value, among names.
+            _ if self.cells().iter().any(special) => special(cell),
             0 => Oddity::of(cell, true) == Oddity::Missing,
             // What there is less of is at fault.
             few if 2 * few < self.cells().len() => is_number(cell),
@@ -200,13 +251,31 @@ impl Rows<'_> {
     }
 
     fn not_a_label(&self, row: usize, cell: &str) -> DataError {
+        let number = cell.parse::<f64>();
+        let others = || self.file.cells.iter().skip(1);
+        let remedy = match Oddity::of(cell, true) {
+            _ if number.as_ref().is_ok_and(|number| !number.is_finite()) => {
+                "it reads as no finite number or a missing value; give the sample a class or drop it, and if it is the name of a \
+                 class, call the class otherwise"
+            }
+            Oddity::Missing => {
+                "it counts as a missing value, as NA, null and None do; give the sample a class or drop it, and if it is the \
+                 name of a class, call the class otherwise"
+            }
+            _ if row == 1 && number.is_ok() && others().all(|cell| cell.parse::<f64>().is_err()) => {
+                "it stands above names, as the number of an unnamed column that pandas writes; write the classes alone: \
+                 `y.to_csv(index=False, header=False)`"
+            }
+            _ => {
+                "number the classes before splitting, e.g. `pandas.factorize(y, sort=True)[0]`, or write the name of the class \
+                 in every row"
+            }
+        };
         DataError::NotALabel {
             file: self.shown(),
             row,
             cell: shown(cell),
-            remedy: "number the classes before splitting, e.g. `pandas.factorize(y, sort=True)[0]`, or write the name of the \
-                     class in every row"
-                .to_owned(),
+            remedy: remedy.to_owned(),
         }
     }
 }

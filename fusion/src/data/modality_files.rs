@@ -1,8 +1,9 @@
 //! Which modalities a data folder has, by its files.
 
 use super::check::SplitName;
-use super::text::read_optional_lines;
-use super::{endings, files, DataError};
+use super::endings::{self, Group};
+use super::text::read_optional_list;
+use super::{files, DataError};
 use std::path::{Path, PathBuf};
 
 /// The names of the modalities, after making sure that the files of each of
@@ -13,12 +14,9 @@ pub(super) fn modality_names(path: &Path, parts: &[SplitName]) -> Result<Vec<Str
             path: path.display().to_string(),
         });
     }
-    let optional = ["classes", "modalities", "samples_tr", "samples_te"];
-    endings::check(path, |stem, ending| {
-        numbered(stem, parts).is_some() || ending == "csv" && optional.contains(&stem)
-    })?;
+    endings::check(path, parts, Group::Features)?;
     let numbers = modality_numbers(path, parts)?;
-    let listed = read_optional_lines(&path.join("modalities.csv"))?;
+    let listed = read_optional_list(&path.join("modalities.csv"))?;
     let largest = numbers.iter().map(|&(k, _)| k).max().unwrap_or(0);
     let count = listed.as_ref().map_or(largest.max(1), Vec::len);
     let reason = match (&listed, largest) {
@@ -79,7 +77,7 @@ fn require_modality(
 
 fn require(path: &Path, stem: &str, reason: &str) -> Result<PathBuf, DataError> {
     let file = files::locate(path, stem)?;
-    if file.exists() {
+    if files::there(&file) {
         return Ok(file);
     }
     Err(DataError::MissingFile {

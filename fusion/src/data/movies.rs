@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::text::read_optional_lines;
+use super::text::read_optional_list;
 use super::{files, DataError, DataSet, LabelSets, Split, Table, Targets};
 
 /// Text and poster of movies, and their genres.
@@ -40,7 +40,7 @@ impl Movies {
         };
         let genres = table("genres", "genres")?;
         let numbered = || (0..genres.columns).map(|genre| genre.to_string()).collect();
-        let named = read_optional_lines(&folder.join("genre_names.csv"))?;
+        let named = read_optional_list(&folder.join("genre_names.csv"))?;
         let bit = |(entry, value): (usize, f64)| {
             match value {
             0.0 => Ok(false),

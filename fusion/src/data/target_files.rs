@@ -2,10 +2,12 @@
 
 use super::cell::whole;
 use super::check::SplitName;
+use super::endings::{self, Group};
 use super::files::{self, read_cells, read_numbers, read_table};
 use super::labels::{self, Known, LabelFile};
-use super::text::{read_header, read_optional_lines};
-use super::{endings, DataError, LabelSets, TargetKind, Targets};
+use super::text::{read_header, read_optional_list};
+use super::{DataError, LabelSets, TargetKind, Targets};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The kind of targets a folder has, by its files; all of the given splits must have it.
@@ -15,7 +17,7 @@ pub(super) fn find_kind(path: &Path, parts: &[SplitName]) -> Result<TargetKind, 
         for part in parts {
             let file = files::locate(path, &part.targets_stem(kind))?;
             match &found {
-                _ if !file.exists() => {}
+                _ if !files::there(&file) => {}
                 Some((other, first)) if *other != kind => {
                     return Err(DataError::TwoFiles {
                         first: first.display().to_string(),
@@ -30,12 +32,8 @@ pub(super) fn find_kind(path: &Path, parts: &[SplitName]) -> Result<TargetKind, 
     let kind = found.map_or(TargetKind::Class, |(kind, _)| kind);
     for part in parts {
         let file = files::locate(path, &part.targets_stem(kind))?;
-        if !file.exists() {
-            endings::check(path, |stem, _| {
-                TargetKind::ALL
-                    .iter()
-                    .any(|&kind| part.targets_stem(kind) == stem)
-            })?;
+        if !files::there(&file) {
+            endings::check(path, &[*part], Group::Targets)?;
             let suffix = part.suffix();
             return Err(DataError::MissingFile {
                 file: file.display().to_string(),
@@ -57,6 +55,7 @@ pub(super) fn read_targets(
     trained: Option<&[String]>,
 ) -> Result<(Vec<Targets>, Vec<String>), DataError> {
     let kind = find_kind(path, parts)?;
+    endings::check(path, parts, Group::TargetIds)?;
     let located = |part: &SplitName| files::locate(path, &part.targets_stem(kind));
     let files: Vec<PathBuf> = parts.iter().map(located).collect::<Result<_, _>>()?;
     let listed = || classes(path, trained);
@@ -68,6 +67,9 @@ pub(super) fn read_targets(
                 .map(|(path, cells)| LabelFile { path, cells })
                 .collect();
             let (labels, names) = labels::resolve(&label_files, listed()?)?;
+            if trained.is_none() {
+                check_no_header(&path.join("classes.csv"), &names, &labels)?;
+            }
             Ok((labels.into_iter().map(Targets::Classes).collect(), names))
         }
         TargetKind::LabelSet => read_all_label_sets(&files, listed()?),
@@ -80,10 +82,54 @@ pub(super) fn read_targets(
     }
 }
 
+/// What a list of classes is headed with, in lower case.
+const HEADINGS: [&str; 15] = [
+    "class",
+    "classes",
+    "class_name",
+    "class_names",
+    "classname",
+    "name",
+    "names",
+    "label",
+    "labels",
+    "category",
+    "target",
+    "targets",
+    "x",
+    "y",
+    "value",
+];
+
+/// Makes sure that the first of the classes, which a list may give, is no heading: it would be one class more, and the numbers
+/// of all others would be shifted.
+fn check_no_header(file: &Path, names: &[String], labels: &[Vec<usize>]) -> Result<(), DataError> {
+    let (true, Some((first, others))) = (files::there(file), names.split_first()) else {
+        return Ok(());
+    };
+    let is_number = |name: &String| name.parse::<f64>().is_ok();
+    let numbered = first == "0" && !others.is_empty() && !others.iter().any(is_number);
+    let used: BTreeSet<usize> = labels.iter().flatten().copied().collect();
+    // By their names, no row has the heading; by their numbers, no row has the last one.
+    let spare = used.len() == others.len() && !(used.contains(&0) && used.contains(&others.len()));
+    let heading = HEADINGS.contains(&first.to_lowercase().as_str());
+    if !numbered && !(heading && spare) {
+        return Ok(());
+    }
+    Err(DataError::List {
+        file: file.display().to_string(),
+        row: 1,
+        problem: format!(
+            "found {first:?}, which looks like a heading, and would be class 0; write the names of the classes alone, \
+             `names.to_csv(index=False, header=False)` (if it is a class, call it otherwise)"
+        ),
+    })
+}
+
 /// The classes that `classes.csv` lists, or those of a trained model, which it may only repeat.
 fn classes(path: &Path, trained: Option<&[String]>) -> Result<Option<Known>, DataError> {
     let file = path.join("classes.csv");
-    let listed = read_optional_lines(&file)?;
+    let listed = read_optional_list(&file)?;
     let shown = file.display().to_string();
     let Some(trained) = trained else {
         return Ok(listed.map(|names| Known {

@@ -3,10 +3,13 @@
 //! Rows are counted by the lines of the file, a header among them, as an editor shows them.
 
 use super::cell::{self, Oddity};
+use super::column_numbers::{FirstLines, FirstRows};
 use super::header::{self, Header};
-use super::DataError;
+use super::{files, header_faults, DataError};
 use csv::{ReaderBuilder, StringRecord, Trim};
-use std::fs;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// A table of numbers, or a list with one per line.
@@ -14,6 +17,10 @@ use std::path::Path;
 pub(super) struct TextTable {
     /// What its first line tells.
     pub header: Header,
+    /// Its first lines, if they tell something.
+    pub first: Option<FirstRows>,
+    /// Whether each row begins with a whole number of its own, and some are longer than a number can hold.
+    pub long_numbers: bool,
     pub columns: usize,
     /// Row after row.
     pub values: Vec<f64>,
@@ -29,53 +36,187 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<String>, DataError> {
     }
 }
 
-/// The lines of a file that need not exist.
-pub(super) fn read_optional_lines(path: &Path) -> Result<Option<Vec<String>>, DataError> {
-    path.exists().then(|| read_lines(path)).transpose()
+/// The names that a file lists, one per line.
+pub(super) fn read_list(path: &Path) -> Result<Vec<String>, DataError> {
+    let lines = read_lines(path)?;
+    let number = |line: &str| {
+        let (number, name) = line.split_once(',')?;
+        (!name.trim().is_empty()).then(|| number.trim().trim_matches('"').parse::<usize>().ok())?
+    };
+    let empty = |line: &str| {
+        line.split_once(',')
+            .is_some_and(|(cell, _)| cell.trim().trim_matches('"').is_empty())
+    };
+    let headed = usize::from(lines.first().is_some_and(|line| empty(line)));
+    let rows = &lines[headed..];
+    let counted = |start: usize| {
+        (start..)
+            .zip(rows)
+            .all(|(row, line)| number(line) == Some(row))
+    };
+    if rows.len() > 1 && (counted(0) || counted(1)) {
+        return Err(DataError::List {
+            file: path.display().to_string(),
+            row: 1,
+            problem: format!(
+                "found {:?}, a name after the number of its row; write the names alone, one per line: \
+                 `names.to_csv(index=False, header=False)`",
+                cell::shown(&lines[0])
+            ),
+        });
+    }
+    Ok(lines)
+}
+
+/// The names of a file that need not exist.
+pub(super) fn read_optional_list(path: &Path) -> Result<Option<Vec<String>>, DataError> {
+    files::there(path).then(|| read_list(path)).transpose()
 }
 
 /// The finite numbers of a table, whose first line may name the columns.
 pub(super) fn read_numbers(path: &Path) -> Result<TextTable, DataError> {
+    read_rows(path, Oddity::remedy)
+}
+
+/// [`read_numbers`], with what is said of cells that are none.
+fn read_rows(path: &Path, remedy: fn(Oddity) -> String) -> Result<TextTable, DataError> {
     let (mut names, mut columns) = (None, 0);
-    let mut first_lines = header::FirstLines::default();
+    let mut first = StringRecord::new();
+    let mut first_lines = FirstLines::default();
+    let mut numbers = LongNumbers::default();
     let mut values = Vec::new();
     read_records(path, |row, record| {
         if row == 1 {
-            columns = record.len();
+            (first, columns) = (record.clone(), record.len());
             names = header::names(path, record)?;
             if names.is_some() {
                 return Ok(());
             }
         }
+        if values.is_empty() && row > 1 && record.len() != columns {
+            let fault = header_faults::of_width(path, &first, record.len());
+            fault.map_or(Ok(()), Err)?;
+        }
         check_width(path, row, record.len(), columns)?;
         first_lines.see(record);
+        numbers.see(&record[0]);
         for (column, cell) in (1..).zip(record) {
-            values.push(parse_number(path, (row, column), cell, record.len() == 1)?);
+            let number = parse_number(path, (row, column), cell, || {
+                remedy(Oddity::of(cell, record.len() == 1))
+            });
+            match number {
+                Ok(value) => values.push(value),
+                Err(fault) if row > 1 => return Err(fault),
+                Err(fault) => return Err(fault_of_first_line(path, record, fault)),
+            }
         }
         Ok(())
     })?;
     if values.is_empty() {
         return Err(empty(path));
     }
-    let header = match names {
-        Some(names) => Header::Names(names),
-        None => first_lines.judge(path)?,
+    let (header, first) = match names {
+        Some(names) => (Header::Names(names), None),
+        None => (first_lines.judge(path)?, FirstRows::of(columns, &values)),
     };
     Ok(TextTable {
         header,
+        first,
+        long_numbers: numbers.identify(),
         columns,
         values,
     })
 }
 
-/// Whether the first line names the columns.
-pub(super) fn has_names(path: &Path) -> Result<bool, DataError> {
-    let mut named = false;
-    read_records(path, |row, record| {
-        named |= row == 1 && header::names(path, record)?.is_some();
+/// The fault of a first line with a cell that is no number, in the light of the second.
+fn fault_of_first_line(path: &Path, first: &StringRecord, fault: DataError) -> DataError {
+    let mut second = None;
+    let all = read_records(path, |row, record| {
+        if row > 1 && second.is_none() {
+            second = Some(record.clone());
+        }
         Ok(())
-    })?;
-    Ok(named)
+    });
+    let (Ok(()), Some(second)) = (all, second) else {
+        return fault;
+    };
+    let ends = |record: &StringRecord| record.len() > 1 && record.get(record.len() - 1) == Some("");
+    let earlier = first.iter().take(first.len() - 1);
+    if ends(first) && ends(&second) && earlier.clone().all(|cell| cell.parse::<f64>().is_ok()) {
+        return DataError::Header {
+            file: path.display().to_string(),
+            column: first.len(),
+            problem: "the cell is empty, as in the next line: there is a comma at the end of the lines; remove it".to_owned(),
+        };
+    }
+    let by_width =
+        (first.len() != second.len()).then(|| header_faults::of_width(path, first, second.len()));
+    by_width
+        .flatten()
+        .or_else(|| header_faults::of_cells(path, first, &second))
+        .unwrap_or(fault)
+}
+
+/// What tells whether first cells are whole numbers too long to be told apart as floating-point numbers.
+#[derive(Debug, Default)]
+struct LongNumbers {
+    /// The cells; `None` as soon as one is another number, or there again.
+    cells: Option<HashSet<String>>,
+    count: usize,
+    inexact: bool,
+}
+
+impl LongNumbers {
+    fn see(&mut self, cell: &str) {
+        self.count += 1;
+        if self.count == 1 {
+            self.cells = Some(HashSet::new());
+        }
+        let Some(cells) = &mut self.cells else {
+            return;
+        };
+        let whole = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
+        if !whole || !cells.insert(cell.to_owned()) {
+            self.cells = None;
+            return;
+        }
+        let exact = cell
+            .parse::<u64>()
+            .is_ok_and(|number| number as f64 as u128 == u128::from(number));
+        self.inexact |= !exact;
+    }
+
+    fn identify(&self) -> bool {
+        self.inexact && self.cells.is_some() && self.count > 2
+    }
+}
+
+/// The names in the first line of a table, if it has some; its other lines are not read.
+pub(super) fn header_of(path: &Path) -> Result<Option<Vec<String>>, DataError> {
+    let file = File::open(path).map_err(|source| unreadable(path, source))?;
+    let mut line = String::new();
+    let mut lines = BufReader::new(file);
+    // A name in quotes may go on in the next line.
+    while lines
+        .read_line(&mut line)
+        .map_err(|source| unreadable(path, source))?
+        > 0
+    {
+        if line.matches('"').count() % 2 == 0 {
+            break;
+        }
+    }
+    let line = line.strip_prefix('\u{feff}').unwrap_or(&line);
+    let mut reader = ReaderBuilder::new();
+    let mut reader = reader
+        .has_headers(false)
+        .trim(Trim::All)
+        .from_reader(line.as_bytes());
+    let mut record = StringRecord::new();
+    match reader.read_record(&mut record) {
+        Ok(true) => header::names(path, &record),
+        _ => Ok(None),
+    }
 }
 
 /// The finite numbers of a file with one per line, which a name may precede.
@@ -88,7 +229,7 @@ pub(super) fn read_column(path: &Path) -> Result<Vec<f64>, DataError> {
             found,
         }),
     })?;
-    Ok(read_numbers(path)?.values)
+    Ok(read_rows(path, Oddity::remedy_for_targets)?.values)
 }
 
 /// The cells of a file with one per line.
@@ -208,7 +349,7 @@ fn parse_number(
     path: &Path,
     (row, column): (usize, usize),
     text: &str,
-    alone: bool,
+    remedy: impl FnOnce() -> String,
 ) -> Result<f64, DataError> {
     let file = || path.display().to_string();
     match text.parse::<f64>() {
@@ -224,7 +365,7 @@ fn parse_number(
             row,
             column,
             cell: cell::shown(text),
-            remedy: Oddity::of(text, alone).remedy(),
+            remedy: remedy(),
         }),
     }
 }

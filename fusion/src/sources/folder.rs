@@ -3,8 +3,8 @@
 use equilibria_core::prelude::*;
 
 use crate::data::{
-    features_from_folder, place_in_folder, split_from_folder, DataError, DataSet, OsPath, Split,
-    SplitName, Table,
+    features_from_folder, names_in_folder, place_in_folder, split_from_folder, DataError, DataSet,
+    Names, OsPath, Split, SplitName, Table,
 };
 use crate::model::DataSource;
 
@@ -34,6 +34,10 @@ impl DataSource for Folder {
 
     fn split(&self, part: SplitName, classes: &[String]) -> Result<Split, DataError> {
         split_from_folder(self.path.as_ref(), part, classes)
+    }
+
+    fn names(&self) -> Result<Vec<Names>, DataError> {
+        names_in_folder(self.path.as_ref())
     }
 
     fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
