@@ -19,8 +19,14 @@ macro_rules! assert_error {
 mod arrays;
 #[path = "data/bundle.rs"]
 mod bundle;
+#[path = "data/first_lines.rs"]
+mod first_lines;
 #[path = "data/ids.rs"]
 mod ids;
+#[path = "data/index_columns.rs"]
+mod index_columns;
+#[path = "data/lists.rs"]
+mod lists;
 #[path = "data/tables.rs"]
 mod tables;
 #[path = "data/targets.rs"]

@@ -192,3 +192,88 @@ fn labels_that_number_the_samples_point_to_a_list_of_classes() {
     assert!(page.contains("The matrix is left out: it would have 20000 classes"));
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
 }
+
+/// Puts a line of names above the tables of a split.
+fn name_columns(folder: &Path, split: &str, names: [&str; 2]) {
+    for (modality, names) in (1..).zip(names) {
+        let file = folder.join(format!("{modality}_{split}.csv"));
+        let rows = std::fs::read_to_string(&file).expect("a file");
+        let start = rows.find('\n').expect("a line") + 1;
+        let rows = if rows.starts_with(char::is_alphabetic) {
+            &rows[start..]
+        } else {
+            &rows[..]
+        };
+        std::fs::write(&file, format!("{names}\n{rows}")).expect("a file");
+    }
+}
+
+#[test]
+fn features_in_another_order_than_in_training_are_refused() {
+    let place = Place::new();
+    for split in ["tr", "te"] {
+        name_columns(&place.data, split, ["a,b,c", "x,y,z"]);
+    }
+    succeeded(&place.train(&[]));
+    let cohort = place.folder.path().join("cohort");
+    std::fs::create_dir(&cohort).expect("a folder");
+    let copy = || {
+        for file in ["1_te.csv", "2_te.csv", "labels_te.csv"] {
+            std::fs::copy(place.data.join(file), cohort.join(file)).expect("a file");
+        }
+    };
+    let commands = [&["evaluate", "run"][..], &["predict", "run", "--out=p.csv"]];
+    let run = |command: &[&str]| {
+        let data: &dyn AsRef<OsStr> = &cohort;
+        let arguments = command.iter().map(|a| a as &dyn AsRef<OsStr>);
+        let arguments: Vec<_> = arguments.chain([&"--data" as _, data]).collect();
+        place.equilibria(&arguments)
+    };
+    copy();
+    for command in commands {
+        succeeded(&run(command));
+    }
+    for (names, part) in [
+        (["a,b,c", "x,z,y"], "2_te.csv, feature 2: found \"z\", where the model was trained on \"y\"; put the columns in the order"),
+        (["a,b,d", "x,y,z"], "1_te.csv, feature 3: found \"d\", where the model was trained on \"c\"; give the model the features"),
+    ] {
+        name_columns(&cohort, "te", names);
+        for command in commands {
+            let message = refusal(&run(command));
+            assert!(message.contains(part), "{message}");
+        }
+    }
+    // Names in a list beside tables without a header.
+    copy();
+    for file in ["1_te.csv", "2_te.csv"] {
+        let rows = std::fs::read_to_string(cohort.join(file)).expect("a file");
+        let start = rows.find('\n').expect("a line") + 1;
+        std::fs::write(cohort.join(file), &rows[start..]).expect("a file");
+    }
+    succeeded(&run(commands[0]));
+    std::fs::write(cohort.join("1_featname.csv"), "c\nb\na\n").expect("a file");
+    let message = refusal(&run(commands[1]));
+    assert!(
+        message.contains("1_featname.csv, feature 1: found \"c\""),
+        "{message}"
+    );
+}
+
+#[test]
+fn modalities_in_each_others_place_are_refused() {
+    let place = Place::new();
+    let list = place.data.join("modalities.csv");
+    std::fs::write(&list, "rna\nmethylation\n").expect("a file");
+    succeeded(&place.train(&[]));
+    let evaluate = || place.equilibria(&[&"evaluate", &"run"]);
+    succeeded(&evaluate());
+    std::fs::write(&list, "methylation\nrna\n").expect("a file");
+    let message = refusal(&evaluate());
+    assert!(
+        message.contains("modality 1 is called \"methylation\""),
+        "{message}"
+    );
+    // One that has been given a new name.
+    std::fs::write(&list, "RNA-seq\nmethylation\n").expect("a file");
+    succeeded(&evaluate());
+}

@@ -52,7 +52,7 @@ impl Oddity {
             let mut pieces = cell.split(separator).map(str::trim);
             pieces.all(|piece| piece.is_empty() || piece.parse::<f64>().is_ok())
         };
-        if !alone && has_thousands(cell) {
+        if !alone && cell.contains(' ') && has_thousands(cell) {
             return Self::Thousands;
         }
         for separator in [';', '\t', '|', ' '] {

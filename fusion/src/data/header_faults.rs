@@ -23,6 +23,10 @@ pub(super) fn of_cells(
     if named.is_empty() || !named.iter().all(|&column| reads(second.get(column))) {
         return None;
     }
+    let separator = of_separator(path, first.get(0).unwrap_or_default());
+    if separator.is_some() {
+        return separator;
+    }
     let mut numbers = HashSet::new();
     let whole = |cell: &str| cell.bytes().all(|byte| byte.is_ascii_digit());
     let others = first.iter().filter(|cell| !is_name(cell));
@@ -61,10 +65,11 @@ pub(super) fn of_cells(
 pub(super) fn of_width(path: &Path, first: &StringRecord, found: usize) -> Option<DataError> {
     let cells = first.len();
     let beginning = first.get(0).unwrap_or_default();
+    let separator = of_separator(path, beginning);
+    if separator.is_some() {
+        return separator;
+    }
     let problem = match () {
-        () if beginning.to_lowercase().starts_with("sep=") => {
-            "the line tells Excel which separator there is, and is no row of the table; delete it"
-        }
         () if beginning.starts_with('#') => "the line is a comment, and no row of the table; delete it",
         () if cells + 1 == found => {
             "the header has one name less than the rows below have cells: R writes the names of rows without one; write the \
@@ -75,12 +80,15 @@ pub(super) fn of_width(path: &Path, first: &StringRecord, found: usize) -> Optio
         }
         () => return None,
     };
-    let column = if beginning.contains(['=', '#']) {
-        1
-    } else {
-        cells
-    };
+    let column = if beginning.starts_with('#') { 1 } else { cells };
     Some(fault(path, column, problem.to_owned()))
+}
+
+fn of_separator(path: &Path, beginning: &str) -> Option<DataError> {
+    let problem =
+        "the line tells Excel which separator there is, and is no row of the table; delete it";
+    let tells = beginning.to_lowercase().starts_with("sep=");
+    tells.then(|| fault(path, 1, problem.to_owned()))
 }
 
 fn fault(path: &Path, column: usize, problem: String) -> DataError {

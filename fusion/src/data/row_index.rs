@@ -47,11 +47,6 @@ impl Tables<'_> {
                     let problem = "it counts the rows, of each file or of the training and test rows together";
                     return Err(self.refused((part, k), column, problem.to_owned()));
                 }
-                if self.ascends(k) {
-                    let problem = "its whole numbers go up or down from row to row, above decimals in the other columns, as a row \
-                                   index does";
-                    return Err(self.refused((part, k), 0, problem.to_owned()));
-                }
                 let Some(own) = identifiers(table).filter(|_| self.identifies(k)) else {
                     continue;
                 };
@@ -66,7 +61,17 @@ impl Tables<'_> {
                 }
             }
         }
-        Ok(())
+        let Some((part, _)) = self.splits.first() else {
+            return Ok(());
+        };
+        match (1..=modalities).find(|&k| self.ascends(k)) {
+            None => Ok(()),
+            Some(k) => {
+                let problem = "its whole numbers go up or down from row to row, beside decimals in the other columns, as a row \
+                               index does";
+                Err(self.refused((*part, k), 0, problem.to_owned()))
+            }
+        }
     }
 
     /// The tables of modality `k`.
