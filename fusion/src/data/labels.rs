@@ -13,6 +13,9 @@ const MOST_UNNAMED_CLASSES: usize = 1 << 16;
 const FEW_CLASSES: usize = 64;
 const MOST_CLASSES_A_ROW: usize = 4;
 
+/// Rows from which on two are of the same class.
+const MANY_ROWS: usize = 10;
+
 /// The labels of a file.
 pub(super) struct LabelFile<'a> {
     pub path: &'a Path,
@@ -55,6 +58,9 @@ pub(super) fn resolve(
             header: usize::from(*header),
         })
     };
+    if let (None, Some(first)) = (&known, rows().next()) {
+        first.shared()?;
+    }
     let all_numbers = rows().all(|rows| rows.cells().iter().all(|cell| whole(cell).is_some()));
     if all_numbers {
         let names = match known {
@@ -211,6 +217,24 @@ impl Rows<'_> {
                 },
             }),
         }
+    }
+
+    /// Refuses names of which each stands in one row only: these name the samples.
+    fn shared(&self) -> Result<(), DataError> {
+        let cells = &self.file.cells;
+        let different: BTreeSet<&String> = cells.iter().collect();
+        let names = !cells.iter().any(|cell| whole(cell).is_some());
+        if different.len() < cells.len() || cells.len() < MANY_ROWS || !names {
+            return Ok(());
+        }
+        Err(DataError::NotALabel {
+            file: self.shown(),
+            row: 1,
+            cell: shown(&cells[0]),
+            remedy: "no two rows have the same class, as if these were the samples: their names belong into K_tr_ids.csv or \
+                     samples_tr.csv (if these are classes, list them in classes.csv)"
+                .to_owned(),
+        })
     }
 
     /// Refuses numbers among names, since a class number with a typing error is no class of its own, and missing values.

@@ -47,16 +47,19 @@ impl Tables<'_> {
                     let problem = "it counts the rows, of each file or of the training and test rows together";
                     return Err(self.refused((part, k), column, problem.to_owned()));
                 }
-                let Some(own) = identifiers(table).filter(|_| self.identifies(k)) else {
-                    continue;
-                };
                 for (other, same) in (1..k).zip(tables) {
-                    let alike = identifiers(same).is_some_and(|theirs| shared(&own, &theirs));
-                    if alike && same.values != table.values && self.identifies(other) {
-                        let file = files::shown(self.folder, &part.table_stem(other));
-                        let problem =
-                            format!("it identifies the samples as column 1 of {file} does, by whole numbers");
-                        return Err(self.refused((part, k), 0, problem));
+                    for column in columns(table) {
+                        let theirs = columns(same).find(|&theirs| {
+                            self.identify((k, column, table), (other, theirs, same))
+                        });
+                        if let Some(theirs) = theirs {
+                            let file = files::shown(self.folder, &part.table_stem(other));
+                            let problem = format!(
+                                "it identifies the samples as column {} of {file} does, by whole numbers",
+                                theirs + 1
+                            );
+                            return Err(self.refused((part, k), column, problem));
+                        }
                     }
                 }
             }
@@ -138,16 +141,33 @@ impl Tables<'_> {
         })
     }
 
-    /// Whether the first columns of modality `k` could identify the samples of every split. A few rows alone tell nothing: they
-    /// may differ by chance.
-    fn identifies(&self, k: usize) -> bool {
-        let tables = self
-            .splits
-            .iter()
-            .filter_map(|(_, tables)| tables.get(k - 1));
-        let distinct = tables.clone().all(|table| distinct(table).is_some());
-        let enough = self.splits.len() > 1 || tables.clone().all(|t| t.rows() >= TELLING_ALONE);
-        distinct && enough && !self.listed(k)
+    /// Whether two columns, each of a modality, identify the same samples, in tables that differ.
+    fn identify(
+        &self,
+        (k, column, table): (usize, usize, &Table),
+        (other, theirs, same): (usize, usize, &Table),
+    ) -> bool {
+        let (Some(own), Some(numbers)) = (distinct(table, column), distinct(same, theirs)) else {
+            return false;
+        };
+        // In front a few rows tell; elsewhere many.
+        let front = column == 0 && theirs == 0;
+        let least = if front { TELLING } else { TELLING_ALONE };
+        own.len().min(numbers.len()) >= least
+            && shared(&own, &numbers)
+            && same.values != table.values
+            && self.identifies(k, column)
+            && self.identifies(other, theirs)
+    }
+
+    /// Whether a column of modality `k` could identify the samples of every split. A few rows alone tell nothing: they may
+    /// differ by chance.
+    fn identifies(&self, k: usize, column: usize) -> bool {
+        let mut tables = self.tables(k).map(|(_, table)| table);
+        let enough =
+            self.splits.len() > 1 || tables.clone().all(|table| table.rows() >= TELLING_ALONE);
+        let named = self.listed(k) || column > 0 && self.names.contains_key(&k);
+        enough && !named && tables.all(|table| distinct(table, column).is_some())
     }
 
     /// Whether a column of modality `k` counts the rows of each split from 0 or 1, or those of both together in any order, and
@@ -230,15 +250,21 @@ fn all_different(values: &[f64]) -> bool {
     bits(values).len() == values.len()
 }
 
-/// The numbers of a first column if they are whole and each stands there once.
-fn distinct(table: &Table) -> Option<HashSet<u64>> {
-    let column = column_of(table, 0)?;
-    (whole(&column) && all_different(&column)).then(|| bits(&column))
+/// The columns in which an index stands: the first, the second, and the last.
+fn columns(table: &Table) -> impl Iterator<Item = usize> {
+    let last = table.columns.saturating_sub(1);
+    let columns = if last > 1 {
+        vec![0, 1, last]
+    } else {
+        vec![0, 1]
+    };
+    columns.into_iter().filter(move |&column| column <= last)
 }
 
-/// The numbers of a first column that could identify samples.
-fn identifiers(table: &Table) -> Option<HashSet<u64>> {
-    distinct(table).filter(|numbers| numbers.len() >= TELLING)
+/// The numbers of a column if they are whole and each stands there once.
+fn distinct(table: &Table, column: usize) -> Option<HashSet<u64>> {
+    let column = column_of(table, column)?;
+    (whole(&column) && all_different(&column)).then(|| bits(&column))
 }
 
 /// Whether two columns identify the same samples, or most of them where there are many.

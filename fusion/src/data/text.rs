@@ -39,6 +39,16 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<String>, DataError> {
 /// The names that a file lists, one per line.
 pub(super) fn read_list(path: &Path) -> Result<Vec<String>, DataError> {
     let lines = read_lines(path)?;
+    let refused = |problem: String| DataError::List {
+        file: path.display().to_string(),
+        row: 1,
+        problem,
+    };
+    if lines.iter().all(|line| line.ends_with([',', ';'])) {
+        let line = cell::shown(&lines[0]);
+        let problem = format!("found {line:?}, with a separator at the end, as in all lines; remove it, and write one name per line");
+        return Err(refused(problem));
+    }
     let number = |line: &str| {
         let (number, name) = line.split_once(',')?;
         (!name.trim().is_empty()).then(|| number.trim().trim_matches('"').parse::<usize>().ok())?
@@ -55,15 +65,11 @@ pub(super) fn read_list(path: &Path) -> Result<Vec<String>, DataError> {
             .all(|(row, line)| number(line) == Some(row))
     };
     if rows.len() > 1 && (counted(0) || counted(1)) {
-        return Err(DataError::List {
-            file: path.display().to_string(),
-            row: 1,
-            problem: format!(
-                "found {:?}, a name after the number of its row; write the names alone, one per line: \
-                 `names.to_csv(index=False, header=False)`",
-                cell::shown(&lines[0])
-            ),
-        });
+        let line = cell::shown(&lines[0]);
+        return Err(refused(format!(
+            "found {line:?}, a name after the number of its row; write the names alone, one per line: \
+             `names.to_csv(index=False, header=False)`"
+        )));
     }
     Ok(lines)
 }

@@ -125,6 +125,31 @@ fn a_column_that_counts_the_rows_is_none_wherever_it_stands() {
 }
 
 #[test]
+fn identifiers_of_two_modalities_are_none_wherever_they_stand() {
+    let second = |row: usize| format!("{}.5,{},", row % 4, 100 + row * 5 % 14);
+    let table = |rows: std::ops::Range<usize>| {
+        let line = |row: usize| format!("{}.25,{}.0\n", row * 3 % 4, 100 + row * 5 % 14);
+        rows.rev().map(line).collect::<String>()
+    };
+    let other = [table(0..12), table(12..14)];
+    let error = with(
+        "",
+        second,
+        &[("2_tr.csv", &other[0]), ("2_te.csv", &other[1])],
+    )
+    .unwrap_err();
+    let parts = ["2_tr.csv, column 2", "as column 2 of", "1_tr.csv"];
+    assert_error!(
+        error,
+        DataError::RowIndex { .. },
+        parts[0],
+        parts[1],
+        parts[2]
+    );
+    assert!(with("", second, &[]).is_ok());
+}
+
+#[test]
 fn identifiers_longer_than_numbers_are_none() {
     let long = |row: usize| format!("{},", 9007199254740992 + row * 5 % 14);
     let error = with("", long, &[]).unwrap_err();

@@ -124,6 +124,13 @@ fn lists_of_classes_hold_names_alone() {
             "number of its row"
         );
     }
+    let error = refused(&[("1_tr_ids.csv", "a,\nb,\nc,\n")]);
+    assert_error!(
+        error,
+        DataError::List { .. },
+        "1_tr_ids.csv, row 1",
+        "a separator at the end"
+    );
     // Classes may be called so, and there may be more of them than rows have.
     for text in ["name\ncat\n", "cat\ndog\nfox\n", "0\n1\n", "0,1\n0,2\n"] {
         assert!(
@@ -159,6 +166,17 @@ fn labels_in_several_columns_or_brackets_are_named() {
         let dir = folder(&[("labels_tr.csv", &train), ("labels_te.csv", &test)]);
         assert!(DataSet::from_folder(dir.path()).is_ok(), "{a}");
     }
+}
+
+#[test]
+fn labels_of_which_no_two_are_the_same_are_no_classes() {
+    let labels: String = (0..10).map(|row| format!("S{row}\n")).collect();
+    assert_error!(
+        refused(&[("labels_tr.csv", &labels)]),
+        DataError::NotALabel { row: 1, .. },
+        "labels_tr.csv",
+        "no two rows have the same class"
+    );
 }
 
 #[test]
