@@ -209,6 +209,31 @@ def arrays_of_safetensors():
     kind("torch-pt", "PyTorch", 'torch.save(x, f)', {"1_{}.pt": pickled})
 
 
+def what_cannot_be_meant():
+    def one(name, code, writer, file="1_{}.csv", tool="pandas"):
+        kind(name, tool, code, {file: writer})
+
+    indexed = lambda path, rows: pd.DataFrame(REALS[rows], columns=ABC, index=range(40 + rows.start * 3, 40 + rows.stop * 3, 3)).reset_index().to_csv(path, index=False)
+    one("index-reset", "df.reset_index().to_csv(f, index=False)", indexed)
+    unnamed = lambda path, rows: pd.DataFrame(REALS[rows], columns=ABC).rename_axis("Unnamed: 0").reset_index().to_csv(path, index=False)
+    one("index-read", "pandas.read_csv(g).to_csv(f, index=False)  # g with an index", unnamed)
+    one("long-names", "df.to_csv(f, header=False)  # rows named 9007199254740993, …", frame(REALS, names=2**53 + np.arange(12) * 5 % 12, header=False))
+    one("gene-numbers", "df[[7157, 1956, 672]].to_csv(f, index=False)", frame(REALS, [7157, 1956, 672], index=False))
+    one("wavelengths", "df.to_csv(f, index=False)  # columns 400.0, 400.5, 401.0", frame(REALS, [400.0, 400.5, 401.0], index=False))
+    one("names-and-numbers", 'df.to_csv(f, index=False)  # columns "age", 1, 2', frame(REALS, ["age", 1, 2], index=False))
+    one("thousands", 'df.map("{:,.2f}".format).to_csv(f, index=False, header=False)', lambda path, rows: pd.DataFrame(1000 * REALS[rows]).map("{:,.2f}".format).to_csv(path, **BARE))
+    one("percents", 'df.map("{:.0%}".format).to_csv(f, index=False, header=False)', lambda path, rows: pd.DataFrame(REALS[rows]).map("{:.0%}".format).to_csv(path, **BARE))
+    commented = lambda path, rows: np.savetxt(path, REALS[rows], delimiter=",", header="a,b,c")
+    one("savetxt-header", 'numpy.savetxt(f, x, delimiter=",", header="a,b,c")', commented, tool="NumPy")
+    names = pd.Series(["blood", "lung", "skin"])
+    one("classes-heading", "names.to_csv(f, index=False)", lambda path, rows: names.to_csv(path, index=False), "classes.csv")
+    one("classes-index", "names.to_csv(f, header=False)", lambda path, rows: names.to_csv(path, header=False), "classes.csv")
+    listed = lambda path, rows: np.savetxt(path, SAMPLES[rows], fmt="%s")
+    one("ids-text", 'numpy.savetxt(f, samples, fmt="%s")', listed, "1_{}_ids.txt", tool="NumPy")
+    one("labels-lists", "y.apply(lambda c: [c]).to_csv(f, index=False, header=False)", lambda path, rows: pd.Series(LABELS[rows]).apply(lambda c: [c]).to_csv(path, **BARE), "labels_{}.csv")
+    one("labels-semicolons", 'df[["class", "batch"]].to_csv(f, sep=";", index=False)', lambda path, rows: pd.DataFrame({"class": LABELS[rows], "batch": BITS[rows, 0]}).to_csv(path, sep=";", index=False), "labels_{}.csv")
+
+
 if __name__ == "__main__":
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
@@ -218,4 +243,5 @@ if __name__ == "__main__":
     labels_of_pandas()
     arrays_of_numpy()
     arrays_of_safetensors()
+    what_cannot_be_meant()
     (HERE / "kinds.json").write_text(json.dumps(kinds, indent=1, ensure_ascii=False) + "\n")
