@@ -1,6 +1,7 @@
 //! What can be wrong with a data set, said so that it can be put right.
 
 use super::cell::shown;
+use super::files::why_unreadable;
 use super::TargetKind;
 use std::io;
 
@@ -80,7 +81,7 @@ pub enum DataError {
     },
 
     /// The operating system refused a file, or it is not UTF-8 text.
-    #[error("{file} could not be read; {}", unreadable(source))]
+    #[error("{file} could not be read; {}", why_unreadable(source))]
     Unreadable {
         /// The file or folder that could not be read.
         file: String,
@@ -572,23 +573,6 @@ pub enum DataError {
         /// What is wrong with it.
         problem: String,
     },
-}
-
-/// Why the system refuses a file, and what to do about it.
-fn unreadable(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::NotFound => {
-            "it is not there, or a link to a file that is not there; put the file in its place"
-        }
-        io::ErrorKind::IsADirectory => {
-            "it is a folder, expected a file; give the folder another name"
-        }
-        io::ErrorKind::PermissionDenied => "its permissions do not allow it; change them",
-        io::ErrorKind::InvalidData => {
-            "it is not UTF-8 text; write it so, `df.to_csv(encoding=\"utf-8\")`"
-        }
-        _ => "expected a readable file of UTF-8 text, so check its permissions and encoding",
-    }
 }
 
 impl DataError {

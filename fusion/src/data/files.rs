@@ -36,6 +36,23 @@ pub(super) fn there(file: &Path) -> bool {
     file.symlink_metadata().is_ok()
 }
 
+/// Why the system refuses a file, and what to do about it.
+pub(super) fn why_unreadable(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            "it is not there, or a link to a file that is not there; put the file in its place"
+        }
+        io::ErrorKind::IsADirectory => {
+            "it is a folder, expected a file; give the folder another name"
+        }
+        io::ErrorKind::PermissionDenied => "its permissions do not allow it; change them",
+        io::ErrorKind::InvalidData => {
+            "it is not UTF-8 text; write it so, `df.to_csv(encoding=\"utf-8\")`"
+        }
+        _ => "expected a readable file of UTF-8 text, so check its permissions and encoding",
+    }
+}
+
 /// The name of that file, for errors.
 pub(super) fn shown(folder: &Path, stem: &str) -> String {
     let file = locate(folder, stem).unwrap_or_else(|_| folder.join(stem));

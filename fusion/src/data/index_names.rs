@@ -58,7 +58,7 @@ pub(super) fn kind(name: &str) -> Option<Kind> {
     let level = bare
         .strip_prefix("level")
         .is_some_and(|rest| rest.len() == 1 && rest.parse::<usize>().is_ok());
-    let numbered = |ending: &&str| {
+    let numbered = |ending: &str| {
         let what = bare.strip_suffix(ending);
         what.is_some_and(|what| SAMPLES.iter().any(|sample| sample.replace(' ', "") == what))
     };
@@ -66,7 +66,7 @@ pub(super) fn kind(name: &str) -> Option<Kind> {
         || level
         || ["id", "ids", "number", "index", "no"]
             .iter()
-            .any(|ending| numbered(&ending))
+            .any(|ending| numbered(ending))
     {
         return Some(Kind::Index);
     }

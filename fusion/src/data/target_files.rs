@@ -113,7 +113,7 @@ fn check_no_header(file: &Path, names: &[String], labels: &[Vec<usize>]) -> Resu
     // By their names, no row has the heading; by their numbers, no row has the last one.
     let spare = used.len() == others.len() && !(used.contains(&0) && used.contains(&others.len()));
     let heading = HEADINGS.contains(&first.to_lowercase().as_str());
-    if !numbered && !(heading && spare) {
+    if !(numbered || heading && spare) {
         return Ok(());
     }
     Err(DataError::List {

@@ -208,7 +208,7 @@ pub(super) fn header_of(path: &Path) -> Result<Option<Vec<String>>, DataError> {
         .map_err(|source| unreadable(path, source))?
         > 0
     {
-        if line.matches('"').count() % 2 == 0 {
+        if line.matches('"').count().is_multiple_of(2) {
             break;
         }
     }
