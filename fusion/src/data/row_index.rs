@@ -133,7 +133,10 @@ impl Tables<'_> {
                 self.tables(k).all(|(_, table)| {
                     (1..table.rows()).all(|row| {
                         let (row, next) = (&table.row(row - 1)[..width], &table.row(row)[..width]);
-                        let differing = row.iter().zip(next).find(|(a, b)| a.to_bits() != b.to_bits());
+                        let differing = row
+                            .iter()
+                            .zip(next)
+                            .find(|(a, b)| a.to_bits() != b.to_bits());
                         differing.is_some_and(|(a, b)| before(a, b))
                     })
                 })
