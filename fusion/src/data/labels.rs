@@ -219,11 +219,12 @@ impl Rows<'_> {
         }
     }
 
-    /// Refuses labels of which each stands in one row only: these name or number the samples.
+    /// Refuses names of which each stands in one row only: these name the samples.
     fn shared(&self) -> Result<(), DataError> {
         let cells = &self.file.cells;
         let different: BTreeSet<&String> = cells.iter().collect();
-        if different.len() < cells.len() || cells.len() < MANY_ROWS {
+        let names = !cells.iter().any(|cell| whole(cell).is_some());
+        if different.len() < cells.len() || cells.len() < MANY_ROWS || !names {
             return Ok(());
         }
         Err(DataError::NotALabel {
@@ -231,7 +232,7 @@ impl Rows<'_> {
             row: 1,
             cell: shown(&cells[0]),
             remedy: "no two rows have the same class, as if these were the samples: their names belong into K_tr_ids.csv or \
-                     samples_tr.csv, and numbers to predict into targets_tr.csv (if these are classes, list them in classes.csv)"
+                     samples_tr.csv (if these are classes, list them in classes.csv)"
                 .to_owned(),
         })
     }
