@@ -1,9 +1,10 @@
 //! Times solves and training steps of maps that this crate writes in the vocabulary.
 //!
 //! `equilibria-maps FOLDER [SECONDS] [THREADS]` reads `map_*.safetensors`, each with the parameters of one map under their names and its
-//! inputs as `input.0`, `input.1`, …, and prints a JSON object a line.
+//! inputs as `input.0`, `input.1`, …, and prints a JSON object a line. A file whose metadata says so is one of a registered layer.
 
 mod maps;
+mod registered;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,6 +56,9 @@ fn time(path: &Path, seconds: f64) -> Outcome<()> {
     while let Ok(tensor) = file.tensor(&format!("input.{}", inputs.len())) {
         inputs.push(matrix(&device, &tensor)?);
     }
+    if registered::time(name, &bytes, &inputs, seconds)? {
+        return Ok(());
+    }
     let width = inputs.first().map_or(0, |x| x.shape().1);
     for (path, plain) in [("program", false), ("dfdx", true)] {
         let Some(mut layer) = by_name(name, plain, width, &device)? else {
@@ -67,7 +71,11 @@ fn time(path: &Path, seconds: f64) -> Outcome<()> {
 }
 
 /// Gives the parameters of a layer the values they have in a file.
-fn load(layer: &mut Layer, file: &SafeTensors<'_>, device: &Cpu) -> Outcome<()> {
+fn load(
+    layer: &mut impl Parameters<f32, Cpu>,
+    file: &SafeTensors<'_>,
+    device: &Cpu,
+) -> Outcome<()> {
     let mut outcome = Ok(());
     layer.visit_mut("", &mut |path, parameter| {
         let read = file
