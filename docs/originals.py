@@ -40,7 +40,8 @@ def module(checkouts, repository, folder, name, extra=()):
         except ModuleNotFoundError as error:
             # What is not installed is not needed for a layer.
             empty = types.ModuleType(error.name)
-            empty.__path__, empty.__getattr__ = [], lambda attribute: (lambda *arguments, **options: arguments[0] if arguments else None)
+            anything = lambda *arguments, **options: arguments[0] if arguments else None
+            empty.__path__, empty.__getattr__ = [], lambda attribute: anything
             sys.modules[error.name] = empty
     raise ImportError(name)
 
@@ -112,7 +113,8 @@ class MonDeq(Rows):
             x = (x - 0.1307) / 0.3081
         else:
             draw = lambda *shape: rng.uniform(-1, 1, shape) / np.sqrt(shape[-1])
-            tensors = {"U.weight": draw(state, features), "U.bias": draw(state), "A.weight": draw(state, state), "B.weight": draw(state, state)}
+            tensors = {"U.weight": draw(state, features), "U.bias": draw(state)}
+            tensors |= {"A.weight": draw(state, state), "B.weight": draw(state, state)}
             x = rng.standard_normal((batch, features))
         tensors["input.0"] = x
         newton = {"type": "newton-gmres"}
@@ -379,7 +381,8 @@ def compare(options):
             for line in map(json.loads, lines):
                 found.setdefault((line["map"], line["path"]), []).append(line)
     middle = lambda name, path, key: statistics.median(line[key] for line in found[name, path])
-    print("| layer, size | `solve` ms | original ms | ratio | `train` ms | original ms | ratio | error, ours | original | gradients, ours | original |")
+    times, errors = "| `{}` ms | original ms | ratio ", "| error, ours | original | gradients, ours | original |"
+    print("| layer, size " + times.format("solve") + times.format("train") + errors)
     print("| --- " * 11 + "|")
     for name in CASES:
         cells = [name]
