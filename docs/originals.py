@@ -9,9 +9,9 @@ imported as they are; nothing of them is here. What they import and do not need 
 PyTorch has dropped by their successors. PROGRAM is `equilibria-maps`, built in release mode.
 
 A file has parameters under the names of the authors, inputs, and, from 64-bit numbers and a tolerance of 1e-10, the equilibrium `z` and
-the gradients `grad.*` of its mean of squared differences from a random `target`. The second job prints a JSON object a line, as `equilibria-maps FOLDER` does: medians of a
-solve from 0 to 1e-4, by the criterion of the code that is timed, and of that with all gradients; and relative errors beside the
-file. The third runs both in turn, several times, and prints medians and ratios as a table.
+the gradients `grad.*` of its mean of squared differences from a random `target`. The second job prints a JSON object a line, as
+`equilibria-maps FOLDER` does: medians of a solve from 0 to 1e-4, by the criterion of the code that is timed, and of that with all
+gradients; and relative errors beside the file. The third runs both in turn, several times, and prints medians and ratios as a table.
 Needs: numpy, safetensors, scipy; torch.
 """
 import argparse, importlib, json, statistics, subprocess, sys, time, types
@@ -123,7 +123,8 @@ class MonDeq(Rows):
 
 class Ignn(Rows):
     """Graphs as one union, whose adjacency matrix is sparse; plain iteration, to a largest change of the tolerance times the largest entry
-    of what is injected, Ω U A or the gradient: the 3e-6 of the authors is coarser for a mean and finer for a state. The projection, which the authors' layer does at every call, is left out: it belongs to the optimizer."""
+    of what is injected, Ω U A or the gradient: the 3e-6 of the authors is coarser for a mean and finer for a state. Their projection of
+    W at every call is left out: it belongs to the optimizer."""
 
     def __init__(self, checkouts, config, tensors, dtype, tolerance):
         path = ("IGNN", "graphclassification")
