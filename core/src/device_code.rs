@@ -1,10 +1,11 @@
 //! What operations are to a device with kernels of its own.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-/// An operation as a device knows it that has kernels for a few of them, with parameters in the order of
+/// An operation as a device knows it that has kernels for it, with parameters in the order of
 /// [`Operation::parameters`](crate::Operation::parameters). A layer all of whose operations have one runs on such a device as a recorded
-/// program; any other in dfdx operations.
+/// program, with exact tangents; any other in dfdx operations.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DeviceCode {
     /// `y = x Wᵀ` with W `[outputs, inputs]`, or `y = x W` with W `[inputs, outputs]` where it is transposed.
@@ -28,7 +29,9 @@ pub enum DeviceCode {
     },
     /// `y = x₁ ⊙ x₂`.
     Multiply,
-    /// `y = w ⊙ (x − μ) / √(σ² + ε) + b` per group of adjacent columns, with parameters w and b.
+    /// `y = x₁ / x₂`.
+    Divide,
+    /// `y = w ⊙ (x − μ) / √(σ² + ε) + b` per group of adjacent columns, with parameters w and b; without any w is 1 and b is 0.
     Normalize {
         /// Number of groups.
         groups: usize,
@@ -41,6 +44,78 @@ pub enum DeviceCode {
     Columns(Range<usize>),
     /// `[x₁ | x₂ | …]`.
     Concatenate,
+    /// `y = w ⊙ x` with a parameter w, `[1, width]`.
+    Stretch,
+    /// A parameter of any shape in every row, row-major, without an argument.
+    Broadcast,
+    /// The same numbers in every row, without an argument.
+    Constant(Arc<[f64]>),
+    /// `y_i = Σ_j |W_ij|` of a parameter W in every row, without an argument; where an entry is 0, so is its derivative.
+    RowNorms,
+    /// Column j of y is the column of x, `from` columns wide, that `columns` has for it, or 0 where it has one that is not there. Or the
+    /// transpose of that: column j of y, `from` columns wide, is the sum of those columns of x for which `columns` has j.
+    Gather {
+        /// One for each column of y, or of x where it is transposed.
+        columns: Arc<[u32]>,
+        /// See above.
+        from: usize,
+        /// Which of the two.
+        transposed: bool,
+    },
+    /// From `[rows, columns, block]` to `[columns, rows, block]`, in each row.
+    Transpose {
+        /// Rows of a matrix of blocks.
+        rows: usize,
+        /// Its columns.
+        columns: usize,
+        /// Numbers that stay together.
+        block: usize,
+    },
+    /// `[x | x | … | x]`.
+    Repeat {
+        /// How often.
+        times: usize,
+    },
+    /// `y_g = Σ x_i` or the mean of x_i over group g of adjacent columns.
+    SumOfGroups {
+        /// Number of groups.
+        groups: usize,
+        /// Whether it is the mean.
+        mean: bool,
+    },
+    /// `y_g = max x_i` over group g of adjacent columns, NaN if one is; of equal ones the first has the whole derivative.
+    Max {
+        /// Number of groups.
+        groups: usize,
+    },
+    /// `y_i = exp x_i / Σ_j exp x_j` over each group of adjacent columns.
+    Softmax {
+        /// Number of groups.
+        groups: usize,
+    },
+    /// `y_g = ln Σ_i exp x_i` over group g of adjacent columns.
+    LogSumExp {
+        /// Number of groups.
+        groups: usize,
+    },
+    /// `Y = A B`, where each row holds A, `[rows, inner]`, and B, `[inner, columns]`; or `Y = A Bᵀ` with B `[columns, inner]`.
+    Matmul {
+        /// Rows of A.
+        rows: usize,
+        /// Columns of A.
+        inner: usize,
+        /// Columns of Y.
+        columns: usize,
+        /// Which of the two.
+        transposed: bool,
+    },
+    /// Another one, on each of so many equal parts of every row as if it were a row of its own.
+    PerToken {
+        /// Parts of a row.
+        count: usize,
+        /// What is done to each.
+        of: Box<DeviceCode>,
+    },
 }
 
 /// A function of single numbers and its derivatives, as expressions of CUDA C++ in `x` and `y = f(x)`, of the type `real`.

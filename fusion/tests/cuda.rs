@@ -11,7 +11,9 @@ mod trained;
 
 use dfdx::prelude::*;
 use equilibria_core::serde_json::{json, Value};
-use equilibria_core::{cuda, registry, to_host, Backend, Matrix, Scalar};
+use equilibria_core::{
+    cuda, registry, to_host, Backend, ImplicitLayer, Matrix, Scalar, Vectors,
+};
 use equilibria_testing::relative_difference;
 
 /// Something that gives numbers on every device.
@@ -181,21 +183,6 @@ fn every_regularizer_penalizes_alike() {
     none(regularizers.flat_map(check).collect());
 }
 
-/// Layers with an operation that has no kernel: differences take the place of tangents, also of the gradient of a penalty.
-const DIFFERENCES: [&str; 8] = [
-    "eignn",
-    "ignn",
-    "mdeq",
-    "nemon",
-    "quadratic-program",
-    "sinkhorn",
-    "sparse-coding",
-    "transformer",
-];
-
-/// Off by the step squared, or rounding divided by it.
-const BY_DIFFERENCES: f64 = 1e-5;
-
 #[test]
 fn penalties_on_every_layer_are_differentiated_alike() {
     let check = |layer: Value| {
@@ -203,13 +190,52 @@ fn penalties_on_every_layer_are_differentiated_alike() {
             regularizer: Some(json!({ "type": "jacobian" })),
             ..solved(layer.clone())
         };
-        let allowed = match DIFFERENCES.iter().any(|name| layer["type"] == *name) {
-            true => BY_DIFFERENCES,
-            false => ALLOWED[0],
-        };
-        differences_in_double(&layer.to_string(), &work, allowed)
+        differences_in_double(&layer.to_string(), &work, ALLOWED[0])
     };
     none(layers().into_iter().flat_map(check).collect());
+}
+
+/// Off by the step squared, or rounding divided by it.
+const BY_DIFFERENCES: f64 = 1e-5;
+
+/// As a layer is with an operation of the user's own: differences take the place of tangents, also of the gradient of a penalty.
+#[test]
+fn layers_in_dfdx_operations_solve_and_differentiate_alike() {
+    for name in ["residual-block", "transformer"] {
+        let mut work = solved::Solve {
+            step_only: true,
+            ..solved(json!({ "type": name }))
+        };
+        none(differences_in_double(name, &work, ALLOWED[0]));
+        work.regularizer = Some(json!({ "type": "jacobian" }));
+        none(differences_in_double(name, &work, BY_DIFFERENCES));
+    }
+}
+
+/// Every layer runs in kernels of our own: a product with the Jacobian is exact, and counts as one evaluation.
+#[test]
+fn every_layer_has_exact_tangents() {
+    let device = device();
+    for config in layers() {
+        let work = solved::Solve {
+            layer: config.clone(),
+            ..solved::Solve::default()
+        };
+        let layer = work.layer::<f64, _>(&device);
+        let (batch, dim) = (3, layer.state_dim());
+        let inputs = layer.input_dims().into_iter();
+        let inputs: Vec<_> = inputs
+            .map(|width| device.ones_like(&(batch, width)))
+            .collect();
+        let space = <Cuda as Backend<f64>>::space(&layer, &device, &inputs, batch);
+        let mut space = space.expect("a space");
+        let z = space
+            .adopt(device.zeros_like(&(batch, dim)))
+            .expect("memory");
+        space.linearize(z).expect("it runs");
+        let out = space.alloc().expect("memory");
+        assert_eq!(space.jvp(z, out).expect("it runs"), 1, "{config}");
+    }
 }
 
 #[test]

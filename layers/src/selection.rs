@@ -151,6 +151,11 @@ impl Selection {
         &self.index
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_index(&self) -> Arc<[u32]> {
+        self.index.clone()
+    }
+
     /// The transpose as a sum of selections: in round r, the column of the result that is the r-th to be a column of the argument.
     pub(crate) fn inverse(&self) -> Vec<Vec<u32>> {
         let mut rounds: Vec<Vec<u32>> = Vec::new();

@@ -3,6 +3,8 @@
 
 #[path = "every_operation/equations.rs"]
 mod equations;
+#[path = "every_operation/probe.rs"]
+mod probe;
 
 use std::collections::BTreeSet;
 
@@ -10,79 +12,14 @@ use equilibria_core::dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::Equilibrium;
 use equilibria_core::{from_host, to_host};
-use equilibria_layers::modules::{GroupNorm, LayerNorm, Linear};
-use equilibria_layers::{Initializer, Vocabulary};
+use equilibria_layers::Vocabulary;
 use equilibria_testing::{
-    check_row_map, check_tangent_gradients, perturb, random_matrix, random_values,
-    relative_difference, OnRows,
+    check_row_map, check_tangent_gradients, random_matrix, random_values, relative_difference,
+    OnRows,
 };
 
 use equations::equations;
-
-const WIDTH: usize = 6;
-const BATCH: usize = 5;
-
-type V<E, D> = Value<E, D>;
-type Equation<E, D> = fn(&Probe<E, D>, &V<E, D>, &V<E, D>) -> V<E, D>;
-
-/// A layer that has every kind of parameter, with one equation of many.
-#[derive(Clone)]
-struct Probe<E: Scalar, D: Backend<E>> {
-    linear: Linear<E, D>,
-    matrix: Matrix<E, D>,
-    row: Matrix<E, D>,
-    norm: GroupNorm<E, D>,
-    layer_norm: LayerNorm<E, D>,
-    /// For tokens half as wide as the state.
-    short: Linear<E, D>,
-    short_norm: LayerNorm<E, D>,
-    /// Makes three tokens of two.
-    mixer: Matrix<E, D>,
-    equation: Equation<E, D>,
-}
-
-parameters!(Probe {
-    linear,
-    matrix,
-    row,
-    norm,
-    layer_norm,
-    short,
-    short_norm,
-    mixer
-});
-
-impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Probe<E, D> {
-    fn state_dim(&self) -> usize {
-        WIDTH
-    }
-
-    fn input_dims(&self) -> Vec<usize> {
-        vec![WIDTH]
-    }
-
-    fn step(&self, z: &V<E, D>, x: &[V<E, D>]) -> Result<V<E, D>> {
-        Ok((self.equation)(self, z, &x[0]))
-    }
-}
-
-fn probe<E: Scalar, D: Backend<E>>(equation: Equation<E, D>) -> Probe<E, D> {
-    let device = D::default();
-    let init = &mut Initializer::new(&device, 1);
-    let mut probe = Probe {
-        linear: Linear::normal(WIDTH, WIDTH, 0.3, init).expect("memory"),
-        matrix: random_matrix(&device, (WIDTH, WIDTH), 2).expect("memory") * E::of(0.3),
-        row: random_matrix(&device, (1, WIDTH), 3).expect("memory"),
-        norm: GroupNorm::new(WIDTH, 2, init).expect("two groups"),
-        layer_norm: LayerNorm::new(WIDTH, init).expect("memory"),
-        short: Linear::normal(WIDTH / 2, WIDTH / 2, 0.5, init).expect("memory"),
-        short_norm: LayerNorm::new(WIDTH / 2, init).expect("memory"),
-        mixer: random_matrix(&device, (3, 2), 11).expect("memory"),
-        equation,
-    };
-    perturb(&mut probe, 0.3, 4).expect("memory");
-    probe
-}
+use probe::{probe, Equation, Probe, BATCH, V, WIDTH};
 
 #[test]
 fn rows_give_what_tensors_give() {
@@ -90,7 +27,7 @@ fn rows_give_what_tensors_give() {
     let z = random_matrix(&device, (BATCH, WIDTH), 5).expect("memory");
     let x = [random_matrix(&device, (BATCH, WIDTH), 6).expect("memory")];
     for (number, (name, equation)) in equations::<f64, Cpu>().into_iter().enumerate() {
-        let probe = probe(equation);
+        let probe = probe(equation, &device);
         let error = check_row_map(&probe, &z, &x).expect("it runs");
         let error = error.expect("a program");
         assert!(error < 1e-12, "equation {number}, {name}: {error:e}");
@@ -107,7 +44,7 @@ fn products_with_the_jacobian_are_slopes() {
         random_values(BATCH * WIDTH, 14),
     );
     for (number, (name, equation)) in equations::<f64, Cpu>().into_iter().enumerate() {
-        let program = probe(equation).row_map().expect("a program");
+        let program = probe(equation, &device).row_map().expect("a program");
         let mut program = OnRows::new(program, WIDTH, &x);
         program.linearize(&z);
         let product = program.jvp(&v).expect("tangents");
@@ -132,8 +69,8 @@ fn single_precision_gives_what_double_gives() {
         .zip(equations::<f32, Cpu>());
     for (number, ((name, wide), (_, single))) in all.enumerate() {
         let [wide, single] = [
-            products(&probe(wide), &device),
-            products(&probe(single), &device),
+            products(&probe(wide, &device), &device),
+            products(&probe(single, &device), &device),
         ];
         // Some tens of roundings of numbers of order 1, which divisions by small numbers make larger.
         let error = relative_difference(&single, &wide);
@@ -225,7 +162,7 @@ fn gradients_of_products_with_the_jacobian_are_exact() {
     let z = random_matrix(&device, (BATCH, WIDTH), 7).expect("memory");
     let x = [random_matrix(&device, (BATCH, WIDTH), 8).expect("memory")];
     for (number, (name, equation)) in equations::<f64, Cpu>().into_iter().enumerate() {
-        let probe = probe(equation);
+        let probe = probe(equation, &device);
         let error = check_tangent_gradients(&probe, &z, &x).expect("it runs");
         let error = error.expect("tangents");
         // The difference it is compared with is good to 1e-9, or 1e-7 where third derivatives are large.
@@ -273,12 +210,12 @@ fn what_does_not_fit_is_said_by_the_first_operation_that_fails() {
         (|_, z, _| z.constant(&[]) * z, "the numbers of a constant"),
     ];
     for (equation, expected) in wrong {
-        let probe = probe(equation);
+        let probe = probe(equation, &device);
         assert!(probe.row_map().is_none(), "{expected}");
         let error = equilibria_core::apply(&probe, z.clone(), &x).expect_err(expected);
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let narrow: Probe<f64, Cpu> = probe(|_, z, _| z.columns(0..2));
+    let narrow: Probe<f64, Cpu> = probe(|_, z, _| z.columns(0..2), &device);
     let model = Equilibrium::new(
         narrow,
         equilibria_layers::solvers::solver("picard").expect("it is there"),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use cudarc::cublas::sys::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
-use cudarc::cublas::{CudaBlas, Gemm, GemmConfig};
+use cudarc::cublas::{CudaBlas, Gemm, GemmConfig, StridedBatchedConfig};
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{
     result, CudaDevice, DevicePtr, DevicePtrMut, DeviceRepr, DeviceSlice, LaunchAsync, LaunchConfig,
@@ -27,11 +27,15 @@ pub(crate) trait Real: Scalar + DeviceRepr {
     where
         Cuda: Backend<Self>;
 
-    /// A product of what lies at these places.
+    /// So many products of what lies at these places, one after the other in memory.
     ///
     /// # Safety
     /// They are as large as the configuration says.
-    unsafe fn multiply(blas: &CudaBlas, config: GemmConfig<Self>, places: [u64; 3]) -> Result<()>;
+    unsafe fn multiply(
+        blas: &CudaBlas,
+        config: StridedBatchedConfig<Self>,
+        places: [u64; 3],
+    ) -> Result<()>;
 }
 
 macro_rules! real {
@@ -49,12 +53,18 @@ macro_rules! real {
 
             unsafe fn multiply(
                 blas: &CudaBlas,
-                config: GemmConfig<Self>,
+                config: StridedBatchedConfig<Self>,
                 [a, b, c]: [u64; 3],
             ) -> Result<()> {
                 let (a, b, mut c) = (Place(a), Place(b), Place(c));
                 // SAFETY: see above.
-                unsafe { blas.gemm(config, &a, &b, &mut c) }.map_err(Error::device)
+                let done = unsafe {
+                    match config.batch_size {
+                        1 => blas.gemm(config.gemm, &a, &b, &mut c),
+                        _ => blas.gemm_strided_batched(config, &a, &b, &mut c),
+                    }
+                };
+                done.map_err(Error::device)
             }
         }
     };
@@ -110,9 +120,10 @@ impl Engine {
         let blocks = u32::try_from(blocks).map_err(Error::device)?;
         let source = kernel.source();
         let module = format!("equilibria-{}-{}", source.name, E::NAME);
-        let function = match self.device.get_func(&module, K::NAME) {
+        let name = kernel.name();
+        let function = match self.device.get_func(&module, name) {
             Some(function) => function,
-            None => self.compile::<E>(&source, &module, K::NAME)?,
+            None => self.compile::<E>(&source, &module, name)?,
         };
         let config = LaunchConfig {
             grid_dim: (blocks, 1, 1),
@@ -154,8 +165,13 @@ impl Engine {
 
     /// A product by cuBLAS.
     pub fn product<E: Real>(&self, product: &Product) -> Result<()> {
+        self.products::<E>(product, 1)
+    }
+
+    /// So many products of matrices that lie one after the other, by one call of cuBLAS.
+    pub fn products<E: Real>(&self, product: &Product, count: usize) -> Result<()> {
         let [rows, columns, inner] = product.shape;
-        if rows * columns * inner == 0 {
+        if rows * columns * inner * count == 0 {
             return Ok(());
         }
         let int = |number: usize| i32::try_from(number).map_err(Error::device);
@@ -164,7 +180,7 @@ impl Engine {
             true => CUBLAS_OP_T,
         };
         // cuBLAS goes down the columns: what lies row after row is the transpose to it, and cᵀ = bᵀ aᵀ.
-        let config = GemmConfig {
+        let gemm = GemmConfig {
             transa: operation(product.b.1),
             transb: operation(product.a.1),
             m: int(columns)?,
@@ -175,6 +191,13 @@ impl Engine {
             ldb: int(if product.a.1 { rows } else { inner })?,
             beta: if product.add { E::one() } else { E::zero() },
             ldc: int(columns)?,
+        };
+        let config = StridedBatchedConfig {
+            gemm,
+            batch_size: int(count)?,
+            stride_a: (columns * inner) as i64,
+            stride_b: (rows * inner) as i64,
+            stride_c: (rows * columns) as i64,
         };
         let places = [product.b.0, product.a.0, product.c];
         // SAFETY: the factors and the result are as large as `shape` says, see `launch`.

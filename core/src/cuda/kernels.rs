@@ -7,7 +7,7 @@ use crate::device_code::Formulas;
 /// A kernel with what it is given.
 pub(super) trait Kernel {
     /// Its name in the source.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
 
     /// What it is given by value: numbers alone, laid out as in C.
     type Argument: Copy;
@@ -54,8 +54,38 @@ fn normalization() -> Source {
 }
 
 fn arithmetic() -> Source {
-    let kernels = &["linear", "multiply", "block"];
+    let kernels = &["linear", "multiply", "block", "quotient"];
     own("arithmetic", include_str!("kernels/arithmetic.cu"), kernels)
+}
+
+fn columns() -> Source {
+    let kernels = &[
+        "gather",
+        "scatter",
+        "turn",
+        "copies",
+        "sum_copies",
+        "stretch",
+    ];
+    own("columns", include_str!("kernels/columns.cu"), kernels)
+}
+
+fn groups() -> Source {
+    let kernels = &[
+        "sum_groups",
+        "softmax",
+        "softmax_along",
+        "softmax_bend",
+        "log_sum_exp",
+        "log_sum_exp_tangent",
+        "log_sum_exp_back",
+        "largest_of_groups",
+        "largest_tangent",
+        "largest_back",
+        "row_norms",
+        "row_norms_back",
+    ];
+    own("groups", include_str!("kernels/groups.cu"), kernels)
 }
 
 fn training() -> Source {
@@ -69,6 +99,11 @@ const THREADS: u32 = 256;
 /// Blocks for so many numbers.
 fn numbers(count: usize) -> (usize, u32) {
     (count.div_ceil(THREADS as usize), THREADS)
+}
+
+/// Blocks for so many groups of numbers, with threads as many as a power of two.
+fn blocks_of(groups: u32, size: u32) -> (usize, u32) {
+    (groups as usize, size.next_power_of_two().clamp(32, THREADS))
 }
 
 /// Vectors that one launch reads beside others.
@@ -90,9 +125,11 @@ macro_rules! kernels {
         }
 
         impl Kernel for $name {
-            const NAME: &'static str = $kernel;
-
             type Argument = Self;
+
+            fn name(&self) -> &'static str {
+                $kernel
+            }
 
             fn argument(&self) -> Self {
                 *self
@@ -191,6 +228,80 @@ kernels! {
     Block = "block" in arithmetic(), |p| numbers(p.rows as usize * p.width as usize); {
         from: u64, to: u64, rows: u32, width: u32, from_width: u32, from_first: u32, to_width: u32, to_first: u32, add: u32,
     }
+    /// `out = p (a + c y b) / x²`.
+    Quotient = "quotient" in arithmetic(), |p| numbers(p.count as usize); {
+        a: u64, y: u64, b: u64, x: u64, p: u64, out: u64, c: f64, count: u32, add: u32,
+    }
+    /// Columns by number.
+    Gather = "gather" in columns(), |p| numbers(p.rows as usize * p.width as usize); {
+        x: u64, y: u64, columns: u64, rows: u32, width: u32, from: u32, add: u32,
+    }
+    /// Sums of columns by number.
+    Scatter = "scatter" in columns(), |p| numbers(p.rows as usize * p.width as usize); {
+        x: u64, y: u64, begins: u64, columns: u64, rows: u32, width: u32, from: u32, add: u32,
+    }
+    /// Transposes.
+    Turn = "turn" in columns(), |p| numbers(p.rows as usize * p.height as usize * p.width as usize * p.block as usize); {
+        x: u64, y: u64, rows: u32, height: u32, width: u32, block: u32, add: u32,
+    }
+    /// Copies side by side.
+    Copies = "copies" in columns(), |p| numbers(p.outer as usize * p.count as usize * p.inner as usize); {
+        x: u64, y: u64, factor: f64, outer: u32, count: u32, inner: u32, add: u32,
+    }
+    /// Their sum.
+    SumCopies = "sum_copies" in columns(), |p| numbers(p.outer as usize * p.inner as usize); {
+        x: u64, y: u64, factor: f64, outer: u32, count: u32, inner: u32, add: u32,
+    }
+    /// Every row times the same numbers.
+    Stretch = "stretch" in columns(), |p| numbers(p.rows as usize * p.width as usize); {
+        x: u64, row: u64, y: u64, rows: u32, width: u32, add: u32,
+    }
+    /// Sums of the sizes of the numbers in rows of a parameter.
+    RowNorms = "row_norms" in groups(), |p| blocks_of(if p.rows > 0 { p.groups } else { 0 }, p.size); {
+        weight: u64, y_bar: u64, out: u64, rows: u32, groups: u32, size: u32,
+    }
+    /// Their gradient.
+    RowNormsBack = "row_norms_back" in groups(), |p| blocks_of(if p.rows > 0 { p.groups } else { 0 }, p.size); {
+        weight: u64, y_bar: u64, out: u64, rows: u32, groups: u32, size: u32,
+    }
+}
+
+/// A kernel, by its name, of groups of adjacent columns.
+pub(super) struct OfGroups(pub &'static str, pub GroupsArgument);
+
+/// What it is given.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct GroupsArgument {
+    pub x: u64,
+    pub y: u64,
+    pub u: u64,
+    pub v: u64,
+    pub out: u64,
+    pub factor: f64,
+    pub groups: u32,
+    pub size: u32,
+    pub add: u32,
+}
+
+impl Kernel for OfGroups {
+    type Argument = GroupsArgument;
+
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn argument(&self) -> GroupsArgument {
+        self.1
+    }
+
+    fn source(&self) -> Source {
+        groups()
+    }
+
+    fn blocks(&self) -> (usize, u32) {
+        blocks_of(self.1.groups, self.1.size)
+    }
 }
 
 /// Formulas as kernels of their own.
@@ -226,9 +337,11 @@ pub(super) struct PointwiseArgument {
 }
 
 impl Kernel for Pointwise<'_> {
-    const NAME: &'static str = "value";
-
     type Argument = PointwiseArgument;
+
+    fn name(&self) -> &'static str {
+        "value"
+    }
 
     fn argument(&self) -> PointwiseArgument {
         self.1
@@ -260,9 +373,11 @@ pub(super) struct PointwiseBackArgument {
 }
 
 impl Kernel for PointwiseBack<'_> {
-    const NAME: &'static str = "back";
-
     type Argument = PointwiseBackArgument;
+
+    fn name(&self) -> &'static str {
+        "back"
+    }
 
     fn argument(&self) -> PointwiseBackArgument {
         self.1
@@ -296,9 +411,11 @@ pub(super) struct UpdateArgument {
 }
 
 impl Kernel for Update {
-    const NAME: &'static str = "update";
-
     type Argument = UpdateArgument;
+
+    fn name(&self) -> &'static str {
+        "update"
+    }
 
     fn argument(&self) -> UpdateArgument {
         self.1

@@ -8,15 +8,19 @@ mod bars;
 mod bend;
 mod forward;
 mod fuse;
+mod operation;
 
-use dfdx::prelude::{Cuda, HasShape, ReshapeTo};
+use std::sync::Arc;
 
+use dfdx::prelude::{Cuda, HasShape, OnesTensor, ReshapeTo, ZerosTensor};
+
+use self::operation::DeviceOperation;
 use super::kernels::Linear;
 use super::store::{CudaStore, Rows};
 use super::{address, Real};
 use crate::device_code::{DeviceCode, Formulas};
 use crate::program::{CodeMade, CodeNode};
-use crate::{Backend, Error, Matrix, Result, Slot};
+use crate::{Backend, Error, Matrix, Result, Slot, Vectors};
 
 pub(super) use bars::PulledBack;
 
@@ -65,10 +69,12 @@ struct Made<E: Real>
 where
     Cuda: Backend<E>,
 {
-    code: Code,
+    code: Code<E>,
     /// The second one of a normalization or a function is added to the first.
     arguments: Vec<usize>,
     parameters: Vec<Parameter<E>>,
+    /// Equal parts of a row on each of which it works as if it were a row.
+    tokens: usize,
 }
 
 /// A parameter of an operation.
@@ -85,10 +91,30 @@ where
     place: Option<usize>,
 }
 
+impl<E: Real> Parameter<E>
+where
+    Cuda: Backend<E>,
+{
+    fn of(tensor: Matrix<E, Cuda>, place: Option<usize>) -> Result<Self> {
+        let tensor = tensor.try_contiguous().map_err(Error::device)?;
+        Ok(Self {
+            address: address(&tensor)?,
+            shape: *tensor.shape(),
+            _tensor: tensor,
+            place,
+        })
+    }
+}
+
 /// What is done, by itself or with what is beside it.
 #[derive(Clone)]
-enum Code {
+enum Code<E: Real>
+where
+    Cuda: Backend<E>,
+{
     Plain(DeviceCode),
+    /// What has a file of its own.
+    Apart(Arc<dyn DeviceOperation<E>>),
     /// Parameters: weight, bias, and if it is shifted the shift.
     Normalize {
         groups: usize,
@@ -137,7 +163,9 @@ where
                 got: format!("width {}", nodes[output].width),
             });
         }
-        let nodes = nodes.into_iter().map(Node::of).collect::<Result<_>>()?;
+        let widths: Vec<usize> = nodes.iter().map(|node| node.width).collect();
+        let nodes = nodes.into_iter().map(|node| Node::of(node, &widths, store));
+        let nodes = nodes.collect::<Result<_>>()?;
         let (nodes, output) = fuse::fuse(nodes, output, inputs.len());
         let count = nodes.len();
         let none = || (0..count).map(|_| None).collect();
@@ -161,6 +189,12 @@ where
         Ok(program)
     }
 
+    /// Rows that the operation that makes a node works on, and the width of the result in each.
+    fn shape(&self, node: usize, made: &Made<E>, store: &CudaStore<E>) -> (usize, usize) {
+        let width = self.nodes[node].width;
+        (store.batch() * made.tokens, width / made.tokens)
+    }
+
     fn made(&self, node: usize) -> Option<&Made<E>> {
         self.nodes[node].made_by.as_ref()
     }
@@ -178,10 +212,13 @@ impl<E: Real> Node<E>
 where
     Cuda: Backend<E>,
 {
-    fn of(node: CodeNode<E, Cuda>) -> Result<Self> {
+    /// A recorded node among those of these widths.
+    fn of(node: CodeNode<E, Cuda>, widths: &[usize], store: &CudaStore<E>) -> Result<Self> {
+        let made_by = node.made_by;
+        let made_by = made_by.map(|made| Made::of(made, node.width, widths, store));
         Ok(Self {
             width: node.width,
-            made_by: node.made_by.map(Made::of).transpose()?,
+            made_by: made_by.transpose()?,
             varies: false,
             learns: false,
             used: false,
@@ -194,30 +231,51 @@ impl<E: Real> Made<E>
 where
     Cuda: Backend<E>,
 {
-    fn of(made: CodeMade<E, Cuda>) -> Result<Self> {
+    /// How a node of the given width is made, among nodes of these widths.
+    fn of(
+        made: CodeMade<E, Cuda>,
+        width: usize,
+        widths: &[usize],
+        store: &CudaStore<E>,
+    ) -> Result<Self> {
+        let (code, tokens) = match made.code {
+            DeviceCode::PerToken { count, of } => (*of, count),
+            code => (code, 1),
+        };
         let parameters = made.parameters.into_iter();
-        let parameters = parameters.map(|(tensor, place)| {
-            let tensor = tensor.try_contiguous().map_err(Error::device)?;
-            Ok(Parameter {
-                address: address(&tensor)?,
-                shape: *tensor.shape(),
-                _tensor: tensor,
-                place,
-            })
-        });
+        let parameters = parameters.map(|(tensor, place)| Parameter::of(tensor, place));
+        let mut parameters = parameters.collect::<Result<Vec<_>>>()?;
         let beside = Beside::default();
-        Ok(Self {
-            parameters: parameters.collect::<Result<_>>()?,
-            arguments: made.arguments,
-            code: match made.code {
-                DeviceCode::Normalize { groups, epsilon } => Code::Normalize {
+        let code = match code {
+            DeviceCode::Normalize { groups, epsilon } => {
+                if parameters.is_empty() {
+                    let (device, shape) = (&store.device, (1, width / tokens));
+                    let rows = [device.try_ones_like(&shape), device.try_zeros_like(&shape)];
+                    for row in rows {
+                        parameters.push(Parameter::of(row.map_err(Error::device)?, None)?);
+                    }
+                }
+                Code::Normalize {
                     groups,
                     epsilon,
                     beside,
-                },
-                DeviceCode::Pointwise(formulas) => Code::Pointwise { formulas, beside },
-                other => Code::Plain(other),
-            },
+                }
+            }
+            DeviceCode::Pointwise(formulas) => Code::Pointwise { formulas, beside },
+            other => {
+                let widths = made.arguments.iter().map(|&from| widths[from] / tokens);
+                let widths: Vec<usize> = widths.collect();
+                match operation::of(&other, &parameters, &widths, store)? {
+                    Some(operation) => Code::Apart(operation),
+                    None => Code::Plain(other),
+                }
+            }
+        };
+        Ok(Self {
+            code,
+            arguments: made.arguments,
+            parameters,
+            tokens,
         })
     }
 

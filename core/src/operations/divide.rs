@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::operation::{At, Gradients, Reads, RowOperation, Scratch};
-use crate::{vectorized, AnyTape, Backend, Element, Matrix, Operation, Result, Scalar};
+use crate::{vectorized, AnyTape, Backend, DeviceCode, Element, Matrix, Operation, Result, Scalar};
 
 /// `y = x₁ / x₂`, entry by entry.
 pub struct Divide;
@@ -17,6 +17,10 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Divide {
     ) -> Result<Matrix<E, D, T>> {
         let [first, second] = super::arguments(arguments)?;
         Ok(first / second)
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Divide)
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -2,7 +2,7 @@
 
 use super::{Pointwise, BOTH};
 use crate::operation::Reads;
-use crate::{AnyTape, Backend, Element, Error, Matrix, Result, Scalar};
+use crate::{AnyTape, Backend, Element, Error, Formulas, Matrix, Result, Scalar};
 
 /// `y = c / x`, with a number c.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,6 +14,11 @@ pub struct Reciprocal {
 impl Pointwise for Reciprocal {
     const NAME: &'static str = "/ of a number";
     const READS: Reads = BOTH;
+
+    fn formulas(&self) -> Option<Formulas> {
+        let value = format!("{} / x", Formulas::number(self.of));
+        Some(Formulas::new(&value, "-y / x", "(y + y) / (x * x)"))
+    }
 
     #[inline(always)]
     fn value<E: Element>(&self, x: E) -> E {

@@ -117,6 +117,8 @@ fn the_order_of_blocks_and_threads_does_not_matter() {
     };
     compare("a solve", &|| solve.on::<f64, _>(&device));
     solve.layer = json!({ "type": "transformer" });
+    compare("attention", &|| solve.on::<f64, _>(&device));
+    solve.step_only = true;
     compare("a layer in dfdx operations", &|| {
         solve.on::<f64, _>(&device)
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{json, Value};
-use equilibria_core::{AnyLayer, Equilibrium};
+use equilibria_core::{AnyLayer, Equilibrium, StepOnly};
 use equilibria_fusion::layers::{Initializer, LayerConfig, LayerRequest, Layers, Sizes};
 use equilibria_testing::{perturb, random_matrix};
 
@@ -24,6 +24,8 @@ pub struct Solve {
     pub backward: Value,
     pub regularizer: Option<Value>,
     pub width: usize,
+    /// Whether the step runs in dfdx operations alone on a GPU.
+    pub step_only: bool,
     /// At most so many evaluations in each solve.
     pub evaluations: usize,
 }
@@ -36,6 +38,7 @@ impl Default for Solve {
             backward: json!({ "type": "implicit" }),
             regularizer: None,
             width: WIDTH,
+            step_only: false,
             evaluations: 400,
         }
     }
@@ -81,7 +84,10 @@ impl Solve {
         };
         let mut layer = <D as Backend<E>>::build::<Layers>(&*config, request).expect("it builds");
         perturb(&mut layer, 0.05, 2).expect("memory");
-        layer
+        match self.step_only && !D::ON_HOST {
+            true => AnyLayer::new(StepOnly(layer)),
+            false => layer,
+        }
     }
 
     fn equilibrium<E: Scalar, D: Backend<E>>(&self, device: &D) -> Equilibrium<AnyLayer<E, D>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    copied, to_host, try_contiguous, AnyTape, At, Backend, Element, Error, Gradients, Matrix,
-    Operation, Result, RowOperation, Scalar, Scratch,
+    copied, to_host, try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Gradients,
+    Matrix, Operation, Result, RowOperation, Scalar, Scratch,
 };
 
 use crate::kernel::add_rows;
@@ -42,6 +42,10 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Broadcast<E, D> {
             .reshape_like(&(shape.1,))
             .try_broadcast_like::<_, Axis<0>>(&shape);
         copied(copies.map_err(Error::device)?)
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Broadcast)
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    try_contiguous, AnyTape, Backend, Error, Matrix, Operation, Result, RowOperation, Scalar,
+    try_contiguous, AnyTape, Backend, DeviceCode, Error, Matrix, Operation, Result, RowOperation,
+    Scalar,
 };
 
 use super::broadcast::SameRows;
@@ -42,6 +43,10 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Constant<'_> {
             .map_err(Error::device)?;
         let rows = row.try_broadcast_like::<_, Axis<0>>(&(batch, width));
         Ok(try_contiguous(rows.map_err(Error::device)?)?.put_tape(tape))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Constant(self.numbers.into()))
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    try_contiguous, AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation,
-    Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Matrix, Operation, Result,
+    RowOperation, Scalar, Scratch,
 };
 
 use crate::selection::{Selection, NOTHING};
@@ -70,6 +70,14 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Gather<'_> {
             .try_permute::<_, Axes2<1, 0>>()
             .map_err(Error::device)?;
         try_contiguous(rows)
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Gather {
+            columns: self.selection.shared_index(),
+            from: self.selection.from(),
+            transposed: self.transposed,
+        })
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

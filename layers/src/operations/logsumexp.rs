@@ -6,8 +6,8 @@ use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::simd::functions::{exp, ln};
 use equilibria_core::{
-    simd, vectorized, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Operation, Result,
-    RowOperation, Scalar, Scratch,
+    simd, vectorized, AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix,
+    Operation, Result, RowOperation, Scalar, Scratch,
 };
 
 use super::softmax::{largest, project};
@@ -35,6 +35,11 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for LogSumExp {
         let y = grouped(x, self.groups)?.try_logsumexp::<(usize,), Axis<1>>();
         let y = y.map_err(Error::device)?;
         Ok(y.reshape_like(&(batch, self.groups)))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        let groups = self.groups;
+        Some(DeviceCode::LogSumExp { groups })
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

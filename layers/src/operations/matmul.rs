@@ -6,8 +6,8 @@ use dfdx::prelude::*;
 use equilibria_core::operations::{arguments, same_width};
 use equilibria_core::simd::{multiply_matrices, Shapes};
 use equilibria_core::{
-    try_contiguous, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Operation, Reads,
-    Result, RowOperation, Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix, Operation,
+    Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 use super::transpose::Transpose;
@@ -65,6 +65,15 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Matmul {
         };
         let product = product.map_err(Error::device)?;
         Ok(product.reshape_like(&(batch, self.rows * self.columns)))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Matmul {
+            rows: self.rows,
+            inner: self.inner,
+            columns: self.columns,
+            transposed: self.transposed,
+        })
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

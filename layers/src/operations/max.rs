@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::{arguments, BOTH};
 use equilibria_core::{
-    from_host, recorded, to_host, try_contiguous, AnyTape, At, Backend, Element, Matrix, Operation,
-    Reads, Result, RowOperation, Scalar, Scratch,
+    from_host, recorded, to_host, try_contiguous, AnyTape, At, Backend, DeviceCode, Element,
+    Matrix, Operation, Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 use super::size_of_groups;
@@ -39,6 +39,11 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Max {
             spread(size, (&values, &largest), y_bar, &mut x_bar);
             D::put_gradient(gradients, &x, x_bar)
         }))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        let groups = self.groups;
+        Some(DeviceCode::Max { groups })
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use equilibria_core::operations::arguments;
-use equilibria_core::{AnyTape, Backend, Matrix, Operation, Result, RowOperation, Scalar};
+use equilibria_core::{
+    AnyTape, Backend, DeviceCode, Matrix, Operation, Result, RowOperation, Scalar,
+};
 
 use super::group_norm::NormalizedRows;
 use super::size_of_groups;
@@ -30,6 +32,13 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Normalize {
     fn on_tensors<T: AnyTape<E, D>>(&self, x: Vec<Matrix<E, D, T>>) -> Result<Matrix<E, D, T>> {
         let [x] = arguments(x)?;
         Ok(modules::normalize(x, self.groups, self.epsilon))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Normalize {
+            groups: self.groups,
+            epsilon: self.epsilon,
+        })
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    try_contiguous, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Neighbor, Neighbors,
-    Operation, Reads, Result, RowOperation, Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix, Neighbor,
+    Neighbors, Operation, Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 /// An operation on each of so many equal parts of every row, called tokens, as if each were a row of its own.
@@ -50,6 +50,14 @@ impl<E: Scalar, D: Backend<E>, O: Operation<E, D>> Operation<E, D> for PerToken<
         let width = y.shape().1 * self.count;
         let y = try_contiguous(y)?;
         Ok(y.reshape_like(&(batch, width)))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        let code = self.operation.device_code()?;
+        Some(DeviceCode::PerToken {
+            count: self.count,
+            of: Box::new(code),
+        })
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    copied, simd, AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation,
-    Scalar, Scratch,
+    copied, simd, AnyTape, At, Backend, DeviceCode, Element, Error, Matrix, Operation, Result,
+    RowOperation, Scalar, Scratch,
 };
 
 /// `[x | x | … | x]`.
@@ -36,6 +36,11 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Repeat {
         let copies = x.try_broadcast_like::<_, Axis<1>>(&(batch, self.times, width));
         let copies = copied(copies.map_err(Error::device)?)?;
         Ok(copies.reshape_like(&(batch, self.times * width)))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        let times = self.times;
+        Some(DeviceCode::Repeat { times })
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

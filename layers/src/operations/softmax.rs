@@ -6,8 +6,8 @@ use dfdx::prelude::*;
 use equilibria_core::operations::{arguments, RESULT};
 use equilibria_core::simd::functions::exp;
 use equilibria_core::{
-    simd, vectorized, AnyTape, At, Backend, Element, Error, Gradients, Matrix, Operation, Reads,
-    Result, RowOperation, Scalar, Scratch,
+    simd, vectorized, AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix,
+    Operation, Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 use super::{grouped, size_of_groups};
@@ -34,6 +34,11 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Softmax {
         let shape = *x.shape();
         let y = grouped(x, self.groups)?.try_softmax::<Axis<1>>();
         Ok(y.map_err(Error::device)?.reshape_like(&shape))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        let groups = self.groups;
+        Some(DeviceCode::Softmax { groups })
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    to_host, vectorized, AnyTape, At, Backend, Element, Gradients, Matrix, Operation, Reads,
-    Result, RowOperation, Scalar, Scratch,
+    to_host, vectorized, AnyTape, At, Backend, DeviceCode, Element, Gradients, Matrix, Operation,
+    Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 use super::row_of_width;
@@ -29,6 +29,10 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Stretch<E, D> {
         let [x] = arguments(x)?;
         let shape = *x.shape();
         Ok(x * row_like::<T, _, _>(&self.by, shape))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        Some(DeviceCode::Stretch)
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    simd, vectorized, AnyTape, At, Backend, Element, Error, Matrix, Operation, Result,
+    simd, vectorized, AnyTape, At, Backend, DeviceCode, Element, Error, Matrix, Operation, Result,
     RowOperation, Scalar, Scratch,
 };
 
@@ -44,6 +44,11 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Sum {
         let sums = x.try_sum::<(usize,), Axis<1>>().map_err(Error::device)?;
         let sums = sums.reshape_like(&(batch, self.groups));
         Ok(sums * self.factor::<E>(width / self.groups))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        let Self { groups, mean } = *self;
+        Some(DeviceCode::SumOfGroups { groups, mean })
     }
 
     fn on_rows(&self, widths: &[usize]) -> Arc<dyn RowOperation<E>> {

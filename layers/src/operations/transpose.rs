@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    try_contiguous, AnyTape, At, Backend, Element, Error, Matrix, Operation, Result, RowOperation,
-    Scalar, Scratch,
+    try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Matrix, Operation, Result,
+    RowOperation, Scalar, Scratch,
 };
 
 /// The transpose of a matrix of blocks that each row holds: from `[rows, columns, block]` to `[columns, rows, block]`.
@@ -43,6 +43,19 @@ impl<E: Scalar, D: Backend<E>> Operation<E, D> for Transpose {
         let turned = x.try_permute::<_, Axes4<0, 2, 1, 3>>();
         let turned = turned.and_then(|turned| turned.try_contiguous());
         Ok(turned.map_err(Error::device)?.reshape_like(&shape))
+    }
+
+    fn device_code(&self) -> Option<DeviceCode> {
+        let Self {
+            rows,
+            columns,
+            block,
+        } = *self;
+        Some(DeviceCode::Transpose {
+            rows,
+            columns,
+            block,
+        })
     }
 
     fn on_rows(&self, _widths: &[usize]) -> Arc<dyn RowOperation<E>> {

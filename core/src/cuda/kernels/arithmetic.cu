@@ -44,3 +44,21 @@ extern "C" __global__ void block(Block p) {
   real *to = p.to + row * p.to_width + p.to_first + column;
   *to = p.add ? *to + value : value;
 }
+
+struct Quotient {
+  const real *a, *y, *b, *x; // a is null for 0, y for 1, b for 0
+  const real *p;             // null for x
+  real *out;                 // p (a + c y b) / x / x, added to what is there where `add`
+  double c;
+  unsigned count, add;
+};
+
+extern "C" __global__ void quotient(Quotient p) {
+  const size_t index = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (index >= p.count) return;
+  real value = p.a ? p.a[index] : (real)0;
+  if (p.b) value += (real)p.c * (p.y ? p.y[index] : (real)1) * p.b[index];
+  value /= p.x[index];
+  if (p.p) value *= p.p[index] / p.x[index];
+  p.out[index] = p.add ? p.out[index] + value : value;
+}

@@ -171,6 +171,7 @@ where
             unreachable!("a normalization");
         };
         let [values, scales, before] = self.recorded_own(node, store)?;
+        let (rows, width) = self.shape(node, made, store);
         Ok(NormalizeBack {
             values,
             scales,
@@ -180,10 +181,10 @@ where
             input,
             out,
             plain: 0,
-            width: self.nodes[node].width as u32,
+            width: width as u32,
             groups: *groups as u32,
             add: 0,
-            rows: store.batch() as u32,
+            rows: rows as u32,
         })
     }
 
@@ -206,6 +207,7 @@ where
         };
         let done = match &made.code {
             Code::Plain(code) => self.back_plain((&made, code), u, way, store),
+            Code::Apart(operation) => self.back_apart((node, &made, &**operation), u, way, store),
             Code::Normalize { .. } | Code::Pointwise { .. } => {
                 self.back_beside(node, &made, u, way, store)
             }
@@ -223,7 +225,8 @@ where
         way: &mut Way<'_, E>,
         store: &CudaStore<E>,
     ) -> Result<()> {
-        let (first, width) = (made.arguments[0], self.nodes[node].width as u32);
+        let (rows, width) = self.shape(node, made, store);
+        let (first, rows, width) = (made.arguments[0], rows as u32, width as u32);
         // One cotangent for all that was added up. It is needed by itself where it is that of several.
         let alone = way.bars.of(first) != 0 || made.arguments.len() > 1 || made.shift() != 0;
         let wanted = self.wants(first, way);
@@ -233,7 +236,6 @@ where
         } else {
             self.target(first, &mut way.bars, store)?.0
         };
-        let rows = store.batch() as u32;
         let mut sums = ColumnSums {
             a: u,
             b: 0,
@@ -277,7 +279,7 @@ where
                     .engine
                     .launch::<E, _>(PointwiseBack(formulas, argument))?;
             }
-            Code::Plain(_) => {}
+            Code::Plain(_) | Code::Apart(_) => {}
         }
         let shift = made.shift_parameter().and_then(|shift| shift.place);
         if let (Some(gradients), Some(index)) = (&mut way.gradients, shift) {
@@ -304,7 +306,7 @@ where
         way: &mut Way<'_, E>,
         store: &CudaStore<E>,
     ) -> Result<()> {
-        let rows = store.batch();
+        let rows = store.batch() * made.tokens;
         if let (DeviceCode::Product { transposed }, Some(gradients)) = (code, &mut way.gradients) {
             let x = self.recorded(made.arguments[0], store)?;
             weight_gradient(made, *transposed, (u, x), gradients, store)?;
@@ -326,7 +328,7 @@ where
         }
         let mut first = 0;
         for (index, &argument) in made.arguments.iter().enumerate() {
-            let width = self.nodes[argument].width;
+            let width = self.nodes[argument].width / made.tokens;
             if self.wants(argument, way) {
                 self.back_to((made, code), (index, first), u, &mut way.bars, store)?;
             }
@@ -344,8 +346,8 @@ where
         bars: &mut Bars,
         store: &CudaStore<E>,
     ) -> Result<()> {
-        let (argument, rows) = (made.arguments[index], store.batch());
-        let width = self.nodes[argument].width;
+        let argument = made.arguments[index];
+        let (rows, width) = self.shape(argument, made, store);
         match code {
             DeviceCode::Shift => return self.hand_on(argument, u, bars, store),
             #[allow(clippy::float_cmp)] // 1 is what a plain addition has
@@ -372,7 +374,7 @@ where
                 })
             }
             DeviceCode::Sum { factor } | DeviceCode::Scale { factor, .. } => {
-                scaled(u, *factor, (out, adds), width, store)
+                scaled(u, *factor, (out, adds), width * made.tokens, store)
             }
             DeviceCode::Multiply => engine.launch::<E, _>(Multiply {
                 a: u,
@@ -396,7 +398,7 @@ where
                 let whole: usize = made
                     .arguments
                     .iter()
-                    .map(|&each| self.nodes[each].width)
+                    .map(|&each| self.nodes[each].width / made.tokens)
                     .sum();
                 engine.launch::<E, _>(Block {
                     from: u,
@@ -410,7 +412,8 @@ where
                     add: adds,
                 })
             }
-            DeviceCode::Shift | DeviceCode::Normalize { .. } | DeviceCode::Pointwise(_) => Ok(()),
+            // Handed on before, or with variants of their own.
+            _ => Ok(()),
         }
     }
 }
@@ -432,7 +435,7 @@ where
     };
     let (left, right) = if transposed { (x, u) } else { (u, x) };
     store.engine.product::<E>(&Product {
-        shape: [weight.shape.0, weight.shape.1, store.batch()],
+        shape: [weight.shape.0, weight.shape.1, store.batch() * made.tokens],
         a: (left, true),
         b: (right, false),
         c: gradients.parameter(index, store)?,

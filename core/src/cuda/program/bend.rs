@@ -7,9 +7,10 @@ use super::super::kernels::{
 };
 use super::super::store::CudaStore;
 use super::back::{scaled, weight_gradient, Way};
+use super::operation::Along;
 use super::{place, Code, Made, Program, Real};
 use crate::device_code::DeviceCode;
-use crate::{Backend, Result, Vectors};
+use crate::{Backend, Result};
 
 impl<E: Real> Program<E>
 where
@@ -39,7 +40,8 @@ where
         way: &mut Way<'_, E>,
         store: &CudaStore<E>,
     ) -> Result<()> {
-        let (rows, width) = (store.batch() as u32, self.nodes[node].width as u32);
+        let (rows, width) = self.shape(node, made, store);
+        let (rows, width) = (rows as u32, width as u32);
         let x_dot: Vec<u64> = made
             .arguments
             .iter()
@@ -72,6 +74,11 @@ where
                 Ok(())
             }
             Code::Plain(_) => Ok(()),
+            Code::Apart(operation) => {
+                let x_dot = &x_dot;
+                let along = Along { p, x_dot };
+                self.bend_apart((node, made, &**operation), &along, way, store)
+            }
             Code::Normalize { groups, beside, .. } => {
                 let [values, scales, before] = self.recorded_own(node, store)?;
                 let after = self.after(node, *beside, store)?;
@@ -141,6 +148,7 @@ where
         let x_bar = place(&mut self.bent, node, (store.height(), width), store)?;
         launch(x_bar, store)?;
         let shift = made.shift_parameter().and_then(|shift| shift.place);
+        let (rows, token) = self.shape(node, made, store);
         if let (Some(gradients), Some(index)) = (&mut way.gradients, shift) {
             store.engine.launch::<E, _>(ColumnSums {
                 a: x_bar,
@@ -150,8 +158,8 @@ where
                 products: 0,
                 sums: gradients.parameter(index, store)?,
                 others: 0,
-                rows: store.batch() as u32,
-                width: width as u32,
+                rows: rows as u32,
+                width: token as u32,
             })?;
         }
         let mut done = Vec::new();

@@ -8,6 +8,7 @@ use super::super::kernels::{
     PointwiseBack, PointwiseBackArgument,
 };
 use super::super::store::CudaStore;
+use super::operation::{At, On};
 use super::{place, Beside, Code, Made, Program, Real, Record};
 use crate::device_code::DeviceCode;
 use crate::{Backend, Result, Slot, Vectors};
@@ -144,7 +145,8 @@ where
         let width = self.nodes[node].width;
         let widths = match self.made(node).map(|made| &made.code) {
             Some(Code::Normalize { groups, beside, .. }) => {
-                [width, *groups, if beside.before { width } else { 0 }]
+                let groups = groups * self.made(node).map_or(1, |made| made.tokens);
+                [width, groups, if beside.before { width } else { 0 }]
             }
             Some(Code::Pointwise { .. }) => [width, 0, 0],
             _ => [0; 3],
@@ -168,6 +170,16 @@ where
             Some(slot) => store.address(slot),
             None => self.given_address(node, store),
         }
+    }
+
+    /// The addresses of the arguments of an operation at the linearization point.
+    pub(super) fn recorded_arguments(
+        &self,
+        made: &Made<E>,
+        store: &CudaStore<E>,
+    ) -> Result<Vec<u64>> {
+        let arguments = made.arguments.iter();
+        arguments.map(|&from| self.recorded(from, store)).collect()
     }
 
     /// The addresses of what derivatives read of an operation beside values; 0 where there is nothing.
@@ -195,9 +207,11 @@ where
         let arguments = made.arguments.iter().map(|&from| at(from));
         let x: Vec<u64> = arguments.collect::<Result<_>>()?;
         let added = x.get(1).copied().unwrap_or(0);
-        let (rows, width) = (store.batch() as u32, self.nodes[node].width as u32);
+        let (all_rows, width) = self.shape(node, made, store);
+        let (rows, width) = (all_rows as u32, width as u32);
         match &made.code {
             Code::Plain(code) => self.make_plain((made, code), &x, (y, width), store),
+            Code::Apart(operation) => operation.apply(&x, y, &On::new(store, all_rows)),
             Code::Normalize {
                 groups,
                 epsilon,
@@ -241,7 +255,8 @@ where
         (y, width): (u64, u32),
         store: &CudaStore<E>,
     ) -> Result<()> {
-        let (engine, rows) = (&store.engine, store.batch() as u32);
+        let all_rows = store.batch() * made.tokens;
+        let (engine, rows) = (&store.engine, all_rows as u32);
         let linear = Linear {
             a: x[0],
             b: 0,
@@ -256,7 +271,7 @@ where
         };
         match code {
             DeviceCode::Product { transposed } => {
-                engine.product::<E>(&ahead(made, *transposed, store.batch(), x[0], y))
+                engine.product::<E>(&ahead(made, *transposed, all_rows, x[0], y))
             }
             DeviceCode::Shift => engine.launch::<E, _>(Linear {
                 b: made.parameters[0].address,
@@ -288,7 +303,7 @@ where
                 to: y,
                 rows,
                 width,
-                from_width: self.nodes[made.arguments[0]].width as u32,
+                from_width: (self.nodes[made.arguments[0]].width / made.tokens) as u32,
                 from_first: range.start as u32,
                 to_width: width,
                 to_first: 0,
@@ -296,7 +311,7 @@ where
             }),
             DeviceCode::Concatenate => self.concatenate(made, x, (y, width), store),
             // These have variants of their own.
-            DeviceCode::Normalize { .. } | DeviceCode::Pointwise(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -310,11 +325,11 @@ where
     ) -> Result<()> {
         let mut first = 0;
         for (&from, &argument) in x.iter().zip(&made.arguments) {
-            let own = self.nodes[argument].width as u32;
+            let own = (self.nodes[argument].width / made.tokens) as u32;
             store.engine.launch::<E, _>(Block {
                 from,
                 to: y,
-                rows: store.batch() as u32,
+                rows: (store.batch() * made.tokens) as u32,
                 width: own,
                 from_width: own,
                 from_first: 0,
@@ -363,14 +378,22 @@ where
             return Ok(());
         };
         let y_dot = self.tangent_of(node, v);
-        let (engine, rows) = (&store.engine, store.batch() as u32);
-        let width = self.nodes[node].width as u32;
+        let (all_rows, width) = self.shape(node, made, store);
+        let (engine, rows, width) = (&store.engine, all_rows as u32, width as u32);
         let x_dot: Vec<u64> = made
             .arguments
             .iter()
             .map(|&from| self.tangent_of(from, v))
             .collect();
         match &made.code {
+            Code::Apart(operation) => {
+                let x = self.recorded_arguments(made, store)?;
+                let at = At {
+                    x: &x,
+                    y: self.recorded(node, store)?,
+                };
+                operation.jvp(&at, &x_dot, y_dot, &On::new(store, all_rows))
+            }
             // The argument varies; what is added to it does not.
             Code::Normalize { .. } => {
                 let plain = self.plain_tangents[node].as_ref();

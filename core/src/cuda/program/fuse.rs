@@ -78,7 +78,10 @@ where
     made_by.as_ref().filter(|_| *varies && *uses == 1)
 }
 
-fn is_relu(code: &Code) -> bool {
+fn is_relu<E: Real>(code: &Code<E>) -> bool
+where
+    Cuda: Backend<E>,
+{
     matches!(code, Code::Pointwise { formulas, .. } if *formulas == Formulas::relu())
 }
 
@@ -91,17 +94,20 @@ where
         return;
     };
     let (mut code, mut parameters) = (made.code.clone(), made.parameters.clone());
+    let tokens = made.tokens;
     let (normalizes, beside) = match &mut code {
         Code::Normalize { beside, .. } => (true, beside),
         Code::Pointwise { beside, .. } => (false, beside),
-        Code::Plain(_) => return,
+        Code::Plain(_) | Code::Apart(_) => return,
     };
     let &[mut argument] = &made.arguments[..] else {
         return;
     };
     let (mut added, mut taken) = (None, Vec::new());
     if let Some(relu) = only(nodes, argument) {
-        if normalizes && is_relu(&relu.code) {
+        // A parameter that it has taken along is one for its own tokens.
+        let fits = relu.tokens == tokens || relu.shift() == 0;
+        if normalizes && fits && is_relu(&relu.code) {
             // With what it has taken along itself.
             beside.before = true;
             if let Some(shift) = relu.shift_parameter() {
@@ -128,7 +134,8 @@ where
         }
     }
     if let Some(shift) = only(nodes, argument).filter(|_| !beside.shifted) {
-        if matches!(shift.code, Code::Plain(DeviceCode::Shift)) {
+        let fits = shift.tokens == tokens;
+        if fits && matches!(shift.code, Code::Plain(DeviceCode::Shift)) {
             beside.shifted = true;
             parameters.push(shift.parameters[0].clone());
             taken.push(argument);
@@ -140,6 +147,7 @@ where
         code,
         arguments,
         parameters,
+        tokens,
     });
     taken.into_iter().for_each(|node| nodes[node].used = false);
 }
