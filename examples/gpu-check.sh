@@ -12,8 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 report=${1:-gpu-report.md}
 profile=${PROFILE:---release}
 # The same packages each time: with others, shared ones would be built again.
-tests=(cargo test "$profile" -p equilibria-fusion -p equilibria-program --features cuda)
-if ! "${tests[@]}" --test cuda --test cuda_views --test cuda_counts --test device --no-run; then
+tests=(cargo test "$profile" -p equilibria-layers -p equilibria-fusion -p equilibria-program --features cuda)
+if ! "${tests[@]}" --test cuda_operations --test cuda --test cuda_views --test cuda_counts --test device --no-run; then
     echo "the tests do not build: see docs/src/gpu.md" >&2
     exit 1
 fi
@@ -48,6 +48,7 @@ section() {
 } >"$report"
 section 'The GPU' 20 nvidia-smi
 section 'Right: layers, solvers, strategies, training, CUDA against CPU' 120 "${tests[@]}" --test cuda
+section 'Right: every operation, CUDA against CPU' 60 "${tests[@]}" --test cuda_operations
 section 'Right: tensors that are permuted, broadcast or used twice' 60 "${tests[@]}" --test cuda_views
 section 'Right: the program, saved runs on both devices' 120 "${tests[@]}" --test device
 section 'Right: what is asked of the driver' 60 "${tests[@]}" --test cuda_counts

@@ -196,6 +196,33 @@ fn gradients_of_parameters_ask_for_little() {
     );
 }
 
+/// What a layer of images selects from its columns is sent once for all solves.
+#[test]
+fn programs_of_a_layer_send_what_they_select_once() {
+    let Some(_alone) = alone() else {
+        return;
+    };
+    let device = cuda::open(0).expect("a device");
+    let config = registry::make::<dyn LayerConfig>(&json!({ "type": "mdeq" })).expect("it parses");
+    let sizes = config.sizes().expect("those of images");
+    let request = LayerRequest {
+        state: sizes.state,
+        inputs: &sizes.inputs,
+        init: &mut Initializer::new(&device, 1),
+    };
+    let layer = <Cuda as Backend<f32>>::build::<Layers>(&*config, request).expect("it builds");
+    let inputs = sizes.inputs.iter();
+    let inputs = inputs.map(|&width| random_matrix(&device, (2, width), 3).expect("memory"));
+    let inputs: Vec<Matrix<f32, Cuda>> = inputs.collect();
+    let program = || {
+        let space = <Cuda as Backend<f32>>::space(&layer, &device, &inputs, 2);
+        drop(space.expect("a space"));
+    };
+    let [first, second] = [0, 1].map(|_| Counters::of(program).expect("it counts").0);
+    assert!(first.copies_to > 0);
+    assert_eq!(second.copies_to, 0);
+}
+
 /// Milliseconds of the fastest of several runs; the device has done all of each.
 fn fastest(device: &Cuda, mut job: impl FnMut()) -> f64 {
     job();

@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use cudarc::cublas::sys::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
 use cudarc::cublas::{CudaBlas, Gemm, GemmConfig, StridedBatchedConfig};
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{
-    result, CudaDevice, DevicePtr, DevicePtrMut, DeviceRepr, DeviceSlice, LaunchAsync, LaunchConfig,
+    result, CudaDevice, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, DeviceSlice, LaunchAsync,
+    LaunchConfig,
 };
 use cudarc::nvrtc::{compile_ptx_with_opts, CompileOptions};
 use dfdx::prelude::{Cuda, Gradients, Storage};
@@ -79,6 +80,21 @@ pub(crate) struct Engine {
     blas: CudaBlas,
     /// One call at a time: modules are made once.
     compiling: Mutex<()>,
+    /// Whole numbers that were sent once.
+    lists: Mutex<Vec<Arc<List>>>,
+}
+
+/// Whole numbers on a device, made of others.
+pub(crate) struct List {
+    numbers: CudaSlice<u32>,
+    of: (Weak<[u32]>, usize),
+}
+
+impl List {
+    /// Where the number of this index is.
+    pub fn address(&self, index: usize) -> u64 {
+        *self.numbers.device_ptr() + 4 * index as u64
+    }
 }
 
 /// What a product is made of: `c ← op(a) op(b) + β c`, with c `[rows, columns]` and `inner` terms to a sum; a factor that is transposed
@@ -105,7 +121,8 @@ impl Engine {
         let engine = Arc::new(Self {
             blas: CudaBlas::new(device.clone()).map_err(Error::device)?,
             device,
-            compiling: Mutex::new(()),
+            compiling: Mutex::default(),
+            lists: Mutex::default(),
         });
         engines.insert(engine.device.ordinal(), engine.clone());
         Ok(engine)
@@ -202,6 +219,29 @@ impl Engine {
         let places = [product.b.0, product.a.0, product.c];
         // SAFETY: the factors and the result are as large as `shape` says, see `launch`.
         unsafe { <E as Real>::multiply(&self.blas, config, places) }
+    }
+
+    /// Whole numbers that `make` makes of others and of one more number. They are made and sent once, and stay as long as these others do.
+    pub fn list(
+        &self,
+        (of, with): (&Arc<[u32]>, usize),
+        make: impl FnOnce() -> Vec<u32>,
+    ) -> Result<Arc<List>> {
+        let mut lists = lock(&self.lists);
+        lists.retain(|list| list.of.0.strong_count() > 0);
+        let known = lists.iter().find(|list| {
+            let same = std::ptr::addr_eq(list.of.0.as_ptr(), Arc::as_ptr(of));
+            same && list.of.1 == with
+        });
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
+        let list = Arc::new(List {
+            numbers: self.device.htod_copy(make()).map_err(Error::device)?,
+            of: (Arc::downgrade(of), with),
+        });
+        lists.push(list.clone());
+        Ok(list)
     }
 
     /// Copies numbers within the device.

@@ -12,7 +12,7 @@ mod operation;
 
 use std::sync::Arc;
 
-use dfdx::prelude::{Cuda, HasShape, OnesTensor, ReshapeTo, ZerosTensor};
+use dfdx::prelude::{Cuda, HasShape, ReshapeTo, ZerosTensor};
 
 use self::operation::DeviceOperation;
 use super::kernels::Linear;
@@ -112,9 +112,7 @@ enum Code<E: Real>
 where
     Cuda: Backend<E>,
 {
-    Plain(DeviceCode),
-    /// What has a file of its own.
-    Apart(Arc<dyn DeviceOperation<E>>),
+    Operation(Arc<dyn DeviceOperation<E>>),
     /// Parameters: weight, bias, and if it is shifted the shift.
     Normalize {
         groups: usize,
@@ -238,10 +236,10 @@ where
         widths: &[usize],
         store: &CudaStore<E>,
     ) -> Result<Self> {
-        let (code, tokens) = match made.code {
-            DeviceCode::PerToken { count, of } => (*of, count),
-            code => (code, 1),
-        };
+        let (mut code, mut tokens) = (made.code, 1);
+        while let DeviceCode::PerToken { count, of } = code {
+            (code, tokens) = (*of, tokens * count);
+        }
         let parameters = made.parameters.into_iter();
         let parameters = parameters.map(|(tensor, place)| Parameter::of(tensor, place));
         let mut parameters = parameters.collect::<Result<Vec<_>>>()?;
@@ -249,10 +247,12 @@ where
         let code = match code {
             DeviceCode::Normalize { groups, epsilon } => {
                 if parameters.is_empty() {
-                    let (device, shape) = (&store.device, (1, width / tokens));
-                    let rows = [device.try_ones_like(&shape), device.try_zeros_like(&shape)];
-                    for row in rows {
-                        parameters.push(Parameter::of(row.map_err(Error::device)?, None)?);
+                    // Without a copy from the host, which ones would cost.
+                    for number in [1.0, 0.0] {
+                        let row = store.device.try_zeros_like(&(1, width / tokens));
+                        let row = Parameter::of(row.map_err(Error::device)?, None)?;
+                        fill(&row, number, store)?;
+                        parameters.push(row);
                     }
                 }
                 Code::Normalize {
@@ -265,10 +265,7 @@ where
             other => {
                 let widths = made.arguments.iter().map(|&from| widths[from] / tokens);
                 let widths: Vec<usize> = widths.collect();
-                match operation::of(&other, &parameters, &widths, store)? {
-                    Some(operation) => Code::Apart(operation),
-                    None => Code::Plain(other),
-                }
+                Code::Operation(operation::of(other, &parameters, &widths, store)?)
             }
         };
         Ok(Self {
@@ -307,6 +304,25 @@ where
     }
     let rows = Rows::zeros(&store.device, shape)?;
     Ok(places[node].insert(rows).address)
+}
+
+/// Lets all numbers of a row of zeros be the same.
+fn fill<E: Real>(row: &Parameter<E>, number: f64, store: &CudaStore<E>) -> Result<()>
+where
+    Cuda: Backend<E>,
+{
+    store.engine.launch::<E, _>(Linear {
+        a: row.address,
+        b: 0,
+        out: row.address,
+        c: 0.0,
+        d: 0.0,
+        e: number,
+        rows: 1,
+        width: row.shape.1 as u32,
+        row: 0,
+        add: 0,
+    })
 }
 
 /// Adds a tensor to a place of as many numbers.

@@ -2,15 +2,12 @@
 
 use dfdx::prelude::Cuda;
 
-use super::super::engine::Product;
 use super::super::kernels::{
-    Block, ColumnSums, Linear, Multiply, NormalizeBack, NormalizeTangent, PointwiseBack,
-    PointwiseBackArgument,
+    ColumnSums, Linear, NormalizeBack, NormalizeTangent, PointwiseBack, PointwiseBackArgument,
 };
 use super::super::store::CudaStore;
 use super::bars::{Bars, PulledBack};
 use super::{place, Beside, Code, Made, Program, Real};
-use crate::device_code::DeviceCode;
 use crate::{Backend, Result, Slot, Vectors};
 
 /// Whose cotangents are wanted, and where gradients of parameters go.
@@ -106,7 +103,7 @@ where
             let from = way.bars.of(input);
             if let (true, Some(gradients)) = (from != 0, &mut way.gradients) {
                 let (to, width) = (gradients.input(input - 1, store)?, self.nodes[input].width);
-                add(from, to, width, store)?;
+                put(from, (to, 1), width, store)?;
             }
         }
         Ok(())
@@ -140,7 +137,7 @@ where
     }
 
     /// Hands a cotangent on as it is: without a copy where nobody else adds to it.
-    fn hand_on(
+    pub(super) fn hand_on(
         &mut self,
         node: usize,
         address: u64,
@@ -155,7 +152,7 @@ where
         let width = self.nodes[node].width;
         match adds {
             0 => store.engine.copy::<E>(address, out, store.batch() * width),
-            _ => add(address, out, width, store),
+            _ => put(address, (out, adds), width, store),
         }
     }
 
@@ -206,8 +203,9 @@ where
             return Ok(());
         };
         let done = match &made.code {
-            Code::Plain(code) => self.back_plain((&made, code), u, way, store),
-            Code::Apart(operation) => self.back_apart((node, &made, &**operation), u, way, store),
+            Code::Operation(operation) => {
+                self.back_through((node, &made, &**operation), u, way, store)
+            }
             Code::Normalize { .. } | Code::Pointwise { .. } => {
                 self.back_beside(node, &made, u, way, store)
             }
@@ -279,7 +277,7 @@ where
                     .engine
                     .launch::<E, _>(PointwiseBack(formulas, argument))?;
             }
-            Code::Plain(_) | Code::Apart(_) => {}
+            Code::Operation(_) => {}
         }
         let shift = made.shift_parameter().and_then(|shift| shift.place);
         if let (Some(gradients), Some(index)) = (&mut way.gradients, shift) {
@@ -298,163 +296,11 @@ where
         }
         Ok(())
     }
-
-    fn back_plain(
-        &mut self,
-        (made, code): (&Made<E>, &DeviceCode),
-        u: u64,
-        way: &mut Way<'_, E>,
-        store: &CudaStore<E>,
-    ) -> Result<()> {
-        let rows = store.batch() * made.tokens;
-        if let (DeviceCode::Product { transposed }, Some(gradients)) = (code, &mut way.gradients) {
-            let x = self.recorded(made.arguments[0], store)?;
-            weight_gradient(made, *transposed, (u, x), gradients, store)?;
-        }
-        if let (DeviceCode::Shift, Some(gradients)) = (code, &mut way.gradients) {
-            if let Some(index) = made.parameters[0].place {
-                store.engine.launch::<E, _>(ColumnSums {
-                    a: u,
-                    b: 0,
-                    c: 0,
-                    after: 0,
-                    products: 0,
-                    sums: gradients.parameter(index, store)?,
-                    others: 0,
-                    rows: rows as u32,
-                    width: made.parameters[0].shape.1 as u32,
-                })?;
-            }
-        }
-        let mut first = 0;
-        for (index, &argument) in made.arguments.iter().enumerate() {
-            let width = self.nodes[argument].width / made.tokens;
-            if self.wants(argument, way) {
-                self.back_to((made, code), (index, first), u, &mut way.bars, store)?;
-            }
-            first += width;
-        }
-        Ok(())
-    }
-
-    /// The cotangent of one argument; the columns of those before it are `first`.
-    fn back_to(
-        &mut self,
-        (made, code): (&Made<E>, &DeviceCode),
-        (index, first): (usize, usize),
-        u: u64,
-        bars: &mut Bars,
-        store: &CudaStore<E>,
-    ) -> Result<()> {
-        let argument = made.arguments[index];
-        let (rows, width) = self.shape(argument, made, store);
-        match code {
-            DeviceCode::Shift => return self.hand_on(argument, u, bars, store),
-            #[allow(clippy::float_cmp)] // 1 is what a plain addition has
-            DeviceCode::Sum { factor } if index == 0 || *factor == 1.0 => {
-                return self.hand_on(argument, u, bars, store)
-            }
-            _ => {}
-        }
-        let (out, adds) = self.target(argument, bars, store)?;
-        let engine = &store.engine;
-        match code {
-            DeviceCode::Product { transposed } => {
-                let weight = &made.parameters[0];
-                let (inner, columns) = match transposed {
-                    false => weight.shape,
-                    true => (weight.shape.1, weight.shape.0),
-                };
-                engine.product::<E>(&Product {
-                    shape: [rows, columns, inner],
-                    a: (u, false),
-                    b: (weight.address, *transposed),
-                    c: out,
-                    add: adds == 1,
-                })
-            }
-            DeviceCode::Sum { factor } | DeviceCode::Scale { factor, .. } => {
-                scaled(u, *factor, (out, adds), width * made.tokens, store)
-            }
-            DeviceCode::Multiply => engine.launch::<E, _>(Multiply {
-                a: u,
-                b: self.recorded(made.arguments[1 - index], store)?,
-                c: 0,
-                d: 0,
-                out,
-                count: (rows * width) as u32,
-                add: adds,
-            }),
-            DeviceCode::Columns(range) => {
-                if adds == 0 {
-                    let whole = columns((0, 0), (out, width), (0, width), rows, 0);
-                    engine.launch::<E, _>(whole)?;
-                }
-                let part = (u, range.len());
-                let place = (range.start, range.len());
-                engine.launch::<E, _>(columns(part, (out, width), place, rows, adds))
-            }
-            DeviceCode::Concatenate => {
-                let whole: usize = made
-                    .arguments
-                    .iter()
-                    .map(|&each| self.nodes[each].width / made.tokens)
-                    .sum();
-                engine.launch::<E, _>(Block {
-                    from: u,
-                    to: out,
-                    rows: rows as u32,
-                    width: width as u32,
-                    from_width: whole as u32,
-                    from_first: first as u32,
-                    to_width: width as u32,
-                    to_first: 0,
-                    add: adds,
-                })
-            }
-            // Handed on before, or with variants of their own.
-            _ => Ok(()),
-        }
-    }
 }
 
-/// Adds the gradient of a weight due to the cotangent `u` of a product with `x`: one product more, whatever is there already.
-pub(super) fn weight_gradient<E: Real>(
-    made: &Made<E>,
-    transposed: bool,
-    (u, x): (u64, u64),
-    gradients: &mut PulledBack<E>,
-    store: &CudaStore<E>,
-) -> Result<()>
-where
-    Cuda: Backend<E>,
-{
-    let weight = &made.parameters[0];
-    let Some(index) = weight.place else {
-        return Ok(());
-    };
-    let (left, right) = if transposed { (x, u) } else { (u, x) };
-    store.engine.product::<E>(&Product {
-        shape: [weight.shape.0, weight.shape.1, store.batch() * made.tokens],
-        a: (left, true),
-        b: (right, false),
-        c: gradients.parameter(index, store)?,
-        add: true,
-    })
-}
-
-/// `to += from`.
-fn add<E: Real>(from: u64, to: u64, width: usize, store: &CudaStore<E>) -> Result<()>
-where
-    Cuda: Backend<E>,
-{
-    scaled(from, 1.0, (to, 1), width, store)
-}
-
-/// `to = c from`, or `to += c from`.
-pub(super) fn scaled<E: Real>(
+/// `to = from`, or `to += from`.
+pub(super) fn put<E: Real>(
     from: u64,
-    c: f64,
     (to, add): (u64, u32),
     width: usize,
     store: &CudaStore<E>,
@@ -466,7 +312,7 @@ where
         a: from,
         b: 0,
         out: to,
-        c,
+        c: 1.0,
         d: 0.0,
         e: 0.0,
         rows: store.batch() as u32,
@@ -474,25 +320,4 @@ where
         row: 0,
         add,
     })
-}
-
-/// Puts a whole matrix, or 0, into columns of another.
-fn columns(
-    (from, from_width): (u64, usize),
-    (to, to_width): (u64, usize),
-    (first, width): (usize, usize),
-    rows: usize,
-    add: u32,
-) -> Block {
-    Block {
-        from,
-        to,
-        rows: rows as u32,
-        width: width as u32,
-        from_width: from_width as u32,
-        from_first: 0,
-        to_width: to_width as u32,
-        to_first: first as u32,
-        add,
-    }
 }

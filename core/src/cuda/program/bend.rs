@@ -2,14 +2,11 @@
 
 use dfdx::prelude::Cuda;
 
-use super::super::kernels::{
-    ColumnSums, Multiply, NormalizeBend, PointwiseBack, PointwiseBackArgument,
-};
+use super::super::kernels::{ColumnSums, NormalizeBend, PointwiseBack, PointwiseBackArgument};
 use super::super::store::CudaStore;
-use super::back::{scaled, weight_gradient, Way};
+use super::back::{put, Way};
 use super::operation::Along;
 use super::{place, Code, Made, Program, Real};
-use crate::device_code::DeviceCode;
 use crate::{Backend, Result};
 
 impl<E: Real> Program<E>
@@ -48,36 +45,10 @@ where
             .map(|&from| self.tangent_of(from, v))
             .collect();
         match &made.code {
-            Code::Plain(DeviceCode::Product { transposed }) => match &mut way.gradients {
-                Some(gradients) => {
-                    weight_gradient(made, *transposed, (p, x_dot[0]), gradients, store)
-                }
-                None => Ok(()),
-            },
-            Code::Plain(DeviceCode::Multiply) => {
-                for (index, &argument) in made.arguments.iter().enumerate() {
-                    let other = x_dot[1 - index];
-                    if other == 0 || !self.wants(argument, way) {
-                        continue;
-                    }
-                    let (out, add) = self.target(argument, &mut way.bars, store)?;
-                    store.engine.launch::<E, _>(Multiply {
-                        a: p,
-                        b: other,
-                        c: 0,
-                        d: 0,
-                        out,
-                        count: rows * width,
-                        add,
-                    })?;
-                }
-                Ok(())
-            }
-            Code::Plain(_) => Ok(()),
-            Code::Apart(operation) => {
+            Code::Operation(operation) => {
                 let x_dot = &x_dot;
                 let along = Along { p, x_dot };
-                self.bend_apart((node, made, &**operation), &along, way, store)
+                self.bend_through((node, made, &**operation), &along, way, store)
             }
             Code::Normalize { groups, beside, .. } => {
                 let [values, scales, before] = self.recorded_own(node, store)?;
@@ -168,7 +139,7 @@ where
                 let (out, adds) = self.target(argument, &mut way.bars, store)?;
                 // Where one cotangent was handed on to several, it is that of all.
                 if !done.contains(&out) {
-                    scaled(x_bar, 1.0, (out, adds), width, store)?;
+                    put(x_bar, (out, adds), width, store)?;
                     done.push(out);
                 }
             }

@@ -2,15 +2,12 @@
 
 use dfdx::prelude::Cuda;
 
-use super::super::engine::Product;
 use super::super::kernels::{
-    Block, Linear, Multiply, Normalize, NormalizeTangent, Pointwise, PointwiseArgument,
-    PointwiseBack, PointwiseBackArgument,
+    Normalize, NormalizeTangent, Pointwise, PointwiseArgument, PointwiseBack, PointwiseBackArgument,
 };
 use super::super::store::CudaStore;
 use super::operation::{At, On};
 use super::{place, Beside, Code, Made, Program, Real, Record};
-use crate::device_code::DeviceCode;
 use crate::{Backend, Result, Slot, Vectors};
 
 impl<E: Real> Program<E>
@@ -210,8 +207,7 @@ where
         let (all_rows, width) = self.shape(node, made, store);
         let (rows, width) = (all_rows as u32, width as u32);
         match &made.code {
-            Code::Plain(code) => self.make_plain((made, code), &x, (y, width), store),
-            Code::Apart(operation) => operation.apply(&x, y, &On::new(store, all_rows)),
+            Code::Operation(operation) => operation.apply(&x, y, &On::new(store, all_rows)),
             Code::Normalize {
                 groups,
                 epsilon,
@@ -246,100 +242,6 @@ where
                 store.engine.launch::<E, _>(Pointwise(formulas, argument))
             }
         }
-    }
-
-    fn make_plain(
-        &self,
-        (made, code): (&Made<E>, &DeviceCode),
-        x: &[u64],
-        (y, width): (u64, u32),
-        store: &CudaStore<E>,
-    ) -> Result<()> {
-        let all_rows = store.batch() * made.tokens;
-        let (engine, rows) = (&store.engine, all_rows as u32);
-        let linear = Linear {
-            a: x[0],
-            b: 0,
-            out: y,
-            c: 1.0,
-            d: 0.0,
-            e: 0.0,
-            rows,
-            width,
-            row: 0,
-            add: 0,
-        };
-        match code {
-            DeviceCode::Product { transposed } => {
-                engine.product::<E>(&ahead(made, *transposed, all_rows, x[0], y))
-            }
-            DeviceCode::Shift => engine.launch::<E, _>(Linear {
-                b: made.parameters[0].address,
-                d: 1.0,
-                row: 1,
-                ..linear
-            }),
-            DeviceCode::Sum { factor } => engine.launch::<E, _>(Linear {
-                b: x[1],
-                d: *factor,
-                ..linear
-            }),
-            DeviceCode::Scale { factor, offset } => engine.launch::<E, _>(Linear {
-                c: *factor,
-                e: *offset,
-                ..linear
-            }),
-            DeviceCode::Multiply => engine.launch::<E, _>(Multiply {
-                a: x[0],
-                b: x[1],
-                c: 0,
-                d: 0,
-                out: y,
-                count: rows * width,
-                add: 0,
-            }),
-            DeviceCode::Columns(range) => engine.launch::<E, _>(Block {
-                from: x[0],
-                to: y,
-                rows,
-                width,
-                from_width: (self.nodes[made.arguments[0]].width / made.tokens) as u32,
-                from_first: range.start as u32,
-                to_width: width,
-                to_first: 0,
-                add: 0,
-            }),
-            DeviceCode::Concatenate => self.concatenate(made, x, (y, width), store),
-            // These have variants of their own.
-            _ => Ok(()),
-        }
-    }
-
-    /// Matrices side by side; 0 where an address is 0.
-    fn concatenate(
-        &self,
-        made: &Made<E>,
-        x: &[u64],
-        (y, width): (u64, u32),
-        store: &CudaStore<E>,
-    ) -> Result<()> {
-        let mut first = 0;
-        for (&from, &argument) in x.iter().zip(&made.arguments) {
-            let own = (self.nodes[argument].width / made.tokens) as u32;
-            store.engine.launch::<E, _>(Block {
-                from,
-                to: y,
-                rows: (store.batch() * made.tokens) as u32,
-                width: own,
-                from_width: own,
-                from_first: 0,
-                to_width: width,
-                to_first: first,
-                add: 0,
-            })?;
-            first += own;
-        }
-        Ok(())
     }
 
     /// The tangents of all values along `v`, and that of the output in `out`, if it is wanted.
@@ -386,7 +288,7 @@ where
             .map(|&from| self.tangent_of(from, v))
             .collect();
         match &made.code {
-            Code::Apart(operation) => {
+            Code::Operation(operation) => {
                 let x = self.recorded_arguments(made, store)?;
                 let at = At {
                     x: &x,
@@ -417,75 +319,6 @@ where
                 };
                 engine.launch::<E, _>(PointwiseBack(formulas, argument))
             }
-            Code::Plain(DeviceCode::Multiply) => {
-                let [a, b] = [made.arguments[0], made.arguments[1]];
-                let terms = [(x_dot[0], b), (x_dot[1], a)]
-                    .into_iter()
-                    .filter(|(dot, _)| *dot != 0);
-                let terms = terms.map(|(dot, other)| Ok((dot, self.recorded(other, store)?)));
-                let terms = terms.collect::<Result<Vec<_>>>()?;
-                let (c, d) = terms.get(1).copied().unwrap_or((0, 0));
-                engine.launch::<E, _>(Multiply {
-                    a: terms[0].0,
-                    b: terms[0].1,
-                    c,
-                    d,
-                    out: y_dot,
-                    count: rows * width,
-                    add: 0,
-                })
-            }
-            Code::Plain(DeviceCode::Sum { factor }) => {
-                let (a, c) = if x_dot[0] != 0 {
-                    (x_dot[0], 1.0)
-                } else {
-                    (x_dot[1], *factor)
-                };
-                let b = if x_dot[0] != 0 { x_dot[1] } else { 0 };
-                engine.launch::<E, _>(Linear {
-                    a,
-                    b,
-                    out: y_dot,
-                    c,
-                    d: *factor,
-                    e: 0.0,
-                    rows,
-                    width,
-                    row: 0,
-                    add: 0,
-                })
-            }
-            Code::Plain(DeviceCode::Shift) => {
-                engine.copy::<E>(x_dot[0], y_dot, (rows * width) as usize)
-            }
-            Code::Plain(DeviceCode::Scale { factor, .. }) => {
-                let code = DeviceCode::Scale {
-                    factor: *factor,
-                    offset: 0.0,
-                };
-                self.make_plain((made, &code), &x_dot, (y_dot, width), store)
-            }
-            // Linear without an offset: the same for tangents.
-            Code::Plain(code) => self.make_plain((made, code), &x_dot, (y_dot, width), store),
         }
-    }
-}
-
-/// `y = x Wᵀ`, or `y = x W`.
-fn ahead<E: Real>(made: &Made<E>, transposed: bool, rows: usize, x: u64, y: u64) -> Product
-where
-    Cuda: Backend<E>,
-{
-    let weight = &made.parameters[0];
-    let (inner, columns) = match transposed {
-        false => (weight.shape.1, weight.shape.0),
-        true => weight.shape,
-    };
-    Product {
-        shape: [rows, columns, inner],
-        a: (x, false),
-        b: (weight.address, !transposed),
-        c: y,
-        add: false,
     }
 }

@@ -3,7 +3,8 @@
 use dfdx::prelude::Cuda;
 
 use super::{Code, Made, Node, Real};
-use crate::device_code::{DeviceCode, Formulas};
+use crate::device_code::Formulas;
+use crate::operation::Neighbor;
 use crate::Backend;
 
 /// The same program with fewer operations, all that is known of its nodes, and which of them is the output.
@@ -78,11 +79,24 @@ where
     made_by.as_ref().filter(|_| *varies && *uses == 1)
 }
 
-fn is_relu<E: Real>(code: &Code<E>) -> bool
+impl<E: Real> Code<E>
 where
     Cuda: Backend<E>,
 {
-    matches!(code, Code::Pointwise { formulas, .. } if *formulas == Formulas::relu())
+    /// What it is to what may take it along.
+    fn neighbor(&self) -> Option<Neighbor> {
+        match self {
+            Self::Operation(operation) => operation.neighbor(),
+            Self::Pointwise { formulas, .. } if *formulas == Formulas::relu() => {
+                Some(Neighbor::Rectifier)
+            }
+            Self::Pointwise { .. } | Self::Normalize { .. } => None,
+        }
+    }
+
+    fn is_rectifier(&self) -> bool {
+        self.neighbor() == Some(Neighbor::Rectifier)
+    }
 }
 
 /// Lets the operation that makes `node` take along those that make its argument.
@@ -98,7 +112,7 @@ where
     let (normalizes, beside) = match &mut code {
         Code::Normalize { beside, .. } => (true, beside),
         Code::Pointwise { beside, .. } => (false, beside),
-        Code::Plain(_) | Code::Apart(_) => return,
+        Code::Operation(_) => return,
     };
     let &[mut argument] = &made.arguments[..] else {
         return;
@@ -107,7 +121,7 @@ where
     if let Some(relu) = only(nodes, argument) {
         // A parameter that it has taken along is one for its own tokens.
         let fits = relu.tokens == tokens || relu.shift() == 0;
-        if normalizes && fits && is_relu(&relu.code) {
+        if normalizes && fits && relu.code.is_rectifier() {
             // With what it has taken along itself.
             beside.before = true;
             if let Some(shift) = relu.shift_parameter() {
@@ -119,8 +133,7 @@ where
         }
     }
     if let Some(sum) = only(nodes, argument).filter(|_| added.is_none()) {
-        #[allow(clippy::float_cmp)] // 1 is what a plain addition has
-        let plain = matches!(sum.code, Code::Plain(DeviceCode::Sum { factor }) if factor == 1.0);
+        let plain = sum.code.neighbor() == Some(Neighbor::Sum);
         if let (true, &[first, second]) = (plain, &sum.arguments[..]) {
             let pair = match (nodes[first].varies, nodes[second].varies) {
                 (true, false) => Some((first, second)),
@@ -134,8 +147,7 @@ where
         }
     }
     if let Some(shift) = only(nodes, argument).filter(|_| !beside.shifted) {
-        let fits = shift.tokens == tokens;
-        if fits && matches!(shift.code, Code::Plain(DeviceCode::Shift)) {
+        if shift.tokens == tokens && shift.code.neighbor() == Some(Neighbor::Shift) {
             beside.shifted = true;
             parameters.push(shift.parameters[0].clone());
             taken.push(argument);
@@ -166,5 +178,5 @@ where
         &normalization.code,
         Code::Normalize { beside, .. } if !beside.before && !beside.after
     );
-    (is_relu(&relu.code) && relu.shift() == 0 && takes).then_some(argument)
+    (relu.code.is_rectifier() && relu.shift() == 0 && takes).then_some(argument)
 }

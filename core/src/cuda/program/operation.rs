@@ -1,9 +1,11 @@
-//! Operations with kernels of their own, one file for those that are alike.
+//! What a program does beside normalizations and functions of single numbers: one file for operations that are alike.
 
+mod arithmetic;
+mod blocks;
 mod columns;
 mod divide;
 mod groups;
-mod matmul;
+mod product;
 mod rows;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use super::super::store::CudaStore;
 use super::back::Way;
 use super::{Made, Parameter, Program, PulledBack, Real};
 use crate::device_code::DeviceCode;
+use crate::operation::Neighbor;
 use crate::{Backend, Result};
 
 /// An operation y = g(x₁, x₂, …; θ) that takes nothing along. Matrices are told by their addresses; that of a tangent is 0 where it is 0.
@@ -30,7 +33,17 @@ where
         self.apply(x_dot, y_dot, on)
     }
 
-    /// x̄_i = (∂g/∂x_i)ᵀ ȳ of the argument i.
+    /// What it is, if what is beside it may take it along. Default: nothing of the kind.
+    fn neighbor(&self) -> Option<Neighbor> {
+        None
+    }
+
+    /// Whether x̄_i of the argument i is ȳ itself, so that nothing need be computed. Default: it is not.
+    fn passes(&self, _argument: usize) -> bool {
+        false
+    }
+
+    /// x̄_i = (∂g/∂x_i)ᵀ ȳ of the argument i; asked for where it is not ȳ itself.
     fn vjp(
         &self,
         at: &At<'_>,
@@ -117,54 +130,72 @@ where
     }
 }
 
-/// The operation of a code with parameters, on arguments of these widths; `None` for what is not here.
-#[allow(clippy::type_complexity)]
+/// The operation of a code with parameters, on arguments of these widths.
+///
+/// # Panics
+/// For what a program makes by itself: normalizations, functions of single numbers, and what is done per token.
 pub(super) fn of<E: Real>(
-    code: &DeviceCode,
+    code: DeviceCode,
     parameters: &[Parameter<E>],
     widths: &[usize],
     store: &CudaStore<E>,
-) -> Result<Option<Arc<dyn DeviceOperation<E>>>>
+) -> Result<Arc<dyn DeviceOperation<E>>>
 where
     Cuda: Backend<E>,
 {
     let width = widths.first().copied().unwrap_or(0);
     let of_groups = |what, groups| groups::OfColumns::new(what, groups, width);
     let first = || parameters[0].clone();
-    Ok(Some(match code {
+    Ok(match code {
+        DeviceCode::Product { transposed } => Arc::new(product::Product {
+            weight: first(),
+            transposed,
+        }),
+        DeviceCode::Shift => Arc::new(rows::Shift(first())),
+        DeviceCode::Sum { factor } => Arc::new(arithmetic::Sum { factor, width }),
+        DeviceCode::Scale { factor, offset } => Arc::new(arithmetic::Scale {
+            factor,
+            offset,
+            width,
+        }),
+        DeviceCode::Multiply => Arc::new(arithmetic::Multiply { width }),
         DeviceCode::Divide => Arc::new(divide::Divide { width }),
+        DeviceCode::Columns(range) => Arc::new(blocks::Columns { range, width }),
+        DeviceCode::Concatenate => Arc::new(blocks::Concatenate(widths.to_vec())),
         DeviceCode::Stretch => Arc::new(rows::Stretch(first())),
         DeviceCode::Broadcast => Arc::new(rows::Broadcast(first())),
-        DeviceCode::Constant(numbers) => Arc::new(rows::Constant::new(numbers, store)?),
+        DeviceCode::Constant(numbers) => Arc::new(rows::Constant::new(&numbers, store)?),
         DeviceCode::RowNorms => Arc::new(rows::Norms(first())),
         DeviceCode::Gather {
             columns,
             from,
             transposed,
-        } => Arc::new(columns::Gathered::new(columns, *from, *transposed, store)?),
-        &DeviceCode::Transpose {
+        } => Arc::new(columns::Gathered::new(&columns, from, transposed, store)?),
+        DeviceCode::Transpose {
             rows,
             columns,
             block,
         } => Arc::new(columns::Transposed([rows, columns, block])),
-        &DeviceCode::Repeat { times } => Arc::new(columns::Repeated { times, width }),
-        &DeviceCode::SumOfGroups { groups, mean } => {
+        DeviceCode::Repeat { times } => Arc::new(columns::Repeated { times, width }),
+        DeviceCode::SumOfGroups { groups, mean } => {
             Arc::new(columns::Summed::new(groups, width, mean))
         }
-        &DeviceCode::Max { groups } => Arc::new(of_groups(groups::What::Max, groups)),
-        &DeviceCode::Softmax { groups } => Arc::new(of_groups(groups::What::Softmax, groups)),
-        &DeviceCode::LogSumExp { groups } => Arc::new(of_groups(groups::What::LogSumExp, groups)),
-        &DeviceCode::Matmul {
+        DeviceCode::Max { groups } => Arc::new(of_groups(groups::What::Max, groups)),
+        DeviceCode::Softmax { groups } => Arc::new(of_groups(groups::What::Softmax, groups)),
+        DeviceCode::LogSumExp { groups } => Arc::new(of_groups(groups::What::LogSumExp, groups)),
+        DeviceCode::Matmul {
             rows,
             inner,
             columns,
             transposed,
-        } => Arc::new(matmul::Matmul {
+        } => Arc::new(product::Matmul {
             sizes: [rows, inner, columns],
             transposed,
         }),
-        _ => return Ok(None),
-    }))
+        DeviceCode::Normalize { .. } | DeviceCode::Pointwise(_) | DeviceCode::PerToken { .. } => {
+            unreachable!("a program makes it by itself")
+        }
+    })
 }
 
 /// A node, how it is made, and by what.
@@ -175,7 +206,7 @@ where
     Cuda: Backend<E>,
 {
     /// Hands the cotangent of a node on to its arguments and parameters.
-    pub(super) fn back_apart(
+    pub(super) fn back_through(
         &mut self,
         (node, made, operation): Node<'_, E>,
         u: u64,
@@ -190,7 +221,12 @@ where
             operation.pull_back(&at, u, gradients, &on)?;
         }
         for (index, &argument) in made.arguments.iter().enumerate() {
-            if self.wants(argument, way) {
+            if !self.wants(argument, way) {
+                continue;
+            }
+            if operation.passes(index) {
+                self.hand_on(argument, u, &mut way.bars, store)?;
+            } else {
                 let to = self.target(argument, &mut way.bars, store)?;
                 operation.vjp(&at, index, u, to, &on)?;
             }
@@ -199,7 +235,7 @@ where
     }
 
     /// Adds the derivatives of ⟨p, ẏ⟩ by arguments and parameters.
-    pub(super) fn bend_apart(
+    pub(super) fn bend_through(
         &mut self,
         (node, made, operation): Node<'_, E>,
         along: &Along<'_>,

@@ -1,16 +1,19 @@
 //! Columns that move, are repeated or added up: linear, without parameters.
 
+use std::sync::Arc;
+
 use dfdx::prelude::Cuda;
 
 use super::{At, DeviceOperation, On, Real, Target};
+use crate::cuda::engine::List;
 use crate::cuda::kernels::{Copies, Gather, GroupsArgument, OfGroups, Scatter, SumCopies, Turn};
-use crate::cuda::store::{CudaStore, Rows};
+use crate::cuda::store::CudaStore;
 use crate::{Backend, Result};
 
 /// Columns chosen by number, or the transpose of that.
 pub(super) struct Gathered {
-    /// Whole numbers: the column for each of those that are chosen; for each column where those begin that it is chosen for; these.
-    numbers: Rows<f64>,
+    /// The column for each of those that are chosen; for each column where those begin that it is chosen for; these.
+    numbers: Arc<List>,
     from: usize,
     to: usize,
     transposed: bool,
@@ -19,7 +22,7 @@ pub(super) struct Gathered {
 impl Gathered {
     /// The choice of `columns` among so many.
     pub fn new<E: Real>(
-        columns: &[u32],
+        columns: &Arc<[u32]>,
         from: usize,
         transposed: bool,
         store: &CudaStore<E>,
@@ -27,25 +30,9 @@ impl Gathered {
     where
         Cuda: Backend<E>,
     {
-        let mut chosen_for = vec![Vec::new(); from];
-        for (place, &column) in (0..).zip(columns) {
-            if let Some(chosen_for) = chosen_for.get_mut(column as usize) {
-                chosen_for.push(place);
-            }
-        }
-        let mut numbers = columns.to_vec();
-        let mut begin = 0;
-        for chosen_for in &chosen_for {
-            numbers.push(begin);
-            begin += chosen_for.len() as u32;
-        }
-        numbers.push(begin);
-        numbers.extend(chosen_for.into_iter().flatten());
-        // Two of them take the place of one number in f64.
-        let rows = Rows::<f64>::zeros(&store.device, (1, numbers.len().div_ceil(2)))?;
-        store.engine.send(&numbers, rows.address)?;
+        let make = || lists(columns, from);
         Ok(Self {
-            numbers: rows,
+            numbers: store.engine.list((columns, from), make)?,
             from,
             to: columns.len(),
             transposed,
@@ -62,13 +49,14 @@ impl Gathered {
     where
         Cuda: Backend<E>,
     {
-        let word = |place: usize| self.numbers.address + 4 * place as u64;
+        let [columns, begins, places] = [0, self.to, self.to + self.from + 1];
+        let word = |place: usize| self.numbers.address(place);
         let (rows, from, to) = (on.rows as u32, self.from as u32, self.to as u32);
         match transposed {
             false => on.launch(Gather {
                 x,
                 y,
-                columns: word(0),
+                columns: word(columns),
                 rows,
                 width: to,
                 from,
@@ -77,8 +65,8 @@ impl Gathered {
             true => on.launch(Scatter {
                 x,
                 y,
-                begins: word(self.to),
-                columns: word(self.to + self.from + 1),
+                begins: word(begins),
+                columns: word(places),
                 rows,
                 width: from,
                 from: to,
@@ -99,6 +87,25 @@ where
     fn vjp(&self, _: &At<'_>, _: usize, y_bar: u64, to: Target, on: &On<'_, E>) -> Result<()> {
         self.gather(!self.transposed, y_bar, to, on)
     }
+}
+
+/// The numbers of [`Gathered`].
+fn lists(columns: &[u32], from: usize) -> Vec<u32> {
+    let mut chosen_for = vec![Vec::new(); from];
+    for (place, &column) in (0..).zip(columns) {
+        if let Some(chosen_for) = chosen_for.get_mut(column as usize) {
+            chosen_for.push(place);
+        }
+    }
+    let mut numbers = columns.to_vec();
+    let mut begin = 0;
+    for chosen_for in &chosen_for {
+        numbers.push(begin);
+        begin += chosen_for.len() as u32;
+    }
+    numbers.push(begin);
+    numbers.extend(chosen_for.into_iter().flatten());
+    numbers
 }
 
 /// From `[rows, columns, block]` to `[columns, rows, block]`.

@@ -3,8 +3,9 @@
 use dfdx::prelude::Cuda;
 
 use super::{Along, At, DeviceOperation, On, Parameter, PulledBack, Real, Target};
-use crate::cuda::kernels::{self, ColumnSums, RowNorms, RowNormsBack};
+use crate::cuda::kernels::{self, ColumnSums, Linear, RowNorms, RowNormsBack};
 use crate::cuda::store::{CudaStore, Rows};
+use crate::operation::Neighbor;
 use crate::{Backend, Result};
 
 /// Adds the sum of the rows of `a`, or of a ⊙ b where there is a b, to the gradient of a parameter.
@@ -53,6 +54,58 @@ where
         width: width as u32,
         add,
     })
+}
+
+/// `y = x + b`.
+pub(super) struct Shift<E: Real>(pub Parameter<E>)
+where
+    Cuda: Backend<E>;
+
+impl<E: Real> DeviceOperation<E> for Shift<E>
+where
+    Cuda: Backend<E>,
+{
+    fn apply(&self, x: &[u64], y: u64, on: &On<'_, E>) -> Result<()> {
+        on.launch(Linear {
+            a: x[0],
+            b: self.0.address,
+            out: y,
+            c: 1.0,
+            d: 1.0,
+            e: 0.0,
+            rows: on.rows as u32,
+            width: self.0.shape.1 as u32,
+            row: 1,
+            add: 0,
+        })
+    }
+
+    fn jvp(&self, _: &At<'_>, x_dot: &[u64], y_dot: u64, on: &On<'_, E>) -> Result<()> {
+        let count = on.rows * self.0.shape.1;
+        on.store.engine.copy::<E>(x_dot[0], y_dot, count)
+    }
+
+    fn neighbor(&self) -> Option<Neighbor> {
+        Some(Neighbor::Shift)
+    }
+
+    fn passes(&self, _: usize) -> bool {
+        true
+    }
+
+    fn vjp(&self, _: &At<'_>, _: usize, _: u64, _: Target, _: &On<'_, E>) -> Result<()> {
+        Ok(())
+    }
+
+    fn pull_back(
+        &self,
+        _: &At<'_>,
+        y_bar: u64,
+        gradients: &mut PulledBack<E>,
+        on: &On<'_, E>,
+    ) -> Result<()> {
+        add_rows(&self.0, (y_bar, 0), gradients, on)
+    }
 }
 
 /// `y = x ⊙ w`.

@@ -1,10 +1,94 @@
-//! Products of two matrices that each row holds, by one call of cuBLAS for all rows.
+//! Products with a parameter, and of two matrices that each row holds: one call of cuBLAS for all rows.
 
 use dfdx::prelude::Cuda;
 
-use super::{Along, At, DeviceOperation, On, Real, Target};
-use crate::cuda::engine::Product;
+use super::{Along, At, DeviceOperation, On, Parameter, PulledBack, Real, Target};
+use crate::cuda::engine;
 use crate::{Backend, Result};
+
+/// `y = x Wᵀ`, or `y = x W`.
+pub(super) struct Product<E: Real>
+where
+    Cuda: Backend<E>,
+{
+    pub weight: Parameter<E>,
+    pub transposed: bool,
+}
+
+impl<E: Real> Product<E>
+where
+    Cuda: Backend<E>,
+{
+    /// The product, or that with the transpose.
+    fn multiply(&self, back: bool, x: u64, (c, add): Target, on: &On<'_, E>) -> Result<()> {
+        let (outputs, inputs) = self.weight.shape;
+        let transposed = self.transposed != back;
+        let (columns, inner) = match transposed {
+            false => (outputs, inputs),
+            true => (inputs, outputs),
+        };
+        on.store.engine.product::<E>(&engine::Product {
+            shape: [on.rows, columns, inner],
+            a: (x, false),
+            b: (self.weight.address, !transposed),
+            c,
+            add: add == 1,
+        })
+    }
+
+    /// Adds the gradient due to a cotangent of y: one product more, whatever is there already.
+    fn add_gradient(
+        &self,
+        (u, x): (u64, u64),
+        gradients: &mut PulledBack<E>,
+        on: &On<'_, E>,
+    ) -> Result<()> {
+        let Some(index) = self.weight.place else {
+            return Ok(());
+        };
+        let (left, right) = if self.transposed { (x, u) } else { (u, x) };
+        let (rows, columns) = self.weight.shape;
+        on.store.engine.product::<E>(&engine::Product {
+            shape: [rows, columns, on.rows],
+            a: (left, true),
+            b: (right, false),
+            c: gradients.parameter(index, on.store)?,
+            add: true,
+        })
+    }
+}
+
+impl<E: Real> DeviceOperation<E> for Product<E>
+where
+    Cuda: Backend<E>,
+{
+    fn apply(&self, x: &[u64], y: u64, on: &On<'_, E>) -> Result<()> {
+        self.multiply(false, x[0], (y, 0), on)
+    }
+
+    fn vjp(&self, _: &At<'_>, _: usize, y_bar: u64, to: Target, on: &On<'_, E>) -> Result<()> {
+        self.multiply(true, y_bar, to, on)
+    }
+
+    fn pull_back(
+        &self,
+        at: &At<'_>,
+        y_bar: u64,
+        gradients: &mut PulledBack<E>,
+        on: &On<'_, E>,
+    ) -> Result<()> {
+        self.add_gradient((y_bar, at.x[0]), gradients, on)
+    }
+
+    fn bend_parameters(
+        &self,
+        along: &Along<'_>,
+        gradients: &mut PulledBack<E>,
+        on: &On<'_, E>,
+    ) -> Result<()> {
+        self.add_gradient((along.p, along.x_dot[0]), gradients, on)
+    }
+}
 
 /// `Y = A B` with matrices of `[rows, inner, columns]`, or `Y = A Bᵀ`.
 pub(super) struct Matmul {
@@ -18,7 +102,7 @@ impl Matmul {
         Cuda: Backend<E>,
     {
         let [rows, inner, columns] = self.sizes;
-        let product = Product {
+        let product = engine::Product {
             shape: [rows, columns, inner],
             a: (a, false),
             b: (b, self.transposed),
@@ -45,7 +129,7 @@ impl Matmul {
             (_, false) => ([inner, columns, rows], (other, true), (y_bar, false)),
             (_, true) => ([columns, inner, rows], (y_bar, true), (other, false)),
         };
-        let product = Product {
+        let product = engine::Product {
             shape,
             a,
             b,
