@@ -43,15 +43,17 @@ where
         false
     }
 
-    /// x̄_i = (∂g/∂x_i)ᵀ ȳ of the argument i; asked for where it is not ȳ itself.
+    /// x̄_i = (∂g/∂x_i)ᵀ ȳ of the argument i; asked for where it is not ȳ itself. Default: that it is, or there are no arguments.
     fn vjp(
         &self,
-        at: &At<'_>,
-        argument: usize,
-        y_bar: u64,
-        to: Target,
-        on: &On<'_, E>,
-    ) -> Result<()>;
+        _at: &At<'_>,
+        _argument: usize,
+        _y_bar: u64,
+        _to: Target,
+        _on: &On<'_, E>,
+    ) -> Result<()> {
+        Ok(())
+    }
 
     /// Adds (∂g/∂θ)ᵀ ȳ to the gradients of parameters. Default: there are none.
     fn pull_back(

@@ -93,10 +93,6 @@ where
         true
     }
 
-    fn vjp(&self, _: &At<'_>, _: usize, _: u64, _: Target, _: &On<'_, E>) -> Result<()> {
-        Ok(())
-    }
-
     fn pull_back(
         &self,
         _: &At<'_>,
@@ -159,10 +155,6 @@ where
         stretch(0, (self.0.address, rows * columns), (y, 0), on)
     }
 
-    fn vjp(&self, _: &At<'_>, _: usize, _: u64, _: Target, _: &On<'_, E>) -> Result<()> {
-        Ok(())
-    }
-
     fn pull_back(
         &self,
         _: &At<'_>,
@@ -198,10 +190,6 @@ where
     fn apply(&self, _: &[u64], y: u64, on: &On<'_, E>) -> Result<()> {
         stretch(0, (self.0.address, self.0.width()), (y, 0), on)
     }
-
-    fn vjp(&self, _: &At<'_>, _: usize, _: u64, _: Target, _: &On<'_, E>) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// `y_i = Σ_j |W_ij|` in every row.
@@ -223,10 +211,6 @@ where
             groups: groups as u32,
             size: size as u32,
         })
-    }
-
-    fn vjp(&self, _: &At<'_>, _: usize, _: u64, _: Target, _: &On<'_, E>) -> Result<()> {
-        Ok(())
     }
 
     fn pull_back(
