@@ -34,7 +34,7 @@ fn equilibrium<L>(layer: L) -> Equilibrium<L> {
 #[test]
 fn nan_inside_a_layer_is_no_solution() {
     fn statuses<L: ImplicitLayer<f64, Cuda>>(layer: L, x: &Matrix<f64, Cuda>) -> Vec<Status> {
-        let solved = equilibrium(layer).forward(&[x.clone()], NoneTape);
+        let solved = equilibrium(layer).forward(std::slice::from_ref(x), NoneTape);
         let samples = solved.expect("it runs").report.samples;
         samples.iter().map(|sample| sample.status).collect()
     }
@@ -139,7 +139,7 @@ fn solves_in_kernels_of_our_own_are_the_same_from_run_to_run() {
     let equilibrium = equilibrium(layer);
     let x = random_matrix(&device, (7, 12), 4).expect("memory");
     let solve = || {
-        let solved = equilibrium.forward(&[x.clone()], NoneTape);
+        let solved = equilibrium.forward(std::slice::from_ref(&x), NoneTape);
         to_host(&solved.expect("it runs").z)
     };
     let first = solve();
