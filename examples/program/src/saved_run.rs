@@ -6,7 +6,7 @@ use std::path::Path;
 use equilibria_core::{Backend, Error as CoreError, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
 use equilibria_fusion::data::{
-    check_names, DataSet, Digest, MinMax, Names, Split, SplitName, Table, Targets,
+    check_names, DataSet, Digest, MinMax, Names, SplitName, Table, Targets,
 };
 use equilibria_fusion::train::explain;
 use equilibria_fusion::{Experiment, Head, Model, Standardization};
@@ -141,28 +141,12 @@ impl SavedRun {
         let Some(digest) = &self.digest else {
             return;
         };
-        let split = |part_of| match part_of == part {
-            true => Split {
-                modalities: modalities.to_vec(),
-                targets: targets.cloned().unwrap_or(Targets::Classes(Vec::new())),
-            },
-            false => Split {
-                modalities: Vec::new(),
-                targets: Targets::Classes(Vec::new()),
-            },
-        };
-        let data = DataSet {
-            name: String::new(),
-            classes: self.classes.clone(),
-            train: split(SplitName::Train),
-            test: split(SplitName::Test),
-        };
         let (rows, end) = match part {
             SplitName::Train => ("training", "_tr"),
             SplitName::Test => ("test", "_te"),
         };
         let is_table = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
-        let mut differing = digest.differences(&data.digest());
+        let mut differing = digest.differences(&Digest::of_split(part, modalities, targets));
         differing.retain(|name| name.ends_with(end) && (targets.is_some() || is_table(name)));
         if !differing.is_empty() {
             log::warn!(

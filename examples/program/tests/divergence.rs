@@ -1,31 +1,14 @@
 //! A run whose parameters diverge ends with the step and the parameter, wherever the numbers overflow.
 
+#[path = "small/called.rs"]
+mod called;
 mod small;
 
-use std::path::Path;
-use std::process::{Command, Output};
-
+use called::{folder, program, refusal};
 use safetensors::tensor::TensorView;
 use safetensors::SafeTensors;
 
-fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("config.toml"), small::CONFIG).expect("a file");
-    std::fs::create_dir(folder.path().join("data")).expect("a folder");
-    small::write_data(&folder.path().join("data"));
-    folder
-}
-
-fn program(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command.current_dir(folder).args(arguments);
-    command.output().expect("the program starts")
-}
-
-fn refusal(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+const TRAIN: [&str; 6] = ["train", "config.toml", "--data", "data", "--out", "run"];
 
 #[test]
 fn a_step_that_makes_parameters_overflow_is_named_with_the_parameter() {
@@ -51,11 +34,11 @@ fn a_step_that_makes_parameters_overflow_is_named_with_the_parameter() {
     ] {
         for validation in ["0", "0.2"] {
             let validation = format!("training.validation={validation}");
-            let mut arguments = vec!["train", "config.toml", "--data", "data", "--out", "run"];
+            let mut arguments = TRAIN.to_vec();
             for change in changes.iter().chain([&validation.as_str()]) {
                 arguments.extend(["--set", change]);
             }
-            let message = refusal(&program(folder.path(), &arguments));
+            let message = refusal(folder.path(), &arguments);
             assert!(message.contains("error: epoch "), "{changes:?}: {message}");
             assert!(
                 message.contains("step ") || message.contains("validation"),
@@ -74,23 +57,16 @@ fn a_step_that_makes_parameters_overflow_is_named_with_the_parameter() {
 #[test]
 fn the_last_step_is_looked_at_too() {
     let folder = folder();
-    let train = [
-        "train",
-        "config.toml",
-        "--data",
-        "data",
-        "--out",
-        "run",
-        "--set",
+    let mut train = TRAIN.to_vec();
+    for change in [
         "training.epochs=1",
-        "--set",
         "training.batch=40",
-        "--set",
         "training.validation=0",
-        "--set",
         "training.optimizer.weight_decay=1e39",
-    ];
-    let message = refusal(&program(folder.path(), &train));
+    ] {
+        train.extend(["--set", change]);
+    }
+    let message = refusal(folder.path(), &train);
     assert!(message.contains("error: after epoch 1: `"), "{message}");
     assert!(message.contains("` is not finite ("), "{message}");
     assert!(!folder.path().join("run").exists());
@@ -100,16 +76,7 @@ fn the_last_step_is_looked_at_too() {
 #[test]
 fn a_saved_model_that_overflows_is_named_with_file_and_parameter() {
     let folder = folder();
-    let train = [
-        "train",
-        "config.toml",
-        "--data",
-        "data",
-        "--out",
-        "run",
-        "--set",
-        "training.epochs=1",
-    ];
+    let train = [&TRAIN[..], &["--set", "training.epochs=1"]].concat();
     assert!(program(folder.path(), &train).status.success());
     let path = folder.path().join("run/model.safetensors");
     let bytes = std::fs::read(&path).expect("a model");
@@ -139,7 +106,7 @@ fn a_saved_model_that_overflows_is_named_with_file_and_parameter() {
             &["evaluate", "run", "--data", "data"][..],
             &["predict", "run", "--data", "data", "--out", "table.csv"],
         ] {
-            let message = refusal(&program(folder.path(), arguments));
+            let message = refusal(folder.path(), arguments);
             assert!(
                 message.contains("error: run/model.safetensors: "),
                 "{message}"

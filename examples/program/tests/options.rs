@@ -1,29 +1,10 @@
 //! Options and changes of the configuration that cannot be meant are refused by name.
 
+#[path = "small/called.rs"]
+mod called;
 mod small;
 
-use std::path::Path;
-use std::process::{Command, Output};
-
-fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("config.toml"), small::CONFIG).expect("a file");
-    std::fs::create_dir(folder.path().join("data")).expect("a folder");
-    small::write_data(&folder.path().join("data"));
-    folder
-}
-
-fn program(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command.current_dir(folder).args(arguments);
-    command.output().expect("the program starts")
-}
-
-fn refusal(folder: &Path, arguments: &[&str]) -> String {
-    let output = program(folder, arguments);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use called::{folder, program, refusal};
 
 #[test]
 fn numbers_of_options_that_would_let_everything_pass_are_refused() {

@@ -1,10 +1,11 @@
 //! What a saved run tells of itself is checked against the rows it is given, and has to make sense.
 
+#[path = "small/called.rs"]
+mod called;
 mod small;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use safetensors::tensor::TensorView;
 use safetensors::SafeTensors;
@@ -14,10 +15,7 @@ struct Bench(tempfile::TempDir);
 
 impl Bench {
     fn new(more: &[&str]) -> Self {
-        let bench = Self(tempfile::tempdir().expect("a folder"));
-        std::fs::write(bench.at("config.toml"), small::CONFIG).expect("a file");
-        std::fs::create_dir(bench.at("data")).expect("a folder");
-        small::write_data(&bench.at("data"));
+        let bench = Self(called::folder());
         let train = ["train", "config.toml", "--data", "data", "--out", "run"];
         let short = ["--set", "training.epochs=1"];
         bench.succeed(&[&train[..], &short, more].concat());
@@ -28,15 +26,9 @@ impl Bench {
         self.0.path().join(name)
     }
 
-    fn program(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-        command.current_dir(self.0.path()).args(arguments);
-        command.output().expect("the program starts")
-    }
-
     /// What is said on standard error.
     fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.program(arguments);
+        let output = called::program(self.0.path(), arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
@@ -127,9 +119,7 @@ fn metadata_that_makes_no_sense_is_named_with_the_file() {
         let changed = safetensors::serialize(views, Some(metadata)).expect("serializable");
         std::fs::write(&path, changed).expect("written");
         for arguments in [&EVALUATE[..], &["predict", "run", "--out", "table.csv"]] {
-            let output = bench.program(arguments);
-            let message = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(2), "{message}");
+            let message = called::refusal(bench.0.path(), arguments);
             let place = format!("error: run/model.safetensors: metadata `{key}`: ");
             assert!(message.contains(&place), "{key} = {text}: {message}");
             assert!(message.contains(expected), "{key} = {text}: {message}");

@@ -24,6 +24,16 @@ impl Digest {
         differing.dedup();
         differing
     }
+
+    /// That of one split alone, without its targets where none are given.
+    pub fn of_split(part: SplitName, modalities: &[Table], targets: Option<&Targets>) -> Self {
+        let tables = (1..).zip(modalities);
+        let mut all: BTreeMap<_, _> = tables
+            .map(|(k, table)| (part.table_stem(k), of_table(table)))
+            .collect();
+        all.extend(targets.map(|targets| (part.targets_stem(targets.kind()), of_targets(targets))));
+        Self(all)
+    }
 }
 
 impl DataSet {
@@ -32,11 +42,7 @@ impl DataSet {
         let mut all = BTreeMap::from([("classes".to_owned(), of_classes(&self.classes))]);
         for part in SplitName::BOTH {
             let split = self.split(part);
-            for (k, table) in (1..).zip(&split.modalities) {
-                all.insert(part.table_stem(k), of_table(table));
-            }
-            let stem = part.targets_stem(split.targets.kind());
-            all.insert(stem, of_targets(&split.targets));
+            all.extend(Digest::of_split(part, &split.modalities, Some(&split.targets)).0);
         }
         Digest(all)
     }

@@ -12,7 +12,7 @@ pub(super) enum Kind {
 }
 
 /// Names of an index, in lower case and without what is between their words.
-const INDEX: [&str; 9] = [
+const INDEX: [&str; 8] = [
     "index",
     "id",
     "rowid",
@@ -21,10 +21,9 @@ const INDEX: [&str; 9] = [
     "rownumber",
     "barcode",
     "barcodes",
-    "level0",
 ];
 
-/// What is numbered: the name of an index with `id`, `number` or `index` behind it.
+/// What is numbered, written likewise: the name of an index with `id`, `number` or `index` behind it.
 const SAMPLES: [&str; 17] = [
     "sample",
     "patient",
@@ -41,7 +40,7 @@ const SAMPLES: [&str; 17] = [
     "aliquot",
     "observation",
     "obs",
-    "case submitter",
+    "casesubmitter",
     "study",
 ];
 
@@ -60,7 +59,7 @@ pub(super) fn kind(name: &str) -> Option<Kind> {
         .is_some_and(|rest| rest.len() == 1 && rest.parse::<usize>().is_ok());
     let numbered = |ending: &str| {
         let what = bare.strip_suffix(ending);
-        what.is_some_and(|what| SAMPLES.iter().any(|sample| sample.replace(' ', "") == what))
+        what.is_some_and(|what| SAMPLES.contains(&what))
     };
     if INDEX.contains(&bare.as_str())
         || level
