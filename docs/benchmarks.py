@@ -1,6 +1,8 @@
-"""Times Equilibria and its peers on the same workloads, alternately, and writes benchmarks.md with its charts.
+"""Times Equilibria and its peers on the same workloads, alternately, and writes a page with its chart.
 
-usage: python docs/benchmarks.py PEERS_DIR [--rounds 3] [--seconds 0.3] [--timeout 120] [--results FILE.json]
+usage: python docs/benchmarks.py PEERS_DIR [--rounds 3] [--seconds 0.3] [--timeout 120] [--results FILE.json] [--page benchmarks]
+
+A page is of one processor: PAGE.md and PAGE.svg in docs/src. That of another one has another name.
 
 PEERS_DIR holds workloads.py, which writes the workload files, and bench_torch.py, bench_jax.py, bench_banax.py,
 bench_anchorax.py and bench_optimistix.py, which time TorchDEQ, jaxopt, banax, Anchorax and Optimistix on them; all print one JSON
@@ -31,6 +33,7 @@ parser.add_argument("--seconds", type=float, default=0.3)
 parser.add_argument("--timeout", type=float, default=120)
 parser.add_argument("--results", type=Path, default=Path(tempfile.gettempdir()) / "equilibria-benchmarks.json")
 parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--page", default="benchmarks")
 options = parser.parse_args()
 
 
@@ -233,6 +236,20 @@ def threads_section(folder, names):
     return rows
 
 
+def rounding_section(folder, names):
+    """Time with early evaluations rounded over time without."""
+    rows = []
+    for name in names:
+        rounded, exact = ({job: [] for job in JOBS[1:]} for _ in range(2))
+        for _ in range(2 * options.rounds + 1):
+            for into, extra in ((rounded, ()), (exact, ("--exact",))):
+                for job in into:
+                    seconds = ("--seconds", str(options.seconds), "--only", name, "--job", job)
+                    into[job] += [line["ms"] for line in run(ours(folder, *seconds, *extra), timeout=None)]
+        rows.append([name.removeprefix("fusion_"), *(f"{min(rounded[job]) / min(exact[job]):.2f}" for job in JOBS[1:])])
+    return rows
+
+
 def memory_section(folder, name, peers):
     short = ["--seconds", "0", "--only", name, "--job", "train"]
     rows = [["Equilibria, to the tolerance", f"{peak_memory(ours(folder, *short)):.0f}"]]
@@ -297,11 +314,14 @@ def masked_table(found):
 
 
 def processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            flags = Path("/proc/cpuinfo").read_text()
-            return line.split(":")[1].strip() + (", AVX-512" if "avx512f" in flags else ", no AVX-512")
-    return platform.processor()
+    """Name, family and model, which tell the generation apart where the name does not, and how wide its vectors are."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines() if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in fields.items()}
+    flags = fields.get("flags", "").split()
+    vectors = " with ".join(["AVX-512", "bf16"] if "avx512_bf16" in flags else ["AVX-512"]) if "avx512f" in flags else "no AVX-512"
+    if "model name" not in fields:
+        return platform.processor()
+    return f"{fields['model name']} (family {fields.get('cpu family')}, model {fields.get('model')}), {vectors}"
 
 
 def main():
@@ -330,18 +350,20 @@ def main():
         own_maps = kept("maps", lambda: maps_section(maps))
         large = [name for name in results if int(name.split("_b")[1].split("_")[0]) >= 128]
         threads = kept("threads", lambda: threads_section(folder, large))
+        rounding = kept("rounding", lambda: rounding_section(folder, list(results)))
         memory = kept("memory", lambda: memory_section(folder, "fusion_b612_d500_n3_g0.7", present))
         found = kept("scaling", lambda: scaling(module, extra))
-    chart(found, ROOT / "docs" / "src" / "scaling.svg")
+    page = ROOT / "docs" / "src" / options.page
+    chart(found, page.with_suffix(".svg"))
     axes = "\n\n".join(table([axis, "`solve` ms", "`train` ms"], [(v, ms(s), ms(t)) for v, s, t in points])
                        for axis, points in found.items())
     versions = [f"{name} ({versions})" for name, (versions, _) in peers.items() if versions]
-    (ROOT / "docs" / "src" / "benchmarks.md").write_text(f"""# Benchmarks
+    page.with_suffix(".md").write_text(f"""# Benchmarks: {processor()}
 
 <!-- Written by docs/benchmarks.py; change that. -->
 
 DEQ fusion on random weights, f32, every sample to a relative residual of {TOLERANCE:g}. Measured on {datetime.date.today()}:
-{processor()}, {os.cpu_count()} cores, {options.threads} threads for every system, Equilibria in alternation with
+{os.cpu_count()} cores, {options.threads} threads for every system, Equilibria in alternation with
 {", ".join(versions) or "no peer"}; {f"absent: {', '.join(absent)}" if absent else "no peer was absent"}. Times are
 {"those" if options.rounds == 1 else "the median"} of {"one process, which takes" if options.rounds == 1 else f"{options.rounds} processes, each of which takes"} its fastest run.
 
@@ -377,6 +399,13 @@ above 100 % mean that the machine was slower while that rate was measured.
 
 {detail_section(results, list(present))}
 
+## Rounded and exact
+
+Time of a job with early evaluations [rounded](numerics.md#rounded-evaluations), over its time without, `bench --exact`. They are the same
+where rounding does not pay, by the kind of processor, and is not done.
+
+{table(["workload", *(f"`{job}`" for job in JOBS[1:])], rounding)}
+
 ## One thread and two
 
 Time on one thread over time on two.
@@ -391,7 +420,7 @@ Of the whole process, weights and inputs included.
 
 ## Scaling
 
-![Time of solve and train against batch, width, modalities, solver steps and threads](scaling.svg)
+![Time of solve and train against batch, width, modalities, solver steps and threads]({options.page}.svg)
 
 {axes}
 """)
