@@ -18,10 +18,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Kepler<E, D> {
         self.eccentricity.shape().1
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         Ok(z.sin().stretch(&self.eccentricity) + &x[0])
     }

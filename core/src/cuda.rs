@@ -18,8 +18,10 @@ mod space;
 mod store;
 mod training;
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
 use cudarc::driver::result;
-use dfdx::prelude::{Cache, Cuda};
+use dfdx::prelude::{BroadcastTo, Cache, Cuda, Rank1, ReshapeTo, Tensor, ZerosTensor};
 
 use crate::{Error, Result};
 
@@ -31,7 +33,7 @@ pub(crate) use training::{accumulate, CudaTraining};
 /// The GPU of this number, from 0. Memory that tensors give back is kept for the next ones.
 ///
 /// # Errors
-/// [`Error::NoGpu`] if there is no such GPU, or none that can be used.
+/// [`Error::NoGpu`] if there is no such GPU, or none that can be used, or without the headers of CUDA.
 pub fn open(number: usize) -> Result<Cuda> {
     let failed = |reason: String| Error::NoGpu { number, reason };
     // What cudarc does by itself panics where there is no GPU.
@@ -43,5 +45,17 @@ pub fn open(number: usize) -> Result<Cuda> {
     let device = Cuda::try_build(number, 0);
     let device = device.map_err(|error| failed(format!("{error:?}")))?;
     device.try_enable_cache().map_err(Error::device)?;
+    // dfdx compiles some kernels when they are first wanted, with headers that lay where it was built, and panics without them.
+    if catch_unwind(AssertUnwindSafe(|| compiles(&device))).is_err() {
+        let reason = "dfdx finds no headers of CUDA where they lay when it was built, so build where it runs";
+        return Err(failed(reason.to_owned()));
+    }
     Ok(device)
+}
+
+/// Lets dfdx compile a kernel: copying a broadcast tensor is one of those.
+fn compiles(device: &Cuda) -> Option<()> {
+    let zero: Tensor<Rank1<1>, f32, _> = device.try_zeros().ok()?;
+    let zeros: Tensor<(usize, usize), f32, _> = zero.try_broadcast_like(&(2, 1)).ok()?;
+    zeros.try_contiguous().map(|_| ()).ok()
 }

@@ -28,8 +28,10 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
     /// Dimension of one sample's state.
     fn state_dim(&self) -> usize;
 
-    /// Width of each injected input, in order.
-    fn input_dims(&self) -> Vec<usize>;
+    /// Width of each injected input, in order. Default: one input, as wide as the state.
+    fn input_dims(&self) -> Vec<usize> {
+        vec![self.state_dim()]
+    }
 
     /// One application of `f_θ(z; x)`.
     ///

@@ -59,7 +59,7 @@ pub use error::{Error, Result};
 pub use input::{contiguous, copied, separate, try_contiguous};
 pub use layer::{apply, output, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
 pub use map::{DifferentiableMap, Map};
-pub use on_device::{OnDevice, UpdateRule};
+pub use on_device::{ConvexSet, OnDevice, UpdateRule};
 pub use operation::{At, Gradients, Neighbor, Neighbors, Operation, Reads, RowOperation, Scratch};
 pub use parameters::{Parameters, Renamed};
 pub use plumbing::AdjointMap;

@@ -44,6 +44,9 @@ pub trait OnDevice<E: Scalar, D: Backend<E>> {
         y: &Matrix<E, D>,
     ) -> Result<()>;
 
+    /// Moves a parameter to the nearest point of a set, in place: its identity stays.
+    fn project(&self, tensor: &mut Matrix<E, D>, set: ConvexSet) -> Result<()>;
+
     /// Numbers that are 0 where 32 random bits are less than the first of `choices`, else the second: those that the host draws from
     /// the same `stream`.
     fn mask(
@@ -81,4 +84,20 @@ pub struct UpdateRule {
     pub numbers: [f64; 10],
     /// β.
     pub decay: f64,
+}
+
+/// A convex set of matrices, to keep a parameter in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ConvexSet {
+    /// Every number is at least this one.
+    AtLeast(f64),
+    /// `Σ_j |a_ij| ≤ radius` in every row i.
+    RowsInL1Ball(f64),
+    /// `Σ_i a_ij² ≤ radius²` in every column j, but for the rounding of single precision.
+    ColumnsInL2Ball(f64),
+}
+
+impl ConvexSet {
+    /// What columns may be longer than the radius, relative to it: some units in the last place of a single-precision number.
+    pub const SLACK: f64 = 1e-6;
 }

@@ -206,8 +206,19 @@ pub fn join(path: &str, part: &str) -> String {
 /// A struct that [projects](Parameters::project) its own matrices names the method that does:
 ///
 /// `parameters!(Implicit { a, b }, project = restrict_rows);`
+///
+/// A struct without parameters, generic over neither:
+///
+/// `parameters!(Identity);`
 #[macro_export]
 macro_rules! parameters {
+    ($name:ident) => {
+        impl<E: $crate::Scalar, D: $crate::Backend<E>> $crate::Parameters<E, D> for $name {
+            fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &$crate::Matrix<E, D>)) {}
+
+            fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut $crate::Matrix<E, D>)) {}
+        }
+    };
     ($name:ident<$inner:ident>.$field:tt) => {
         impl<E: $crate::Scalar, D: $crate::Backend<E>, $inner: $crate::Parameters<E, D>>
             $crate::Parameters<E, D> for $name<$inner>

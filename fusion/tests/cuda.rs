@@ -12,6 +12,7 @@ mod trained;
 use dfdx::prelude::*;
 use equilibria_core::serde_json::{json, Value};
 use equilibria_core::{cuda, registry, to_host, Backend, ImplicitLayer, Matrix, Scalar, Vectors};
+use equilibria_fusion::layers::projection::ConvexSet;
 use equilibria_testing::relative_difference;
 
 /// Something that gives numbers on every device.
@@ -184,6 +185,17 @@ fn every_regularizer_penalizes_alike() {
     };
     let regularizers = defaults("regularizer").into_iter();
     none(regularizers.flat_map(check).collect());
+}
+
+#[test]
+fn projections_find_the_same_point() {
+    let sets = [0.0, 0.25]
+        .map(ConvexSet::AtLeast)
+        .into_iter()
+        .chain([0.5, 3.5, 340.0, 1e4].map(ConvexSet::RowsInL1Ball))
+        .chain([0.75, 1.5, 16.0].map(ConvexSet::ColumnsInL2Ball));
+    let check = |set| differences(&format!("{set:?}"), &trained::Projected(set), ALLOWED);
+    none(sets.flat_map(check).collect());
 }
 
 #[test]

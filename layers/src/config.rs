@@ -118,3 +118,13 @@ pub fn one_input(plugin: &'static str, inputs: &[usize]) -> Result<usize> {
         }
     }
 }
+
+/// The width of the one injected input of a layer that takes it as wide as the state.
+///
+/// # Errors
+/// [`Error::Config`], with the name of the `plugin`, for other inputs.
+pub fn one_input_like_state(plugin: &'static str, state: usize, inputs: &[usize]) -> Result<usize> {
+    let expected = "one, as wide as the state";
+    let got = format!("{inputs:?}");
+    Error::require(inputs == [state], plugin, "inputs", expected, got).map(|()| state)
+}

@@ -39,7 +39,9 @@ pub mod stabilizers {
 
 pub use activation::Activation;
 pub use attention::{attend, attention, attention_scores, causal_mask};
-pub use config::{layer, one_input, LayerConfig, LayerRequest, Layers, Sizes};
+pub use config::{
+    layer, one_input, one_input_like_state, LayerConfig, LayerRequest, Layers, Sizes,
+};
 pub use initialize::Initializer;
 pub use masked::Masked;
 pub use operations::{concatenate, Vocabulary};

@@ -107,11 +107,7 @@ impl TensorCode for TooWide {
 #[derive(Clone)]
 struct Wrong;
 
-impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Wrong {
-    fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<E, D>)) {}
-
-    fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {}
-}
+parameters!(Wrong);
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Wrong {
     fn state_dim(&self) -> usize {

@@ -81,10 +81,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Gate<E, D> {
         self.w.shape().0
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         let step = GateStep { taped: self.taped };
         Ok(Value::of(

@@ -49,10 +49,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
         self.w.shape().0
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(
         &self,
         z: &equilibria_core::Value<E, D>,

@@ -224,6 +224,10 @@ kernels! {
     Leading = "leading" in training(), |_| (1, 256); {
         x: u64, u: u64, v: u64, sigma: u64, outer: u64, rows: u32, columns: u32, iterations: u32,
     }
+    /// The nearest point of a convex set, one block per row or column.
+    Project = "project" in training(), |p| (if p.set == 2 { p.columns } else { p.rows } as usize, 256); {
+        from: u64, to: u64, bound: f64, slack: f64, rows: u32, columns: u32, set: u32,
+    }
     /// Columns from one matrix to another.
     Block = "block" in arithmetic(), |p| numbers(p.rows as usize * p.width as usize); {
         from: u64, to: u64, rows: u32, width: u32, from_width: u32, from_first: u32, to_width: u32, to_first: u32, add: u32,

@@ -4,12 +4,12 @@ use dfdx::prelude::{Cuda, Gradients, HasShape, ReshapeTo, ZerosTensor};
 
 use super::kernels::{
     Leading, Linear, Mask, MoveRows, Normal, Pointwise, PointwiseArgument, PointwiseBack,
-    PointwiseBackArgument, Squares, Update, UpdateArgument,
+    PointwiseBackArgument, Project, Squares, Update, UpdateArgument,
 };
 use super::store::Rows;
 use super::{address, is_row_major, Engine, Real};
 use crate::device_code::Formulas;
-use crate::on_device::{OnDevice, UpdateRule};
+use crate::on_device::{ConvexSet, OnDevice, UpdateRule};
 use crate::{Backend, Error, Matrix, Result};
 
 /// See [`OnDevice`].
@@ -196,6 +196,25 @@ where
             add: 1,
         };
         Engine::of(x.device())?.launch::<E, _>(PointwiseBack(function, argument))
+    }
+
+    fn project(&self, tensor: &mut Matrix<E, Cuda>, set: ConvexSet) -> Result<()> {
+        let (engine, (rows, columns)) = (Engine::of(tensor.device())?, *tensor.shape());
+        let (set, bound) = match set {
+            ConvexSet::AtLeast(smallest) => (0, smallest),
+            ConvexSet::RowsInL1Ball(radius) => (1, radius),
+            ConvexSet::ColumnsInL2Ball(radius) => (2, radius),
+        };
+        let ((from, to), _, _old) = written(tensor, |from, to| Ok((from, to)))?;
+        engine.launch::<E, _>(Project {
+            from,
+            to,
+            bound,
+            slack: ConvexSet::SLACK,
+            rows: rows as u32,
+            columns: columns as u32,
+            set,
+        })
     }
 
     fn mask(

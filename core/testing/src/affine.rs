@@ -91,10 +91,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AffineMap<E, D> {
         self.a.shape().0
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         Ok(Value::of(&Tensors::new(Times, &[&self.a]), &[z]) + &x[0])
     }

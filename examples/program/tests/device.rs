@@ -219,17 +219,25 @@ fn gradients_are_right_on_the_device() {
 
 #[test]
 fn a_gpu_that_is_not_there_is_named() {
-    for (devices, name, message) in [
-        ("1", "cuda:7", "GPU 7 cannot be used: there are 1; "),
-        ("0", "cuda", "GPU 0 cannot be used: the driver says "),
-    ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-        let output = (command.args(["train", &config(), "--device", name]))
-            .env("CUDA_STAND_IN_DEVICES", devices)
-            .output()
-            .expect("the program starts");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(message), "{error}");
-    }
+    fails_to_start("CUDA_STAND_IN_DEVICES", "1", "cuda:7", "there are 1; ");
+    fails_to_start("CUDA_STAND_IN_DEVICES", "0", "cuda", "the driver says ");
+}
+
+#[test]
+fn headers_that_are_gone_are_named() {
+    let message = "dfdx finds no headers of CUDA ";
+    fails_to_start("CUDA_STAND_IN_HEADERS", "0", "cuda", message);
+}
+
+/// Training ends with status 2 and a message about a GPU where the stand-in has this setting.
+fn fails_to_start(setting: &str, value: &str, device: &str, reason: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
+    let output = (command.args(["train", &config(), "--device", device]))
+        .env(setting, value)
+        .output()
+        .expect("the program starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("cannot be used: "), "{error}");
+    assert!(error.contains(reason), "{error}");
 }

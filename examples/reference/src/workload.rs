@@ -49,6 +49,8 @@ pub struct Workload<D: Backend<f32>> {
     target: Matrix<f32, D>,
     tolerance: f64,
     max_evaluations: usize,
+    /// Whether early evaluations may be rounded, see [`Stop::rounded`]. They may, to begin with.
+    pub rounded: bool,
 }
 
 /// The workloads of a folder, files `fusion_*.safetensors` with `only` in their name, in order.
@@ -118,6 +120,7 @@ impl<D: Backend<f32>> Workload<D> {
             target: from_host(device, target, shape)?,
             tolerance,
             max_evaluations,
+            rounded: true,
         })
     }
 
@@ -126,7 +129,7 @@ impl<D: Backend<f32>> Workload<D> {
         let stop = Stop {
             on_unconverged: OnUnconverged::Accept,
             max_evaluations: self.max_evaluations,
-            rounded: true,
+            rounded: self.rounded,
             // Without a tolerance, every step that is allowed is taken.
             patience: match self.tolerance > 0.0 {
                 true => Stop::default().patience,

@@ -41,11 +41,7 @@ impl Build<Backbones> for RawConfig {
 /// Hands modalities on.
 pub struct Raw;
 
-impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Raw {
-    fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<E, D>)) {}
-
-    fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {}
-}
+parameters!(Raw);
 
 impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Raw {
     fn encode(

@@ -32,11 +32,7 @@ pub struct Concat {
     pub width: usize,
 }
 
-impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Concat {
-    fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<E, D>)) {}
-
-    fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {}
-}
+parameters!(Concat);
 
 impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Concat {
     fn output_dim(&self) -> usize {

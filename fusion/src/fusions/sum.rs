@@ -32,11 +32,7 @@ pub struct Sum {
     pub width: usize,
 }
 
-impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Sum {
-    fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<E, D>)) {}
-
-    fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {}
-}
+parameters!(Sum);
 
 impl<E: Scalar, D: Backend<E>> Fusion<E, D> for Sum {
     fn output_dim(&self) -> usize {

@@ -106,10 +106,28 @@ fn bytes(fusion: &Value, width: usize) -> [u64; 2] {
     [epoch.bytes_to, epoch.bytes_back]
 }
 
+/// Layers whose parameters are projected after every step.
+fn projected(layer: &str) -> Value {
+    let stop = json!({
+        "tolerance": { "relative": 1e-30 }, "max_evaluations": 3, "patience": 100, "divergence": 1e300,
+        "on_unconverged": "accept",
+    });
+    json!({
+        "type": "equilibrium",
+        "layer": { "type": layer },
+        "solver": { "type": "picard" },
+        "stop": stop,
+        "backward": { "type": "neumann", "terms": 2 },
+    })
+}
+
 #[test]
 fn training_copies_nothing_that_grows_with_the_model() {
     let Some(_alone) = alone() else {
         return;
     };
-    assert_eq!(bytes(&fusion(), 16), bytes(&fusion(), 32));
+    let projected = ["implicit", "positive-concave", "sparse-coding"].map(projected);
+    for fusion in [fusion()].into_iter().chain(projected) {
+        assert_eq!(bytes(&fusion, 16), bytes(&fusion, 32), "{fusion}");
+    }
 }

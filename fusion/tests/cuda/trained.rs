@@ -6,6 +6,7 @@ use equilibria_core::serde_json::{self, json, Value};
 use equilibria_fusion::data::{LabelSets, Split, Table, TargetKind, Targets};
 use equilibria_fusion::layers::modules::Linear;
 use equilibria_fusion::layers::optimizer::{clip_norm, gradient_norm, Average, Optimizer};
+use equilibria_fusion::layers::projection::{project, ConvexSet};
 use equilibria_fusion::layers::stabilizer::{StabilizerConfig, Stabilizers};
 use equilibria_fusion::layers::{stabilize, Initializer};
 use equilibria_fusion::progress::Progress;
@@ -186,5 +187,24 @@ impl Work for Stabilized {
             results.push((name.to_owned(), numbers(&gradients.get(&tensor))));
         }
         results
+    }
+}
+
+/// A projection of matrices of which rows and columns are within the set, and others not.
+pub struct Projected(pub ConvexSet);
+
+impl Work for Projected {
+    fn on<E: Scalar, D: Backend<E>>(&self, device: &D) -> Numbers {
+        let shapes = [(5, 7), (4, 700), (700, 3)];
+        let matrices = shapes.into_iter().zip(1..).map(|(shape, seed)| {
+            let mut matrix: Matrix<E, D> = random_matrix(device, shape, seed).expect("memory");
+            let before = matrix.clone();
+            project(&mut matrix, self.0).expect("memory");
+            [numbers(&matrix), numbers(&before)]
+        });
+        let results = matrices.flatten();
+        results
+            .map(|values| ("matrix".to_owned(), values))
+            .collect()
     }
 }

@@ -5,7 +5,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::modules::Linear;
-use crate::{LayerConfig, LayerRequest, Layers, Vocabulary};
+use crate::{one_input, LayerConfig, LayerRequest, Layers, Vocabulary};
 
 plugin! {
     /// The affine-tanh layer, f(z; x) = tanh(W z + U x + b).
@@ -34,19 +34,11 @@ impl Build<Layers> for AffineTanhConfig {
         request: LayerRequest<'_, D>,
     ) -> Result<AnyLayer<E, D>> {
         self.validate()?;
-        let (state, inputs) = (request.state, request.inputs);
-        let one = format!("{} inputs", inputs.len());
-        Error::require(
-            inputs.len() == 1,
-            "affine-tanh",
-            "inputs",
-            "one injected input",
-            one,
-        )?;
-        let init = request.init;
+        let (state, init) = (request.state, request.init);
+        let width = one_input("affine-tanh", request.inputs)?;
         Ok(AnyLayer::new(AffineTanh {
             w: Linear::normal(state, state, self.gain / (state as f64).sqrt(), init)?,
-            u: init.xavier_normal(state, inputs[0])?,
+            u: init.xavier_normal(state, width)?,
         }))
     }
 }

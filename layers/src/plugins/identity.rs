@@ -3,7 +3,7 @@
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
-use crate::{LayerConfig, LayerRequest, Layers};
+use crate::{one_input_like_state, LayerConfig, LayerRequest, Layers};
 
 plugin! {
     /// The layer f(z; x) = x: its equilibrium is the injected input itself.
@@ -23,15 +23,7 @@ impl Build<Layers> for IdentityConfig {
         &self,
         request: LayerRequest<'_, D>,
     ) -> Result<AnyLayer<E, D>> {
-        let (width, inputs) = (request.state, format!("{:?}", request.inputs));
-        let fits = request.inputs == [width];
-        Error::require(
-            fits,
-            "identity",
-            "inputs",
-            "one, as wide as the state",
-            inputs,
-        )?;
+        let width = one_input_like_state("identity", request.state, request.inputs)?;
         Ok(AnyLayer::new(Identity { width }))
     }
 }
@@ -43,19 +35,11 @@ pub struct Identity {
     pub width: usize,
 }
 
-impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Identity {
-    fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<E, D>)) {}
-
-    fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {}
-}
+parameters!(Identity);
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Identity {
     fn state_dim(&self) -> usize {
         self.width
-    }
-
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.width]
     }
 
     fn step(&self, _z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {

@@ -10,7 +10,7 @@ use crate::certificates::{norm, Dense};
 use crate::config::pairs;
 use crate::graph::{normalized, normalized_numbers};
 use crate::nonnegative::{absolute, neumann, product, transpose};
-use crate::projection::{change_rows, onto_l1_ball};
+use crate::projection::{project, ConvexSet};
 use crate::{Activation, LayerConfig, LayerRequest, Layers, Sizes, Vocabulary};
 
 plugin! {
@@ -131,8 +131,7 @@ impl<E: Scalar, D: Backend<E>> Ignn<E, D> {
     }
 
     fn keep_in_ball(&mut self) -> Result<()> {
-        let radius = self.radius;
-        change_rows(&mut self.w, |row| onto_l1_ball(row, radius))
+        project(&mut self.w, ConvexSet::RowsInL1Ball(self.radius))
     }
 }
 

@@ -8,7 +8,7 @@ use equilibria_core::AnyLayer;
 
 use crate::certificates::{rounding, Dense};
 use crate::config::pairs;
-use crate::projection::{change_rows, onto_l1_ball};
+use crate::projection::{project, ConvexSet};
 use crate::{one_input, Activation, LayerConfig, LayerRequest, Layers, Vocabulary};
 
 plugin! {
@@ -75,8 +75,7 @@ parameters!(Implicit { a, b }, project = restrict_rows);
 
 impl<E: Scalar, D: Backend<E>> Implicit<E, D> {
     fn restrict_rows(&mut self) -> Result<()> {
-        let radius = self.radius;
-        change_rows(&mut self.a, |row| onto_l1_ball(row, radius))
+        project(&mut self.a, ConvexSet::RowsInL1Ball(self.radius))
     }
 }
 

@@ -8,8 +8,8 @@ use equilibria_core::AnyLayer;
 
 use crate::certificates::{norm, rounding, Dense};
 use crate::config::pairs;
-use crate::projection::{change_rows, onto_orthant};
-use crate::{one_input, Activation, LayerConfig, LayerRequest, Layers, Vocabulary};
+use crate::projection::{change_rows, project, ConvexSet};
+use crate::{one_input_like_state, Activation, LayerConfig, LayerRequest, Layers, Vocabulary};
 
 plugin! {
     /// The positive concave equilibrium, f(z; x) = φ(W z + p(x)) with W ≥ 0, φ increasing and concave above 0, and p(x) > 0.
@@ -74,9 +74,7 @@ impl Build<Layers> for PositiveConcaveConfig {
     ) -> Result<AnyLayer<E, D>> {
         self.validate()?;
         let (state, name) = (request.state, "positive-concave");
-        let width = one_input(name, request.inputs)?;
-        let expected = "one, as wide as the state";
-        Error::require(width == state, name, "inputs", expected, width)?;
+        one_input_like_state(name, state, request.inputs)?;
         let mut w = request.init.normal((state, state), self.deviation)?;
         change_rows(&mut w, |row| {
             row.iter_mut().for_each(|w| *w = w.abs());
@@ -105,17 +103,13 @@ parameters!(PositiveConcave { w }, project = onto_positive);
 
 impl<E: Scalar, D: Backend<E>> PositiveConcave<E, D> {
     fn onto_positive(&mut self) -> Result<()> {
-        change_rows(&mut self.w, onto_orthant)
+        project(&mut self.w, ConvexSet::AtLeast(0.0))
     }
 }
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for PositiveConcave<E, D> {
     fn state_dim(&self) -> usize {
         self.w.shape().1
-    }
-
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.w.shape().1]
     }
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {

@@ -4,7 +4,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::modules::{GroupNorm, Linear};
-use crate::{LayerConfig, LayerRequest, Layers, Vocabulary};
+use crate::{one_input_like_state, LayerConfig, LayerRequest, Layers, Vocabulary};
 
 plugin! {
     /// The residual block of DEQ fusion (eq. 8), a group-normalized two-layer map with injected input.
@@ -43,16 +43,8 @@ impl Build<Layers> for ResidualBlockConfig {
         &self,
         request: LayerRequest<'_, D>,
     ) -> Result<AnyLayer<E, D>> {
-        let (width, init) = (request.state, request.init);
-        let got = format!("{:?}", request.inputs);
-        let fits = request.inputs == [width];
-        Error::require(
-            fits,
-            "residual-block",
-            "inputs",
-            "one, as wide as the state",
-            got,
-        )?;
+        let init = request.init;
+        let width = one_input_like_state("residual-block", request.state, request.inputs)?;
         self.validate()?;
         let got = format!("{} for width {width}", self.tokens);
         let divides = width.is_multiple_of(self.tokens);
@@ -115,10 +107,6 @@ impl<E: Scalar, D: Backend<E>> ResidualBlock<E, D> {
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for ResidualBlock<E, D> {
     fn state_dim(&self) -> usize {
         self.tokens * self.hat.outputs()
-    }
-
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
     }
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {

@@ -6,7 +6,7 @@ use equilibria_core::prelude::*;
 use equilibria_core::{to_host, AnyLayer};
 
 use crate::config::pairs;
-use crate::projection::change_rows;
+use crate::projection::{project, ConvexSet};
 use crate::{LayerConfig, LayerRequest, Layers, Sizes, Vocabulary};
 
 plugin! {
@@ -93,13 +93,7 @@ parameters!(Sinkhorn { epsilon }, project = stay_positive);
 
 impl<E: Scalar, D: Backend<E>> Sinkhorn<E, D> {
     fn stay_positive(&mut self) -> Result<()> {
-        let smallest = self.smallest;
-        change_rows(&mut self.epsilon, |row| {
-            let below = row.iter().any(|epsilon| *epsilon < smallest);
-            row.iter_mut()
-                .for_each(|epsilon| *epsilon = epsilon.max(smallest));
-            below
-        })
+        project(&mut self.epsilon, ConvexSet::AtLeast(self.smallest))
     }
 
     /// f/ε for g/ε and C/ε.

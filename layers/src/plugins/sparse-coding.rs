@@ -8,7 +8,7 @@ use equilibria_core::{to_host, AnyLayer};
 
 use crate::certificates::{norm, rounding, sum, Dense, StronglyMonotone};
 use crate::config::pairs;
-use crate::projection::change_rows;
+use crate::projection::{project, ConvexSet};
 use crate::{one_input, LayerConfig, LayerRequest, Layers, Vocabulary};
 
 plugin! {
@@ -88,21 +88,8 @@ parameters!(
 
 impl<E: Scalar, D: Backend<E>> SparseCoding<E, D> {
     fn restrict_ranges(&mut self) -> Result<()> {
-        let columns = Dense::new(&self.dictionary);
-        let mut lengths = vec![0.0; self.dictionary.shape().1];
-        for row in columns.rows() {
-            lengths.iter_mut().zip(row).for_each(|(l, d)| *l += d * d);
-        }
-        let lengths: Vec<f64> = lengths.iter().map(|l| l.sqrt()).collect();
-        // Some ulps above 1 are what a division in single precision leaves.
-        if lengths.iter().any(|&length| length > 1.0 + 1e-6) {
-            change_rows(&mut self.dictionary, |row| {
-                let atoms = row.iter_mut().zip(&lengths);
-                atoms.for_each(|(d, length)| *d /= length.max(1.0));
-                true
-            })?;
-        }
-        change_rows(&mut self.penalty, crate::projection::onto_orthant)
+        project(&mut self.dictionary, ConvexSet::ColumnsInL2Ball(1.0))?;
+        project(&mut self.penalty, ConvexSet::AtLeast(0.0))
     }
 
     /// η in every column. Where it follows from D its derivative by D is that of f, and vanishes at z*.

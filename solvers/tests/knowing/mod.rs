@@ -61,10 +61,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Tanh<E, D> {
         self.w.shape().0
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         Ok(Value::of(&Tensors::new(Step, &[&self.w]), &[z, &x[0]]))
     }

@@ -40,10 +40,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Attention<E, D> {
         self.out.outputs() * TOKENS
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         let [z, x] = [z, &x[0]].map(|value| value.tokens(TOKENS));
         let [q, k, v] = [&self.query, &self.key, &self.value].map(|affine| affine.of(&z));

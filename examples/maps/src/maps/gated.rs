@@ -28,10 +28,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Gated<E, D> {
         self.a.outputs()
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         let gate = (self.a.of(z) + &x[0]).sigmoid();
         let new = (self.b.of(z) + &x[0]).tanh();

@@ -11,11 +11,7 @@ pub struct Identity {
 }
 
 /// There are none.
-impl<E: Scalar, D: Backend<E>> Parameters<E, D> for Identity {
-    fn visit(&self, _: &str, _: &mut dyn FnMut(&str, &Matrix<E, D>)) {}
-
-    fn visit_mut(&mut self, _: &str, _: &mut dyn FnMut(&str, &mut Matrix<E, D>)) {}
-}
+parameters!(Identity);
 
 impl<E: Scalar, D: Backend<E>> Make<E, D> for Identity {
     fn make(width: usize, _: &mut Initializer<D>) -> Result<Self> {

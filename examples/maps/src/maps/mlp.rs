@@ -30,10 +30,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Mlp<E, D> {
         self.down.outputs()
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         let hidden = self.up.of(z).gelu();
         Ok(self.norm.of(&(self.down.of(&hidden) + &x[0])))

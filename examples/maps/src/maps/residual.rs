@@ -40,10 +40,6 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Residual<E, D> {
         self.hat.outputs()
     }
 
-    fn input_dims(&self) -> Vec<usize> {
-        vec![self.state_dim()]
-    }
-
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
         Ok(self.block(z, &x[0], None))
     }

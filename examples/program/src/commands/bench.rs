@@ -29,6 +29,9 @@ pub struct Args {
     /// Evaluations allowed in each solve, per sample
     #[arg(long, alias = "max-steps", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     max_evaluations: u32,
+    /// Round no early evaluation to bf16, as it is done where that pays
+    #[arg(long)]
+    exact: bool,
     /// Only workloads with this in their name
     #[arg(long, default_value = "")]
     only: String,
@@ -112,7 +115,8 @@ impl WorkInSingle for Timed<'_> {
     fn on<D: Backend<f32>>(self, device: &D) -> Result<()> {
         let Self { path, args, .. } = self;
         let most = args.max_evaluations as usize;
-        let workload = Workload::read(device, path, args.tol, most)?;
+        let mut workload = Workload::read(device, path, args.tol, most)?;
+        workload.rounded = !args.exact;
         let wanted = |job: timing::Job| args.job.is_none_or(|only| only == job.into());
         let mut printed = Ok(());
         let mut tell = |job: timing::Job, timing: &Timing| {
