@@ -21,7 +21,7 @@ mod training;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use cudarc::driver::result;
-use dfdx::prelude::{BroadcastTo, Cache, Cuda, Rank1, ReshapeTo, Tensor, ZerosTensor};
+use dfdx::prelude::{Axis, BroadcastTo, Cache, Cuda, ReshapeTo, Tensor, ZerosTensor};
 
 use crate::{Error, Result};
 
@@ -55,7 +55,8 @@ pub fn open(number: usize) -> Result<Cuda> {
 
 /// Lets dfdx compile a kernel: copying a broadcast tensor is one of those.
 fn compiles(device: &Cuda) -> Option<()> {
-    let zero: Tensor<Rank1<1>, f32, _> = device.try_zeros().ok()?;
-    let zeros: Tensor<(usize, usize), f32, _> = zero.try_broadcast_like(&(2, 1)).ok()?;
+    let zero: Tensor<(usize,), f32, _> = device.try_zeros_like(&(1,)).ok()?;
+    let zeros = zero.try_broadcast_like::<(usize, usize), Axis<0>>(&(2, 1));
+    let zeros = zeros.ok()?;
     zeros.try_contiguous().map(|_| ()).ok()
 }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // the instructions and their registers; each use says why it is sound
 
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 use super::product::{first_in_line, Panel};
 use super::{Lanes, Packed};
@@ -130,20 +131,24 @@ fn has_instructions() -> bool {
 /// Whether the processor is one of AMD's, whose `vdpbf16ps` multiplies twice as many numbers a cycle as f32 (Zen 4 and 5). On
 /// Intel's (Sapphire Rapids and later) it is no faster than f32, so that rounding costs its own work: 20 to 47 % of a solve.
 ///
-/// By the name of the maker, not by a timing: a solve must not round in one run and not in the next.
+/// By the name of the maker, not by a timing: a solve must not round in one run and not in the next. Asked for once: under a hypervisor the
+/// instruction costs a microsecond or more.
 fn is_of_amd() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // SAFETY: every x86-64 processor has the instruction and this leaf. Later compilers ask for no such block.
-        #[allow(unused_unsafe)]
-        let leaf = unsafe { std::arch::x86_64::__cpuid(0) };
-        let maker = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
-        maker.as_flattened() == b"AuthenticAMD"
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
+    static IS_OF_AMD: OnceLock<bool> = OnceLock::new();
+    *IS_OF_AMD.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            // SAFETY: every x86-64 processor has the instruction and this leaf. Later compilers ask for no such block.
+            #[allow(unused_unsafe)]
+            let leaf = unsafe { std::arch::x86_64::__cpuid(0) };
+            let maker = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+            maker.as_flattened() == b"AuthenticAMD"
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            false
+        }
+    })
 }
 
 /// The bf16 nearest to `x`, ties to even; NaN stays NaN.
