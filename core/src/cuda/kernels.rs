@@ -89,7 +89,7 @@ fn groups() -> Source {
 }
 
 fn training() -> Source {
-    let kernels = &["squares", "mask", "move_rows", "leading"];
+    let kernels = &["squares", "mask", "move_rows", "leading", "project"];
     own("training", include_str!("kernels/training.cu"), kernels)
 }
 
