@@ -30,7 +30,8 @@ pub fn inverse_numbers(m: &[f64], n: usize) -> Vec<f64> {
     let rest = inverse_numbers(&rest, l);
     let above = product(&right, &rest, [k, l, l]);
     let below = product(&rest, &left, [l, l, k]);
-    let first = difference(&p, &product(&above, &left, [k, l, k]));
+    let through = product(&above, &left, [k, l, k]);
+    let first: Vec<f64> = p.iter().zip(&through).map(|(p, t)| p + t).collect();
     // P⁻¹ + Y R X and −Y R above, −R X and R below.
     let mut inverse = Vec::with_capacity(n * n);
     for (first, above) in first.chunks_exact(k).zip(above.chunks_exact(l)) {
