@@ -98,6 +98,9 @@ pub(super) struct Group {
     tile: usize,
 }
 
+/// Parts of a row that a parameter is shared by as well as by many rows.
+const MANY_PARTS: usize = 16;
+
 /// Numbers of one value that fit into the cache next to some others.
 const TILE_NUMBERS: usize = 1 << 12;
 
@@ -257,7 +260,10 @@ impl Groups {
         let (mut begin, mut widest, mut shares_before) = (0, 1, true);
         for (index, &node) in order.iter().enumerate() {
             let made = nodes[node].made_by.as_ref();
-            let shares = made.is_some_and(|made| made.operation.shares_parameter());
+            // A row of many parts is enough for a parameter: it stays in the cache on its way through all operations.
+            let shares = made.is_some_and(|made| {
+                made.operation.shares_parameter() && made.operation.parts() < MANY_PARTS
+            });
             if shares || shares_before {
                 (begin, widest) = (index, 1);
                 groups.push(Group {
