@@ -169,7 +169,7 @@ class Ignn(Rows):
         w, omega = rng.uniform(-bound, bound, (width, width)), rng.uniform(-bound, bound, (width, features))
         w *= np.minimum(1, 0.9 / np.abs(w).sum(1, keepdims=True))
         tensors = {"W": w, "Omega_1": omega, "input.0": u.reshape(batch, -1), "input.1": adjacency.reshape(batch, -1)}
-        config = {"type": "ignn", "nodes": nodes, "width": width, "features": features, "normalize": False}
+        config = {"type": "ignn", "nodes": nodes, "width": width, "features": features, "normalize": False, "edge_gradients": False}
         return tensors, config, {"type": "anderson"}, IMPLICIT
 
 

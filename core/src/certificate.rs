@@ -1,5 +1,6 @@
 //! Certificates: how far from the solution a state can be.
 
+use crate::wide::{wide, Wide};
 use crate::{parallel, Backend, ImplicitLayer, Matrix, Report, Scalar};
 
 /// Bounds the distance of a state from the solution of a layer's equation, for any state, whichever solver it comes from.
@@ -61,35 +62,11 @@ pub(crate) fn certify_adjoint<E: Scalar, D: Backend<E>>(
         return;
     };
     let (z, v, x) = (wide(z), wide(v), x.iter().map(wide).collect::<Vec<_>>());
-    let u = Wide {
-        values: u,
-        columns: z.columns,
-    };
+    let u = Wide::new(u, z.columns());
     let rows = report.samples.iter_mut().enumerate();
     parallel::map(rows, |(row, sample)| {
         let x: Vec<&[f64]> = x.iter().map(|x| x.row(row)).collect();
         let bound = certificate.adjoint_bound(z.row(row), &x, u.row(row), v.row(row));
         sample.bound = bound.map(|bound| if bound.is_nan() { f64::INFINITY } else { bound });
     });
-}
-
-/// A matrix on the host, in f64.
-pub(crate) struct Wide {
-    values: Vec<f64>,
-    columns: usize,
-}
-
-impl Wide {
-    pub fn row(&self, row: usize) -> &[f64] {
-        &self.values[row * self.columns..][..self.columns]
-    }
-}
-
-/// The numbers of a matrix in f64.
-pub(crate) fn wide<E: Scalar, D: Backend<E>>(matrix: &Matrix<E, D>) -> Wide {
-    use dfdx::prelude::HasShape;
-    Wide {
-        values: crate::to_host(matrix).into_iter().map(E::wide).collect(),
-        columns: matrix.shape().1,
-    }
 }

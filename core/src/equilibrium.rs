@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 
-use crate::layer::{output, AnyTape};
+use crate::layer::{form, output, AnyTape};
 use crate::plumbing::blocks::Partition;
 use crate::plumbing::bound::Bound;
 use crate::{
@@ -185,7 +185,8 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
     ) -> Result<(Bound<E, D>, T)> {
         self.validate()?;
         let (x, tape) = all_contiguous(x, tape)?;
-        Ok((Bound::new(self.layer.clone(), x, partition)?, tape))
+        let (layer, tape) = form(&self.layer, tape)?;
+        Ok((Bound::new(layer, x, partition)?, tape))
     }
 }
 

@@ -57,6 +57,24 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
         self.state_dim()
     }
 
+    /// The layer with matrices that its parameters alone decide, such as W = I − AᵀA, which every step would make again: formed once per
+    /// solve, on the tape, through which their gradients reach the parameters by one product after the solve. Default: it stays as it is.
+    ///
+    /// An [`Equilibrium`](crate::Equilibrium) solves and differentiates the layer that this gives. It has the same map; what it shows as
+    /// [parameters](Parameters::visit) is what the solve is to differentiate by, the formed matrices among them.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) if memory runs out, and those of the layer.
+    fn formed(&self, tape: OwnedTape<E, D>) -> Result<Formed<E, D>> {
+        Ok((None, tape))
+    }
+
+    /// Whether gradients reach an injected input: for one that is data and large, such as the edges of a graph, they cost, and nobody reads
+    /// them. Where they do not, its gradient is 0. Default: they reach all.
+    fn reaches_input(&self, _index: usize) -> bool {
+        true
+    }
+
     /// What bounds the distance of any state from z*, for the parameters as they are now. Default: none, for nothing is known.
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {
         None
@@ -77,6 +95,24 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
     fn is_recorded(&self) -> bool {
         true
     }
+}
+
+/// A layer with what its parameters form, if it [forms](ImplicitLayer::formed) anything, and the tape that leads back to them.
+pub type Formed<E, D> = (Option<AnyLayer<E, D>>, OwnedTape<E, D>);
+
+/// The layer that a solve uses: with what its parameters form, on the given tape, or as it is.
+pub(crate) fn form<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+    layer: &AnyLayer<E, D>,
+    tape: T,
+) -> Result<(AnyLayer<E, D>, T)> {
+    tape.share(|shared| {
+        let own = shared.map(|tape| tape.take()).unwrap_or_default();
+        let (formed, grown) = layer.formed(own)?;
+        if let Some(tape) = shared {
+            tape.replace(grown);
+        }
+        Ok(formed.unwrap_or_else(|| layer.clone()))
+    })
 }
 
 dyn_clone::clone_trait_object!(<E, D> ImplicitLayer<E, D> where E: Scalar, D: Backend<E>);
@@ -186,6 +222,14 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for AnyLayer<E, D> {
         self.0.output_dim()
     }
 
+    fn formed(&self, tape: OwnedTape<E, D>) -> Result<Formed<E, D>> {
+        self.0.formed(tape)
+    }
+
+    fn reaches_input(&self, index: usize) -> bool {
+        self.0.reaches_input(index)
+    }
+
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {
         self.0.certificate()
     }
@@ -228,6 +272,15 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + Clone> ImplicitLayer<E, 
 
     fn output_dim(&self) -> usize {
         self.0.output_dim()
+    }
+
+    fn formed(&self, tape: OwnedTape<E, D>) -> Result<Formed<E, D>> {
+        let (formed, tape) = self.0.formed(tape)?;
+        Ok((formed.map(|layer| AnyLayer::new(StepOnly(layer))), tape))
+    }
+
+    fn reaches_input(&self, index: usize) -> bool {
+        self.0.reaches_input(index)
     }
 
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {

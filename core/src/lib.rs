@@ -14,6 +14,7 @@
 mod layout;
 mod program;
 mod recorded;
+mod wide;
 
 pub mod backend;
 pub mod backward;
@@ -57,10 +58,12 @@ pub use device_code::{DeviceCode, Formulas};
 pub use equilibrium::{Adjoint, AllSolved, Equilibrium, Solved};
 pub use error::{Error, Result};
 pub use input::{contiguous, copied, separate, try_contiguous};
-pub use layer::{apply, output, AnyLayer, AnyTape, ImplicitLayer, StepOnly};
+pub use layer::{apply, output, AnyLayer, AnyTape, Formed, ImplicitLayer, StepOnly};
 pub use map::{DifferentiableMap, Map};
 pub use on_device::{ConvexSet, OnDevice, UpdateRule};
-pub use operation::{At, Gradients, Neighbor, Neighbors, Operation, Reads, RowOperation, Scratch};
+pub use operation::{
+    At, Gradients, Neighbor, Neighbors, Operation, Prepared, Reads, RowOperation, Scratch,
+};
 pub use parameters::{Parameters, Renamed};
 pub use plumbing::AdjointMap;
 pub use program::MOST_ARGUMENTS;
@@ -91,7 +94,7 @@ pub mod prelude {
     pub use crate::{
         combine_all, parameters, plugin, solve, AdjointMap, AnyTape, Backend, BackwardStrategy,
         Build, Certificate, Coef, DifferentiableMap, Element, Error, Evaluation, FixedPointSolver,
-        ImplicitLayer, Iteration, LowRank, Map, Matrix, OnUnconverged, Operation,
+        Formed, ImplicitLayer, Iteration, LowRank, Map, Matrix, OnUnconverged, Operation,
         ParameterGradient, Parameters, Reads, Regularizer, Report, Requirement, Result,
         RowGradients, RowMap, RowOperation, Scalar, Scratch, Slot, Solution, Status, Stop,
         Tangents, Tolerance, Value, Vectors,

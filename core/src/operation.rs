@@ -82,10 +82,25 @@ pub trait RowOperation<E: Element>: Send + Sync {
         None
     }
 
+    /// The operation for an argument that is constant during a solve, if something can be prepared of it once. Default: nothing is.
+    fn prepared(&self, _argument: usize) -> Option<Prepared<E>> {
+        None
+    }
+
+    /// Whether the result counts as a constant in gradients, so that no cotangent is asked of it. Default: it does not.
+    fn is_constant_in_gradients(&self) -> bool {
+        false
+    }
+
     /// Whether rows share so large a parameter that it pays to handle many of them together, as those of a matrix product do.
     /// Default: they do not, and a few rows are handled together with the operations before and after.
     fn shares_parameter(&self) -> bool {
         false
+    }
+
+    /// Equal parts of a row, such as tokens, on each of which it works as if it were a row. Default: the row itself.
+    fn parts(&self) -> usize {
+        1
     }
 
     /// Whether [`jvp`](Self::jvp) and [`bend`](Self::bend) are there. Default: they are.
@@ -190,6 +205,16 @@ pub trait RowOperation<E: Element>: Send + Sync {
     ) -> bool {
         false
     }
+}
+
+/// An operation for an argument that is constant during a solve.
+pub struct Prepared<E> {
+    /// What is made of the argument, once per solve; [constant in gradients](RowOperation::is_constant_in_gradients).
+    pub preparation: Arc<dyn RowOperation<E>>,
+    /// Numbers per row of that.
+    pub width: usize,
+    /// The operation, which is given them as one argument more, behind the others.
+    pub operation: Arc<dyn RowOperation<E>>,
 }
 
 /// Operations that others may [take along](RowOperation::taking_along).

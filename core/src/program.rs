@@ -77,8 +77,8 @@ fn made<E>(nodes: &[Node<E>]) -> impl DoubleEndedIterator<Item = (usize, &Made<E
 }
 
 impl<E: Element> Program<E> {
-    /// `nodes` in the order they were made, `inputs` of them injected ones.
-    fn new(nodes: Vec<Node<E>>, output: usize, inputs: usize) -> Result<Self> {
+    /// `nodes` in the order they were made; which of the injected inputs behind the state gradients reach.
+    fn new(nodes: Vec<Node<E>>, output: usize, inputs: Vec<bool>) -> Result<Self> {
         if nodes[output].width != nodes[0].width {
             return Err(Error::Shape {
                 what: "the result of `step`".to_owned(),

@@ -1,6 +1,6 @@
 //! Requirements: what a state has to satisfy beside a small residual.
 
-use crate::certificate::wide;
+use crate::wide::wide;
 use crate::{parallel, Backend, ImplicitLayer, Matrix, Report, Scalar, Status, Tolerance};
 
 /// What a state has to satisfy to count as a solution, beside a residual that is small beside the state: for layers whose states may grow

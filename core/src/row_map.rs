@@ -33,6 +33,17 @@ pub trait RowMap<E: Element>: Send + Sync {
         Vec::new()
     }
 
+    /// Equal parts of a row, such as tokens or pixels, that products by weights work on as if they were rows; of several numbers the
+    /// largest. Where there are many, a batch is split between threads row by row. Default: the row itself.
+    fn parts(&self) -> usize {
+        1
+    }
+
+    /// Whether [`pull_back`](Self::pull_back) adds to the gradient of an injected input, which has no numbers otherwise. Default: it does.
+    fn reaches_input(&self, _index: usize) -> bool {
+        true
+    }
+
     /// `out = f(z)`.
     fn apply(&self, x: &[&[E]], z: &[E], out: &mut [E], scratch: &mut Scratch<E>);
 

@@ -12,6 +12,7 @@ pub mod activation;
 pub mod attention;
 pub mod certificates;
 pub mod config;
+pub mod forming;
 mod graph;
 pub mod initialize;
 pub mod kernel;

@@ -1,6 +1,8 @@
 //! Dropout inside an equilibrium: one mask for the whole solve.
 
+use dfdx::prelude::OwnedTape;
 use equilibria_core::prelude::*;
+use equilibria_core::AnyLayer;
 
 /// `f(z ⊙ m; x)` with the map f of another layer; the mask m, `[batch, state_dim]`, is the last injected input,
 /// e.g. a [`dropout_mask`](crate::modules::dropout_mask).
@@ -41,5 +43,14 @@ impl<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + Clone> ImplicitLayer<E, 
 
     fn output_dim(&self) -> usize {
         self.0.output_dim()
+    }
+
+    fn reaches_input(&self, index: usize) -> bool {
+        index >= self.0.input_dims().len() || self.0.reaches_input(index)
+    }
+
+    fn formed(&self, tape: OwnedTape<E, D>) -> Result<Formed<E, D>> {
+        let (formed, tape) = self.0.formed(tape)?;
+        Ok((formed.map(|layer| AnyLayer::new(Masked(layer))), tape))
     }
 }

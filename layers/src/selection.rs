@@ -15,6 +15,8 @@ pub(crate) const NOTHING: u32 = u32::MAX;
 pub struct Selection {
     index: Arc<[u32]>,
     from: usize,
+    /// Columns of the result that follow one another in the argument as well, or are all 0: as many in every run.
+    run: usize,
 }
 
 /// A window that is moved over images, whose rows hold pixels one after the other, `[height, width, channels]`.
@@ -62,6 +64,7 @@ impl Selection {
         match index.is_empty() || from == 0 {
             true => Err(outside(from, 0)),
             false => Ok(Self {
+                run: run(&index),
                 index: index.into(),
                 from,
             }),
@@ -151,6 +154,11 @@ impl Selection {
         &self.index
     }
 
+    /// Columns that move together: the first of each run, and how many there are in a run.
+    pub(crate) fn runs(&self) -> (impl Iterator<Item = u32> + Clone + '_, usize) {
+        (self.index.iter().step_by(self.run).copied(), self.run)
+    }
+
     /// The same, to be kept.
     pub(crate) fn shared_index(&self) -> Arc<[u32]> {
         self.index.clone()
@@ -175,6 +183,26 @@ impl Selection {
             rounds.push(vec![NOTHING; self.from]);
         }
         rounds
+    }
+}
+
+/// The length of the runs that an index is made of, 1 if nothing else.
+fn run(index: &[u32]) -> usize {
+    let goes_on = |pair: &[u32]| match pair {
+        &[NOTHING, next] => next == NOTHING,
+        &[place, next] => next == place.wrapping_add(1),
+        _ => true,
+    };
+    let breaks = index.windows(2).enumerate();
+    let breaks = breaks.filter(|(_, pair)| !goes_on(pair));
+    breaks.fold(index.len(), |run, (before, _)| divisor(run, before + 1))
+}
+
+/// The greatest common divisor.
+fn divisor(a: usize, b: usize) -> usize {
+    match b {
+        0 => a,
+        _ => divisor(b, a % b),
     }
 }
 
@@ -216,6 +244,22 @@ mod tests {
             [6, -1, 10, -1, 7, -1, 11, -1],
         ];
         assert_eq!(places, expected.concat());
+    }
+
+    /// Runs of two channels, of a row of pixels and of one number.
+    #[test]
+    fn runs_are_as_long_as_all_of_them_allow() {
+        let runs = |places: &[Option<usize>]| {
+            let selection = Selection::new(9, places.iter().copied()).expect("below 9");
+            let (starts, run) = selection.runs();
+            (starts.collect::<Vec<_>>(), run)
+        };
+        let some = |places: &[usize]| places.iter().map(|&place| Some(place)).collect::<Vec<_>>();
+        assert_eq!(runs(&some(&[4, 5, 0, 1, 5, 6])), (vec![4, 0, 5], 2));
+        assert_eq!(runs(&some(&[3, 4, 5])), (vec![3], 3));
+        assert_eq!(runs(&some(&[3, 4, 5, 1])).1, 1);
+        assert_eq!(runs(&[None, None, Some(7), Some(8)]), (vec![NOTHING, 7], 2));
+        assert_eq!(runs(&[None, Some(0), Some(1), Some(2)]).1, 1);
     }
 
     #[test]

@@ -2,8 +2,12 @@
 
 #[path = "every_layer/certificates.rs"]
 mod certificates;
+#[path = "every_layer/formed.rs"]
+mod formed;
 #[path = "every_layer/solvers.rs"]
 mod solvers;
+#[path = "every_layer/sparse.rs"]
+mod sparse;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use dfdx::prelude::NoneTape;
 
 use super::all_contiguous;
+use crate::layer::form;
 use crate::plumbing::blocks::{Partition, Products};
 use crate::plumbing::bound::{Bound, Purpose};
 use crate::{Backend, DifferentiableMap, Equilibrium, ImplicitLayer, Matrix, Result, Scalar, Slot};
@@ -30,7 +31,7 @@ impl<L> Equilibrium<L> {
         L: ImplicitLayer<E, D>,
     {
         let mut bound = Bound::new(
-            self.of_any_layer().layer,
+            form(&self.of_any_layer().layer, NoneTape)?.0,
             all_contiguous(x, NoneTape)?.0,
             Partition::Sizes { together: 1 },
         )?;

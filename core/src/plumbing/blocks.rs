@@ -43,18 +43,33 @@ impl Partition {
         self != Self::Threads
     }
 
-    /// The number of blocks of a batch of states of `dim` numbers.
-    fn blocks(self, batch: usize, dim: usize) -> usize {
-        let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
-        let largest = tiles(BLOCK_NUMBERS / dim).max(WIDE_TILES);
-        let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim));
-        let needed = batch.div_ceil(largest * TILE);
+    /// The number of blocks of a batch of states of `dim` numbers, in so many parts.
+    fn blocks(self, batch: usize, dim: usize, parts: usize) -> usize {
+        // Tiles, and of them the largest and the smallest block.
+        let (units, largest, smallest) = match by_row(parts) {
+            true => {
+                let smallest = (BLOCK_PRODUCTS * parts).div_ceil(dim * dim);
+                (batch, (BLOCK_NUMBERS / dim).max(smallest), smallest)
+            }
+            false => {
+                let tiles = |rows: usize| rows.div_ceil(TILE).clamp(*TILES.start(), *TILES.end());
+                let largest = tiles(BLOCK_NUMBERS / dim).max(WIDE_TILES);
+                let smallest = tiles(BLOCK_PRODUCTS.div_ceil(dim * dim));
+                (batch.div_ceil(TILE), largest, smallest)
+            }
+        };
+        let needed = units.div_ceil(largest);
         let wanted = match self {
             Self::Threads => needed.next_multiple_of(rayon::current_num_threads()),
             Self::Sizes { together } => needed.max(BLOCKS.div_ceil(together)).max(2),
         };
-        wanted.min((batch.div_ceil(TILE) / smallest).max(1))
+        wanted.min((units / smallest).max(1))
     }
+}
+
+/// Whether blocks are split row by row, for rows have parts that fill tiles, rather than tile by tile.
+fn by_row(parts: usize) -> bool {
+    parts >= TILE
 }
 
 /// Sizes of the problem to be split.
@@ -62,6 +77,8 @@ pub(crate) struct Split {
     pub batch: usize,
     pub dim: usize,
     pub partition: Partition,
+    /// See [`RowMap::parts`].
+    pub parts: usize,
     /// Shape of each parameter whose gradient jobs may pull back.
     pub parameters: Vec<(usize, usize)>,
     /// Width of each injected input likewise.
@@ -120,7 +137,7 @@ struct Block<E: Scalar> {
 
 impl<E: Scalar> Blocks<E> {
     pub fn new(layer: Arc<HostLayer<E>>, split: Split) -> Self {
-        let count = split.partition.blocks(split.batch, split.dim);
+        let count = split.partition.blocks(split.batch, split.dim, split.parts);
         Self {
             layer,
             split,
@@ -170,7 +187,10 @@ type BlockOutput<E, R> = (R, (RowGradients<E>, bool));
 impl Split {
     /// Those of one of `count` blocks, which are as large as tiles let them be.
     fn rows(&self, index: usize, count: usize) -> Range<usize> {
-        whole_tiles(self.batch, index, count)
+        match by_row(self.parts) {
+            true => self.batch * index / count..self.batch * (index + 1) / count,
+            false => whole_tiles(self.batch, index, count),
+        }
     }
 
     /// Zero gradients, for inputs of this many rows.

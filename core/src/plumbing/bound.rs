@@ -217,7 +217,11 @@ impl<E: Scalar, D: Backend<E>> Bound<E, D> {
                 Partition::Threads => (Vec::new(), Vec::new()),
                 Partition::Sizes { .. } => {
                     let parameters = self.parameters().iter().map(|p| *p.shape());
-                    let inputs = self.inputs.iter().map(|x| x.shape().1);
+                    let inputs = self.inputs.iter().enumerate();
+                    let inputs = inputs.map(|(index, x)| match host.map.reaches_input(index) {
+                        true => x.shape().1,
+                        false => 0,
+                    });
                     (parameters.collect(), inputs.collect())
                 }
             };
@@ -225,6 +229,7 @@ impl<E: Scalar, D: Backend<E>> Bound<E, D> {
                 batch: self.batch,
                 dim: self.layer.state_dim(),
                 partition: self.partition,
+                parts: host.map.parts(),
                 parameters,
                 inputs,
             };
@@ -286,14 +291,19 @@ impl<E: Scalar, D: Backend<E>> Bound<E, D> {
         self.parameters().iter().chain(&self.inputs)
     }
 
-    /// What jobs have pulled back, each gradient with the tensor whose gradient it is and with its factor.
+    /// What jobs have pulled back, each gradient with the tensor whose gradient it is and with its factor; without inputs that gradients do not
+    /// reach.
     pub fn by_tensor<'p>(
         &'p self,
         pulled: impl IntoIterator<Item = WeightedGradients<E, D>> + 'p,
     ) -> impl Iterator<Item = (&'p Matrix<E, D>, TensorGradient<E, D>, f64)> + 'p {
         pulled.into_iter().flat_map(|(factor, gradients)| {
-            let gradients = self.tensors().zip(gradients);
-            gradients.map(move |(tensor, gradient)| (tensor, gradient, factor))
+            let parameters = self.parameters().iter().map(|tensor| (tensor, true));
+            let inputs = self.inputs.iter().enumerate();
+            let inputs = inputs.map(|(index, x)| (x, self.layer.reaches_input(index)));
+            let gradients = parameters.chain(inputs).zip(gradients);
+            let reached = gradients.filter(|((_, reached), _)| *reached);
+            reached.map(move |((tensor, _), gradient)| (tensor, gradient, factor))
         })
     }
 

@@ -81,7 +81,7 @@ impl<E: Element> Program<E> {
     ) {
         let (back, output) = (self.to_gradients(), self.plan.output);
         let RowGradients { parameters, inputs } = gradients;
-        if output != 0 && self.made(output).is_none() {
+        if output != 0 && self.made(output).is_none() && back.wanted[output] {
             return add_scaled(&mut inputs[output - 1][..u.len()], E::one(), u);
         }
         if !back.wanted[output] {

@@ -33,6 +33,7 @@ pub(super) fn fuse<E: Element>(nodes: Vec<Node<E>>, output: usize) -> (Vec<Node<
                 .iter_mut()
                 .for_each(|from| *from = places[*from]);
         }
+        let node = graph.prepared(node, old_varies[index]);
         let node = graph.fused(node, old_varies[index]);
         graph.push(node, old_varies[index], uses[index] == 1);
         places.push(graph.nodes.len() - 1);
@@ -60,6 +61,38 @@ impl<E: Element> Graph<E> {
         let made = self.nodes[node].made_by.as_ref()?;
         let wanted = self.only_use[node] && self.varies[node];
         (wanted && made.operation.neighbor() == Some(kind)).then_some(made)
+    }
+
+    /// The node with what its operation prepares of arguments that are constant during a solve, of the first one that it does so of.
+    fn prepared(&mut self, node: Node<E>, varies: bool) -> Node<E> {
+        let Some(made) = node.made_by.as_ref().filter(|_| varies) else {
+            return node;
+        };
+        let mut constant = made.arguments.iter().enumerate();
+        let found = constant.find_map(|(index, &from)| {
+            let prepared = (!self.varies[from]).then(|| made.operation.prepared(index));
+            Some((from, prepared.flatten()?))
+        });
+        let Some((from, prepared)) = found else {
+            return node;
+        };
+        let preparation = Made {
+            record: prepared.preparation.record(),
+            operation: prepared.preparation,
+            arguments: vec![from],
+            parameters: Vec::new(),
+        };
+        let given = Node {
+            width: prepared.width,
+            made_by: Some(preparation),
+        };
+        self.push(given, false, true);
+        let mut arguments = made.arguments.clone();
+        arguments.push(self.nodes.len() - 1);
+        Node {
+            width: node.width,
+            made_by: Some(of(prepared.operation, arguments, made)),
+        }
     }
 
     /// The node with all that it takes along.

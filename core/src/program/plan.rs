@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::back::Back;
 use super::places::{share, Life};
-use super::{made, Node};
+use super::{made, Made, Node};
 use crate::Element;
 
 /// All that is known of a program before it runs.
@@ -29,7 +29,10 @@ pub(super) struct Plan {
     /// Whether some products can be rounded, and whether all operations that vary have tangents.
     pub rounds: bool,
     pub has_tangents: bool,
-    inputs: usize,
+    /// Parts of a row that products by weights work on, at most.
+    pub parts: usize,
+    /// Which injected inputs gradients reach.
+    pub inputs: Vec<bool>,
     /// Whether the output depends on a value.
     used: Vec<bool>,
 }
@@ -95,11 +98,14 @@ pub(super) struct Group {
     tile: usize,
 }
 
+/// Parts of a row that a parameter is shared by as well as by many rows.
+const MANY_PARTS: usize = 16;
+
 /// Numbers of one value that fit into the cache next to some others.
 const TILE_NUMBERS: usize = 1 << 12;
 
 impl Plan {
-    pub fn new<E: Element>(nodes: &[Node<E>], output: usize, inputs: usize) -> Self {
+    pub fn new<E: Element>(nodes: &[Node<E>], output: usize, inputs: Vec<bool>) -> Self {
         let (used, varies) = (used(nodes, output), reached(nodes, |node| node == 0));
         let chosen = |varying: bool| {
             let mut order = Vec::with_capacity(nodes.len());
@@ -116,6 +122,11 @@ impl Plan {
             arguments: Vec::with_capacity(2 * nodes.len()),
             rounds: operations().any(|operation| operation.rounded().is_some()),
             has_tangents: operations().all(|operation| operation.has_tangents()),
+            parts: operations()
+                .filter(|operation| operation.shares_parameter())
+                .map(|operation| operation.parts())
+                .max()
+                .unwrap_or(1),
             varying: Groups::new(nodes, varying.clone()),
             constants,
             places,
@@ -142,7 +153,7 @@ impl Plan {
     /// Adds the matrices that a node keeps to those of its kind; returns the number of the first.
     fn place_own<E>(&mut self, of: &Node<E>, (node, varies, kept): (usize, bool, bool)) -> usize {
         let made_by = of.made_by.as_ref().filter(|_| self.used[node]);
-        let before = if varies { 0 } else { self.inputs };
+        let before = if varies { 0 } else { self.inputs.len() };
         let own = if varies {
             &mut self.record
         } else {
@@ -228,11 +239,14 @@ impl Plan {
 
     /// The way back to parameters and inputs, which are the first nodes after the state.
     pub fn back_to_gradients<E: Element>(&self, nodes: &[Node<E>]) -> Back {
-        let learns = reached(nodes, |node| {
+        let source = |node: usize| {
             let made = nodes[node].made_by.as_ref();
             let parameters = made.iter().flat_map(|made| &made.parameters);
-            (1..=self.inputs).contains(&node) || parameters.into_iter().any(Option::is_some)
-        });
+            let input = node.checked_sub(1).and_then(|input| self.inputs.get(input));
+            input.is_some_and(|reached| *reached) || parameters.into_iter().any(Option::is_some)
+        };
+        let passes = |made: &Made<E>| !made.operation.is_constant_in_gradients();
+        let learns = reached_through(nodes, source, passes);
         let wanted = learns.iter().zip(&self.used);
         let wanted = wanted.map(|(&learns, &used)| learns && used).collect();
         Back::new(nodes, (self.output, self.output_is_read), wanted)
@@ -246,7 +260,10 @@ impl Groups {
         let (mut begin, mut widest, mut shares_before) = (0, 1, true);
         for (index, &node) in order.iter().enumerate() {
             let made = nodes[node].made_by.as_ref();
-            let shares = made.is_some_and(|made| made.operation.shares_parameter());
+            // A row of many parts is enough for a parameter: it stays in the cache on its way through all operations.
+            let shares = made.is_some_and(|made| {
+                made.operation.shares_parameter() && made.operation.parts() < MANY_PARTS
+            });
             if shares || shares_before {
                 (begin, widest) = (index, 1);
                 groups.push(Group {
@@ -298,9 +315,19 @@ pub(super) fn used<E>(nodes: &[Node<E>], output: usize) -> Vec<bool> {
 
 /// Which nodes depend on one that is a source.
 pub(super) fn reached<E>(nodes: &[Node<E>], source: impl Fn(usize) -> bool) -> Vec<bool> {
+    reached_through(nodes, source, |_| true)
+}
+
+/// Which nodes depend on one that is a source, by operations that let it pass.
+fn reached_through<E>(
+    nodes: &[Node<E>],
+    source: impl Fn(usize) -> bool,
+    passes: impl Fn(&Made<E>) -> bool,
+) -> Vec<bool> {
     let mut reached = vec![false; nodes.len()];
     for (node, Node { made_by, .. }) in nodes.iter().enumerate() {
-        let arguments = made_by.iter().flat_map(|made| &made.arguments);
+        let made_by = made_by.as_ref().filter(|made| passes(made));
+        let arguments = made_by.into_iter().flat_map(|made| &made.arguments);
         reached[node] = source(node) || arguments.into_iter().any(|&from| reached[from]);
     }
     reached

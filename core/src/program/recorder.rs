@@ -37,7 +37,10 @@ pub(crate) fn record<E: Scalar, D: Backend<E>, L: ImplicitLayer<E, D> + ?Sized>(
     nodes.extend(sources(layer).into_iter().map(Node::source));
     let (nodes, output) = run(layer, Nodes::Rows(nodes))?;
     match nodes {
-        Nodes::Rows(nodes) => Program::new(nodes, output, layer.input_dims().len()),
+        Nodes::Rows(nodes) => {
+            let inputs = (0..layer.input_dims().len()).map(|input| layer.reaches_input(input));
+            Program::new(nodes, output, inputs.collect())
+        }
         Nodes::Codes(_) => unreachable!("nodes for the CPU were begun"),
     }
 }

@@ -38,6 +38,14 @@ impl<E: Element> RowMap<E> for Program<E> {
         self.plan.record.clone()
     }
 
+    fn parts(&self) -> usize {
+        self.plan.parts
+    }
+
+    fn reaches_input(&self, index: usize) -> bool {
+        self.plan.inputs[index]
+    }
+
     fn apply(&self, x: &[&[E]], z: &[E], out: &mut [E], scratch: &mut Scratch<E>) {
         self.evaluate((x, z, false), out, None, scratch);
     }
@@ -113,6 +121,14 @@ impl<E: Element> RowMap<E> for Rounded<E> {
 
     fn record(&self) -> Vec<usize> {
         self.0.record()
+    }
+
+    fn parts(&self) -> usize {
+        self.0.parts()
+    }
+
+    fn reaches_input(&self, index: usize) -> bool {
+        self.0.reaches_input(index)
     }
 
     fn apply(&self, x: &[&[E]], z: &[E], out: &mut [E], scratch: &mut Scratch<E>) {

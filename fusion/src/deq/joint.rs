@@ -1,5 +1,6 @@
 //! All states of DEQ fusion in one system, as in the paper's figures.
 
+use dfdx::prelude::OwnedTape;
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
@@ -90,5 +91,17 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
         let purified = self.fuse.purified(&z_fuse, &sum);
         states.push(self.fuse.combine(&purified, &x[n]));
         Ok(concatenate(states))
+    }
+
+    fn formed(&self, mut tape: OwnedTape<E, D>) -> Result<Formed<E, D>> {
+        let (mut joint, mut forms) = (self.clone(), false);
+        for theta in &mut joint.theta {
+            let (formed, grown) = theta.formed(tape)?;
+            tape = grown;
+            if let Some(formed) = formed {
+                (*theta, forms) = (formed, true);
+            }
+        }
+        Ok((forms.then(|| AnyLayer::new(joint)), tape))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
+use equilibria_core::simd::add_scaled;
 use equilibria_core::{
     try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Matrix, Operation, Result,
     RowOperation, Scalar, Scratch,
@@ -125,21 +126,45 @@ struct GatheredRows {
 
 impl GatheredRows {
     fn gather<E: Element>(&self, transposed: bool, x: &[E], y: &mut [E]) {
-        let (index, from) = (self.selection.index(), self.selection.from());
+        let (to, from) = (self.selection.to(), self.selection.from());
+        let (starts, run) = self.selection.runs();
         if transposed {
             y.fill(E::zero());
-            for (x, y) in x.chunks_exact(index.len()).zip(y.chunks_exact_mut(from)) {
-                for (&x, &place) in x.iter().zip(index) {
-                    if let Some(y) = y.get_mut(place as usize) {
-                        *y += x;
+            for (x, y) in x.chunks_exact(to).zip(y.chunks_exact_mut(from)) {
+                match run {
+                    1 => {
+                        for (&x, place) in x.iter().zip(starts.clone()) {
+                            if let Some(y) = y.get_mut(place as usize) {
+                                *y += x;
+                            }
+                        }
+                    }
+                    _ => {
+                        for (x, place) in x.chunks_exact(run).zip(starts.clone()) {
+                            if let Some(y) = y.get_mut(place as usize..) {
+                                add_scaled(&mut y[..run], E::one(), x);
+                            }
+                        }
                     }
                 }
             }
             return;
         }
-        for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(index.len())) {
-            for (y, &place) in y.iter_mut().zip(index) {
-                *y = x.get(place as usize).copied().unwrap_or(E::zero());
+        for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+            match run {
+                1 => {
+                    for (y, place) in y.iter_mut().zip(starts.clone()) {
+                        *y = x.get(place as usize).copied().unwrap_or(E::zero());
+                    }
+                }
+                _ => {
+                    for (y, place) in y.chunks_exact_mut(run).zip(starts.clone()) {
+                        match x.get(place as usize..) {
+                            Some(x) => y.copy_from_slice(&x[..run]),
+                            None => y.fill(E::zero()),
+                        }
+                    }
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Products of two matrices that each row holds.
 
+mod sparse;
+
 use std::sync::Arc;
 
 use dfdx::prelude::*;
@@ -7,7 +9,7 @@ use equilibria_core::operations::{arguments, same_width};
 use equilibria_core::simd::{multiply_matrices, Shapes};
 use equilibria_core::{
     try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Gradients, Matrix, Operation,
-    Reads, Result, RowOperation, Scalar, Scratch,
+    Prepared, Reads, Result, RowOperation, Scalar, Scratch,
 };
 
 use super::transpose::Transpose;
@@ -89,6 +91,15 @@ enum Turned {
     Right,
 }
 
+fn shapes(turned: Turned, [rows, inner, columns]: [usize; 3]) -> Shapes {
+    Shapes {
+        rows,
+        inner,
+        columns,
+        transposed: matches!(turned, Turned::Left),
+    }
+}
+
 /// `Y = A B`, or Y + A B, with matrices of `[rows, inner, columns]`.
 fn multiply<E: Element>(
     (turned, [rows, inner, columns]): (Turned, [usize; 3]),
@@ -97,12 +108,7 @@ fn multiply<E: Element>(
     add: bool,
     scratch: &mut Scratch<E>,
 ) {
-    let shapes = Shapes {
-        rows,
-        inner,
-        columns,
-        transposed: matches!(turned, Turned::Left),
-    };
+    let shapes = shapes(turned, [rows, inner, columns]);
     let Turned::Right = turned else {
         return multiply_matrices(shapes, a, b, y, add);
     };
@@ -175,6 +181,11 @@ impl<E: Element> RowOperation<E> for Matmul {
             arguments: true,
             result: false,
         }
+    }
+
+    /// Where A is constant during a solve and most of it is 0, what is not is found once.
+    fn prepared(&self, argument: usize) -> Option<Prepared<E>> {
+        (argument == 0).then(|| sparse::prepared(*self)).flatten()
     }
 
     fn apply(&self, x: &[&[E]], y: &mut [E], _: &mut [&mut [E]], scratch: &mut Scratch<E>) {

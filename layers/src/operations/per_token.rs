@@ -111,6 +111,10 @@ impl<E: Element> RowOperation<E> for RowsOfTokens<E> {
         self.operation.shares_parameter()
     }
 
+    fn parts(&self) -> usize {
+        self.count * self.operation.parts()
+    }
+
     fn has_tangents(&self) -> bool {
         self.operation.has_tangents()
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::operations::arguments;
 use equilibria_core::{
-    try_contiguous, AnyTape, At, Backend, DeviceCode, Element, Error, Matrix, Operation, Result,
-    RowOperation, Scalar, Scratch,
+    try_contiguous, vectorized, AnyTape, At, Backend, DeviceCode, Element, Error, Matrix,
+    Operation, Result, RowOperation, Scalar, Scratch,
 };
 
 /// The transpose of a matrix of blocks that each row holds: from `[rows, columns, block]` to `[columns, rows, block]`.
@@ -82,7 +82,7 @@ impl Transpose {
         let size = rows * columns * block;
         for (x, y) in x.chunks_exact(size).zip(y.chunks_exact_mut(size)) {
             if block == 1 {
-                turn_numbers((rows, columns), x, y);
+                turn_numbers(rows, columns, x, y);
                 continue;
             }
             for (index, block_of_y) in y.chunks_exact_mut(block).enumerate() {
@@ -93,16 +93,25 @@ impl Transpose {
     }
 }
 
-/// Some rows at a time: what they have in a column is read and written while it is in cache.
-fn turn_numbers<E: Element>((rows, columns): (usize, usize), x: &[E], y: &mut [E]) {
-    const TOGETHER: usize = 16;
-    for first in (0..rows).step_by(TOGETHER) {
-        let count = TOGETHER.min(rows - first);
-        let x = &x[first * columns..][..count * columns];
-        for (column, y) in y.chunks_exact_mut(rows).enumerate() {
-            let places = y[first..][..count].iter_mut();
-            for (row, place) in places.enumerate() {
-                *place = x[row * columns + column];
+/// Rows that are read together: what they have in a column is written at once.
+const TOGETHER: usize = 16;
+
+vectorized! {
+    /// The transpose of one matrix of numbers.
+    fn turn_numbers<'a, E, S>(_simd: S, rows: usize, columns: usize, x: &'a [E], y: &'a mut [E]) {
+        let whole = rows / TOGETHER * TOGETHER;
+        for first in (0..whole).step_by(TOGETHER) {
+            let from: [&[E]; TOGETHER] =
+                std::array::from_fn(|row| &x[(first + row) * columns..][..columns]);
+            for (column, y) in y.chunks_exact_mut(rows).enumerate() {
+                let values: [E; TOGETHER] = std::array::from_fn(|row| from[row][column]);
+                y[first..first + TOGETHER].copy_from_slice(&values);
+            }
+        }
+        for row in whole..rows {
+            let x = &x[row * columns..][..columns];
+            for (x, y) in x.iter().zip(y.chunks_exact_mut(rows)) {
+                y[row] = *x;
             }
         }
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::HasShape;
+use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
 use crate::certificates::{norm, Dense};
 use crate::config::pairs;
+use crate::forming::gram;
 use crate::graph::{normalized, normalized_numbers};
 use crate::nonnegative::{absolute, neumann, product, transpose};
 use crate::{LayerConfig, LayerRequest, Layers, Sizes, Vocabulary};
@@ -32,6 +33,8 @@ plugin! {
         pub gamma: f64 = 0.8,
         /// Whether S is made of the second input A, as D^(−1/2) A D^(−1/2), D_ii = max(Σ_j |A_ij|, 1); else it is that input.
         pub normalize: bool = true,
+        /// Whether the second input gets its gradient; without, a training step on graphs with many nodes is faster.
+        pub edge_gradients: bool = true,
     }
 }
 
@@ -71,6 +74,8 @@ impl Build<Layers> for EignnConfig {
             nodes: self.nodes,
             gamma: self.gamma,
             normalize: self.normalize,
+            edge_gradients: self.edge_gradients,
+            factor: None,
         }))
     }
 }
@@ -86,9 +91,13 @@ pub struct Eignn<E: Scalar, D: Backend<E>> {
     pub gamma: f64,
     /// Whether S is made of the second input.
     pub normalize: bool,
+    /// Whether the second input gets its gradient.
+    pub edge_gradients: bool,
+    /// γ g(F), in the layer that a solve uses.
+    pub factor: Option<Matrix<E, D>>,
 }
 
-parameters!(Eignn { f });
+parameters!(Eignn { f, factor });
 
 impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Eignn<E, D> {
     fn state_dim(&self) -> usize {
@@ -100,17 +109,42 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Eignn<E, D> {
     }
 
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>> {
-        let f = z.broadcast(&self.f).tokens(self.f.shape().0);
-        let gram = f.transpose().matmul(&f).into_value();
-        let factor = self.gamma / (gram.square().sum(1).sqrt() + SMALL);
         let s = match self.normalize {
             true => normalized(&x[1], self.nodes),
             false => x[1].clone(),
         };
-        let edges = (&s * factor.repeat(s.width())).tokens(self.nodes);
-        let mixed = z.tokens(self.nodes).product(&self.f);
-        let mixed = mixed.product_transposed(&self.f);
+        let nodes = z.tokens(self.nodes);
+        let (edges, mixed) = match &self.factor {
+            Some(factor) => (s, nodes.product(factor)),
+            None => {
+                let f = z.broadcast(&self.f).tokens(self.f.shape().0);
+                let gram = f.transpose().matmul(&f).into_value();
+                let factor = self.gamma / (gram.square().sum(1).sqrt() + SMALL);
+                let mixed = nodes.product(&self.f).product_transposed(&self.f);
+                (&s * factor.repeat(s.width()), mixed)
+            }
+        };
+        let edges = edges.tokens(self.nodes);
         Ok(edges.transpose().matmul(&mixed).into_value() + &x[0])
+    }
+
+    fn formed(&self, tape: OwnedTape<E, D>) -> Result<Formed<E, D>> {
+        let (gram, tape) = gram(self.f.clone().put_tape(tape))?.split_tape();
+        let square = gram.retaped::<OwnedTape<E, D>>().square();
+        let size = square.sum::<Rank0, Axes2<0, 1>>().sqrt() + E::of(SMALL);
+        let scale = size.recip() * E::of(self.gamma);
+        let scale = scale.broadcast_like::<_, Axes2<0, 1>>(gram.shape());
+        let (factor, tape) = (gram.put_tape(tape) * scale).split_tape();
+        let factor = Some(factor);
+        let formed = Self {
+            factor,
+            ..self.clone()
+        };
+        Ok((Some(AnyLayer::new(formed)), tape))
+    }
+
+    fn reaches_input(&self, index: usize) -> bool {
+        index != 1 || self.edge_gradients
     }
 
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {

@@ -38,6 +38,8 @@ plugin! {
         pub kappa: f64 = 0.9,
         /// Whether A becomes D^(−1/2) A D^(−1/2), D_ii = max(Σ_j |A_ij|, 1).
         pub normalize: bool = true,
+        /// Whether the second input gets its gradient; without, a training step on graphs with many nodes is faster.
+        pub edge_gradients: bool = true,
         /// λ, an upper bound of the Perron roots of |A|, as the layer uses it, in the data; above 0. 1 where A is normalized.
         pub perron_root: f64 = 1.0,
         /// What the layer gives: `nodes`, the state; `sum` or `mean` of all nodes.
@@ -96,6 +98,7 @@ impl Build<Layers> for IgnnConfig {
             nodes: self.nodes,
             activation: self.activation,
             normalize: self.normalize,
+            edge_gradients: self.edge_gradients,
             readout: self.readout,
             radius: self.kappa / self.perron_root,
         };
@@ -117,6 +120,8 @@ pub struct Ignn<E: Scalar, D: Backend<E>> {
     pub activation: Activation,
     /// Whether A is normalized.
     pub normalize: bool,
+    /// Whether A gets its gradient.
+    pub edge_gradients: bool,
     /// What the layer gives.
     pub readout: Readout,
     /// Radius of the ℓ₁ ball that rows of W are projected onto.
@@ -171,6 +176,10 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Ignn<E, D> {
             Readout::Nodes => self.state_dim(),
             Readout::Sum | Readout::Mean => self.width(),
         }
+    }
+
+    fn reaches_input(&self, index: usize) -> bool {
+        index != 1 || self.edge_gradients
     }
 
     fn certificate(&self) -> Option<Arc<dyn Certificate>> {

@@ -1,5 +1,6 @@
 //! The multiscale deep equilibrium block.
 
+use dfdx::prelude::OwnedTape;
 use equilibria_core::prelude::*;
 use equilibria_core::AnyLayer;
 
@@ -341,5 +342,23 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for Mdeq<E, D> {
         Ok(concatenate(
             outputs.map(|(fused, last)| last.of(&fused.relu())),
         ))
+    }
+
+    fn formed(&self, mut tape: OwnedTape<E, D>) -> Result<Formed<E, D>> {
+        let mut formed = self.clone();
+        for branch in &mut formed.branches {
+            for conv in [&mut branch.conv1, &mut branch.conv2] {
+                (*conv, tape) = conv.formed(tape)?;
+            }
+            for norm in [&mut branch.gn1, &mut branch.gn2, &mut branch.gn3] {
+                (*norm, tape) = norm.formed(tape)?;
+            }
+        }
+        let fusion = [&mut formed.up, &mut formed.down].into_iter();
+        for Normed { conv, norm } in fusion.chain(&mut formed.last) {
+            (*conv, tape) = conv.formed(tape)?;
+            (*norm, tape) = norm.formed(tape)?;
+        }
+        Ok((Some(AnyLayer::new(formed)), tape))
     }
 }

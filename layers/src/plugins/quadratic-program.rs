@@ -22,7 +22,7 @@ plugin! {
     /// constraint is weakly active. Where active constraints depend on each other, multipliers are not unique and I − J is singular: solve the adjoint
     /// equation by `gmres` then, which starts at 0 and finds a solution. Where no z is feasible the multipliers grow for ever; a state whose
     /// z misses the constraints by more than ten times the tolerance counts as diverged, however small its residual is beside them. Solve it by
-    /// `newton-gmres`.
+    /// `newton-gmres`. It has no certificate: any bound of ‖z − z*‖ takes a point well inside the constraints, which no state tells.
     ///
     /// Reference: B. Amos, J. Z. Kolter, OptNet: Differentiable Optimization as a Layer in Neural Networks, ICML 2017, §3; L. Condat, A Primal-Dual
     /// Splitting Method, Journal of Optimization Theory and Applications 158 (2013), algorithm 3.1, for the iteration.

@@ -19,6 +19,8 @@ fn certified() -> Vec<Value> {
     let plugins = registry::of_kind("layer").expect("linked").into_iter();
     let mut all: Vec<Value> = plugins.map(|plugin| plugin.default).collect();
     all.push(json!({ "type": "mondeq", "margin": 0.2, "activation": "tanh" }));
+    all.push(json!({ "type": "mondeq", "splitting": "peaceman-rachford", "alpha": 0.5 }));
+    all.push(json!({ "type": "mondeq", "splitting": "peaceman-rachford", "activation": "tanh" }));
     all.push(json!({ "type": "positive-concave", "activation": "sigmoid", "injection": "relu" }));
     all.push(json!({ "type": "implicit", "activation": "leaky-relu" }));
     for config in &mut all {
@@ -181,7 +183,12 @@ fn reports_have_the_bound_where_it_is_asked_for() {
 /// Bounds of adjoint vectors, where straight activations make them known.
 #[test]
 fn adjoint_vectors_are_bounded_as_well() {
-    for config in [json!({ "type": "mondeq" }), json!({ "type": "implicit" })] {
+    for config in [
+        json!({ "type": "mondeq" }),
+        json!({ "type": "mondeq", "alpha": 0.5 }),
+        json!({ "type": "mondeq", "activation": "leaky-relu" }),
+        json!({ "type": "implicit" }),
+    ] {
         let layer = layer::<f64>(&config, WIDTH);
         let (_, x) = arguments(&config, &layer, ROWS);
         let z = solution(&layer, &x);

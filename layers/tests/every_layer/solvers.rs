@@ -29,6 +29,10 @@ fn moderate() -> Vec<Value> {
         *place.expect("registered") = sized;
     }
     all.push(json!({ "type": "mondeq", "margin": 0.1 }));
+    all.push(json!({ "type": "mondeq", "splitting": "peaceman-rachford", "alpha": 0.1 }));
+    all.push(
+        json!({ "type": "mondeq", "margin": 0.1, "splitting": "peaceman-rachford", "alpha": 0.1 }),
+    );
     all.push(json!({ "type": "nemon", "alpha": 0.3 }));
     all.push(json!({ "type": "sinkhorn", "rows": 8, "columns": 8, "epsilon": 0.05 }));
     all

@@ -1,7 +1,7 @@
 //! Several starts.
 
 use equilibria_core::prelude::*;
-use equilibria_core::seed::{mix, random_bits};
+use equilibria_core::seed::{fill_normal, mix};
 
 use crate::forward::anderson::Anderson;
 
@@ -68,18 +68,10 @@ impl FixedPointSolver for Restarts {
         if number == 0 {
             return Ok(());
         }
-        let stream = mix(self.seed, number as u64);
-        let entries = 0..space.dim() as u64;
-        let row: Vec<f64> = entries
-            .map(|entry| self.deviation * normal(random_bits(stream, entry)))
-            .collect();
+        let mut row = vec![0.0; space.dim()];
+        fill_normal(mix(self.seed, number as u64), &mut row);
+        row.iter_mut().for_each(|entry| *entry *= self.deviation);
         let rows = row.repeat(space.batch());
         space.vectors_mut().write(point, &rows)
     }
-}
-
-/// A standard normal number from 64 random bits, by the method of Box and Muller.
-fn normal(bits: u64) -> f64 {
-    let half = |bits: u64| ((bits & u64::from(u32::MAX)) as f64 + 0.5) / 2_f64.powi(32);
-    (-2.0 * half(bits >> 32).ln()).sqrt() * (2.0 * std::f64::consts::PI * half(bits)).cos()
 }

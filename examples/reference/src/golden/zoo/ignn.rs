@@ -55,6 +55,7 @@ fn compare_projection<D: Backend<f64>>(
         nodes: 1,
         activation: Activation::Relu,
         normalize: false,
+        edge_gradients: true,
         readout: equilibria_fusion::layers::plugins::ignn::Readout::Nodes,
         radius: golden.need("projection.radius", 1)?[0],
     };

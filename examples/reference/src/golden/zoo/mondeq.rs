@@ -1,11 +1,12 @@
 //! The monotone operator equilibrium network: both splittings, and certificates.
 
-use equilibria_core::{Backend, ImplicitLayer};
+use dfdx::prelude::OwnedTape;
+use equilibria_core::{Backend, ImplicitLayer, StepOnly};
 use serde_json::json;
 
 use crate::golden::layer::{largest, width, Subject};
 use crate::golden::ledger::Ledger;
-use crate::golden::linear::{identity_plus, solve, times};
+use crate::golden::linear::times;
 use crate::golden::tolerance::{SOLVED, STEP};
 use crate::golden::zoo::Case;
 use crate::Result;
@@ -47,7 +48,7 @@ fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
         compare_forward_backward(case, ledger, batch * d)?;
     }
     if golden.has("pr.iterates_u") {
-        compare_peaceman_rachford(case, ledger, &plain, (&w, &injected))?;
+        compare_peaceman_rachford(case, ledger, injected.len())?;
     }
     if golden.has("splitting.u") {
         // D y, with D = 1 where W z* + U x + b > 0: z* may be 1e-17 where it should be 0.
@@ -94,50 +95,51 @@ fn compare_forward_backward<D: Backend<f64>>(
     splitting.compare_equilibrium(golden, ledger)
 }
 
-/// The map of Peaceman and Rachford, which is no option of the layer, from W and U x + b as the layer has them.
+/// The map of Peaceman and Rachford, whose state is u, and the equilibrium and gradients by it.
 fn compare_peaceman_rachford<D: Backend<f64>>(
     case: &Case<D>,
     ledger: &mut Ledger,
-    plain: &Subject<D>,
-    (w, injected): (&[f64], &[f64]),
+    size: usize,
 ) -> Result<()> {
     let golden = &case.golden;
-    let d = plain.layer.state_dim();
     let alpha = golden.need("pr.alpha", 1)?[0];
-    // I + α (I − W) = (1 + α) (I − α / (1 + α) W).
-    let matrix: Vec<f64> = identity_plus(w, d, -alpha / (1.0 + alpha));
-    let step = |u: &[f64]| -> Vec<f64> {
-        let rows = u.chunks_exact(d).zip(injected.chunks_exact(d));
-        let next = rows.flat_map(|(u, c)| {
-            let h: Vec<f64> = u.iter().map(|u| 2.0 * u.max(0.0) - u).collect();
-            let right: Vec<f64> = (h.iter().zip(c))
-                .map(|(h, c)| 2.0 * (h + alpha * c) / (1.0 + alpha))
-                .collect();
-            let y = solve(&matrix, &right);
-            y.into_iter().zip(h).map(|(y, h)| y - h).collect::<Vec<_>>()
-        });
-        next.collect()
-    };
-    let (mut u, mut iterates) = (vec![0.0; injected.len()], Vec::new());
+    let config = json!({
+        "type": "mondeq",
+        "margin": case.number("m")?,
+        "splitting": "peaceman-rachford",
+        "alpha": alpha,
+    });
+    let state = width(golden, "param.A.weight")?;
+    let mut map = Subject::new(case, config, state, &["x"])?;
+    if golden.has("pr.fixed_point_u") {
+        for solved in [
+            map.solved(golden, map.layer.clone())?,
+            map.solved(golden, StepOnly(map.layer.clone()))?,
+        ] {
+            for (name, found) in [
+                ("pr.fixed_point_u", &solved.z),
+                ("fixed_point.z", &solved.output),
+            ] {
+                ledger.compare(golden, name, found, SOLVED * largest(golden, name));
+            }
+            map.compare_gradients(golden, ledger, &solved);
+        }
+    }
+    // One step by itself needs the inverse.
+    if let (Some(formed), _) = map.layer.formed(OwnedTape::default())? {
+        map.layer = formed;
+    }
+    let (mut u, mut iterates) = (vec![0.0; size], Vec::new());
     for _ in 0..golden.count("pr.iterates_u") {
-        u = step(&u);
+        u = map.step(&u)?;
         iterates.extend_from_slice(&u);
     }
     let scale = largest(golden, "pr.iterates_u");
     ledger.compare(golden, "pr.iterates_u", &iterates, STEP * scale);
     if golden.has("pr.step_rand.f") {
-        let z = golden.need("step_rand.z", injected.len())?;
+        let u = map.step(golden.need("step_rand.z", size)?)?;
         let scale = largest(golden, "pr.step_rand.f");
-        ledger.compare(golden, "pr.step_rand.f", &step(z), STEP * scale);
-    }
-    if golden.has("pr.fixed_point_u") {
-        let z = plain.solved(golden, plain.layer.clone())?.z;
-        let inner = times(w, &z, d).into_iter().zip(injected);
-        let u: Vec<f64> = (z.iter().zip(inner))
-            .map(|(z, (wz, c))| (1.0 - alpha) * z + alpha * (wz + c))
-            .collect();
-        let scale = largest(golden, "pr.fixed_point_u");
-        ledger.compare(golden, "pr.fixed_point_u", &u, SOLVED * scale);
+        ledger.compare(golden, "pr.step_rand.f", &u, STEP * scale);
     }
     ledger.input(golden, "pr.alpha");
     Ok(())
