@@ -354,6 +354,28 @@ impl Error {
     ) -> Result<()> {
         Self::require(value >= 1, plugin, field, "at least 1", value)
     }
+
+    /// [`require`](Self::require) several counts of at least 1, by their fields.
+    pub fn require_all_at_least_one(
+        plugin: &'static str,
+        counts: &[(&'static str, usize)],
+    ) -> Result<()> {
+        let mut counts = counts.iter();
+        counts.try_for_each(|&(field, value)| Self::require_at_least_one(plugin, field, value))
+    }
+
+    /// [`require`](Self::require) a width that so many heads of an attention, at least 1, divide among themselves.
+    pub fn require_divided_by_heads(
+        plugin: &'static str,
+        field: &'static str,
+        width: usize,
+        heads: usize,
+    ) -> Result<()> {
+        Self::require_at_least_one(plugin, "heads", heads)?;
+        let got = format!("{width} for {heads} heads");
+        let divides = width.is_multiple_of(heads);
+        Self::require(divides, plugin, field, "a multiple of `heads`", got)
+    }
 }
 
 fn diverged(parameter: &str, largest: f64, affected: usize, parameters: usize) -> String {

@@ -308,6 +308,8 @@ where
 /// let plugin = registry::find("solver", "plain").unwrap();
 /// assert_eq!(plugin.summary, "The constant solver: proposes `f(z)` each time.");
 /// ```
+///
+/// A field that has been renamed is read under its earlier name as well, with `#[serde(alias = "earlier_name")]` behind its documentation.
 #[macro_export]
 macro_rules! plugin {
     (
@@ -315,6 +317,7 @@ macro_rules! plugin {
         $vis:vis struct $name:ident: $kind:path {
             $(
                 $(#[doc = $field_doc:literal])*
+                $(#[serde(alias = $alias:literal)])?
                 $field_vis:vis $field:ident: $type:ty = $default:expr
             ),* $(,)?
         }
@@ -328,7 +331,7 @@ macro_rules! plugin {
         #[derive(Debug, Clone, $crate::serde::Serialize, $crate::serde::Deserialize)]
         #[serde(crate = "equilibria_serde", default, deny_unknown_fields)]
         $vis struct $name {
-            $($(#[doc = $field_doc])* $field_vis $field: $type,)*
+            $($(#[doc = $field_doc])* $(#[serde(alias = $alias)])? $field_vis $field: $type,)*
         }
 
         impl Default for $name {

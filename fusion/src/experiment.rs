@@ -1,6 +1,6 @@
 //! The configuration of a training run, as it stands in a TOML file.
 
-use equilibria_core::{Backend, DeviceName, Error, Result, Scalar};
+use equilibria_core::{Backend, DeviceName, Error, Parameters, Renamed, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, MinMax, SplitName, Table, Targets};
@@ -183,6 +183,21 @@ impl Experiment {
         };
         scaling.check_range::<E>(part, modalities, &place)?;
         targets.map_or(Ok(()), |targets| targets.check_range::<E>(part, &place))
+    }
+
+    /// The parameters of a model under the names that the original system of the backbone gives them, see
+    /// [`BackboneConfig::original_name`]: what loads its state dicts.
+    pub fn under_original_names<E: Scalar, D: Backend<E>>(
+        &self,
+        model: Model<E, D>,
+    ) -> Renamed<Model<E, D>> {
+        let named = model.named().into_iter();
+        let pair = |(name, _): (String, _)| {
+            let original = self.backbone.original_name(&name);
+            (name, original)
+        };
+        let names = named.map(pair).collect();
+        Renamed::new(model, names)
     }
 
     /// Builds the model for the given numbers of features and of classes or labels.

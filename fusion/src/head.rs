@@ -7,7 +7,7 @@ use equilibria_core::{registry, Backend, BuildAny, Family, Matrix, Result, Scala
 use serde::ser::Serializer;
 
 use crate::data::{DataError, DataSet, TargetKind, Targets};
-use crate::metrics::{ConfusionMatrix, MetricsError, MultiLabel, Regression};
+use crate::metrics::{ConfusionMatrix, MetricsError, MultiLabel, Regression, VqaAccuracy};
 use crate::pass::Traced;
 use crate::standardization::Standardization;
 
@@ -202,6 +202,8 @@ pub enum Comparison {
     LabelSets(MultiLabel),
     /// Of one number per row.
     Numbers(Regression),
+    /// Of one answer per row with those of ten people.
+    Answers(VqaAccuracy),
 }
 
 /// The value of a metric.

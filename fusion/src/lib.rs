@@ -47,7 +47,7 @@ pub use experiment::{Dtype, Experiment, Training};
 pub use head::{head, Head, Losses};
 pub use model::{
     backbone, data, fusion, Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource,
-    Fusion, FusionConfig, FusionRequest, Fusions, Model,
+    Fusion, FusionConfig, FusionRequest, Fusions, Inner, Model,
 };
 pub use pass::{Pass, Solve};
 pub use slot::{FillSlot, Filled, Slot, Slots};

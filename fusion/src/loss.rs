@@ -39,6 +39,29 @@ pub fn binary_cross_entropy<E: Scalar, D: Backend<E>>(
     mean(logits.bce_with_logits(labels.clone()))
 }
 
+/// Binary cross-entropy of sigmoid(x) to the score s_c = min(0.3 n_c, 1) of each answer, of n_c people of ten who gave it: sum over
+/// answers, mean over questions. Targets are the numbers n_c.
+pub fn answer_scores<E: Scalar, D: Backend<E>>(
+    logits: Traced<E, D>,
+    people: &Matrix<E, D>,
+) -> Result<Traced<E, D>> {
+    let answers = people.shape().1 as f64;
+    let scores = (people.clone() * E::of(0.3)).clamp(0.0, 1.0);
+    Ok(binary_cross_entropy(logits, &scores)? * E::of(answers))
+}
+
+/// Softmax cross-entropy to the share s_c = n_c / Σ_k n_k of each answer among those of people that can be given, which is what it is
+/// on average to an answer drawn among them; 0 for a question of which none can be given. Targets are the numbers n_c.
+pub fn answer_shares<E: Scalar, D: Backend<E>>(
+    logits: Traced<E, D>,
+    people: &Matrix<E, D>,
+) -> Result<Traced<E, D>> {
+    let all = people.clone().sum::<(usize,), Axis<1>>();
+    let all = all.clamp(1.0, f64::INFINITY);
+    let shares = people.clone() / all.broadcast_like::<_, Axis<1>>(people.shape());
+    cross_entropy(logits, &shares)
+}
+
 /// Mean absolute error, mean of |x − y|; the gradient at x = y is 0.
 pub fn absolute_error<E: Scalar, D: Backend<E>>(
     outputs: Traced<E, D>,

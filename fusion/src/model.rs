@@ -168,6 +168,55 @@ impl<D> BackboneRequest<'_, D> {
     }
 }
 
+impl<D> BackboneRequest<'_, D> {
+    /// Builds a backbone that stands inside this one. Its slots are those of the model; one that asks for none gets the one it has.
+    ///
+    /// # Errors
+    /// Those of the backbone, and of fusions.
+    pub fn build_inner<E: Scalar>(&mut self, config: &dyn BackboneConfig) -> Result<Inner<E, D>>
+    where
+        D: Backend<E>,
+    {
+        let (mut asked, mut last) = (0, None);
+        let fill = &mut *self.slot;
+        let mut pass_on = |slot: Slot, init: &mut Initializer<D>| -> Result<usize> {
+            let width = fill(slot, init)?;
+            (asked, last) = (asked + 1, Some(width));
+            Ok(width)
+        };
+        let request = BackboneRequest {
+            modalities: self.modalities,
+            classes: self.classes,
+            init: &mut *self.init,
+            slot: &mut pass_on,
+        };
+        let backbone = <D as Backend<E>>::build::<Backbones>(config, request)?;
+        let fused = match last {
+            Some(width) => width,
+            None => {
+                let widths = vec![config.width(); self.modalities.len()];
+                (self.slot)(Slot::new("fusion", widths), self.init)?
+            }
+        };
+        let width = backbone.output_dim(fused);
+        Ok(Inner {
+            backbone,
+            width,
+            asked,
+        })
+    }
+}
+
+/// A backbone inside another one.
+pub struct Inner<E: Scalar, D: Backend<E>> {
+    /// The backbone.
+    pub backbone: Box<dyn Backbone<E, D>>,
+    /// Width of what it hands to the head.
+    pub width: usize,
+    /// Slots that it asked for.
+    pub asked: usize,
+}
+
 /// The configuration of a backbone; the backbone comes from [`Build<Backbones>`](equilibria_core::Build).
 #[equilibria_core::typetag::serde(tag = "type")]
 pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone::DynClone {
@@ -182,6 +231,12 @@ pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone:
     /// Checks that its auxiliary losses make sense for targets of a kind. Default: they do, there are none.
     fn check_targets(&self, _targets: TargetKind) -> Result<()> {
         Ok(())
+    }
+
+    /// What the state dict of the original system calls a parameter of a model with this backbone, by its name here. Several arrays that
+    /// follow one another here are joined by `+`; `*` stands for all numbers from 1. Default: the name here, there is no original.
+    fn original_name(&self, name: &str) -> String {
+        name.to_owned()
     }
 }
 

@@ -27,6 +27,8 @@ mod ids;
 mod index_columns;
 #[path = "data/lists.rs"]
 mod lists;
+#[path = "data/questions.rs"]
+mod questions;
 #[path = "data/tables.rs"]
 mod tables;
 #[path = "data/targets.rs"]

@@ -55,6 +55,22 @@ fn site(name: &str) -> Site {
                 numbers(3 * 5, 2),
             ],
         ),
+        "refnet" => (
+            json!({ "backbone": { "type": "encoder", "hidden": 12, "dropout": 0.0 }, "hidden": 7 }),
+            two(),
+        ),
+        "mfm" => (
+            json!({
+                "backbone": { "type": "mm-imdb", "hidden": [8], "width": 12, "dropout": 0.0 }, "factor": 3, "hidden": 7,
+            }),
+            two(),
+        ),
+        "mult" => (
+            json!({
+                "steps": [3, 2], "hidden": 12, "layers": 1, "heads": 2, "inner": 1, "dropout": 0.0,
+            }),
+            two(),
+        ),
         "cm-bert" => (
             json!({
                 "vocabulary": 9, "positions": 12, "hidden": 6, "layers": 2, "heads": 2, "inner": 8, "projection": 4,

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::registry::{self, Plugin};
 use equilibria_core::serde_json::{self, json, Value};
 use equilibria_core::{from_host, Backend, Matrix, Parameters};
 use equilibria_fusion::backbones::encoder::EncoderConfig;
-use equilibria_fusion::data::{DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use equilibria_fusion::data::{
+    Answered, Answers, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets,
+};
 use equilibria_fusion::fusions::concat::ConcatConfig;
 use equilibria_fusion::head::Losses;
 use equilibria_fusion::heads::regression::{Norm, Regression};
@@ -37,6 +40,7 @@ fn heads() -> Vec<(String, Box<dyn Head>)> {
         json!({"type": "regression", "sentiment": true}),
         json!({"type": "regression", "standardization": {"mean": 0.5, "deviation": 2.0}}),
         json!({"type": "multi-label", "threshold": 0.2}),
+        json!({"type": "answers", "loss": "shares"}),
     ];
     let make = |config: Value| {
         let head = registry::make::<dyn Head>(&config).expect("it parses");
@@ -53,7 +57,22 @@ fn targets(kind: TargetKind) -> Targets {
             values: (0..ROWS * CLASSES).map(|entry| entry % 4 < 2).collect(),
         }),
         TargetKind::Number => Targets::Numbers((0..ROWS).map(|row| row as f64 - 2.0).collect()),
+        TargetKind::Answers => answers(ROWS),
     }
+}
+
+/// Ten people who agree, on questions of all types.
+fn answers(rows: usize) -> Targets {
+    let known: Arc<[String]> = (0..CLASSES).map(|answer| answer.to_string()).collect();
+    let row = |row: usize| {
+        let people = vec![(row % CLASSES).to_string(); 10];
+        let place = |answer: &str| known.iter().position(|known| known == answer);
+        let kind = ["yes/no", "number", "other"][row % 3];
+        Arc::new(Answered::new(kind, people, place))
+    };
+    let rows = (0..rows).map(row).collect();
+    let known = known.clone();
+    Targets::Answers(Answers { known, rows })
 }
 
 fn data(kind: TargetKind) -> DataSet {
@@ -77,7 +96,12 @@ fn data(kind: TargetKind) -> DataSet {
     }
 }
 
-const KINDS: [TargetKind; 3] = [TargetKind::Class, TargetKind::LabelSet, TargetKind::Number];
+const KINDS: [TargetKind; 4] = [
+    TargetKind::Class,
+    TargetKind::LabelSet,
+    TargetKind::Number,
+    TargetKind::Answers,
+];
 
 /// Value and gradient of the loss.
 fn loss(head: &dyn Head, outputs: &[f64], targets: &Targets) -> (f64, Vec<f64>) {
@@ -156,7 +180,7 @@ fn losses_are_finite_however_large_outputs_are() {
     }
 }
 
-/// −log(1/3); log 2; mean of 4, 1, 0, 1, 4; mean of 2, 1, 0, 1, 2.
+/// −log(1/3); log 2; mean of 4, 1, 0, 1, 4; mean of 2, 1, 0, 1, 2; log 2 of three answers; −log(1/3).
 #[test]
 fn losses_of_outputs_that_say_nothing_are_known() {
     for (config, expected) in [
@@ -164,6 +188,8 @@ fn losses_of_outputs_that_say_nothing_are_known() {
         (json!({"type": "multi-label"}), 2f64.ln()),
         (json!({"type": "regression"}), 2.0),
         (json!({"type": "regression", "loss": "l1"}), 1.2),
+        (json!({"type": "answers"}), 3.0 * 2f64.ln()),
+        (json!({"type": "answers", "loss": "shares"}), 3f64.ln()),
     ] {
         let head = registry::make::<dyn Head>(&config).expect("it parses");
         let outputs = vec![0.0; ROWS * head.outputs(CLASSES)];
@@ -337,6 +363,7 @@ fn many_rows(kind: TargetKind, row: usize, feature: f64) -> Split {
             values: vec![true; rows * CLASSES],
         }),
         TargetKind::Number => Targets::Numbers((0..rows).map(|row| row as f64 / 100.0).collect()),
+        TargetKind::Answers => answers(rows),
     };
     let modalities = vec![Table {
         name: "m".to_owned(),
@@ -387,6 +414,19 @@ fn a_loss_that_overflows_is_refused_with_its_row_and_a_sum_that_does_is_not() {
     large.modalities[0].values.fill(1.7e18);
     let loss = evaluate(&model, &device, &large).expect("finite").loss;
     assert!((loss / 2.89e36 - 1.0).abs() < 1e-5, "{loss:e}");
+}
+
+/// Runs that were saved before the key and its values had other names.
+#[test]
+fn a_head_with_the_earlier_name_of_a_key_is_read() {
+    for (earlier, now) in [("left-out", "exclude"), ("non-negative", "positive")] {
+        let make = |key: &str, value: &str| {
+            let config = json!({"type": "regression", key: value});
+            let head = registry::make::<dyn Head>(&config).expect("it parses");
+            serde_json::to_value(&head).expect("serializable")
+        };
+        assert_eq!(make("zeros", earlier), make("zero", now));
+    }
 }
 
 #[test]

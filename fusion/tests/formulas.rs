@@ -8,6 +8,7 @@ use building::Case;
 use dfdx::prelude::*;
 use equilibria_core::{from_host, to_host, Result};
 use equilibria_fusion::fusions::attention::AttentionConfig;
+use equilibria_fusion::fusions::dynmm::DynmmConfig;
 use equilibria_fusion::fusions::gmu::GmuConfig;
 use equilibria_fusion::fusions::low_rank::LowRankConfig;
 use equilibria_fusion::fusions::multiplicative::MultiplicativeConfig;
@@ -128,8 +129,51 @@ fn fusions_agree_with_numbers_computed_by_hand() -> Result<()> {
         ],
     )?;
 
-    let found = [gmu, attention, tensor, low_rank, mutan, multiplicative];
-    let expected = [0.65, 8.0 / 3.0, 1653.0, 41.0, 25.0, 60.0];
+    // Experts 5, 9 and 32 with gates in the ratio 1 : 2 : 5, or the last one alone.
+    let [soft, hard] = [false, true].map(|hard| {
+        let config = DynmmConfig {
+            hidden: 1,
+            temperature: 0.5,
+            hard,
+            ..DynmmConfig::default()
+        };
+        fused(
+            &config,
+            &[
+                ("expert.1.weight", &[2.0]),
+                ("expert.1.bias", &[1.0]),
+                ("expert.2.weight", &[3.0]),
+                ("expert.2.bias", &[0.0]),
+                ("expert.3.weight", &[1.0, 10.0]),
+                ("expert.3.bias", &[0.0]),
+                ("gate.1.weight", &[1.0, 1.0]),
+                ("gate.1.bias", &[-3.0]),
+                ("gate.2.weight", &[0.0, ln2 / 4.0, 0.0]),
+                ("gate.2.bias", &[0.0, 0.0, 5f64.ln() / 2.0]),
+            ],
+        )
+    });
+
+    let found = [
+        gmu,
+        attention,
+        tensor,
+        low_rank,
+        mutan,
+        multiplicative,
+        soft?,
+        hard?,
+    ];
+    let expected = [
+        0.65,
+        8.0 / 3.0,
+        1653.0,
+        41.0,
+        25.0,
+        60.0,
+        (5.0 + 18.0 + 160.0) / 8.0,
+        32.0,
+    ];
     for (found, expected) in found.into_iter().zip(expected) {
         // A dozen roundings, of numbers no larger than the result but for a few times.
         assert!(

@@ -3,6 +3,7 @@
 //! One file per part. Text from data and configurations is escaped where it enters a page; charts are drawn by
 //! `plot`.
 
+mod answers;
 mod boxes;
 mod confusion;
 mod convergence;
@@ -66,6 +67,7 @@ impl RunReport<'_> {
             Comparison::Classes(confusion) => confusion::write(confusion, classes, &mut page),
             Comparison::LabelSets(counts) => labels::write(counts, classes, &mut page),
             Comparison::Numbers(pairs) => scatter::write(pairs, &mut page),
+            Comparison::Answers(accuracy) => answers::write(accuracy, &mut page),
         }
         gates::write(self, &mut page);
         convergence::write(&self.solves(), &mut page);

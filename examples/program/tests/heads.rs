@@ -48,6 +48,15 @@ fn signals(features: &[Vec<f64>; 2], row: usize) -> [f64; 3] {
 /// Two modalities of three features, and targets that are linear in them: the first signal, or the signs of all, or the
 /// number of the largest.
 fn write_data(folder: &Path, kind: TargetKind) {
+    if kind == TargetKind::Answers {
+        // No folder of tables has answers of people: they are generated.
+        let source = format!(
+            "data = {{ type = \"generated-questions\", people = true, train = {TRAIN}, test = {TEST} }}"
+        );
+        let config = CONFIG.replace("data = { type = \"folder\" }", &source);
+        std::fs::write(folder.join("config.toml"), config).expect("written");
+        return;
+    }
     std::fs::write(folder.join("config.toml"), CONFIG).expect("written");
     for (split, rows, seed) in [("tr", TRAIN, 1), ("te", TEST, 11)] {
         let write = |stem: String, lines: Vec<String>| {
@@ -75,6 +84,7 @@ fn write_data(folder: &Path, kind: TargetKind) {
                 let line = |s: &[f64; 3]| s[0].clamp(-3.0, 3.0).to_string();
                 ("targets", signals.iter().map(line).collect())
             }
+            TargetKind::Answers => continue,
         };
         if kind == TargetKind::LabelSet {
             lines.insert(0, LABELS.join(","));
@@ -87,6 +97,14 @@ fn data(kind: TargetKind) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     write_data(folder.path(), kind);
     folder
+}
+
+/// Where data of this kind is.
+fn place(kind: TargetKind) -> &'static [&'static str] {
+    match kind {
+        TargetKind::Answers => &[],
+        _ => &["--data", "."],
+    }
 }
 
 fn equilibria(folder: &TempDir, arguments: &[&str]) -> Output {
@@ -339,17 +357,16 @@ fn every_head_has_a_report_and_a_study() {
             plugin.name
         );
         std::fs::write(folder.path().join("plan.toml"), plan).expect("written");
-        let study = [
+        let mut study = vec![
             "study",
             "plan.toml",
-            "--data",
-            ".",
             "--out",
             "out",
             "-q",
             "--set",
             "training.epochs=2",
         ];
+        study.extend(place(head.targets()));
         let printed = succeed(&folder, &study);
         let runs = read(&folder, "out/runs.csv");
         let (header, rows) = table(&runs);
@@ -381,6 +398,7 @@ fn every_head_has_a_report_and_a_study() {
             TargetKind::Class => ("Confusion matrix of the test rows", 0),
             TargetKind::LabelSet => ("Labels of the test rows", 0),
             TargetKind::Number => ("Predictions for the test rows", TEST),
+            TargetKind::Answers => ("Answers to the test rows", 0),
         };
         assert!(headings.iter().any(|text| text == parts), "{headings:?}");
         let confused = headings.iter().any(|text| text.starts_with("Confusion"));
@@ -421,10 +439,9 @@ fn gradients_of_whole_models_are_right_for_every_head() {
         let head = registry::default::<dyn Head>(&plugin.name).expect("it parses");
         let folder = data(head.targets());
         let change = format!("head.type=\"{}\"", plugin.name);
-        succeed(
-            &folder,
-            &["check", "config.toml", "--data", ".", "--set", &change],
-        );
+        let mut check = vec!["check", "config.toml", "--set", &change];
+        check.extend(place(head.targets()));
+        succeed(&folder, &check);
     }
 }
 

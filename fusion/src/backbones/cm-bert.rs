@@ -81,22 +81,30 @@ impl BackboneConfig for CmBertConfig {
     }
 
     fn validate(&self) -> Result<()> {
-        for (key, size) in [
+        let sizes = [
             ("vocabulary", self.vocabulary),
             ("positions", self.positions),
             ("hidden", self.hidden),
             ("layers", self.layers),
-            ("heads", self.heads),
             ("inner", self.inner),
             ("projection", self.projection),
-        ] {
-            Error::require_at_least_one("cm-bert", key, size)?;
-        }
-        let got = format!("{} for {} heads", self.hidden, self.heads);
-        let divides = self.hidden.is_multiple_of(self.heads);
-        Error::require(divides, "cm-bert", "hidden", "a multiple of `heads`", got)?;
+        ];
+        Error::require_all_at_least_one("cm-bert", &sizes)?;
+        Error::require_divided_by_heads("cm-bert", "hidden", self.hidden, self.heads)?;
         Error::require_fraction("cm-bert", "dropout", self.dropout)?;
         Error::require_fraction("cm-bert", "attention_dropout", self.attention_dropout)
+    }
+
+    /// From `backbone.layer.1.query.weight` to `layer.1.query.weight`, and so on; the weights of the fusion `weighted-sum` are two numbers.
+    fn original_name(&self, name: &str) -> String {
+        match name {
+            "fusion.w" => "attention.w_audio+attention.w_text".to_owned(),
+            "fusion.bias" => "attention.bias".to_owned(),
+            _ => match name.strip_prefix("head.") {
+                Some(own) => format!("regressor.{own}"),
+                None => name.replacen("backbone.", "", 1),
+            },
+        }
     }
 }
 

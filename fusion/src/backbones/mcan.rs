@@ -55,23 +55,35 @@ impl BackboneConfig for McanConfig {
     }
 
     fn validate(&self) -> Result<()> {
-        for (key, size) in [
+        let sizes = [
             ("words", self.words),
             ("embedding", self.embedding),
             ("regions", self.regions),
             ("hidden", self.hidden),
             ("layers", self.layers),
-            ("heads", self.heads),
             ("inner", self.inner),
             ("pooling", self.pooling),
             ("width", self.width),
-        ] {
-            Error::require_at_least_one("mcan", key, size)?;
-        }
-        let got = format!("{} for {} heads", self.hidden, self.heads);
-        let divides = self.hidden.is_multiple_of(self.heads);
-        Error::require(divides, "mcan", "hidden", "a multiple of `heads`", got)?;
+        ];
+        Error::require_all_at_least_one("mcan", &sizes)?;
+        Error::require_divided_by_heads("mcan", "hidden", self.hidden, self.heads)?;
         Error::require_fraction("mcan", "dropout", self.dropout)
+    }
+
+    /// From `backbone.language.layer.1.attention.1.query.weight` to `language.1.self.query.weight`, and so on.
+    fn original_name(&self, name: &str) -> String {
+        if let Some(own) = name.strip_prefix("head.") {
+            return format!("classifier.{own}");
+        }
+        let Some(own) = name.strip_prefix("backbone.") else {
+            return name.to_owned();
+        };
+        let own = own
+            .replace(".layer.", ".")
+            .replace(".pool.score.", ".pool.")
+            .replace(".attention.1.", ".self.")
+            .replace(".attention.2.", ".guided.");
+        own.replace(".norm.", ".norm")
     }
 }
 

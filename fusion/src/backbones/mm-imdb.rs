@@ -38,6 +38,12 @@ impl BackboneConfig for MmImdbConfig {
         Error::require_at_least_one("mm-imdb", "width", self.width)?;
         Error::require_fraction("mm-imdb", "dropout", self.dropout)
     }
+
+    /// From `backbone.encoder.1.bn0.weight` to `text.bn0.weight`, and so on.
+    fn original_name(&self, name: &str) -> String {
+        let name = name.replace("backbone.encoder.1.", "text.");
+        name.replace("backbone.encoder.2.", "image.")
+    }
 }
 
 impl Build<Backbones> for MmImdbConfig {

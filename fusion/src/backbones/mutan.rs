@@ -68,16 +68,15 @@ impl BackboneConfig for MutanAttention {
     }
 
     fn validate(&self) -> Result<()> {
-        for (key, size) in [
+        let sizes = [
             ("words", self.words),
             ("embedding", self.embedding),
             ("question", self.question),
             ("regions", self.regions),
             ("glimpses", self.glimpses),
             ("common", self.common),
-        ] {
-            Error::require_at_least_one("mutan", key, size)?;
-        }
+        ];
+        Error::require_all_at_least_one("mutan", &sizes)?;
         for (key, sizes) in [
             ("attention", self.attention),
             ("product", self.product),
@@ -98,6 +97,45 @@ impl BackboneConfig for MutanAttention {
         Error::require(proper, "mutan", "where", expected, got)?;
         Error::require_fraction("mutan", "dropout", self.dropout)
     }
+
+    /// From `backbone.question.weight` to `fusion.question.weight`, and so on; the maps of a sum of products are one array each.
+    fn original_name(&self, name: &str) -> String {
+        let places = [
+            ("fusion.classifier.", "fusion"),
+            ("fusion.attention.", "attention"),
+            ("backbone.attention.product.", "attention"),
+            // The only slot has no name.
+            ("fusion.", "fusion"),
+        ];
+        for (prefix, place) in places {
+            if let Some(own) = name.strip_prefix(prefix) {
+                return name_in_slot(place, own);
+            }
+        }
+        if let Some(own) = name.strip_prefix("head.") {
+            return format!("classifier.{own}");
+        }
+        let own = name.strip_prefix("backbone.").unwrap_or(name);
+        match own.starts_with("question.") || own.starts_with("image.") {
+            true => format!("fusion.{own}"),
+            false => own.to_owned(),
+        }
+    }
+}
+
+/// What the original calls a parameter of the fusion in a slot, whose first feature is the question.
+fn name_in_slot(place: &str, name: &str) -> String {
+    for (ours, theirs) in [
+        ("factor.1.", "mutan.hq.*."),
+        ("factor.2.", "mutan.hv.*."),
+        ("project.1.", "project_question."),
+        ("project.2.", "project_image."),
+    ] {
+        if let Some(own) = name.strip_prefix(ours) {
+            return format!("{place}.{theirs}{own}");
+        }
+    }
+    format!("{place}.deq.{name}")
 }
 
 impl Build<Backbones> for MutanAttention {

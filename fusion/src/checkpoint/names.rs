@@ -22,6 +22,12 @@ const UPDATES: &str = "n_averaged";
 /// What every batch normalization keeps beside its parameters: the number of its batches.
 const BATCHES: &str = "num_batches_tracked";
 
+/// Between the names of arrays that follow one another in one parameter.
+const PART: char = '+';
+
+/// In the place of a number, for all from 1.
+const NUMBER: char = '*';
+
 /// Ends of names that hooks of `torch.nn.utils` give the parts of a parameter: weight_norm, spectral_norm, prune.
 const PARTS: [&str; 5] = ["_g", "_v", "_u", "_orig", "_mask"];
 
@@ -38,6 +44,8 @@ pub(super) enum Kept<'f> {
     Plain(&'f str),
     /// As the length g and the direction v of weight normalization.
     WeightNorm { g: &'f str, v: &'f str },
+    /// As several arrays that follow one another, rows or parts of the one row.
+    Joined(Vec<&'f str>),
     /// With the singular vectors u and v of spectral normalization.
     SpectralNorm {
         weight: &'f str,
@@ -51,6 +59,7 @@ impl<'f> Kept<'f> {
     pub fn arrays(&self) -> Vec<&'f str> {
         match *self {
             Self::Plain(name) => vec![name],
+            Self::Joined(ref names) => names.clone(),
             Self::WeightNorm { g, v } => vec![g, v],
             Self::SpectralNorm { weight, u, v } => vec![weight, u, v],
         }
@@ -89,6 +98,9 @@ impl<'f> Names<'f> {
         if let Some(name) = get(parameter) {
             return Some(Kept::Plain(name));
         }
+        if parameter.contains([PART, NUMBER]) {
+            return self.joined(parameter).map(Kept::Joined);
+        }
         let hooked = |end: &str| get(&format!("{parameter}{end}"));
         let registered = |end: &str| get(&(parametrizations(parameter) + end));
         let lengths = [
@@ -112,6 +124,25 @@ impl<'f> Names<'f> {
             Some(Kept::SpectralNorm { weight, u, v })
         });
         weight_norm.or(spectral_norm)
+    }
+
+    /// The arrays of a name of several, all of them; `None` if one is missing.
+    fn joined(&self, parameter: &str) -> Option<Vec<&'f str>> {
+        let get = |name: &str| self.arrays.get(name).copied();
+        let mut arrays = Vec::new();
+        for part in parameter.split(PART) {
+            if !part.contains(NUMBER) {
+                arrays.push(get(part)?);
+                continue;
+            }
+            let numbered = (1..).map(|number: usize| part.replace(NUMBER, &number.to_string()));
+            let there: Vec<_> = numbered.map_while(|name| get(&name)).collect();
+            if there.is_empty() {
+                return None;
+            }
+            arrays.extend(there);
+        }
+        Some(arrays)
     }
 
     /// The arrays that a reparametrization has put in the place of a parameter.

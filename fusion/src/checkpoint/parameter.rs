@@ -85,6 +85,29 @@ impl Checkpoint {
         };
         match *kept {
             Kept::Plain(array) => Ok(fitting(array)?.0),
+            Kept::Joined(ref arrays) => {
+                let mut all = Vec::with_capacity(rows * columns);
+                for array in arrays {
+                    let (numbers, shape) = self.read_array(file, array)?;
+                    let whole = match shape[..] {
+                        [length] => rows == 1 && length > 0,
+                        [count, width] => count > 0 && width == columns,
+                        _ => false,
+                    };
+                    if !whole || all.len() + numbers.len() > rows * columns {
+                        let expected = format!("a part of {needed:?} in {} arrays", arrays.len());
+                        return Err(self.mismatch::<E>(file, array, expected));
+                    }
+                    all.extend(numbers);
+                }
+                match (all.len() == rows * columns, arrays.last()) {
+                    (false, Some(last)) => {
+                        let expected = format!("the end of {needed:?} in {} arrays", arrays.len());
+                        Err(self.mismatch::<E>(file, last, expected))
+                    }
+                    _ => Ok(all),
+                }
+            }
             Kept::WeightNorm { g, v } => {
                 let (direction, shape) = fitting(v)?;
                 let (lengths, of) = self.read_array(file, g)?;
@@ -109,7 +132,7 @@ impl Checkpoint {
         file: &SafeTensors<'_>,
         kept: &Kept<'_>,
     ) -> Result<bool, CheckpointError> {
-        if let Kept::Plain(_) = kept {
+        if let Kept::Plain(_) | Kept::Joined(_) = kept {
             return Ok(false);
         }
         let mut has_zero = false;

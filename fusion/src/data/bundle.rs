@@ -42,6 +42,11 @@ impl DataSet {
                     Array::numbers(shape, &bits.collect::<Vec<_>>())
                 }
                 Targets::Numbers(numbers) => Array::numbers(vec![numbers.len()], numbers),
+                Targets::Answers(_) => {
+                    return Err(invalid(
+                        "a bundle has no place for answers of people".into(),
+                    ))
+                }
             };
             arrays.push((part.targets_array(split.targets.kind()), targets));
             for (k, table) in (1..).zip(&split.modalities) {

@@ -1,6 +1,7 @@
 //! The checks shared by every way of obtaining a data set.
 
-use super::{files, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use super::{files, Answers, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
@@ -114,9 +115,9 @@ impl Source<'_> {
 
 /// Checks everything that [`DataSet::validate`] promises.
 pub(super) fn check(set: &DataSet, source: Source<'_>) -> Result<(), DataError> {
-    check_class_names(&set.classes, source)?;
-    let count = set.train.modalities.len().max(1);
     let kind = set.train.targets.kind();
+    check_class_names(&set.classes, kind, source)?;
+    let count = set.train.modalities.len().max(1);
     for part in SplitName::BOTH {
         let split = set.split(part);
         check_modality_count(split, count, part, source)?;
@@ -144,12 +145,18 @@ pub(super) fn check_split(
     Ok(())
 }
 
-/// The names head columns of predictions, so they must differ from each other and from the other headings.
-fn check_class_names(classes: &[String], source: Source<'_>) -> Result<(), DataError> {
-    for (index, name) in classes.iter().enumerate() {
-        let problem = match classes[..index].contains(name) {
+/// The names must differ from each other and, as they head columns of predictions, unless they are answers, from the other headings.
+fn check_class_names(
+    classes: &[String],
+    kind: TargetKind,
+    source: Source<'_>,
+) -> Result<(), DataError> {
+    let heads = kind != TargetKind::Answers;
+    let mut earlier = HashSet::with_capacity(classes.len());
+    for name in classes {
+        let problem = match !earlier.insert(name) {
             true => "twice",
-            false if HEADINGS.contains(&name.as_str()) => {
+            false if heads && HEADINGS.contains(&name.as_str()) => {
                 "which is the heading of another column of predictions"
             }
             false => continue,
@@ -211,6 +218,7 @@ fn check_targets(
         _ if targets.is_empty() => Err(DataError::EmptyFile { file }),
         Targets::Classes(labels) => check_labels(labels, classes, file),
         Targets::Numbers(numbers) => check_numbers(numbers, file),
+        Targets::Answers(answers) => check_answers(answers, classes, file),
     }
 }
 
@@ -239,6 +247,28 @@ fn check_numbers(numbers: &[f64], file: String) -> Result<(), DataError> {
             value: numbers[i],
         }),
     }
+}
+
+fn check_answers(answers: &Answers, classes: usize, file: String) -> Result<(), DataError> {
+    if answers.known.len() != classes {
+        return Err(DataError::LabelCount {
+            file,
+            columns: answers.known.len(),
+            reference: "the classes of the data set".to_owned(),
+            expected: classes,
+        });
+    }
+    for (row, answered) in (1..).zip(&answers.rows) {
+        if let Some(&(label, _)) = answered.counts.iter().find(|(known, _)| *known >= classes) {
+            return Err(DataError::LabelOutOfRange {
+                file,
+                row,
+                label,
+                classes,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_labels(labels: &[usize], classes: usize, file: String) -> Result<(), DataError> {

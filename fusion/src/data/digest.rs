@@ -61,6 +61,13 @@ fn of_targets(targets: &Targets) -> String {
             hex([(*columns as u64).to_le_bytes()].into_iter().chain(bits))
         }
         Targets::Numbers(values) => hex(numbers(values)),
+        Targets::Answers(answers) => {
+            let end: &[u8] = &[0xFF];
+            hex(answers.rows.iter().flat_map(|answered| {
+                let texts = std::iter::once(&answered.kind).chain(&answered.people);
+                texts.flat_map(move |text| [text.as_bytes(), end])
+            }))
+        }
     }
 }
 

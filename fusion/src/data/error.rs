@@ -2,7 +2,7 @@
 
 use super::cell::shown;
 use super::files::why_unreadable;
-use super::TargetKind;
+use super::{QuestionsError, TargetKind};
 use std::io;
 
 /// A data set that cannot be used.
@@ -535,6 +535,10 @@ pub enum DataError {
         /// The other.
         second: String,
     },
+
+    /// Questions about images that cannot be used.
+    #[error(transparent)]
+    Questions(#[from] QuestionsError),
 
     /// A line that is no sentence with its sentiment.
     #[error("{file}, row {row}: expected a text and a number with a tab between, such as `GREAT MUSIC` and `2.2`")]

@@ -82,11 +82,7 @@ pub(super) fn read_table(path: &Path) -> Result<TextTable, DataError> {
     if columns == 0 {
         return Err(array.invalid(path, "at least one column"));
     }
-    let mut values = array.numbers(path)?;
-    if array.fortran {
-        let place = |index| values[index % columns * rows + index / columns];
-        values = (0..values.len()).map(place).collect();
-    }
+    let values = array.row_major(path, [rows, columns])?;
     Ok(TextTable {
         header: Header::None,
         first: None,
@@ -94,6 +90,18 @@ pub(super) fn read_table(path: &Path) -> Result<TextTable, DataError> {
         columns,
         values,
     })
+}
+
+/// The shape, of at least 1 by 1, and the row-major numbers of the matrix of a name in an NPZ file.
+pub(super) fn read_matrix(path: &Path, name: &str) -> Result<([usize; 2], Vec<f64>), DataError> {
+    let array = ArrayFile::read_named(path, Some(name))?;
+    match array.shape[..] {
+        [rows, columns] if rows > 0 && columns > 0 => {
+            let shape = [rows, columns];
+            Ok((shape, array.row_major(path, shape)?))
+        }
+        _ => Err(array.invalid(path, "2 dimensions of at least 1")),
+    }
 }
 
 /// The shape and the numbers of an array with any number of axes, the first of which runs slowest.
@@ -147,7 +155,7 @@ fn empty(path: &Path) -> DataError {
     }
 }
 
-/// The one array of a file.
+/// One array of a file.
 struct ArrayFile {
     dtype: Dtype,
     shape: Vec<usize>,
@@ -157,7 +165,13 @@ struct ArrayFile {
 }
 
 impl ArrayFile {
+    /// The only one.
     fn read(path: &Path) -> Result<Self, DataError> {
+        Self::read_named(path, None)
+    }
+
+    /// That of a name in an NPZ file, or the only one.
+    fn read_named(path: &Path, name: Option<&str>) -> Result<Self, DataError> {
         let bytes = fs::read(path).map_err(|source| DataError::Unreadable {
             file: path.display().to_string(),
             source,
@@ -165,7 +179,7 @@ impl ArrayFile {
         let ending = path.extension().and_then(|ending| ending.to_str());
         let array = match ending {
             Some("safetensors") => Self::from_safetensors(&bytes),
-            Some("npz") => unpack(&bytes).and_then(|bytes| Self::from_npy(&bytes)),
+            Some("npz") => unpack(&bytes, name).and_then(|bytes| Self::from_npy(&bytes)),
             _ => Self::from_npy(&bytes),
         };
         array.map_err(|problem| DataError::InvalidArray {
@@ -199,6 +213,16 @@ impl ArrayFile {
         })
     }
 
+    /// The numbers of a matrix, the first index slowest.
+    fn row_major(&self, path: &Path, [rows, columns]: [usize; 2]) -> Result<Vec<f64>, DataError> {
+        let values = self.numbers(path)?;
+        let place = |index| values[index % columns * rows + index / columns];
+        Ok(match self.fortran {
+            true => (0..values.len()).map(place).collect(),
+            false => values,
+        })
+    }
+
     fn numbers(&self, path: &Path) -> Result<Vec<f64>, DataError> {
         dtype::numbers(self.dtype, &self.data).ok_or_else(|| {
             self.invalid(path, "a type of numbers such as F32 or I64, so convert it")
@@ -215,13 +239,28 @@ impl ArrayFile {
     }
 }
 
-/// The bytes of the one NPY file in an NPZ file, which is a ZIP archive.
-fn unpack(bytes: &[u8]) -> Result<Vec<u8>, String> {
+/// The bytes of one NPY file in an NPZ file, which is a ZIP archive: that of a name, or the only one.
+fn unpack(bytes: &[u8], name: Option<&str>) -> Result<Vec<u8>, String> {
     let damaged = |error: io::Error| format!("not a whole NPZ file ({error})");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| damaged(e.into()))?;
     let names: Result<Vec<_>, _> = archive.file_names().collect();
-    only(&names.map_err(|e| damaged(e.into()))?)?;
-    let mut entry = archive.by_index(0).map_err(|e| damaged(e.into()))?;
+    let names = names.map_err(|e| damaged(e.into()))?;
+    let own = |name: &str| {
+        let entry = format!("{name}.npy");
+        let place = names.iter().position(|other| *other == entry);
+        place.ok_or_else(|| {
+            let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+            format!(
+                "found the arrays {}, expected one called {entry}",
+                names.join(", ")
+            )
+        })
+    };
+    let place = match name {
+        Some(name) => own(name)?,
+        None => only(&names).map(|_| 0)?,
+    };
+    let mut entry = archive.by_index(place).map_err(|e| damaged(e.into()))?;
     let mut array = Vec::new();
     entry.read_to_end(&mut array).map_err(damaged)?;
     Ok(array)

@@ -23,6 +23,7 @@
 //! }
 //! ```
 
+mod answers;
 mod array;
 mod bundle;
 mod cell;
@@ -54,8 +55,10 @@ mod scale;
 mod target_files;
 mod targets;
 mod text;
+mod vqa;
 mod word_piece;
 
+pub use answers::{Answered, Answers};
 pub use check::SplitName;
 pub use dataset::{select_modalities, DataSet, Split, Table};
 pub use digest::Digest;
@@ -70,4 +73,5 @@ pub use range::Place;
 pub use sampling::{batches, stratified_holdout};
 pub use scale::{FeatureRange, MinMax};
 pub use targets::{LabelSets, TargetKind, Targets};
+pub use vqa::{QuestionsError, Rules, Vqa};
 pub use word_piece::WordPiece;

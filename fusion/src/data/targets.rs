@@ -3,6 +3,8 @@
 use equilibria_core::{from_host, Backend, Error, Matrix, Result, Scalar};
 use std::fmt;
 
+use super::Answers;
+
 /// What is known of each sample, and to be predicted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
@@ -12,6 +14,8 @@ pub enum Targets {
     LabelSets(LabelSets),
     /// One number per sample.
     Numbers(Vec<f64>),
+    /// Answers of ten people per sample.
+    Answers(Answers),
 }
 
 /// Which labels each sample has.
@@ -32,9 +36,12 @@ pub enum TargetKind {
     LabelSet,
     /// One number per row.
     Number,
+    /// Answers of ten people per row.
+    Answers,
 }
 
 impl TargetKind {
+    /// Those that a folder of tables may have.
     pub(super) const ALL: [Self; 3] = [Self::Class, Self::LabelSet, Self::Number];
 
     /// Name of the files of a folder, before the split, and of the arrays of a bundle.
@@ -43,6 +50,7 @@ impl TargetKind {
             Self::Class => "labels",
             Self::LabelSet => "multilabels",
             Self::Number => "targets",
+            Self::Answers => "answers",
         }
     }
 
@@ -52,6 +60,7 @@ impl TargetKind {
             Self::Class => "multi-class",
             Self::LabelSet => "multi-label",
             Self::Number => "regression",
+            Self::Answers => "answers",
         }
     }
 }
@@ -62,6 +71,7 @@ impl fmt::Display for TargetKind {
             Self::Class => "one class per row",
             Self::LabelSet => "several labels per row",
             Self::Number => "one number per row",
+            Self::Answers => return f.write_str("answers of ten people per row"),
         };
         write!(f, "{what} (`{}_tr`)", self.stem())
     }
@@ -74,6 +84,7 @@ impl Targets {
             Self::Classes(classes) => classes.len(),
             Self::LabelSets(sets) => sets.values.len().checked_div(sets.columns).unwrap_or(0),
             Self::Numbers(numbers) => numbers.len(),
+            Self::Answers(answers) => answers.rows.len(),
         }
     }
 
@@ -88,6 +99,7 @@ impl Targets {
             Self::Classes(_) => TargetKind::Class,
             Self::LabelSets(_) => TargetKind::LabelSet,
             Self::Numbers(_) => TargetKind::Number,
+            Self::Answers(_) => TargetKind::Answers,
         }
     }
 
@@ -103,6 +115,10 @@ impl Targets {
                     .collect(),
             }),
             Self::Numbers(numbers) => Self::Numbers(rows.iter().map(|&i| numbers[i]).collect()),
+            Self::Answers(answers) => Self::Answers(Answers {
+                known: answers.known.clone(),
+                rows: rows.iter().map(|&i| answers.rows[i].clone()).collect(),
+            }),
         }
     }
 
@@ -114,7 +130,8 @@ impl Targets {
         }
     }
 
-    /// As a matrix of one row per sample: 1 at the class and 0 elsewhere, 1 at every label, or the number.
+    /// As a matrix of one row per sample: 1 at the class and 0 elsewhere, 1 at every label, the number, or how many people gave each
+    /// answer.
     ///
     /// # Errors
     /// [`Error::Shape`] if they do not fit into `columns`.
@@ -128,6 +145,7 @@ impl Targets {
             Self::Classes(classes) => (columns, one_hot(classes, columns)?),
             Self::LabelSets(sets) => (sets.columns, sets.values.iter().map(|&b| bit(b)).collect()),
             Self::Numbers(numbers) => (1, numbers.iter().map(|&number| E::of(number)).collect()),
+            Self::Answers(answers) => (answers.known.len(), people(answers)),
         };
         if width != columns {
             return Err(Error::Shape {
@@ -138,6 +156,18 @@ impl Targets {
         }
         from_host(device, values, (self.len(), columns))
     }
+}
+
+/// How many people gave each answer.
+fn people<E: Scalar>(answers: &Answers) -> Vec<E> {
+    let columns = answers.known.len();
+    let mut values = vec![E::zero(); answers.rows.len() * columns];
+    for (row, answered) in answers.rows.iter().enumerate() {
+        for &(answer, count) in &answered.counts {
+            values[row * columns + answer] = E::of(count as f64);
+        }
+    }
+    values
 }
 
 fn one_hot<E: Scalar>(classes: &[usize], columns: usize) -> Result<Vec<E>> {

@@ -73,7 +73,7 @@ impl Build<Losses> for MultiClass {
 }
 
 /// Index of the largest number; the first of several.
-fn argmax(row: &[f64]) -> usize {
+pub(crate) fn argmax(row: &[f64]) -> usize {
     let larger = |best: (usize, f64), (index, &value): (usize, &f64)| match value > best.1 {
         true => (index, value),
         false => best,
@@ -83,7 +83,7 @@ fn argmax(row: &[f64]) -> usize {
 }
 
 /// `exp(s_i − m) / Σ_j exp(s_j − m)` with m the largest score, so that nothing overflows.
-fn softmax(scores: &[f64]) -> Vec<f64> {
+pub(crate) fn softmax(scores: &[f64]) -> Vec<f64> {
     let largest = scores.get(argmax(scores)).copied().unwrap_or_default();
     let powers: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
     let sum: f64 = powers.iter().sum();

@@ -98,7 +98,7 @@ impl Build<Losses> for MultiLabel {
 }
 
 /// `1 / (1 + exp(−x))`; an overflow of the power is a probability of 0.
-fn sigmoid(x: f64) -> f64 {
+pub(crate) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 

@@ -25,6 +25,7 @@ plugin! {
         pub sentiment: bool = false,
         /// What a sentiment of 0 is for Acc-2 and F1, all being in use: `negative`, with the negative ones against the positive ones, as
         /// in the program of CM-BERT; `exclude`, which leaves out rows whose true number is 0; or `positive`, against the negative ones.
+        #[serde(alias = "zeros")]
         pub zero: Zero = Zero::Negative,
         /// μ and σ as a table, `{ mean = 0.0, deviation = 1.0 }` for the numbers as they are. Default: those of the training rows.
         pub standardization: Option<Standardization> = None,

@@ -18,8 +18,10 @@ pub enum Zero {
     /// Positive against the others: 0 is among the negative ones.
     Negative,
     /// Negative against positive: samples with the label 0 are left out, and a prediction of 0 is not positive.
+    #[serde(alias = "left-out")]
     Exclude,
     /// Negative against non-negative: 0 is among the positive ones.
+    #[serde(alias = "non-negative")]
     Positive,
 }
 

@@ -48,10 +48,21 @@ impl VqaAccuracy {
         mean(sum, count)
     }
 
-    /// Mean over the questions of each type, in percent.
-    pub fn by_type(&self) -> impl Iterator<Item = (&str, f64)> {
+    /// Number of questions.
+    pub fn questions(&self) -> usize {
+        self.types.values().map(|(_, count)| count).sum()
+    }
+
+    /// Mean over the questions of each type, in percent, and their number.
+    pub fn by_type(&self) -> impl Iterator<Item = (&str, f64, usize)> {
         let types = self.types.iter();
-        types.map(|(name, &(sum, count))| (name.as_str(), mean(sum, count)))
+        types.map(|(name, &(sum, count))| (name.as_str(), mean(sum, count), count))
+    }
+
+    /// Mean over the questions of one type, in percent; `None` if there are none.
+    pub fn of_type(&self, name: &str) -> Option<f64> {
+        let (sum, count) = self.types.get(name)?;
+        Some(mean(*sum, *count))
     }
 }
 
@@ -202,7 +213,11 @@ mod tests {
         accuracy.add("other", "cat", &["dog"; 10]);
         accuracy.add("other", "cat", &["cat"; 10]);
         let types: Vec<_> = accuracy.by_type().collect();
-        assert_eq!(types, [("number", 100.0), ("other", 50.0)]);
+        assert_eq!(types, [("number", 100.0, 1), ("other", 50.0, 2)]);
+        assert_eq!(
+            (accuracy.of_type("yes/no"), accuracy.questions()),
+            (None, 3)
+        );
         assert!((accuracy.overall() - 200.0 / 3.0).abs() < 1e-12);
     }
 }

@@ -1,25 +1,31 @@
 //! Generated questions about images.
 
+use std::sync::Arc;
+
 use equilibria_core::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 
-use crate::data::{DataError, DataSet, Split, Table, Targets};
+use crate::data::{Answered, Answers, DataError, DataSet, Split, Table, Targets};
 use crate::model::DataSource;
 
 plugin! {
-    /// Generated questions about images, with one answer each: to train the backbone `mutan` with no download.
+    /// Generated questions about images: to train the backbones `mutan` and `mcan` with no download.
     ///
     /// The first modality is the question, six numbers of words with 0 behind: `is there a red circle`, `how many things are red`, or
     /// `what color is the circle`, where there is one of that shape. The second is the image, five regions, of which three to five are
     /// there: a 1 for one of four colors, a 1 for one of three shapes, and two numbers of noise. Neither answers the question alone. What it
     /// shows is that a model trains, and attends; it says nothing about images.
+    ///
+    /// Each question has its one right answer, or the answers of ten people, for the head `answers`.
     pub struct GeneratedQuestions: DataSource {
         /// Questions to learn from, at least 1.
         pub train: usize = 1100,
         /// Questions for the final evaluation, at least 1.
         pub test: usize = 400,
+        /// Whether ten people answer, each right with probability 0.9 and else with any answer.
+        pub people: bool = false,
         /// Seed of the images.
         pub seed: u64 = 1,
     }
@@ -60,6 +66,10 @@ impl DataSource for GeneratedQuestions {
             train: questions(self.train, &mut rng),
             test: questions(self.test, &mut rng),
         };
+        let set = match self.people {
+            true => answered_by_people(set, &mut rng),
+            false => set,
+        };
         set.validate()?;
         Ok(set)
     }
@@ -67,6 +77,34 @@ impl DataSource for GeneratedQuestions {
     fn scaled(&self) -> bool {
         false
     }
+}
+
+/// The answers of ten people in place of the right ones.
+fn answered_by_people(mut set: DataSet, rng: &mut StdRng) -> DataSet {
+    let known: Arc<[String]> = ANSWERS.map(str::to_owned).into();
+    for split in [&mut set.train, &mut set.test] {
+        let Targets::Classes(right) = &split.targets else {
+            continue;
+        };
+        let row = |&right: &usize| {
+            let kind = match right {
+                0 | 1 => "yes/no",
+                2..=5 => "number",
+                _ => "other",
+            };
+            let given = |_| match rng.gen_bool(0.9) {
+                true => ANSWERS[right].to_owned(),
+                false => ANSWERS[rng.gen_range(0..ANSWERS.len())].to_owned(),
+            };
+            let people = (0..10).map(given).collect();
+            let place = |text: &str| ANSWERS.iter().position(|&known| known == text);
+            Arc::new(Answered::new(kind, people, place))
+        };
+        let rows = right.iter().map(row).collect();
+        let known = known.clone();
+        split.targets = Targets::Answers(Answers { known, rows });
+    }
+    set
 }
 
 fn questions(count: usize, rng: &mut StdRng) -> Split {
@@ -173,5 +211,28 @@ mod tests {
             let there = region.iter().any(|x| x.abs() > 0.0);
             assert!((colors - f64::from(u8::from(there))).abs() < 1e-300);
         }
+    }
+
+    #[test]
+    fn people_mostly_give_the_right_answer_to_the_same_questions() {
+        let one = GeneratedQuestions::default().load().expect("sound");
+        let source = GeneratedQuestions {
+            people: true,
+            ..GeneratedQuestions::default()
+        };
+        let ten = source.load().expect("sound");
+        assert_eq!(ten.train.modalities, one.train.modalities);
+        let (Targets::Classes(right), Targets::Answers(people)) =
+            (&one.train.targets, &ten.train.targets)
+        else {
+            panic!("one answer, and ten");
+        };
+        let agrees = |(right, row): (&usize, &Arc<Answered>)| {
+            let own = row.counts.iter().find(|(answer, _)| answer == right);
+            own.map_or(0, |(_, count)| *count)
+        };
+        let all: usize = right.iter().zip(&people.rows).map(agrees).sum();
+        // 0.9 + 0.1 / 10 of 11000, within four standard deviations.
+        assert!((all as f64 / 11_000.0 - 0.91).abs() < 0.011, "{all}");
     }
 }

@@ -84,14 +84,14 @@ pub enum Norm {
 impl LayerConfig for TransformerConfig {
     fn validate(&self) -> Result<()> {
         let name = "transformer";
-        Error::require_at_least_one(name, "tokens", self.tokens)?;
-        Error::require_at_least_one(name, "heads", self.heads)?;
-        Error::require_at_least_one(name, "inner", self.inner)?;
-        Error::require_at_least_one(name, "width", self.width)?;
-        Error::require_at_least_one(name, "features", self.features)?;
-        let divides = self.width.is_multiple_of(self.heads);
-        let got = format!("{} for width {}", self.heads, self.width);
-        Error::require(divides, name, "heads", "a divisor of the width", got)?;
+        let sizes = [
+            ("tokens", self.tokens),
+            ("inner", self.inner),
+            ("width", self.width),
+            ("features", self.features),
+        ];
+        Error::require_all_at_least_one(name, &sizes)?;
+        Error::require_divided_by_heads(name, "width", self.width, self.heads)?;
         let even = self.positions != Positions::Relative || self.width.is_multiple_of(2);
         let expected = "even where positions are relative: half of it are sines, half cosines";
         Error::require(even, name, "width", expected, self.width)?;

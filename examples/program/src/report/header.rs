@@ -27,6 +27,7 @@ fn facts(run: &RunReport<'_>) -> [(String, Vec<Cell>); 8] {
         Targets::Classes(_) => ("classes", data.classes.len().to_string()),
         Targets::LabelSets(_) => ("labels", data.classes.len().to_string()),
         Targets::Numbers(_) => ("to predict", "a number".to_owned()),
+        Targets::Answers(_) => ("answers", data.classes.len().to_string()),
     };
     [
         fact("data", data.name.clone()),

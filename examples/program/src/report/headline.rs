@@ -2,7 +2,9 @@
 
 use equilibria_fusion::data::Targets;
 use equilibria_fusion::head::Comparison;
-use equilibria_fusion::metrics::{ConfusionMatrix, MultiLabel, Regression};
+use equilibria_fusion::metrics::{
+    soft_target, ConfusionMatrix, MultiLabel, Regression, VqaAccuracy,
+};
 
 use super::page::{number, Page};
 use super::RunReport;
@@ -28,6 +30,7 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
         Comparison::Classes(confusion) => classes(confusion),
         Comparison::LabelSets(counts) => labels(counts, run.data.test.len()),
         Comparison::Numbers(pairs) => numbers(pairs, &run.data.test.targets),
+        Comparison::Answers(accuracy) => answers(accuracy, &run.data.test.targets),
     };
     let judgments: Vec<Judgment> = [Some(predictions), test_solves(run), training_solves(run)]
         .into_iter()
@@ -107,6 +110,33 @@ fn numbers(pairs: &Regression, targets: &Targets) -> Judgment {
             number(error)
         ),
         format!("always predicting their median makes {}", number(guess)),
+    )
+}
+
+/// Against the one answer that is the best to all questions.
+fn answers(accuracy: &VqaAccuracy, targets: &Targets) -> Judgment {
+    let Targets::Answers(all) = targets else {
+        return (Quality::Doubtful, "nothing is known of its answers".into());
+    };
+    let mut worth = vec![0.0; all.known.len()];
+    for &(answer, people) in all.rows.iter().flat_map(|row| &row.counts) {
+        worth[answer] += soft_target(people);
+    }
+    let best = worth.iter().zip(all.known.iter());
+    let best = best.max_by(|a, b| a.0.total_cmp(b.0));
+    let best = best.map_or("", |(_, answer)| answer.as_str());
+    let mut same = VqaAccuracy::default();
+    for row in &all.rows {
+        same.add(&row.kind, best, &row.people);
+    }
+    let (reached, guess) = (accuracy.overall(), same.overall());
+    compared(
+        reached > guess,
+        format!(
+            "VQA accuracy of {reached:.2} % on {} test rows",
+            all.rows.len()
+        ),
+        format!("always answering {best:?} makes {guess:.2} %"),
     )
 }
 

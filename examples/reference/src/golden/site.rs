@@ -33,9 +33,8 @@ pub struct Site<'c> {
     pub x: Vec<Matrix<f64, Cpu>>,
     /// Their names in the file, without `input.`.
     pub inputs: Vec<&'static str>,
-    /// From the name of a parameter here to that in the file, without `param.` or `buffer.`. Where the file has several arrays that follow
-    /// one another here, they are joined by `+`, and `*` stands for the numbers from 1 that there are.
-    pub rename: fn(&str) -> String,
+    /// What it is built from; its backbone knows what the file calls a parameter.
+    pub experiment: Experiment,
     /// Whether there is an equilibrium on the way, behind which solves end what can be compared.
     pub solved: bool,
 }
@@ -67,7 +66,6 @@ impl<'c> Site<'c> {
         [backbone, fusion, head]: [Value; 3],
         inputs: &[&'static str],
         outputs: usize,
-        rename: fn(&str) -> String,
     ) -> Result<Self> {
         let device = Cpu::default();
         let mut x = Vec::new();
@@ -94,7 +92,7 @@ impl<'c> Site<'c> {
             model,
             x,
             inputs: inputs.to_vec(),
-            rename,
+            experiment,
             solved,
         };
         site.restore()?;
@@ -122,7 +120,7 @@ impl<'c> Site<'c> {
 
     /// The arrays of a parameter, in their order.
     fn arrays(&self, kind: &str, name: &str) -> Vec<String> {
-        let renamed = (self.rename)(name);
+        let renamed = self.experiment.backbone.original_name(name);
         let mut arrays = Vec::new();
         for part in renamed.split('+') {
             let array = |part: &str| format!("{kind}.{part}");
@@ -215,7 +213,8 @@ impl<'c> Site<'c> {
             if self.solved { SOLVED } else { GRADIENT } * self.largest_gradient("grad.");
         for (name, tensor) in self.model.named() {
             if statistics.contains(&name) {
-                self.compare(&format!("after.{}", (self.rename)(&name)), &tensor, ledger);
+                let renamed = self.experiment.backbone.original_name(&name);
+                self.compare(&format!("after.{renamed}"), &tensor, ledger);
                 continue;
             }
             let gradient = gradient(&mut gradients, &tensor)?;

@@ -51,7 +51,10 @@ pub fn compare(path: &Path, ledger: &mut Ledger) -> Result<()> {
     }
     let overall = (file.overall_percent, accuracy.overall());
     pairs.push(("overall_percent".to_owned(), overall.0, overall.1));
-    let ours: BTreeMap<&str, f64> = accuracy.by_type().collect();
+    let ours: BTreeMap<&str, f64> = accuracy
+        .by_type()
+        .map(|(kind, mean, _)| (kind, mean))
+        .collect();
     for (kind, &golden) in &file.per_answer_type_percent {
         let ours = ours.get(&kind[..]).copied().unwrap_or(f64::NAN);
         pairs.push((format!("per_answer_type_percent.{kind}"), golden, ours));

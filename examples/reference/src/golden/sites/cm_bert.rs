@@ -48,7 +48,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     let scale = json!({ "mean": 0.0, "deviation": 1.0 });
     let head = json!({ "type": "regression", "standardization": scale });
     let settings = [backbone, fusion, head];
-    let site = Site::new(case, settings, &["tokens", "audio"], 0, name_in_file)?;
+    let site = Site::new(case, settings, &["tokens", "audio"], 0)?;
 
     let targets = Targets::Numbers(golden.get("input.target")?.values.clone());
     let targets = site
@@ -85,16 +85,4 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         site.compare_states("deq.z", &subject, ledger)?;
     }
     Ok(())
-}
-
-/// From `backbone.layer.1.query.weight` to `layer.1.query.weight`, and so on.
-fn name_in_file(name: &str) -> String {
-    match name {
-        "fusion.w" => "attention.w_audio+attention.w_text".to_owned(),
-        "fusion.bias" => "attention.bias".to_owned(),
-        _ => match name.strip_prefix("head.") {
-            Some(own) => format!("regressor.{own}"),
-            None => name.replacen("backbone.", "", 1),
-        },
-    }
 }

@@ -42,13 +42,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     });
     let classes = outputs("classifier")?;
     let settings = [backbone, fusion, json!({ "type": "multi-label" })];
-    let site = Site::new(
-        case,
-        settings,
-        &["question", "image"],
-        classes,
-        name_in_file,
-    )?;
+    let site = Site::new(case, settings, &["question", "image"], classes)?;
 
     let targets = golden.get("input.target")?.values.clone();
     let rows = targets.len() / classes.max(1);
@@ -102,20 +96,4 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// From `backbone.language.layer.1.attention.1.query.weight` to `language.1.self.query.weight`, and so on.
-fn name_in_file(name: &str) -> String {
-    if let Some(own) = name.strip_prefix("head.") {
-        return format!("classifier.{own}");
-    }
-    let name = name.replacen("backbone.", "", 1);
-    let name = name
-        .replace(".layer.", ".")
-        .replace(".pool.score.", ".pool.");
-    let name = name.replace(".attention.1.", ".self.");
-    let name = name.replace(".attention.2.", ".guided.");
-    (1..4).fold(name, |name: String, n: usize| {
-        name.replace(&format!(".norm.{n}."), &format!(".norm{n}."))
-    })
 }

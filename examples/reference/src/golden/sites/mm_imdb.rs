@@ -35,7 +35,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     let labels = case.length("param.head.bias", 0)?;
     let head = json!({ "type": "multi-label" });
     let settings = [backbone, fusion, head];
-    let mut site = Site::new(case, settings, &["text", "image"], labels, name_in_file)?;
+    let mut site = Site::new(case, settings, &["text", "image"], labels)?;
     let targets = Targets::LabelSets(LabelSets {
         columns: labels,
         values: golden
@@ -89,10 +89,4 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// From `backbone.encoder.1.bn0.weight` to `text.bn0.weight`.
-fn name_in_file(name: &str) -> String {
-    let name = name.replace("backbone.encoder.1.", "text.");
-    name.replace("backbone.encoder.2.", "image.")
 }

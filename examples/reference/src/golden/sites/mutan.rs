@@ -65,11 +65,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     };
     let classes = outputs("classifier")?;
     let settings = [backbone, fusion, json!({ "type": "multi-class" })];
-    let rename = match in_attention {
-        true => names_of_two_slots,
-        false => names_of_one_slot,
-    };
-    let site = Site::new(case, settings, &["question", "image"], classes, rename)?;
+    let site = Site::new(case, settings, &["question", "image"], classes)?;
 
     let answers = golden.get("input.answer")?.values.iter();
     let targets = Targets::Classes(answers.map(|&answer| answer as usize).collect());
@@ -110,48 +106,4 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The fusion is that of the classifier.
-fn names_of_one_slot(name: &str) -> String {
-    if let Some(own) = name.strip_prefix("fusion.") {
-        return slot("fusion", own);
-    }
-    names_of_two_slots(name)
-}
-
-fn names_of_two_slots(name: &str) -> String {
-    if let Some(own) = name.strip_prefix("fusion.classifier.") {
-        return slot("fusion", own);
-    }
-    if let Some(own) = name.strip_prefix("fusion.attention.") {
-        return slot("attention", own);
-    }
-    if let Some(own) = name.strip_prefix("backbone.attention.product.") {
-        return slot("attention", own);
-    }
-    if let Some(own) = name.strip_prefix("head.") {
-        return format!("classifier.{own}");
-    }
-    for own in ["question.", "image."] {
-        if let Some(rest) = name.strip_prefix(&format!("backbone.{own}")) {
-            return format!("fusion.{own}{rest}");
-        }
-    }
-    name.replacen("backbone.", "", 1)
-}
-
-/// The parameters of the fusion in a slot; its first feature is the question.
-fn slot(site: &str, name: &str) -> String {
-    for (ours, theirs) in [
-        ("factor.1.", "mutan.hq.*."),
-        ("factor.2.", "mutan.hv.*."),
-        ("project.1.", "project_question."),
-        ("project.2.", "project_image."),
-    ] {
-        if let Some(own) = name.strip_prefix(ours) {
-            return format!("{site}.{theirs}{own}");
-        }
-    }
-    format!("{site}.deq.{name}")
 }
