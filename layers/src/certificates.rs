@@ -1,6 +1,7 @@
 //! What certificates of several layers are made of: products in f64, and the bound that strong monotonicity gives.
 
 use dfdx::prelude::HasShape;
+use equilibria_core::measure::worse;
 use equilibria_core::{to_host, Backend, Matrix, Scalar};
 
 use crate::nonnegative::{product, transpose};
@@ -83,9 +84,17 @@ const SQUARINGS: i32 = 4;
 /// An upper bound of the largest singular value of a square matrix, `[n, n]`, or of its transpose: ‖(MᵀM)^(2ᵏ)‖_F to the power 1 / 2^(k+1)
 /// with k = 4, above it by a factor of n^(1/64) at most.
 pub fn largest_singular_value(m: &[f64], n: usize) -> f64 {
+    // Scaled, so that squares of small entries are not 0.
+    let largest = m
+        .iter()
+        .fold(0.0_f64, |largest, entry| worse(largest, entry.abs()));
+    if largest == 0.0 || !largest.is_finite() {
+        return largest;
+    }
+    let m: Vec<f64> = m.iter().map(|entry| entry / largest).collect();
     let sizes = [n, n, n];
-    let mut power = product(&transpose(m, [n, n]), m, sizes);
-    let mut logarithm = 0.0;
+    let mut power = product(&transpose(&m, [n, n]), &m, sizes);
+    let mut logarithm = largest.ln();
     for squaring in 0..=SQUARINGS {
         let size = norm(&power);
         if size == 0.0 || !size.is_finite() {
@@ -209,6 +218,12 @@ mod tests {
         assert!(
             (3.0..3.0 * 6_f64.powf(1.0 / 64.0) + 1e-9).contains(&bound),
             "{bound}"
+        );
+        let tiny: Vec<f64> = m.iter().map(|entry| 1e-200 * entry).collect();
+        approx::assert_relative_eq!(
+            largest_singular_value(&tiny, n),
+            1e-200 * bound,
+            max_relative = 1e-12
         );
         assert!(largest_singular_value(&vec![0.0; n * n], n) < 1e-300);
     }

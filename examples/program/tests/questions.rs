@@ -102,7 +102,7 @@ fn both_systems_learn_questions_from_files() {
     }
 }
 
-/// Word 15, of "bright", has no row in an embedding of fewer.
+/// Word 14, of "bright", has no row in an embedding of fewer.
 #[test]
 fn too_few_words_in_the_model_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");

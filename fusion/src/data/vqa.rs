@@ -6,6 +6,7 @@ mod error;
 mod regions;
 mod words;
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use self::entries::{Annotation, Question};
 pub use self::error::QuestionsError;
 use self::regions::Regions;
 use self::words::Words;
-use super::{files, Answered, Answers, DataError, DataSet, Split, SplitName, Table, Targets};
+use super::{
+    files, Answered, Answers, DataError, DataSet, Names, Split, SplitName, Table, Targets,
+};
 use crate::metrics::normalize_answer;
 
 /// The program whose reading of questions and answers counts.
@@ -81,7 +84,7 @@ impl Vqa {
         let known: Arc<[String]> = self.known(&asked, &answered)?.into();
         let numbers: HashMap<&str, usize> = known.iter().map(String::as_str).zip(0..).collect();
         let place = |answer: &str| numbers.get(self.rules.answer(answer).as_str()).copied();
-        let words = self.vocabulary(&asked[0])?;
+        let words = self.vocabulary(|| Ok(&asked[0]))?;
         let mut splits = Vec::with_capacity(asked.len());
         for ((asked, answered), part) in asked.into_iter().zip(answered).zip(SplitName::BOTH) {
             let dropped = |answered: &Annotation| {
@@ -122,20 +125,50 @@ impl Vqa {
     /// # Errors
     /// As of [`load`](Self::load).
     pub fn test_features(&self) -> Result<Vec<Table>, DataError> {
-        let words = self.vocabulary(&self.asked(SplitName::Train)?)?;
+        let words = self.own_vocabulary()?;
         let asked = self.asked(SplitName::Test)?;
         let all: Vec<_> = asked.questions.iter().zip(1..).collect();
         self.tables(&asked.file, &all, &words)
     }
 
+    /// What columns of questions are called: by place, and by the list that words have their numbers from. With another list a trained
+    /// model would read other words without a word.
+    ///
+    /// # Errors
+    /// Those of files that cannot be read.
+    pub fn names(&self) -> Result<Vec<Names>, DataError> {
+        let digest = self.own_vocabulary()?.digest();
+        let name = |place| format!("word {place} by the list of words {digest}");
+        let file = match files::there(&self.words_file()) {
+            true => self.words_file(),
+            false => self.questions_file(SplitName::Train),
+        };
+        Ok(vec![Names {
+            number: 1,
+            modality: Some("question".to_owned()),
+            features: Some((1..=self.words).map(name).collect()),
+            file: file.display().to_string(),
+        }])
+    }
+
+    fn words_file(&self) -> PathBuf {
+        self.folder.join("words.txt")
+    }
+
+    fn questions_file(&self, part: SplitName) -> PathBuf {
+        let name = &self.parts[usize::from(part == SplitName::Test)];
+        let file = format!("v2_OpenEnded_mscoco_{name}_questions.json");
+        self.folder.join(file)
+    }
+
     fn asked(&self, part: SplitName) -> Result<Asked, DataError> {
         let name = &self.parts[usize::from(part == SplitName::Test)];
-        let file = |name: String| self.folder.join(name);
-        let path = file(format!("v2_OpenEnded_mscoco_{name}_questions.json"));
+        let annotations = format!("v2_mscoco_{name}_annotations.json");
+        let file = self.questions_file(part);
         Ok(Asked {
-            questions: entries::questions(&path, self.limit)?,
-            file: path,
-            annotations: file(format!("v2_mscoco_{name}_annotations.json")),
+            questions: entries::questions(&file, self.limit)?,
+            file,
+            annotations: self.folder.join(annotations),
         })
     }
 
@@ -188,13 +221,21 @@ impl Vqa {
         }
     }
 
+    fn own_vocabulary(&self) -> Result<Words, DataError> {
+        self.vocabulary(|| self.asked(SplitName::Train))
+    }
+
     /// The words of `words.txt`, or those of the questions to learn from.
-    fn vocabulary(&self, asked: &Asked) -> Result<Words, DataError> {
-        let listed = self.folder.join("words.txt");
+    fn vocabulary<A: Borrow<Asked>>(
+        &self,
+        asked: impl FnOnce() -> Result<A, DataError>,
+    ) -> Result<Words, DataError> {
+        let listed = self.words_file();
         let words = match files::there(&listed) {
             true => Words::read(&listed, self.rules)?,
             false => {
-                let texts = asked.questions.iter();
+                let asked = asked()?;
+                let texts = asked.borrow().questions.iter();
                 Words::of(texts.map(|question| question.text.as_str()), self.rules)
             }
         };

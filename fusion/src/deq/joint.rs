@@ -104,4 +104,9 @@ impl<E: Scalar, D: Backend<E>> ImplicitLayer<E, D> for JointLayer<E, D> {
         }
         Ok((forms.then(|| AnyLayer::new(joint)), tape))
     }
+
+    fn reaches_input(&self, index: usize) -> bool {
+        let theta = self.theta.get(index);
+        theta.is_none_or(|theta| theta.reaches_input(0))
+    }
 }

@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-use crate::data::{DataError, DataSet, OsPath, Rules, SplitName, Table, Vqa};
+use crate::data::{DataError, DataSet, Names, OsPath, Rules, SplitName, Table, Vqa};
 use crate::model::DataSource;
 
 plugin! {
@@ -17,7 +17,7 @@ plugin! {
     ///
     /// `answer_dict.json` may list the answers that can be given, and `words.txt` the words, one per line, the n-th with the number n, among
     /// them `UNK` for all others. Without them, answers are those that are frequent, and words those of the questions to learn from, after
-    /// `UNK`. Nothing is scaled. All is held in memory, 8 bytes for each of words + regions · features numbers of a question: `limit`
+    /// `UNK`: a model that is to read other questions needs the same `words.txt`, and refuses another list. Nothing is scaled. All is held in memory, 8 bytes for each of words + regions · features numbers of a question: `limit`
     /// questions at most are read.
     ///
     /// Reference: Y. Goyal et al., Making the V in VQA Matter, CVPR 2017; P. Anderson et al., Bottom-Up and Top-Down Attention, CVPR 2018, for
@@ -82,6 +82,10 @@ impl DataSource for VqaSource {
             SplitName::Train => Ok(self.load()?.train.modalities),
             SplitName::Test => self.files().test_features(),
         }
+    }
+
+    fn names(&self) -> Result<Vec<Names>, DataError> {
+        self.files().names()
     }
 
     fn scaled(&self) -> bool {

@@ -290,3 +290,19 @@ fn faults_of_arrays_are_named_by_file() {
     assert!(matches!(error, DataError::InvalidArray { .. }), "{error}");
     assert!(error.to_string().contains(image), "{error}");
 }
+
+/// By the names of its columns a trained model refuses questions whose words are numbered by another list.
+#[test]
+fn another_list_of_words_gives_other_names() {
+    let folder = folder();
+    let names = |folder: &TempDir| source(folder).names().expect("names")[0].features.clone();
+    let before = names(&folder);
+    assert_eq!(before.as_ref().map(Vec::len), Some(6));
+    assert_eq!(before, names(&folder));
+    fs::write(folder.path().join("words.txt"), "UNK\nis\nit\n").expect("written");
+    let listed = names(&folder);
+    assert_ne!(before, listed);
+    // A list is enough: the questions to learn from need not be there.
+    fs::remove_file(folder.path().join(QUESTIONS)).expect("removed");
+    assert_eq!(listed, names(&folder));
+}

@@ -244,13 +244,17 @@ impl MondeqCertificate {
 
     /// An upper bound of ‖I − α S‖₂, for states of so many numbers.
     fn reflection_norm(&self, dim: usize) -> f64 {
-        let columns = (0..dim).flat_map(|column| {
+        let (mut columns, mut squares) = (Vec::with_capacity(dim * dim), 0.0);
+        for column in 0..dim {
             let mut unit = vec![0.0; dim];
             unit[column] = 1.0;
             let product = sum(&self.symmetric(&unit), -1.0, &self.skew(&unit));
-            sum(&unit, -self.alpha, &product)
-        });
-        largest_singular_value(&columns.collect::<Vec<_>>(), dim)
+            squares += norm(&product).powi(2);
+            columns.extend(sum(&unit, -self.alpha, &product));
+        }
+        // Where I and α S nearly cancel, the rounding of S is not small beside what they leave.
+        let size = (dim as f64).sqrt() + self.alpha * squares.sqrt();
+        largest_singular_value(&columns, dim) + rounding(dim, size)
     }
 
     /// `W z + U x + b`, and what rounding may have changed of it, in the 2-norm.

@@ -57,6 +57,19 @@ pub enum QuestionsError {
         problem: String,
     },
 
+    /// A feature of a region that is NaN or infinite.
+    #[error("{file}, region {region}, feature {feature}: found {value}, expected a finite number; extract the features of this image again")]
+    NotFinite {
+        /// The file, and the row of a table.
+        file: String,
+        /// The region, from 1.
+        region: usize,
+        /// The feature, from 1.
+        feature: usize,
+        /// What was found.
+        value: f64,
+    },
+
     /// A file of an image whose name does not say which image it is.
     #[error("{file}: the name has no number of an image; expected one behind the last `_`, as in COCO_train2014_000000000009.jpg.npz")]
     ImageName {

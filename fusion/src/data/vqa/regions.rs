@@ -129,7 +129,7 @@ impl Regions {
             let count = number(3, boxes)? as usize;
             let bytes = base64::decode(features).map_err(|problem| wrong(5, problem))?;
             let values = dtype::floats(Dtype::F32, &bytes).unwrap_or_default();
-            if count == 0 || values.is_empty() || bytes.len() % (4 * count) != 0 {
+            if count == 0 || values.is_empty() || !values.len().is_multiple_of(count) {
                 let problem = format!(
                     "found {} bytes for {count} boxes, expected as many F32 numbers for each, at least one",
                     bytes.len()
@@ -151,6 +151,14 @@ impl Regions {
         width: usize,
         file: String,
     ) -> Result<(), DataError> {
+        if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+            return Err(DataError::from(QuestionsError::NotFinite {
+                file,
+                region: place / width + 1,
+                feature: place % width + 1,
+                value: values[place],
+            }));
+        }
         if self.width == 0 {
             (self.width, self.first) = (width, file);
         } else if width != self.width {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::{QuestionsError, Rules};
 use crate::data::{text, DataError};
 
@@ -46,6 +48,26 @@ impl Words {
             unknown: 1,
             rules,
         }
+    }
+
+    /// Tells lists of words apart: another word, or another number of one, gives another text.
+    pub fn digest(&self) -> String {
+        let mut all: Vec<_> = self
+            .numbers
+            .iter()
+            .map(|(word, number)| (number, word))
+            .collect();
+        all.sort_unstable();
+        let mut digest = Sha256::new();
+        for (number, word) in all {
+            digest.update(format!("{number} {word}\n"));
+        }
+        let bytes = digest.finalize();
+        bytes
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Number of words, padding included.
@@ -100,5 +122,7 @@ mod tests {
         assert_eq!(numbers("Is it blue", 5), [3, 4, 1, 0, 0]);
         assert_eq!(numbers("what is it red", 2), [2, 3]);
         assert_eq!(words.count(), 6);
+        let others = Words::of(["is it red", "what is it?"].into_iter(), Rules::Mcan);
+        assert_ne!(words.digest(), others.digest());
     }
 }
