@@ -238,7 +238,7 @@ API int nvrtcCompileProgram(Source *program, int count, const char *const *optio
     if (!include.compare(0, include.size(), options[i], std::min(include.size(), strlen(options[i])))) includes += std::string(" -I") + (options[i] + include.size());
   // As on a machine without the headers of CUDA, if CUDA_STAND_IN_HEADERS is 0.
   const char *headers = getenv("CUDA_STAND_IN_HEADERS");
-  if (headers && !strcmp(headers, "0") && program->text.find("cuda_fp16.h") != std::string::npos) return 6;
+  if (headers && !strcmp(headers, "0") && program->text.find("#include \"cuda_") != std::string::npos) return 6;
   // Loaded, it is found by its source.
   return compiled(program->text, includes) ? SUCCESS : 6; // NVRTC_ERROR_COMPILATION
 }
