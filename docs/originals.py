@@ -117,8 +117,8 @@ class MonDeq(Rows):
             tensors |= {"A.weight": draw(state, state), "B.weight": draw(state, state)}
             x = rng.standard_normal((batch, features))
         tensors["input.0"] = x
-        newton = {"type": "newton-gmres"}
-        return tensors, {"type": "mondeq", "margin": margin}, newton, IMPLICIT | {"solver": {"type": "gmres"}}
+        config = {"type": "mondeq", "margin": margin, "splitting": "peaceman-rachford", "alpha": 1.0}
+        return tensors, config, {"type": "picard"}, IMPLICIT
 
 
 class Ignn(Rows):

@@ -189,8 +189,8 @@ impl Selection {
 /// The length of the runs that an index is made of, 1 if nothing else.
 fn run(index: &[u32]) -> usize {
     let goes_on = |pair: &[u32]| match pair {
-        &[NOTHING, next] => next == NOTHING,
-        &[place, next] => next == place.wrapping_add(1),
+        [NOTHING, next] => *next == NOTHING,
+        [place, next] => *next == place.wrapping_add(1),
         _ => true,
     };
     let breaks = index.windows(2).enumerate();

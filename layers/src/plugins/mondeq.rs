@@ -62,7 +62,8 @@ impl LayerConfig for MondeqConfig {
                 Error::require_positive("mondeq", "alpha", self.alpha)?;
             }
         }
-        let fits = self.alpha == 1.0 || self.activation.is_projection();
+        let plain = (1.0..=1.0).contains(&self.alpha);
+        let fits = plain || self.activation.is_projection();
         let expected = "identity, relu or relu6 where `alpha` is not 1";
         let got = format!("{:?}", self.activation);
         Error::require(fits, "mondeq", "activation", expected, got)
