@@ -62,7 +62,8 @@ impl LayerConfig for MondeqConfig {
                 Error::require_positive("mondeq", "alpha", self.alpha)?;
             }
         }
-        let plain = (1.0..=1.0).contains(&self.alpha);
+        #[allow(clippy::float_cmp)] // exactly 1 is the plain map
+        let plain = self.alpha == 1.0;
         let fits = plain || self.activation.is_projection();
         let expected = "identity, relu or relu6 where `alpha` is not 1";
         let got = format!("{:?}", self.activation);
