@@ -10,7 +10,6 @@ pub struct Identity {
     width: usize,
 }
 
-/// There are none.
 parameters!(Identity);
 
 impl<E: Scalar, D: Backend<E>> Make<E, D> for Identity {
