@@ -127,7 +127,7 @@ where
         let value = wide(&rows.apply(&narrow));
         let allowed = 256.0 * epsilon::<E>() + self.rounding(&z, &expected, random)?;
         let error = relative_difference(&value, &expected);
-        if !(error <= allowed) {
+        if beyond(error, allowed) {
             faults.push(format!("value off by {error:e} of {allowed:e}"));
         }
         if wide(&rows.linearize(&narrow)) != value {
@@ -153,7 +153,7 @@ where
                 };
                 let ([left, size], [right, other]) = (terms(&u, &tangent), terms(&cotangent, &v));
                 let allowed = 1e4 * epsilon::<E>() * (size + other);
-                if !((left - right).abs() <= allowed) {
+                if beyond((left - right).abs(), allowed) {
                     faults.push(format!("⟨u, J v⟩ = {left} and ⟨Jᵀu, v⟩ = {right}"));
                 }
             }
@@ -172,7 +172,7 @@ where
             return Ok(());
         }
         if let Some(error) = check_row_map(&trial.layer, &trial.z, &trial.x)? {
-            if !(error < 1e-8) {
+            if beyond(error, 1e-8) {
                 faults.push(format!("products or gradients off by {error:e}"));
             }
         }
@@ -226,7 +226,7 @@ where
                 found.converged += 1;
                 let residual = relative_difference(z, value);
                 let allowed = tolerance.relative * 1.001 + 256.0 * epsilon::<E>() + 4.0 * rounding;
-                if !(residual <= allowed) {
+                if beyond(residual, allowed) {
                     let said = said.relative_residual;
                     let fault = format!(
                         "sample {sample} in {place} has residual {residual:e}, not {said:e}"
@@ -277,4 +277,9 @@ fn wide<E: Scalar>(values: &[E]) -> Vec<f64> {
 
 fn epsilon<E: Scalar>() -> f64 {
     E::epsilon().wide()
+}
+
+/// Whether an error is larger than is allowed, or NaN.
+fn beyond(error: f64, allowed: f64) -> bool {
+    error.is_nan() || error > allowed
 }
