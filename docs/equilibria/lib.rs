@@ -66,9 +66,9 @@ pub use equilibria_layers::{
 
 #[doc(inline)]
 pub use equilibria_fusion::{
-    backbone, backbones, checkpoint, data, deq, experiment, fusion, fusions, head, heads, loss,
-    metrics, model, pass, predict, progress, sources, standardization, train, Backbone,
-    BackboneConfig, BackboneRequest, Backbones, DataSource, Dtype, Experiment, Fusion,
+    backbone, backbones, checkpoint, data, deq, detection, experiment, fusion, fusions, head,
+    heads, loss, metrics, model, pass, points, predict, progress, sources, standardization, train,
+    Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource, Dtype, Experiment, Fusion,
     FusionConfig, FusionRequest, Fusions, Head, Losses, Model, Pass, Solve, Standardization,
     Training,
 };

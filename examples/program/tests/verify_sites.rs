@@ -62,7 +62,7 @@ fn every_array_of_every_system_passes() {
             folders += 1;
         }
     }
-    assert_eq!(folders, 5);
+    assert_eq!(folders, 6);
 }
 
 #[test]
@@ -81,6 +81,16 @@ fn a_wrong_number_fails_wherever_it_is() {
         ),
         ("mcan", "deq", "grad.param.lstm.hidden.bias", 1e-6),
         ("cm-bert", "deq", "mid.fused", 1e-7),
+        ("imvotenet", "pointnet", "mid.fp.weights", 1e-9),
+        ("imvotenet", "original", "mid.cues", 1e-9),
+        ("imvotenet", "original", "loss.joint.center", 1e-9),
+        (
+            "imvotenet",
+            "deq",
+            "grad.param.fusion.theta.1.hat.weight",
+            1e-7,
+        ),
+        ("imvotenet", "metrics", "metric.iou", 1e-9),
         ("cm-bert", "optimizer", "optim.w", 1e-9),
     ] {
         let file = format!("{file}.safetensors");

@@ -14,6 +14,7 @@ mod jacobian;
 mod layer;
 mod ledger;
 mod linear;
+mod network;
 mod site;
 pub mod sites;
 mod spaces;

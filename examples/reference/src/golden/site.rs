@@ -10,6 +10,7 @@ use equilibria_fusion::{Experiment, Model, Pass};
 use serde_json::{json, Value};
 
 use super::equilibrium::{jacobian, Differentiated};
+use super::file::Arrays;
 use super::jacobian::penalties;
 use super::layer::largest;
 use super::ledger::Ledger;
@@ -243,55 +244,24 @@ impl<'c> Site<'c> {
             .fold(1.0, f64::max)
     }
 
-    /// DEQ fusion with the parameters `param.PREFIX.*`, apart from the model: for the features of a slot.
+    /// [`subject`] of this file.
     pub fn subject(
         &self,
         prefix: &str,
-        [groups, tokens]: [usize; 2],
+        sizes: [usize; 2],
         x: &[Matrix<f64, Cpu>],
     ) -> Result<Subject<Cpu>> {
-        let Some(&(batch, width)) = x.first().map(|x| x.shape()) else {
-            return Err(Error::golden(&self.case.golden.path, "no features"));
-        };
-        let sizes = Sizes {
-            batch,
-            width,
-            modalities: x.len(),
-            groups,
-            tokens,
-        };
-        Parts::new(x[0].device(), &sizes, |name, count| {
-            if let Some(own) = name.strip_prefix("param.") {
-                let array = format!("param.{prefix}.{own}");
-                return self.case.golden.need(&array, count).map(<[f64]>::to_vec);
-            }
-            let number = name
-                .rsplit('.')
-                .next()
-                .and_then(|number| number.parse().ok());
-            let x = number.and_then(|number: usize| x.get(number.checked_sub(1)?));
-            Ok(x.map(to_host).unwrap_or_default())
-        })
+        subject(&self.case.golden, prefix, sizes, x)
     }
 
-    /// Compares the states at the equilibrium of a slot, in both schedules, with and without kernels. Where they are made of tokens, the
-    /// file has the columns of all tokens one after the other.
+    /// [`compare_states`] of this file.
     pub fn compare_states(
         &self,
         name: &str,
         subject: &Subject<Cpu>,
         ledger: &mut Ledger,
     ) -> Result<()> {
-        let (golden, sizes) = (&self.case.golden, &subject.sizes);
-        for fusion in fusions(subject) {
-            let mut states = Differentiated::new(&fusion, &subject.x, None)?.joint();
-            if sizes.tokens > 1 {
-                states = turned(&states, [sizes.tokens, sizes.width / sizes.tokens]);
-            }
-            let tolerance = SOLVED * largest(golden, name);
-            ledger.compare(golden, name, &states, tolerance);
-        }
-        Ok(())
+        compare_states(&self.case.golden, name, subject, ledger)
     }
 
     /// Compares the Jacobian penalty at the golden states with the golden probes; its gradients of the fusion are compared, those of its
@@ -373,6 +343,57 @@ impl<'c> Site<'c> {
         }
         Ok(())
     }
+}
+
+/// DEQ fusion with the parameters `param.PREFIX.*`, apart from the model: for the features of a slot.
+pub fn subject(
+    golden: &Arrays,
+    prefix: &str,
+    [groups, tokens]: [usize; 2],
+    x: &[Matrix<f64, Cpu>],
+) -> Result<Subject<Cpu>> {
+    let Some(&(batch, width)) = x.first().map(|x| x.shape()) else {
+        return Err(Error::golden(&golden.path, "no features"));
+    };
+    let sizes = Sizes {
+        batch,
+        width,
+        modalities: x.len(),
+        groups,
+        tokens,
+    };
+    Parts::new(x[0].device(), &sizes, |name, count| {
+        if let Some(own) = name.strip_prefix("param.") {
+            let array = format!("param.{prefix}.{own}");
+            return golden.need(&array, count).map(<[f64]>::to_vec);
+        }
+        let number = name
+            .rsplit('.')
+            .next()
+            .and_then(|number| number.parse().ok());
+        let x = number.and_then(|number: usize| x.get(number.checked_sub(1)?));
+        Ok(x.map(to_host).unwrap_or_default())
+    })
+}
+
+/// Compares the states at the equilibrium of a slot, in both schedules, with and without kernels. Where they are made of tokens, the
+/// file has the columns of all tokens one after the other.
+pub fn compare_states(
+    golden: &Arrays,
+    name: &str,
+    subject: &Subject<Cpu>,
+    ledger: &mut Ledger,
+) -> Result<()> {
+    let sizes = &subject.sizes;
+    for fusion in fusions(subject) {
+        let mut states = Differentiated::new(&fusion, &subject.x, None)?.joint();
+        if sizes.tokens > 1 {
+            states = turned(&states, [sizes.tokens, sizes.width / sizes.tokens]);
+        }
+        let tolerance = SOLVED * largest(golden, name);
+        ledger.compare(golden, name, &states, tolerance);
+    }
+    Ok(())
 }
 
 fn gradient(
