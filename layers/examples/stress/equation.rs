@@ -127,7 +127,7 @@ impl<E: Scalar, D: Backend<E>> Random<E, D> {
             23 => (x.sum(groups) / size as f64).repeat(size),
             24 => x.gather(&self.order),
             25 => x.scatter(&self.order),
-            26 => concatenate([x.columns(size..self.width), x.columns(0..size)]),
+            26 if groups > 1 => concatenate([x.columns(size..self.width), x.columns(0..size)]),
             27 => x.tokens(groups).transpose().into_value(),
             28 => {
                 let (x, y) = (x.tokens(groups), y.tokens(groups));

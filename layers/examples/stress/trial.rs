@@ -201,8 +201,8 @@ where
         for (place, solved) in [("rows", in_rows), ("tensors", in_tensors)] {
             let (z, report) = match solved {
                 Ok(solved) => solved,
-                // What needs more of a layer than this one has says so.
-                Err(error @ Error::Config { .. }) => {
+                // What needs more of a layer than this one has says so, and so does who finds no gradient.
+                Err(error @ (Error::Config { .. } | Error::Unconverged { .. })) => {
                     log::info!("{error}");
                     continue;
                 }

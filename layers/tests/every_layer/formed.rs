@@ -214,9 +214,7 @@ fn plain_iteration_of_reflections_converges_for_every_alpha() {
         let split = layer::<f64>(&splitting(alpha), WIDTH);
         let (_, x) = arguments(&splitting(alpha), &split, BATCH);
         let mut equilibrium = tight(split);
-        equilibrium.solver = equilibria_solvers::solver("picard")
-            .expect("registered")
-            .into();
+        equilibrium.solver = equilibria_solvers::solver("picard").expect("registered");
         equilibrium.stop.max_evaluations = 100_000;
         let report = equilibrium.forward(&x, NoneTape).expect("it runs").report;
         assert_eq!(report.unconverged(), 0, "{alpha}");
