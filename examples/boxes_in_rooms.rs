@@ -140,7 +140,7 @@ fn find(detector: &Detector<f32, Cpu>, rooms: &[Scene]) -> Result<Vec<Vec<Propos
     for scenes in rooms.chunks(BATCH) {
         let made = detector.forward(&Cpu::default(), scenes, &mut Pass::evaluation())?;
         for rows in detector.rows(&made) {
-            found.push(decode(&rows, sizes().outputs, &coding(), 0.25, 0.05));
+            found.push(decode(&rows, sizes().outputs, &coding(), 0.25, 0.05)?);
         }
     }
     Ok(found)

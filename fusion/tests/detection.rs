@@ -170,7 +170,7 @@ fn a_scene_is_judged_by_itself() -> Result<()> {
             assert_eq!(alone.len(), own.len());
             let far = alone.iter().zip(own).any(|(a, b)| (a - b).abs() > 1e-9);
             assert!(!far, "scene {number}");
-            let found = decode(own, sizes().outputs, &coding(), 0.25, 0.0);
+            let found = decode(own, sizes().outputs, &coding(), 0.25, 0.0).expect("it fits");
             assert!(!found.is_empty() && found.len() <= 12);
         }
     }

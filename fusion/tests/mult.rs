@@ -102,7 +102,7 @@ impl Named {
                 let mapped = self.linear(&format!("project.{}", index + 1), row);
                 let place = |c: usize| {
                     let angle = t as f64 / 10_000_f64.powf((c / 2 * 2) as f64 / HIDDEN as f64);
-                    if c % 2 == 0 {
+                    if c.is_multiple_of(2) {
                         angle.sin()
                     } else {
                         angle.cos()

@@ -62,7 +62,7 @@ fn of_class(class: usize, detected: &[Detected], truth: &[True], threshold: f64)
         return None;
     }
     let mut order: Vec<&Detected> = detected.iter().filter(|own| own.class == class).collect();
-    order.sort_by(|a, b| b.score.total_cmp(&a.score));
+    order.sort_by(|a, b| sureness(b.score).total_cmp(&sureness(a.score)));
     let (mut right, mut curve) = (0_usize, Vec::with_capacity(order.len()));
     for (number, own) in (1..).zip(order) {
         let mut candidates = there.get_mut(&own.scene);
@@ -82,6 +82,14 @@ fn of_class(class: usize, detected: &[Detected], truth: &[True], threshold: f64)
         ));
     }
     Some(area_below_envelope(&curve))
+}
+
+/// By which boxes are put in order: NaN is least sure.
+pub(super) fn sureness(score: f64) -> f64 {
+    match score.is_nan() {
+        true => f64::NEG_INFINITY,
+        false => score,
+    }
 }
 
 /// Of points (recall, precision) by rising recall.

@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use equilibria_core::{Error, Result};
+
 use super::{suppress, OrientedBox, Outputs};
 
 /// How headings and sizes of boxes are told: by a class, and what is left.
@@ -67,15 +69,26 @@ pub struct Proposal {
 ///
 /// The box has the likeliest classes of heading and size, each with the residual of that class. An edge below 0 is 0.
 ///
-/// # Panics
-/// If the coding has fewer mean sizes than the outputs have classes of sizes.
+/// # Errors
+/// [`Error::Shape`] if the coding has not one mean size for every class of sizes of the outputs, and as many classes of headings.
 pub fn decode(
     rows: &[f64],
     outputs: Outputs,
     coding: &BoxCoding,
     suppression: f64,
     least: f64,
-) -> Vec<Proposal> {
+) -> Result<Vec<Proposal>> {
+    let (classes, known) = (
+        [outputs.headings, outputs.sizes],
+        [coding.headings, coding.mean_sizes.len()],
+    );
+    if classes != known {
+        return Err(Error::Shape {
+            what: "classes of headings and sizes of boxes".to_owned(),
+            expected: format!("{known:?} by the coding"),
+            got: format!("{classes:?} by the outputs"),
+        });
+    }
     let all: Vec<Proposal> = (rows.chunks_exact(3 + outputs.width()))
         .map(|row| proposal(row, outputs, coding))
         .collect();
@@ -84,8 +97,9 @@ pub fn decode(
     let scores: Vec<f64> = all.iter().map(|proposal| proposal.objectness).collect();
     let kept = suppress(&shapes, &classes, &scores, suppression).into_iter();
     let kept = kept.map(|index| all[index].clone());
-    kept.filter(|proposal| proposal.objectness > least)
-        .collect()
+    Ok(kept
+        .filter(|proposal| proposal.objectness > least)
+        .collect())
 }
 
 fn proposal(row: &[f64], outputs: Outputs, coding: &BoxCoding) -> Proposal {
@@ -171,7 +185,7 @@ mod tests {
         own[outputs.size_scores()][1] = 1.0;
         own[outputs.size_residuals()][3..6].copy_from_slice(&[0.5, 0.0, -2.0]);
         own[outputs.class_scores()][1] = 3.0;
-        let found = decode(&row, outputs, &coding(), 0.25, 0.05);
+        let found = decode(&row, outputs, &coding(), 0.25, 0.05).expect("it fits");
         assert_eq!(found.len(), 1);
         let shape = found[0].shape;
         approx::assert_relative_eq!(shape.center[..], [1.5, 1.0, 0.5], epsilon = 1e-15);
@@ -180,6 +194,13 @@ mod tests {
         let yes = 1.0 / (1.0 + (-2f64).exp());
         approx::assert_relative_eq!(found[0].objectness, yes, epsilon = 1e-15);
         assert_eq!(found[0].class, 1);
-        assert!(decode(&row, outputs, &coding(), 0.25, 0.9).is_empty());
+        let surer = decode(&row, outputs, &coding(), 0.25, 0.9);
+        assert!(surer.expect("it fits").is_empty());
+        let more = Outputs {
+            sizes: 3,
+            ..outputs
+        };
+        let error = decode(&row, more, &coding(), 0.25, 0.9).expect_err("no third size");
+        assert!(error.to_string().contains("[12, 2]"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! Non-maximum suppression.
 
+use super::average_precision::sureness;
 use super::OrientedBox;
 
 /// The boxes that are left, the best first, when every box goes that overlaps a better one of the same class by more than `threshold`.
@@ -14,7 +15,7 @@ pub fn suppress(
 ) -> Vec<usize> {
     let hulls: Vec<_> = boxes.iter().map(OrientedBox::hull).collect();
     let mut order: Vec<usize> = (0..boxes.len()).rev().collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order.sort_by(|&a, &b| sureness(scores[b]).total_cmp(&sureness(scores[a])));
     let mut kept: Vec<usize> = Vec::new();
     for candidate in order {
         let covered = kept.iter().any(|&better| {
@@ -67,5 +68,7 @@ mod tests {
         let boxes = [at(0.0), at(0.5), at(1.0)];
         assert_eq!(suppress(&boxes, &[0; 3], &[0.9, 0.8, 0.7], 0.25), [0, 2]);
         assert!(suppress(&[], &[], &[], 0.25).is_empty());
+        // A score that is NaN is no good one.
+        assert_eq!(suppress(&boxes[..2], &[0; 2], &[f64::NAN, 0.1], 0.25), [1]);
     }
 }

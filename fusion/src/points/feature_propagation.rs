@@ -2,6 +2,7 @@
 //!
 //! Reference: C. R. Qi, L. Yi, H. Su, L. J. Guibas, PointNet++, NeurIPS 2017, section 3.4.
 
+use dfdx::prelude::HasShape;
 use equilibria_core::{Backend, Error, Matrix, Parameters, Result, Scalar};
 
 use super::interpolate::interpolate;
@@ -51,6 +52,14 @@ impl<E: Scalar, D: Backend<E>> FeaturePropagation<E, D> {
                 what: "the scenes of known points".to_owned(),
                 expected: points.scenes.to_string(),
                 got: known.scenes.to_string(),
+            });
+        }
+        let all = known.scenes * known.count();
+        if features.shape().0 != all {
+            return Err(Error::Shape {
+                what: "the features of known points".to_owned(),
+                expected: format!("{all} rows"),
+                got: format!("{}", features.shape().0),
             });
         }
         let mut all = Nearest {

@@ -2,7 +2,7 @@
 //!
 //! Reference: C. R. Qi, L. Yi, H. Su, L. J. Guibas, PointNet++, NeurIPS 2017, section 3.2.
 
-use dfdx::prelude::SplitTape;
+use dfdx::prelude::{HasShape, SplitTape};
 use equilibria_core::{to_host, Backend, Error, Matrix, Parameters, Result, Scalar};
 
 use super::relative_positions::relative_positions;
@@ -89,7 +89,8 @@ impl<E: Scalar, D: Backend<E>> SetAbstraction<E, D> {
     /// `xyz` `[scenes · points, 3]` in meters, `features` `[scenes · points, width]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] for points that make no whole scenes, for features of another width, and for a center that is no point.
+    /// [`Error::Shape`] for points that make no whole scenes, for features of another width or number, and for centers that are not of
+    /// their scene.
     pub fn abstract_at(
         &self,
         sampled: Vec<usize>,
@@ -99,16 +100,25 @@ impl<E: Scalar, D: Backend<E>> SetAbstraction<E, D> {
         pass: &mut Pass<E, D>,
     ) -> Result<Abstracted<E, D>> {
         let points = Points::new(scenes, to_host(xyz))?;
-        let all = points.count() * scenes;
-        if !sampled.len().is_multiple_of(scenes) || sampled.iter().any(|&center| center >= all) {
+        let (count, all) = (points.count(), points.count() * scenes);
+        let rows = [Some(xyz), features].into_iter().flatten();
+        if xyz.shape().1 != 3 || rows.clone().any(|rows| rows.shape().0 != all) {
+            return Err(Error::Shape {
+                what: "the points of a set abstraction and their features".to_owned(),
+                expected: format!("[{all}, 3] and as many rows of features"),
+                got: format!("{:?}", rows.map(|rows| *rows.shape()).collect::<Vec<_>>()),
+            });
+        }
+        let own = sampled.len() / scenes;
+        let in_place = |(index, center): (usize, &usize)| center / count == index / own;
+        let whole = own > 0 && sampled.len().is_multiple_of(scenes);
+        if !(whole && sampled.iter().enumerate().all(in_place)) {
             return Err(Error::Shape {
                 what: "the centers of a set abstraction".to_owned(),
-                expected: format!("as many in each of {scenes} scenes, numbers below {all}"),
-                got: format!(
-                    "{} of them, up to {:?}",
-                    sampled.len(),
-                    sampled.iter().max()
+                expected: format!(
+                    "as many points of each of {scenes} scenes of {count}, scene by scene"
                 ),
+                got: format!("{sampled:?}"),
             });
         }
         let (
@@ -117,7 +127,6 @@ impl<E: Scalar, D: Backend<E>> SetAbstraction<E, D> {
                 radius, neighbors, ..
             },
         ) = (points.select(&sampled), self.sampling);
-        let count = points.count();
         let mut found = Vec::with_capacity(sampled.len() * neighbors);
         for (scene, (points, centers)) in points.each().zip(left.each()).enumerate() {
             let own = ball_query(points, centers, radius, neighbors);
