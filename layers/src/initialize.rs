@@ -88,7 +88,7 @@ impl<D: Clone> Initializer<D> {
     where
         D: Backend<E>,
     {
-        let deviation = (2.0 / (inputs + outputs) as f64).sqrt();
+        let deviation = (2.0 / (inputs as f64 + outputs as f64)).sqrt();
         self.normal((outputs, inputs), deviation)
     }
 

@@ -19,7 +19,7 @@ plugin! {
     /// Experts here are affine maps of encoded features; in the paper each is a network of its own, trained before. Reference: Z. Xue,
     /// R. Marculescu, Dynamic Multimodal Fusion, CVPR Workshops 2023, part 3.1, as in its authors' program.
     pub struct DynmmConfig: FusionConfig {
-        /// Width of the hidden layer of the gate, at least 1.
+        /// Width of the hidden layer of the gate, from 1 to 1048576.
         pub hidden: usize = 128,
         /// Temperature τ of the gate, finite and above 0.
         pub temperature: f64 = 1.0,
@@ -30,10 +30,14 @@ plugin! {
     }
 }
 
+/// A wider map would be a mistake.
+const WIDEST: usize = 1 << 20;
+
 #[typetag::serde(name = "dynmm")]
 impl FusionConfig for DynmmConfig {
     fn validate(&self) -> Result<()> {
-        Error::require_at_least_one("dynmm", "hidden", self.hidden)?;
+        let (proper, expected) = ((1..=WIDEST).contains(&self.hidden), "from 1 to 1048576");
+        Error::require(proper, "dynmm", "hidden", expected, self.hidden)?;
         Error::require_positive("dynmm", "temperature", self.temperature)?;
         Error::require_not_negative("dynmm", "cost", self.cost)
     }

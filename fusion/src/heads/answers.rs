@@ -127,8 +127,8 @@ mod tests {
 
     /// Four people say the first, three the second, one the third, and two what no model can say.
     fn targets() -> Targets {
-        let people = "a a a a b b b c d d".split(' ').map(str::to_owned);
-        let known: Arc<[String]> = ["a", "b", "c"].map(str::to_owned).into();
+        let people = "w w w w x x x y z z".split(' ').map(str::to_owned);
+        let known: Arc<[String]> = ["w", "x", "y"].map(str::to_owned).into();
         let place = |answer: &str| known.iter().position(|known| known == answer);
         let row = Answered::new("other", people.collect(), place);
         Targets::Answers(Answers {
@@ -171,7 +171,7 @@ mod tests {
         let Targets::Answers(mut answers) = targets() else {
             panic!("answers");
         };
-        let row = Answered::new("other", vec!["z".to_owned(); 10], |_| None);
+        let row = Answered::new("other", vec!["v".to_owned(); 10], |_| None);
         answers.rows = vec![Arc::new(row)];
         let loss = loss(Soft::Shares, [1.0, 2.0, 3.0], &Targets::Answers(answers));
         assert!(loss.abs() < 1e-300);
