@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use equilibria_digits as _;
 use equilibria_fusion::Experiment;
 
 #[test]
