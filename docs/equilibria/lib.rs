@@ -57,7 +57,7 @@ pub use equilibria_solvers::{
 #[doc(inline)]
 pub use equilibria_layers::{
     activation, attend, attention, attention_scores, causal_mask, certificates, concatenate,
-    initialize, layer, masked, modules, one_input, one_input_like_state, optimizer,
+    forming, initialize, layer, masked, modules, one_input, one_input_like_state, optimizer,
     plugins as layers, projection, selection, stabilize, stabilizer, stabilizers, tokens,
     vector_field, Activation, Euler, Initializer, LayerConfig, LayerRequest, Layers, Masked,
     Selection, Sizes, Stabilizer, StabilizerConfig, Stabilizers, Tokens, VectorField, Vocabulary,

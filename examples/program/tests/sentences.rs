@@ -28,7 +28,7 @@ attention_dropout = 0.0
 type = "regression"
 sentiment = true
 [training]
-epochs = 40
+epochs = 80
 batch = 4
 optimizer = {{ type = "adam", rate = 1e-2 }}
 "#

@@ -85,7 +85,7 @@ fn cases() -> Vec<Case> {
     let attention = |file, fusion| Case {
         file,
         backbone: json!({
-            "type": "mcan", "words": 6, "embedding": 7, "regions": 5, "hidden": 8, "layers": 2,
+            "type": "mcan", "words": 13, "embedding": 7, "regions": 5, "hidden": 8, "layers": 2,
             "heads": 2, "inner": 16, "pooling": 6, "width": 16, "dropout": 0.0,
         }),
         fusion,

@@ -195,7 +195,7 @@ impl<E: Scalar, D: Backend<E>> Convolution<E, D> {
 
 /// Group normalization of an image, with a weight and a bias for each channel.
 ///
-/// The mean and variance are those of [`GroupNorm`](super::GroupNorm); its parameters belong to single columns.
+/// The mean and variance are those of [`GroupNorm`]; its parameters belong to single columns.
 #[derive(Clone)]
 pub struct ChannelNorm<E: Scalar, D: Backend<E>> {
     /// `[1, channels]`.
