@@ -208,7 +208,8 @@ fn state_dicts_of_the_original_systems_load_by_name() {
             difference(&found, &exact),
             difference(&exact, &arrays[case.expected].1),
         );
-        if !(error < 1e-6 && rounded < 1e-6) {
+        // The numbers of the file are the original's to 1e-6. What single precision adds is some tens of roundings, of an equilibrium too.
+        if !(error < 32.0 * f64::from(f32::EPSILON) && rounded < 1e-6) {
             wrong.push(format!("{}: {error:e}, {rounded:e}", case.file));
         }
     }
