@@ -1,9 +1,11 @@
 //! Training: of models, step by step, and with stabilizers.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{self, json, Value};
-use equilibria_fusion::data::{LabelSets, Split, Table, TargetKind, Targets};
+use equilibria_fusion::data::{Answered, Answers, LabelSets, Split, Table, TargetKind, Targets};
 use equilibria_fusion::layers::modules::Linear;
 use equilibria_fusion::layers::optimizer::{clip_norm, gradient_norm, Average, Optimizer};
 use equilibria_fusion::layers::projection::{project, ConvexSet};
@@ -74,11 +76,26 @@ fn split(rows: usize, kind: TargetKind) -> Split {
             values: (0..2 * rows).map(|entry| entry % 3 == 0).collect(),
         }),
         TargetKind::Number => Targets::Numbers(random_values(rows, 9)),
+        TargetKind::Answers => answers(rows),
     };
     Split {
         modalities: vec![table(1), table(2)],
         targets,
     }
+}
+
+/// Of ten people, who do not agree.
+fn answers(rows: usize) -> Targets {
+    let known: Arc<[String]> = ["x", "y"].map(str::to_owned).into();
+    let row = |row: usize| {
+        let people = (0..10).map(|person| known[usize::from(person > row)].clone());
+        let place = |answer: &str| known.iter().position(|known| known == answer);
+        Arc::new(Answered::new("other", people.collect(), place))
+    };
+    Targets::Answers(Answers {
+        rows: (0..rows).map(row).collect(),
+        known: known.clone(),
+    })
 }
 
 impl Work for Train {
