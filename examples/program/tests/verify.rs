@@ -90,6 +90,21 @@ fn every_golden_array_passes() {
     assert_eq!(with("chaotic"), 2);
 }
 
+/// They are what makes a folder of layers.
+#[test]
+fn descriptions_beside_the_arrays_of_fusion_change_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["metadata.json", "golden.safetensors"] {
+        std::fs::copy(golden().join(name), folder.path().join(name)).expect("a copy");
+    }
+    std::fs::write(folder.path().join("golden_small.json"), "{}").expect("written");
+    let hard = golden().join("golden_hard.safetensors");
+    std::fs::copy(hard, folder.path().join("golden_hard.safetensors")).expect("a copy");
+    std::fs::write(folder.path().join("golden_hard.json"), "{}").expect("written");
+    let output = verify(folder.path());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
 #[test]
 fn a_wrong_number_fails() {
     let mut arrays = part(|name| name.starts_with("step_rand."));
