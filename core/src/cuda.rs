@@ -19,6 +19,7 @@ mod store;
 mod training;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::OnceLock;
 
 use cudarc::driver::result;
 use dfdx::prelude::{Axis, BroadcastTo, Cache, Cuda, ReshapeTo, Tensor, ZerosTensor};
@@ -46,7 +47,9 @@ pub fn open(number: usize) -> Result<Cuda> {
     let device = device.map_err(|error| failed(format!("{error:?}")))?;
     device.try_enable_cache().map_err(Error::device)?;
     // dfdx compiles some kernels when they are first wanted, with headers that lay where it was built, and panics without them.
-    if catch_unwind(AssertUnwindSafe(|| compiles(&device))).is_err() {
+    static COMPILES: OnceLock<bool> = OnceLock::new();
+    let compiles = || catch_unwind(AssertUnwindSafe(|| compile(&device))).is_ok();
+    if !COMPILES.get_or_init(compiles) {
         let reason = "dfdx finds no headers of CUDA where they lay when it was built, so build where it runs";
         return Err(failed(reason.to_owned()));
     }
@@ -54,7 +57,7 @@ pub fn open(number: usize) -> Result<Cuda> {
 }
 
 /// Lets dfdx compile a kernel: copying a broadcast tensor is one of those.
-fn compiles(device: &Cuda) -> Option<()> {
+fn compile(device: &Cuda) -> Option<()> {
     let zero: Tensor<(usize,), f32, _> = device.try_zeros_like(&(1,)).ok()?;
     let zeros = zero.try_broadcast_like::<(usize, usize), Axis<0>>(&(2, 1));
     let zeros = zeros.ok()?;
