@@ -215,11 +215,13 @@ impl Experiment {
             filled.push(new);
             Ok(width)
         };
+        let proposals = self.head.proposals(classes);
         let backbone = <D as Backend<E>>::build::<Backbones>(
             &*self.backbone,
             BackboneRequest {
                 modalities,
                 classes,
+                proposals: proposals.as_ref(),
                 init: &mut init,
                 slot: &mut fill,
             },
@@ -232,7 +234,17 @@ impl Experiment {
         let fusion = Slots(filled);
         let width = backbone.output_dim(fusion.output_dim());
         let outputs = self.head.outputs(classes);
-        let linear = Linear::xavier(outputs, width, &mut init)?;
+        let linear = match proposals {
+            Some(_) if width == outputs => None,
+            Some(_) => {
+                return Err(Error::Shape {
+                    what: "what the backbone hands to the head".to_owned(),
+                    expected: format!("proposals, {outputs} numbers"),
+                    got: format!("{width} numbers"),
+                })
+            }
+            None => Some(Linear::xavier(outputs, width, &mut init)?),
+        };
         Ok(Model {
             backbone,
             fusion,

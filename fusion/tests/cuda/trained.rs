@@ -77,6 +77,7 @@ fn split(rows: usize, kind: TargetKind) -> Split {
         }),
         TargetKind::Number => Targets::Numbers(random_values(rows, 9)),
         TargetKind::Answers => answers(rows),
+        TargetKind::Boxes => unreachable!("no model here proposes boxes"),
     };
     Split {
         modalities: vec![table(1), table(2)],
@@ -114,7 +115,7 @@ impl Work for Train {
         let mut model = Model {
             backbone: Box::new(Same),
             fusion: fusion.into(),
-            linear: Linear::xavier(head.outputs(2), width, &mut init).expect("memory"),
+            linear: Some(Linear::xavier(head.outputs(2), width, &mut init).expect("memory")),
             head,
         };
         let training = json!({
