@@ -40,14 +40,14 @@ fn experiment(fusion: Value) -> Experiment {
         "levels": [
             level(48, 0.3, 8, [8, 8, 16]), level(24, 0.6, 8, [16, 16, 16]), level(12, 1.2, 4, [16, 16, 16]),
         ],
-        "width": 16, "kept": 24, "keep": 1.0, "vote": 16, "radius": 0.5, "neighbors": 4, "hidden": 16,
+        "width": 16, "kept": 24, "keep": 1.0, "vote": 16, "radius": 0.5, "neighbors": 4, "hidden": 16, "halving": 10,
     });
     let head = json!({
         "type": "boxes", "proposals": 12, "headings": 4, "sizes": [[0.6, 0.4, 0.5], [0.6, 0.4, 0.5]], "objectness": 0.0,
     });
     let experiment = json!({
         "seed": 3, "data": { "type": "generated-rooms" }, "backbone": backbone, "fusion": fusion, "head": head,
-        "training": { "epochs": 12, "batch": 4, "optimizer": { "type": "adam", "rate": 5e-3 } },
+        "training": { "epochs": 60, "batch": 4, "optimizer": { "type": "adam", "rate": 5e-3 } },
     });
     let experiment: Experiment = serde_json::from_value(experiment).expect("it parses");
     experiment.validate().expect("sound");
@@ -102,7 +102,7 @@ fn the_loss_falls_in_training() -> Result<()> {
     trainer.run::<Error>(&rows, None, &mut progress, &mut |_, _| Ok(()))?;
     let losses: Vec<f64> = progress.history.iter().map(|epoch| epoch.loss).collect();
     let mean = |some: &[f64]| some.iter().sum::<f64>() / some.len() as f64;
-    assert!(mean(&losses[9..]) < 0.8 * mean(&losses[..3]), "{losses:?}");
+    assert!(mean(&losses[57..]) < 0.8 * mean(&losses[..3]), "{losses:?}");
     let after = evaluate(&model, &device, &rows)?;
     assert!(after.loss < before.loss, "{} {}", before.loss, after.loss);
     Ok(())

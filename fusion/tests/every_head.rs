@@ -50,7 +50,7 @@ fn heads() -> Vec<(String, Box<dyn Head>)> {
         json!({"type": "regression", "standardization": {"mean": 0.5, "deviation": 2.0}}),
         json!({"type": "multi-label", "threshold": 0.2}),
         json!({"type": "answers", "loss": "shares"}),
-        json!({"type": "boxes", "proposals": 3, "headings": 2, "sizes": [[1.0, 2.0, 0.5], [0.5; 3], [2.0; 3]]}),
+        json!({"type": "boxes", "proposals": 3, "headings": 2, "sizes": [[1.0, 2.0, 0.5], [0.5, 0.5, 0.5], [2.0, 2.0, 2.0]]}),
     ];
     let make = |config: Value| {
         let head = registry::make::<dyn Head>(&config).expect("it parses");

@@ -1,5 +1,6 @@
 //! The detector of boxes in rooms.
 
+use dfdx::prelude::HasShape;
 use equilibria_core::prelude::*;
 use equilibria_core::seed::mix;
 use equilibria_core::to_host;
@@ -172,7 +173,8 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Detector<E, D> {
         }
         // Passes draw by the seed itself.
         let seed = mix(seed, u64::MAX);
-        let scenes = self.scenes().scenes(&rows.modalities, batch);
+        let layout = self.scenes();
+        let scenes = layout.scenes(&rows.modalities, batch);
         let moved = batch.iter().zip(scenes).map(|(&row, mut scene)| {
             let rng = &mut StdRng::seed_from_u64(mix(seed, row as u64));
             scene.boxes = boxes.rows[row].to_vec();
@@ -185,7 +187,7 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Detector<E, D> {
             most: boxes.most,
         };
         Some(Split {
-            modalities: self.scenes().tables(&moved),
+            modalities: layout.tables(&moved),
             targets: Targets::Boxes(truth),
         })
     }

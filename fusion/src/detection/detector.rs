@@ -6,6 +6,7 @@
 mod losses;
 mod seeds;
 
+use dfdx::prelude::{HasShape, ReshapeTo};
 use equilibria_core::seed::mix;
 use equilibria_core::{from_host, parameters, to_host, Backend, Error, Matrix, Result, Scalar};
 use rand::rngs::StdRng;
