@@ -32,9 +32,7 @@ fn rooms(scenes: &[Scene]) -> Split {
 }
 
 fn experiment(fusion: Value) -> Experiment {
-    let level = |centers: usize, radius: f64, neighbors: usize, widths: [usize; 3]| {
-        json!({ "centers": centers, "radius": radius, "neighbors": neighbors, "widths": widths })
-    };
+    let level = |centers: usize, radius: f64, neighbors: usize, widths: [usize; 3]| json!({ "centers": centers, "radius": radius, "neighbors": neighbors, "widths": widths });
     let backbone = json!({
         "type": "imvotenet",
         "levels": [
@@ -67,7 +65,10 @@ where
 #[test]
 fn a_scene_is_judged_by_itself() -> Result<()> {
     let scenes = generated_scenes(3, POINTS, 6);
-    for fusion in [json!({ "type": "concat" }), json!({ "type": "deq", "groups": 1 })] {
+    for fusion in [
+        json!({ "type": "concat" }),
+        json!({ "type": "deq", "groups": 1 }),
+    ] {
         let model = model::<f64>(fusion);
         let device = Cpu::default();
         let all = predict(&model, &device, &ROWS.tables(&scenes))?.outputs;
@@ -130,7 +131,10 @@ fn rooms_are_moved_by_the_seed_of_a_step() {
         let shapes: Vec<_> = boxes.iter().map(|(shape, _)| *shape).collect();
         true_votes(&scene.points, &shapes).inside
     };
-    let after = ROWS.scenes(&split.modalities, &[0]).next().expect("a scene");
+    let after = ROWS
+        .scenes(&split.modalities, &[0])
+        .next()
+        .expect("a scene");
     let before = inside(&scenes[3], &scenes[3].boxes);
     assert_eq!(inside(&after, &boxes.rows[0]), before);
     assert!(before.iter().any(|&inside| inside));
@@ -139,7 +143,8 @@ fn rooms_are_moved_by_the_seed_of_a_step() {
 #[test]
 fn modalities_that_are_no_scenes_are_refused() {
     for columns in [&[600, 499 - 1][..], &[601], &[600, 499, 600]] {
-        let made = experiment(json!({ "type": "sum" })).model::<f64, Cpu>(&Cpu::default(), columns, 2);
+        let made =
+            experiment(json!({ "type": "sum" })).model::<f64, Cpu>(&Cpu::default(), columns, 2);
         let error = made.err().expect("no scenes");
         assert!(matches!(error, Error::Shape { .. }), "{error}");
     }

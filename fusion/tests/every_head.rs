@@ -41,9 +41,7 @@ fn heads() -> Vec<(String, Box<dyn Head>)> {
         }
         config
     };
-    let defaults = plugins()
-        .into_iter()
-        .map(|plugin| small(plugin.default));
+    let defaults = plugins().into_iter().map(|plugin| small(plugin.default));
     let more = [
         json!({"type": "regression", "loss": "l1", "zero": "exclude"}),
         json!({"type": "regression", "sentiment": true}),

@@ -50,7 +50,10 @@ fn a_detector_is_trained_evaluated_and_told_of() {
     let train = ["train", "config.toml", "--out", "run", "--json", "-q"];
     let trained = json(&succeed(&folder, &train));
     let printed = succeed(&folder, &["evaluate", "run", "--json"]);
-    assert!(printed.contains("mAP@0.25 ") && printed.contains("mAP@0.5 "), "{printed}");
+    assert!(
+        printed.contains("mAP@0.25 ") && printed.contains("mAP@0.5 "),
+        "{printed}"
+    );
     let evaluated = json(&printed);
     for key in ["map_25", "map_50", "average_precision", "loss"] {
         assert_eq!(trained[key], evaluated[key], "{key}");
@@ -64,14 +67,25 @@ fn a_detector_is_trained_evaluated_and_told_of() {
         assert!((0.5 * (a + b) - mean).abs() < 1e-9, "{evaluated}");
     }
     let history = read(&folder, "run/history.csv");
-    assert!(history.contains("validation_map_25,validation_map_50,validation_loss"), "{history}");
+    assert!(
+        history.contains("validation_map_25,validation_map_50,validation_loss"),
+        "{history}"
+    );
     assert_eq!(history.lines().count(), 1 + 4);
 
     let page = read(&folder, "run/report.html");
-    for part in ["Boxes in the test rows", "Average precision by class", "Row 1: ", "cabinet"] {
+    for part in [
+        "Boxes in the test rows",
+        "Average precision by class",
+        "Row 1: ",
+        "cabinet",
+    ] {
         assert!(page.contains(part), "{part}");
     }
-    assert!(page.matches("<polyline").count() >= 4 * 2, "true boxes of four rooms");
+    assert!(
+        page.matches("<polyline").count() >= 4 * 2,
+        "true boxes of four rooms"
+    );
 }
 
 #[test]
@@ -85,7 +99,18 @@ fn boxes_are_predicted_as_csv_and_as_json() {
     let header: Vec<&str> = lines.next().expect("a header");
     assert_eq!(
         header[..10],
-        ["row", "predicted", "score", "x", "y", "z", "length", "width", "height", "heading"]
+        [
+            "row",
+            "predicted",
+            "score",
+            "x",
+            "y",
+            "z",
+            "length",
+            "width",
+            "height",
+            "heading"
+        ]
     );
     let rows: Vec<Vec<&str>> = lines.collect();
     let list: Vec<Value> = serde_json::from_str(&read(&folder, "boxes.json")).expect("JSON");
@@ -98,7 +123,11 @@ fn boxes_are_predicted_as_csv_and_as_json() {
         last = row;
         assert!(["crate", "cabinet"].contains(&cells[1]), "{cells:?}");
         assert_eq!(entry["predicted"], cells[1]);
-        for (name, cell) in header.iter().zip(cells).filter(|(name, _)| **name != "predicted") {
+        for (name, cell) in header
+            .iter()
+            .zip(cells)
+            .filter(|(name, _)| **name != "predicted")
+        {
             match cell.parse::<f64>() {
                 Ok(number) => assert_eq!(entry[name].as_f64(), Some(number), "{name}"),
                 Err(_) => assert!(cell.is_empty() && entry[name].is_null(), "{name}: {cell}"),
@@ -123,18 +152,27 @@ fn points_alone_make_a_detector_too() {
 fn what_cannot_be_is_refused_by_its_key() {
     let folder = folder(ROOMS);
     for (change, parts) in [
-        ("head=multi-class", &["head.type", "`boxes`", "`imvotenet`"][..]),
+        (
+            "head=multi-class",
+            &["head.type", "`boxes`", "`imvotenet`"][..],
+        ),
         ("backbone=encoder", &["head.type", "`imvotenet`"]),
         ("data.boxes=1", &["data.boxes", "at most 1"]),
         ("backbone.kept=49", &["backbone.kept", "votes of seeds"]),
         ("backbone.keep=1.5", &["backbone.keep", "[0, 1]"]),
-        ("backbone.levels=[]", &["backbone.levels", "two tables or more"]),
+        (
+            "backbone.levels=[]",
+            &["backbone.levels", "two tables or more"],
+        ),
         ("backbone.levels.0.radii=1", &["backbone.levels", "radii"]),
         ("backbone.mask=green", &["backbone.mask", "green"]),
         ("head.sizes=[[1.0, 1.0, 1.0]]", &["head.sizes", "2 classes"]),
         ("head.sizes=[[1.0, 1.0, 0.0]]", &["head.sizes", "above 0"]),
         ("head.proposals=0", &["head.proposals", "at least 1"]),
-        ("modalities=[2]", &["the modalities of the backbone `imvotenet`"]),
+        (
+            "modalities=[2]",
+            &["the modalities of the backbone `imvotenet`"],
+        ),
     ] {
         let train = ["train", "config.toml", "--out", "run", "--set", change];
         let message = refusal(&folder, &train);
@@ -150,7 +188,10 @@ fn scans() -> TempDir {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fusion/tests/data/scans");
     let source = "data = { type = \"scans\", path = \"scans\", train = \"prepared\", test = \"prepared\", found_train = \"found\", found_test = \"found\", raw = \"raw\", points = 120 }\n";
     let (before, after) = ROOMS.split_once("[backbone]").expect("a backbone");
-    let seed = before.lines().find(|line| line.starts_with("seed")).expect("a seed");
+    let seed = before
+        .lines()
+        .find(|line| line.starts_with("seed"))
+        .expect("a seed");
     let config = format!("{seed}\n{source}[backbone]{after}");
     let config: Vec<&str> = (config.lines())
         .filter(|line| !line.starts_with("sizes") && !line.starts_with("validation"))
@@ -177,16 +218,25 @@ fn scans_are_learned_from_and_need_no_boxes_to_be_predicted() {
     let output = equilibria(&folder, &train);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    assert!(said.contains(" boxes of the class ") && said.contains("on average ["), "{said}");
+    assert!(
+        said.contains(" boxes of the class ") && said.contains("on average ["),
+        "{said}"
+    );
     let metrics = json(&String::from_utf8_lossy(&output.stdout));
-    assert!(metrics["average_precision"]["bathtub"].is_array(), "{metrics}");
+    assert!(
+        metrics["average_precision"]["bathtub"].is_array(),
+        "{metrics}"
+    );
     let boxes = folder.path().join("scans/prepared/000001_bbox.npy");
     std::fs::remove_file(&boxes).expect("a file");
     succeed(&folder, &["predict", "run", "--out", "boxes.csv"]);
     let message = refusal(&folder, &["evaluate", "run"]);
     assert!(message.contains("000001_bbox.npy"), "{message}");
-    std::fs::write(folder.path().join("scans/found/000001.txt"), "lamp 0 0 0 1 2 3 4 0.9\n")
-        .expect("written");
+    std::fs::write(
+        folder.path().join("scans/found/000001.txt"),
+        "lamp 0 0 0 1 2 3 4 0.9\n",
+    )
+    .expect("written");
     let message = refusal(&folder, &["predict", "run", "--out", "boxes.csv"]);
     for part in ["000001.txt", "line 1", "lamp"] {
         assert!(message.contains(part), "{part}: {message}");

@@ -89,7 +89,9 @@ impl BackboneConfig for ImVoteNet {
         Error::require_all_at_least_one("imvotenet", &sizes)?;
         let proper = |level: &Level| {
             let sizes = [level.centers, level.neighbors].into_iter();
-            let sizes = sizes.chain(level.widths.iter().copied()).all(|size| size > 0);
+            let sizes = sizes
+                .chain(level.widths.iter().copied())
+                .all(|size| size > 0);
             sizes && !level.widths.is_empty() && level.radius > 0.0 && level.radius.is_finite()
         };
         let levels = &self.levels;
@@ -100,9 +102,17 @@ impl BackboneConfig for ImVoteNet {
         let fits = (0.0..=1.0).contains(&self.keep);
         Error::require(fits, "imvotenet", "keep", "in [0, 1]", self.keep)?;
         let shares = self.shares;
-        let fits = shares.iter().all(|share| *share >= 0.0 && share.is_finite());
+        let fits = shares
+            .iter()
+            .all(|share| *share >= 0.0 && share.is_finite());
         let got = format!("{shares:?}");
-        Error::require(fits, "imvotenet", "shares", "two numbers of at least 0", got)
+        Error::require(
+            fits,
+            "imvotenet",
+            "shares",
+            "two numbers of at least 0",
+            got,
+        )
     }
 
     fn check_targets(&self, targets: TargetKind) -> Result<()> {
@@ -182,7 +192,10 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Detector<E, D> {
         });
         let moved: Vec<Scene> = moved.collect();
         let truth = Boxes {
-            rows: moved.iter().map(|scene| Arc::from(&scene.boxes[..])).collect(),
+            rows: moved
+                .iter()
+                .map(|scene| Arc::from(&scene.boxes[..]))
+                .collect(),
             classes: boxes.classes.clone(),
             most: boxes.most,
         };
@@ -200,7 +213,9 @@ impl<E: Scalar, D: Backend<E>> Detector<E, D> {
         let all: Vec<(Vec<f64>, usize)> = x.iter().map(|x| (wide(x), x.shape().1)).collect();
         let rows = x.first().map_or(0, |x| x.shape().0);
         let row = |row: usize| {
-            let own = all.iter().map(|(values, columns)| &values[row * columns..][..*columns]);
+            let own = all
+                .iter()
+                .map(|(values, columns)| &values[row * columns..][..*columns]);
             self.scenes().scene(&own.collect::<Vec<_>>())
         };
         (0..rows).map(row).collect()

@@ -48,6 +48,33 @@ impl Boxes {
     }
 }
 
+/// Boxes that do not fit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BoxesError {
+    /// More boxes in a row than there is room for.
+    #[error("{file}, row {row}: found {found} boxes, expected at most {most}; set `data.boxes` to as many as a row has")]
+    TooMany {
+        /// The targets.
+        file: String,
+        /// The row, from 1.
+        row: usize,
+        /// Boxes of the row.
+        found: usize,
+        /// Boxes that a row has room for.
+        most: usize,
+    },
+
+    /// Mean sizes that are not as many as there are classes.
+    #[error("found {sizes} mean sizes for {classes} classes of boxes; give `head.sizes` one for each class, in their order, or none")]
+    Sizes {
+        /// Mean sizes of the head.
+        sizes: usize,
+        /// Classes of the data.
+        classes: usize,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,10 +89,7 @@ mod tests {
         let boxes = Boxes {
             classes: ["a", "b"].map(str::to_owned).into(),
             most: 3,
-            rows: vec![
-                Arc::new([(shape(0.0), 0), (shape(1.0), 1)]),
-                Arc::new([]),
-            ],
+            rows: vec![Arc::new([(shape(0.0), 0), (shape(1.0), 1)]), Arc::new([])],
         };
         let numbers = boxes.numbers(0);
         assert_eq!(numbers.len(), 24);

@@ -1,6 +1,9 @@
 //! The checks shared by every way of obtaining a data set.
 
-use super::{files, Answers, Boxes, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use super::{
+    files, Answers, Boxes, BoxesError, DataError, DataSet, LabelSets, Split, Table, TargetKind,
+    Targets,
+};
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -292,12 +295,12 @@ fn check_boxes(boxes: &Boxes, classes: usize, file: String) -> Result<(), DataEr
         }
         if own.len() > boxes.most {
             let (found, most) = (own.len(), boxes.most);
-            return Err(DataError::TooManyBoxes {
+            return Err(DataError::from(BoxesError::TooMany {
                 file,
                 row,
                 found,
                 most,
-            });
+            }));
         }
         let numbers = boxes.numbers(row - 1);
         if let Some(column) = numbers.iter().position(|number| !number.is_finite()) {

@@ -2,7 +2,7 @@
 
 use super::cell::shown;
 use super::files::why_unreadable;
-use super::{QuestionsError, TargetKind};
+use super::{BoxesError, QuestionsError, TargetKind};
 use std::io;
 
 /// A data set that cannot be used.
@@ -558,27 +558,9 @@ pub enum DataError {
         piece: &'static str,
     },
 
-    /// More boxes in a row than there is room for.
-    #[error("{file}, row {row}: found {found} boxes, expected at most {most}; set `data.boxes` to as many as a row has")]
-    TooManyBoxes {
-        /// The targets.
-        file: String,
-        /// The row, from 1.
-        row: usize,
-        /// Boxes of the row.
-        found: usize,
-        /// Boxes that a row has room for.
-        most: usize,
-    },
-
-    /// Mean sizes of boxes that are not as many as there are classes.
-    #[error("found {sizes} mean sizes for {classes} classes of boxes; give `head.sizes` one for each class, in their order, or none")]
-    BoxSizes {
-        /// Mean sizes of the head.
-        sizes: usize,
-        /// Classes of the data.
-        classes: usize,
-    },
+    /// Boxes that do not fit.
+    #[error(transparent)]
+    Boxes(#[from] BoxesError),
 
     /// An NPY, NPZ or safetensors file that does not hold the array called for.
     #[error("{file}: {problem}; write the array again, e.g. with numpy.save")]

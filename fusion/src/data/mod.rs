@@ -61,7 +61,7 @@ mod vqa;
 mod word_piece;
 
 pub use answers::{Answered, Answers};
-pub use boxes::Boxes;
+pub use boxes::{Boxes, BoxesError};
 pub use check::SplitName;
 pub use dataset::{select_modalities, DataSet, Split, Table};
 pub use digest::Digest;

@@ -151,11 +151,18 @@ pub fn scans_in(folder: &Path) -> Result<Vec<String>, DataError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
-        names.extend(name.to_str().and_then(|name| name.strip_suffix(POINTS)).map(str::to_owned));
+        names.extend(
+            name.to_str()
+                .and_then(|name| name.strip_suffix(POINTS))
+                .map(str::to_owned),
+        );
     }
     names.sort();
     match names.is_empty() {
-        true => Err(invalid(folder, &format!("found no scan, expected files NAME{POINTS}"))),
+        true => Err(invalid(
+            folder,
+            &format!("found no scan, expected files NAME{POINTS}"),
+        )),
         false => Ok(names),
     }
 }

@@ -20,9 +20,7 @@ use super::{Outputs, ProposalRows, Scene, SceneRows, Tower, TowerSizes, Towered}
 use crate::backbones::imvotenet::ImVoteNet;
 use crate::model::BackboneRequest;
 use crate::pass::Pass;
-use crate::points::{
-    farthest_point_sampling, gather_rows, PointNet, Points, Sampling, SharedMlp,
-};
+use crate::points::{farthest_point_sampling, gather_rows, PointNet, Points, Sampling, SharedMlp};
 use crate::slot::Slot;
 
 /// Parts of a detector around a fusion: one tower on points alone, or three, on the image, on points, and on both.

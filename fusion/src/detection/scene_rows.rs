@@ -30,7 +30,9 @@ pub struct SceneRows {
 impl SceneRows {
     /// Of modalities with so many numbers each; `None` if these are no scenes.
     pub fn of(modalities: &[usize]) -> Option<Self> {
-        let points = |columns: usize| (columns > 0 && columns.is_multiple_of(POINT)).then_some(columns / POINT);
+        let points = |columns: usize| {
+            (columns > 0 && columns.is_multiple_of(POINT)).then_some(columns / POINT)
+        };
         match *modalities {
             [columns] => Some(Self {
                 points: points(columns)?,

@@ -3,7 +3,7 @@
 use dfdx::prelude::HasShape;
 use equilibria_core::prelude::*;
 
-use crate::data::{DataError, DataSet, TargetKind, Targets};
+use crate::data::{BoxesError, DataError, DataSet, TargetKind, Targets};
 use crate::detection::{BoxCoding, Judged, OrientedBox, Proposal, ProposalRows};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::metrics::{require_finite, MetricsError};
@@ -100,7 +100,7 @@ impl Head for BoxesHead {
         let (sizes, classes) = (self.sizes.len(), data.classes.len());
         match sizes == 0 || sizes == classes {
             true => Ok(()),
-            false => Err(DataError::BoxSizes { sizes, classes }),
+            false => Err(BoxesError::Sizes { sizes, classes }.into()),
         }
     }
 

@@ -79,6 +79,7 @@ pub(super) fn rooms(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::BoxesError;
 
     fn source(seed: u64) -> GeneratedRooms {
         GeneratedRooms {
@@ -112,7 +113,14 @@ mod tests {
         };
         let error = few.load().expect_err("two boxes at least");
         assert!(
-            matches!(error, DataError::TooManyBoxes { row: 1, most: 1, .. }),
+            matches!(
+                error,
+                DataError::Boxes(BoxesError::TooMany {
+                    row: 1,
+                    most: 1,
+                    ..
+                })
+            ),
             "{error}"
         );
         assert!(error.to_string().contains("set `data.boxes`"), "{error}");

@@ -9,7 +9,8 @@ use rand::SeedableRng;
 
 use super::generated_rooms::rooms;
 use crate::data::{
-    scans_in, DataError, DataSet, OsPath, ScanFiles, Split, SplitName, Table, SUN_RGBD_CLASSES,
+    scans_in, BoxesError, DataError, DataSet, OsPath, ScanFiles, Split, SplitName, Table,
+    SUN_RGBD_CLASSES,
 };
 use crate::detection::{Scene, SceneRows};
 use crate::model::DataSource;
@@ -83,12 +84,12 @@ impl Scans {
             }
             let scene = files.read(&self.classes, self.points, rng)?;
             match scene.boxes.len() {
-                found if found > self.boxes => Err(DataError::TooManyBoxes {
+                found if found > self.boxes => Err(DataError::from(BoxesError::TooMany {
                     file: files.boxes.display().to_string(),
                     row: self.boxes + 1,
                     found,
                     most: self.boxes,
-                }),
+                })),
                 _ => Ok(scene),
             }
         };
@@ -115,12 +116,16 @@ impl Scans {
             let own = boxes.filter(|(_, of)| *of == class);
             let (mut sum, mut count) = ([0.0; 3], 0);
             for (shape, _) in own {
-                sum.iter_mut().zip(shape.size).for_each(|(sum, edge)| *sum += edge);
+                sum.iter_mut()
+                    .zip(shape.size)
+                    .for_each(|(sum, edge)| *sum += edge);
                 count += 1;
             }
             if count > 0 {
                 let [l, w, h] = sum.map(|sum| sum / f64::from(count));
-                log::info!("{count} boxes of the class {name}, on average [{l:.3}, {w:.3}, {h:.3}] m");
+                log::info!(
+                    "{count} boxes of the class {name}, on average [{l:.3}, {w:.3}, {h:.3}] m"
+                );
             }
         }
     }

@@ -98,9 +98,7 @@ fn boxes(rows: usize) -> Targets {
     Targets::Boxes(Boxes {
         classes: ["x", "y"].map(str::to_owned).into(),
         most: 2,
-        rows: (0..rows)
-            .map(|row| Arc::from([(shape, row % 2)]))
-            .collect(),
+        rows: (0..rows).map(|row| Arc::from([(shape, row % 2)])).collect(),
     })
 }
 

@@ -64,8 +64,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .map(|row| RowSolve::of(&prediction, row))
         .collect();
     let lines = Lines::new(&saved, &prediction, &outcomes);
-    let json = args.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
-    let text = if json { lines.to_json() } else { lines.to_csv() };
+    let json = args
+        .out
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+    let text = if json {
+        lines.to_json()
+    } else {
+        lines.to_csv()
+    };
     write_whole(&args.out, text)?;
     let unsolved =
         |outcome: &&RowSolve| matches!(outcome.status, Some(status) if status != Status::Converged);

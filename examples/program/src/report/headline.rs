@@ -160,7 +160,8 @@ fn boxes(judged: &Judged) -> Judgment {
                 true => Quality::Good,
                 false => Quality::Doubtful,
             };
-            let guess = format!("finding every box and guessing its class makes about {guess:.2} %");
+            let guess =
+                format!("finding every box and guessing its class makes about {guess:.2} %");
             (quality, format!("{text}, where {guess}"))
         }
     }

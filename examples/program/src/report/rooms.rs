@@ -31,9 +31,8 @@ pub fn write(judged: &Judged, data: &DataSet, page: &mut Page) {
             let percent = share.map_or(f64::NAN, |share| 100.0 * share);
             Cell::bar(number(percent), share.unwrap_or(0.0))
         };
-        let own = |boxes: &[(OrientedBox, usize)]| {
-            boxes.iter().filter(|(_, of)| *of == class).count()
-        };
+        let own =
+            |boxes: &[(OrientedBox, usize)]| boxes.iter().filter(|(_, of)| *of == class).count();
         let count: usize = judged.truth.rows.iter().map(|boxes| own(boxes)).sum();
         (name.clone(), vec![cell(0), cell(1), Cell::new(count)])
     };
