@@ -218,8 +218,8 @@ pub enum Error {
 
     /// A check of gradients that says nothing of some parameters: theirs are 0, whether right or wrong.
     #[error(
-        "nothing was checked of {}: every entry of the gradient is 0. Where `step` uses a parameter, let it take part as \
-         `w.retaped::<T>()`; where it has no effect at these inputs, choose others; one without any effect is no parameter",
+        "nothing was checked of {}: every entry of the gradient is 0. Where `TensorCode` uses a parameter, let it take part as \
+         `w.retaped::<T>()`; where it has no effect at these inputs, choose others; leave one that never has an effect out of `parameters!`",
         .parameters.join(", ")
     )]
     ZeroGradient {

@@ -156,7 +156,7 @@ impl<E: Scalar> Optimizer<E> {
         })
     }
 
-    /// The same, with groups of parameters that are trained in a way of their own.
+    /// This optimizer, with groups of parameters that are trained in a way of their own.
     ///
     /// # Errors
     /// [`Error::Config`] for a field out of range.
@@ -166,8 +166,8 @@ impl<E: Scalar> Optimizer<E> {
         Ok(self)
     }
 
-    /// The same, with the gradient of every parameter [scaled down](clip_each) to at most this norm, if there is one, after it has
-    /// been multiplied by the factor of a step.
+    /// This optimizer, with the gradient of every parameter [scaled down](clip_each) to at most the norm `limit`, if there is one, after it
+    /// has been multiplied by the factor of a step.
     #[must_use]
     pub fn with_clip_each(mut self, limit: Option<f64>) -> Self {
         self.each = limit;
@@ -204,7 +204,7 @@ impl<E: Scalar> Optimizer<E> {
         )
     }
 
-    /// The same, going on from a [`state`](Self::state).
+    /// This optimizer, going on from a [`state`](Self::state).
     #[must_use]
     pub fn continued(self, steps: usize, means: impl IntoIterator<Item = [Vec<E>; 2]>) -> Self {
         let moments = means.into_iter();
