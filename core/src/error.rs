@@ -340,6 +340,22 @@ impl Error {
         Self::require(holds, plugin, field, "in [0, 1)", value)
     }
 
+    /// [`require`](Self::require) a number above 0, below 1: a threshold, a mixing factor that mixes.
+    pub fn require_inner_fraction(
+        plugin: &'static str,
+        field: &'static str,
+        value: f64,
+    ) -> Result<()> {
+        let holds = value > 0.0 && value < 1.0;
+        Self::require(holds, plugin, field, "in (0, 1)", value)
+    }
+
+    /// [`require`](Self::require) a number above 1, and finite: a factor of growth.
+    pub fn require_above_one(plugin: &'static str, field: &'static str, value: f64) -> Result<()> {
+        let holds = value > 1.0 && value.is_finite();
+        Self::require(holds, plugin, field, "finite and above 1", value)
+    }
+
     /// [`require`](Self::require) a number above 0, up to 1: a damping factor, a share of the whole.
     pub fn require_share(plugin: &'static str, field: &'static str, value: f64) -> Result<()> {
         let holds = value > 0.0 && value <= 1.0;

@@ -149,13 +149,7 @@ impl Stop {
         Error::require_fraction("tolerance", "relative", relative)?;
         Error::require_at_least_one("stop", "max_evaluations", self.max_evaluations)?;
         Error::require_at_least_one("stop", "patience", self.patience)?;
-        Error::require(
-            self.divergence > 1.0 && self.divergence.is_finite(),
-            "stop",
-            "divergence",
-            "finite and above 1",
-            self.divergence,
-        )
+        Error::require_above_one("stop", "divergence", self.divergence)
     }
 
     /// Applies [`OnUnconverged`] to a finished solve; `solve` is `forward` or `adjoint`.

@@ -33,15 +33,8 @@ plugin! {
 #[typetag::serde(name = "broyden")]
 impl FixedPointSolver for Broyden {
     fn validate(&self) -> Result<()> {
-        let (memory, growth) = (self.memory, self.growth);
-        Error::require_at_least_one("broyden", "memory", memory)?;
-        Error::require(
-            growth > 1.0 && growth.is_finite(),
-            "broyden",
-            "growth",
-            "finite and above 1",
-            growth,
-        )
+        Error::require_at_least_one("broyden", "memory", self.memory)?;
+        Error::require_above_one("broyden", "growth", self.growth)
     }
 
     fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
