@@ -141,6 +141,9 @@ impl Stop {
     }
 
     /// Checks the ranges of all fields.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a field out of range.
     pub fn validate(&self) -> Result<()> {
         let Tolerance { absolute, relative } = self.tolerance;
         Error::require_not_negative("tolerance", "absolute", absolute)?;
@@ -153,6 +156,9 @@ impl Stop {
     }
 
     /// Applies [`OnUnconverged`] to a finished solve; `solve` is `forward` or `adjoint`.
+    ///
+    /// # Errors
+    /// [`Error::Unconverged`] if samples are unsolved and [`on_unconverged`](Self::on_unconverged) is [`OnUnconverged::Error`].
     pub fn judge(&self, report: &Report, solve: &'static str) -> Result<()> {
         self.on_unconverged.judge(report, solve, "")
     }

@@ -39,7 +39,10 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         }
     }
 
-    /// Normal weights of the given deviation, zero bias.
+    /// Normal weights of the given standard deviation, zero bias.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](equilibria_core::Error::Memory) if there is no room.
     pub fn normal(
         outputs: usize,
         inputs: usize,
@@ -50,13 +53,19 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         Ok(Self::new(weight, init.constant((1, outputs), 0.0)?))
     }
 
-    /// Xavier-normal weights, zero bias.
+    /// Xavier-normal weights, of deviation √(2 / (inputs + outputs)), zero bias.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](equilibria_core::Error::Memory) if there is no room.
     pub fn xavier(outputs: usize, inputs: usize, init: &mut Initializer<D>) -> Result<Self> {
         let weight = init.xavier_normal(outputs, inputs)?;
         Ok(Self::new(weight, init.constant((1, outputs), 0.0)?))
     }
 
     /// Weights and bias uniform in ±1/√inputs, as PyTorch has them.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](equilibria_core::Error::Memory) if there is no room.
     pub fn uniform(outputs: usize, inputs: usize, init: &mut Initializer<D>) -> Result<Self> {
         let limit = 1.0 / (inputs.max(1) as f64).sqrt();
         let weight = init.uniform((outputs, inputs), limit)?;

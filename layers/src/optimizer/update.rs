@@ -182,6 +182,9 @@ impl<E: Scalar> Optimizer<E> {
     }
 
     /// ‖g‖₂ over all parameters that are trained, in f64.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if memory runs out.
     pub fn gradient_norm<D: Backend<E>>(
         &mut self,
         parameters: &(impl Parameters<E, D> + ?Sized),
@@ -233,6 +236,9 @@ impl<E: Scalar> Optimizer<E> {
     /// Updates every parameter, by all threads. The learning rate is multiplied by `rate_factor` (schedule), the gradients by
     /// `gradient_factor` (clipping). A parameter without a gradient counts as having a zero one. Then the parameters are
     /// [projected](Parameters::project).
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there are more parameters than in the first step, [`Error::Device`] if memory runs out.
     pub fn step<D: Backend<E>>(
         &mut self,
         parameters: &mut (impl Parameters<E, D> + ?Sized),
@@ -244,6 +250,9 @@ impl<E: Scalar> Optimizer<E> {
     }
 
     /// [`step`](Self::step), and `average`, if there is one, follows.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
     pub fn averaged_step<D: Backend<E>>(
         &mut self,
         parameters: &mut (impl Parameters<E, D> + ?Sized),
