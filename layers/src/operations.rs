@@ -309,7 +309,7 @@ pub fn concatenate<E: Scalar, D: Backend<E>>(
     x: impl IntoIterator<Item = impl Borrow<Value<E, D>>>,
 ) -> Value<E, D> {
     let mut parts: Vec<Value<E, D>> = x.into_iter().map(|x| x.borrow().clone()).collect();
-    // One operation takes so many arguments, another so many results of those, and so on.
+    // An operation takes no more than `MOST` arguments: more are put together in groups, and these in turn.
     while parts.len() > MOST {
         parts = parts.chunks(MOST).map(side_by_side).collect();
     }

@@ -40,7 +40,7 @@ impl<E: Scalar, D: Backend<E>> Tokens<E, D> {
     /// `value`, whose width is to be a multiple of `count`.
     pub(crate) fn new(value: Value<E, D>, count: usize) -> Self {
         let width = value.width();
-        // What has failed before has no width, and stays that.
+        // A value that has failed has no width, and keeps its error.
         let value = match count > 0 && width.is_multiple_of(count) {
             true => value,
             false => Value::failed(Error::Shape {

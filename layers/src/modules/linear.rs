@@ -90,16 +90,22 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     /// `x Wᵀ + b`. Shapes: `x` `[batch, inputs]`, result `[batch, outputs]`.
     ///
     /// On the CPU all threads multiply.
+    ///
+    /// # Panics
+    /// If x has another width than the weight, or, as operators of dfdx do, if memory runs out.
     pub fn forward<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         if !D::ON_HOST {
             return self.in_tensor_operations(x);
         }
-        // The gradient of a view would be in the order of what it is a view of.
+        // dfdx keeps the gradient of a view in the order of the tensor behind it.
         let (x, tape) = contiguous(x).split_tape();
         self.on_host(&x, tape, Sends::Gradient)
     }
 
-    /// [`forward`](Self::forward) of data: nobody asks for its gradient, which is left out.
+    /// [`forward`](Self::forward) of data, whose gradient is left out.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
     pub fn forward_data<T: AnyTape<E, D>>(&self, x: &Matrix<E, D>, tape: T) -> Matrix<E, D, T> {
         if !D::ON_HOST {
             return self.in_tensor_operations(x.clone().put_tape(tape));
@@ -124,7 +130,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         let y = map.forward(&values, inputs, &to_host(&self.bias));
         let y = x.device().tensor_from_vec(y, shape);
         let (x, weight, bias) = (x.clone(), self.weight.clone(), self.bias.clone());
-        // Where nothing is sent back, nobody waits for the weights.
+        // The backward pass needs the weights only to send a gradient back.
         let map = match sends {
             Sends::Gradient => Some(map),
             Sends::Nothing => None,
@@ -146,7 +152,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
 
     fn in_tensor_operations<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         let shape = (x.shape().0, self.outputs());
-        // On CUDA, dfdx does not multiply what is broadcast, and nowhere a tensor with itself.
+        // dfdx does not multiply broadcast tensors on CUDA, nor a tensor with itself on any device.
         let weight = contiguous(self.weight.retaped::<T>());
         let x = contiguous(x);
         let is_weight = D::same_storage(&x.retaped::<NoneTape>(), &weight.retaped::<NoneTape>());

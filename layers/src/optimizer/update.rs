@@ -318,7 +318,7 @@ impl<E: Scalar> Optimizer<E> {
                 remedy: "give an optimizer the same parameters in every step",
             });
         };
-        // What is not trained takes part for its average.
+        // The average of a frozen parameter is updated as well.
         let trained = *trained;
         let factors = match trained {
             true => factors,

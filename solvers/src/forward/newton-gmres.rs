@@ -147,7 +147,7 @@ impl Iteration for Newton {
             let norm = at.residual_norms[sample];
             if search.accept(norm, &self.config) {
                 accepted.push(sample);
-                // More than half of the tolerance need not be won.
+                // A residual of half the tolerance is small enough.
                 let enough = 0.5 * self.tolerance.bound(at.value_norms[sample]);
                 targets[sample] = enough.max(search.forcing * norm);
             } else {
