@@ -41,7 +41,7 @@ pub(super) struct Plan {
 /// A node of the program, with where it finds and leaves numbers.
 pub(super) struct Step {
     pub width: usize,
-    /// Which of the [arguments of all nodes](Plan::arguments) are those of this one.
+    /// Which of the arguments of all nodes are those of this one.
     pub arguments: Range<usize>,
     /// Whether the value depends on the state.
     pub varies: bool,
