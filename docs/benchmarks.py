@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "target" / "dist" / "equilibria"
 JOBS = ("map", "solve", "train")
 TOLERANCE = 1e-4
+# Where the systems of the paper fuse two modalities row by row: rows, width, modalities, gain.
+SLOTS = {"attention of MUTAN, 64 questions × 36 regions": (2304, 512, 2, 0.7), "joint tower of ImVoteNet, 8 scenes × 1024 seeds": (8192, 256, 2, 0.7)}
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("peers", type=Path)
@@ -250,6 +252,23 @@ def rounding_section(folder, names):
     return rows
 
 
+def slots_section(module, folder, systems):
+    """Timings of slots with many rows, by slot and system."""
+    names = {name: write(module, folder, *sizes).stem for name, sizes in SLOTS.items()}
+    return {name: in_turn(workload, systems) for name, workload in names.items()}
+
+
+def slots_table(found):
+    rows = []
+    for name, systems in found.items():
+        row = [f"{name}, {SLOTS[name][1]} wide"]
+        for job in JOBS[1:]:
+            own, peer = systems["equilibria"].get(job), systems.get("TorchDEQ", {}).get(job)
+            row += [ms(own["ms"]), ms(peer["ms"]), f"{peer['ms'] / own['ms']:.1f}×"] if own and peer else ["-", "-", "-"]
+        rows.append(row)
+    return table(["slot", "`solve` ms", "TorchDEQ ms", "ratio", "`train` ms", "TorchDEQ ms", "ratio"], rows)
+
+
 def memory_section(folder, name, peers):
     short = ["--seconds", "0", "--only", name, "--job", "train"]
     rows = [["Equilibria, to the tolerance", f"{peak_memory(ours(folder, *short)):.0f}"]]
@@ -339,15 +358,20 @@ def main():
     absent = [name for name in peers if name not in present]
     seconds = ["--seconds", str(options.seconds)]
     with tempfile.TemporaryDirectory() as temporary:
-        folder, extra, maps = (Path(temporary) / name for name in ("workloads", "scaling", "maps"))
-        folder.mkdir(), extra.mkdir()
+        folder, extra, maps, slots = (Path(temporary) / name for name in ("workloads", "scaling", "maps", "slots"))
+        folder.mkdir(), extra.mkdir(), slots.mkdir()
         for sizes in module.SIZES:
             write(module, folder, *sizes)
-        systems = {"equilibria": lambda name: ours(folder, *seconds, "--only", name)}
-        for name, command in present.items():
-            systems[name] = lambda only, command=command: command + [str(folder), *seconds, "--only", only]
-        results = against_peers(folder, systems)
+
+        def systems(folder, names):
+            commands = {"equilibria": lambda only: ours(folder, *seconds, "--only", only)}
+            for name in names:
+                commands[name] = lambda only, command=present[name]: command + [str(folder), *seconds, "--only", only]
+            return commands
+
+        results = against_peers(folder, systems(folder, present))
         own_maps = kept("maps", lambda: maps_section(maps))
+        large_slots = kept("slots", lambda: slots_section(module, slots, systems(slots, [name for name in ("TorchDEQ",) if name in present])))
         large = [name for name in results if int(name.split("_b")[1].split("_")[0]) >= 128]
         threads = kept("threads", lambda: threads_section(folder, large))
         rounding = kept("rounding", lambda: rounding_section(folder, list(results)))
@@ -389,6 +413,12 @@ method (four points, TorchDEQ's six), `train` that with the mean of squares and 
 ### Training steps with the Jacobian penalty, with and without dropout in the map
 
 {masked_table(own_maps)}
+
+## Slots with many rows
+
+DEQ fusion of two modalities where the paper's systems have a row for each region or seed, beside TorchDEQ.
+
+{slots_table(large_slots)}
 
 ## Where the time goes
 
