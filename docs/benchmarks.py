@@ -26,7 +26,10 @@ PROGRAM = ROOT / "target" / "dist" / "equilibria"
 JOBS = ("map", "solve", "train")
 TOLERANCE = 1e-4
 # Where the systems of the paper fuse two modalities row by row: rows, width, modalities, gain.
-SLOTS = {"attention of MUTAN, 64 questions × 36 regions": (2304, 512, 2, 0.7), "joint tower of ImVoteNet, 8 scenes × 1024 seeds": (8192, 256, 2, 0.7)}
+SLOTS = {
+    "attention of MUTAN, 64 questions × 36 regions": (2304, 512, 2, 0.7),
+    "joint tower of ImVoteNet, 8 scenes × 1024 seeds": (8192, 256, 2, 0.7),
+}
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("peers", type=Path)
@@ -107,6 +110,12 @@ def ms(value):
 def table(header, rows):
     line = lambda cells: "| " + " | ".join(str(cell) for cell in cells) + " |"
     return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
+
+
+def beside(own, peer):
+    """Our time, the peer's and their ratio; `-` for what is missing."""
+    shown = [ms(time) if time else "-" for time in (own, peer)]
+    return [*shown, f"{peer / own:.1f}×" if own and peer else "-"]
 
 
 def geometric(values):
@@ -263,8 +272,7 @@ def slots_table(found):
     for name, systems in found.items():
         row = [f"{name}, {SLOTS[name][1]} wide"]
         for job in JOBS[1:]:
-            own, peer = systems["equilibria"].get(job), systems.get("TorchDEQ", {}).get(job)
-            row += [ms(own["ms"]), ms(peer["ms"]), f"{peer['ms'] / own['ms']:.1f}×"] if own and peer else ["-", "-", "-"]
+            row += beside(*(systems.get(name, {}).get(job, {}).get("ms") for name in ("equilibria", "TorchDEQ")))
         rows.append(row)
     return table(["slot", "`solve` ms", "TorchDEQ ms", "ratio", "`train` ms", "TorchDEQ ms", "ratio"], rows)
 
@@ -311,7 +319,7 @@ def maps_tables(found):
             for job in ("solve", "train"):
                 own, peer = paths[path][job], paths["torchdeq"][job]
                 ratios.setdefault(job, []).append(peer / own)
-                row += [ms(own), ms(peer), f"{peer / own:.1f}×"]
+                row += beside(own, peer)
             rows.append(row)
         if rows:
             rows.append(["**geometric mean, smallest**"] + [cell for job in ratios for cell in
@@ -371,7 +379,7 @@ def main():
 
         results = against_peers(folder, systems(folder, present))
         own_maps = kept("maps", lambda: maps_section(maps))
-        large_slots = kept("slots", lambda: slots_section(module, slots, systems(slots, [name for name in ("TorchDEQ",) if name in present])))
+        large_slots = kept("slots", lambda: slots_section(module, slots, systems(slots, present.keys() & {"TorchDEQ"})))
         large = [name for name in results if int(name.split("_b")[1].split("_")[0]) >= 128]
         threads = kept("threads", lambda: threads_section(folder, large))
         rounding = kept("rounding", lambda: rounding_section(folder, list(results)))
@@ -416,7 +424,8 @@ method (four points, TorchDEQ's six), `train` that with the mean of squares and 
 
 ## Slots with many rows
 
-DEQ fusion of two modalities where the paper's systems have a row for each region or seed, beside TorchDEQ.
+DEQ fusion of two modalities where the paper's systems have a row for each region or seed, beside TorchDEQ; `-` took more than
+{options.timeout:g} s or failed.
 
 {slots_table(large_slots)}
 

@@ -1,6 +1,5 @@
-"""Trains DEQ fusion in the backbone of MCAN with PyTorch and TorchDEQ: the same model, sizes and settings as examples/configs/generated-questions-mcan.toml
-with `hidden`, `pooling` and `width` of --width, `embedding` 16, `inner` of four times that and `heads` of --heads, to compare the time of a training step with that of
-`equilibria train`.
+"""Trains DEQ fusion in the backbone of MCAN with PyTorch and TorchDEQ: the same model and settings as
+examples/configs/generated-questions-mcan.toml, as wide as --width, to compare the time of a training step with that of `equilibria train`.
 
 usage: python docs/train_mcan.py QUESTIONS.safetensors [--threads 2] [--epochs 20] [--width 64] [--heads 8] [--batch 64] [--rows 1000]
 
@@ -17,6 +16,8 @@ from safetensors.numpy import load_file
 from torch import nn
 from torchdeq.solver.anderson import anderson_solver
 
+from torchdeq_fusion import SOLVE, FusionMaps, differentiated
+
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("questions")
 parser.add_argument("--threads", type=int, default=2)
@@ -28,7 +29,6 @@ parser.add_argument("--rows", type=int, default=1000)
 options = parser.parse_args()
 
 WIDTH, HEADS, GROUPS, LAYERS, EMBEDDING, WORDS, RATE = options.width, options.heads, 4, 2, 16, 18, 2e-3
-SOLVE = dict(max_iter=100, tol=1e-4, stop_mode="rel", m=6, lam=1e-4)
 steps = []
 
 
@@ -81,60 +81,22 @@ class Pool(nn.Module):
         return self.merge((score.softmax(-1).unsqueeze(-1) * x).sum(1))
 
 
-def solve(f, zero):
-    z, _, information = anderson_solver(f, zero, **SOLVE)
-    return z, float(information["nstep"].max())
-
-
-def equilibrium(f, zero, training):
+def equilibrium(f, zero):
     """z* = f(z*), with the implicit gradient."""
     with torch.no_grad():
-        z, count = solve(f, zero)
-    steps.append(count)
-    if not training:
-        return z
+        z, _, information = anderson_solver(f, zero, **SOLVE)
+    steps.append(float(information["nstep"].max()))
     at = z.detach().requires_grad_()
-    value = f(at)
-
-    def adjoint(v):
-        scale = v.abs().mean() + 1e-30  # the absolute ridge needs a scaled right-hand side
-        product = lambda u: torch.autograd.grad(value, at, u, retain_graph=True)[0] + v / scale
-        return solve(product, torch.zeros_like(v))[0] * scale
-
-    z = f(z.detach())
-    z.register_hook(adjoint)
-    return z
+    return differentiated(f(z.detach()), at, f(at))
 
 
-class Theta(nn.Module):
-    """Eq. 8, with the skip as the configuration has it."""
-
-    def __init__(self):
-        super().__init__()
-        self.hat, self.tilde = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.gn1, self.gn2, self.gn3 = (nn.GroupNorm(GROUPS, WIDTH) for _ in range(3))
-
-    def forward(self, z, x):
-        return self.gn3(F.relu(self.gn2(self.tilde(F.relu(self.gn1(self.hat(z)))) + x)))
-
-
-class DeqFusion(nn.Module):
+class DeqFusion(FusionMaps):
     """Eqs. 7-13, one equilibrium after the other, as the default `schedule` solves them."""
-
-    def __init__(self):
-        super().__init__()
-        self.theta = nn.ModuleList(Theta() for _ in range(2))
-        self.alpha, self.fuse = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.gn, self.w = nn.GroupNorm(GROUPS, WIDTH), nn.Parameter(torch.ones(2))
-        for linear in (m for m in self.modules() if isinstance(m, nn.Linear)):
-            nn.init.normal_(linear.weight, std=0.01), nn.init.zeros_(linear.bias)
 
     def forward(self, xs):
         zero = torch.zeros_like(xs[0])
-        us = [equilibrium(lambda z, theta=theta, x=x: theta(z, x), zero, self.training) for theta, x in zip(self.theta, xs)]
-        x_fuse = sum(w * x for w, x in zip(self.w, xs))
-        fused = lambda z: self.gn(F.relu(self.fuse(sum(self.alpha(z + u) * z for u in us)) + x_fuse))
-        return equilibrium(fused, zero, self.training)
+        us = [equilibrium(lambda z, theta=theta, x=x: theta(z, x), zero) for theta, x in zip(self.theta, xs)]
+        return equilibrium(lambda z: self.fused(z, us, xs), zero)
 
 
 class Model(nn.Module):
@@ -144,7 +106,7 @@ class Model(nn.Module):
         self.image = nn.Linear(features, WIDTH)
         self.language = nn.ModuleList(Layer(1) for _ in range(LAYERS))
         self.vision = nn.ModuleList(Layer(2) for _ in range(LAYERS))
-        self.pool, self.fusion = nn.ModuleList(Pool() for _ in range(2)), DeqFusion()
+        self.pool, self.fusion = nn.ModuleList(Pool() for _ in range(2)), DeqFusion(2, WIDTH, GROUPS)
         self.norm, self.head = StandardNorm(WIDTH), nn.Linear(WIDTH, answers)
 
     def forward(self, words, image):
