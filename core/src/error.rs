@@ -371,6 +371,12 @@ impl Error {
         Self::require(value >= 1, plugin, field, "at least 1", value)
     }
 
+    /// [`require`](Self::require) a width of a state or a map, from 1 to 1048576: a wider one would be a mistake.
+    pub fn require_width(plugin: &'static str, field: &'static str, value: usize) -> Result<()> {
+        let holds = (1..=1 << 20).contains(&value);
+        Self::require(holds, plugin, field, "from 1 to 1048576", value)
+    }
+
     /// [`require`](Self::require) several counts of at least 1, by their fields.
     pub fn require_all_at_least_one(
         plugin: &'static str,
