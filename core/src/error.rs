@@ -97,7 +97,7 @@ pub enum Error {
     },
 
     /// A tensor of the wrong shape.
-    #[error("{what} must have shape {expected}, got {got}")]
+    #[error("{what}: expected {expected}, got {got}")]
     Shape {
         /// The tensor.
         what: String,
