@@ -106,7 +106,7 @@ fn a_scan_is_read_whole() {
 #[test]
 fn what_is_wrong_in_a_scan_is_named_with_its_file() {
     type File = fn(&ScanFiles) -> &Path;
-    let wrong: [(File, Vec<u8>, &str); 6] = [
+    let wrong: [(File, Vec<u8>, &str); 8] = [
         (|files| &files.camera, b"1 0 0\n".to_vec(), "line 1"),
         (
             |files| &files.found,
@@ -123,6 +123,16 @@ fn what_is_wrong_in_a_scan_is_named_with_its_file() {
             |files| &files.boxes,
             npy(1, 8, &[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 10.0]),
             "in row 1",
+        ),
+        (
+            |files| &files.boxes,
+            npy(1, 8, &[1.0, 1.0, 1.0, 1.0, -1.0, 1.0, 0.0, 3.0]),
+            "in row 1, expected none below 0",
+        ),
+        (
+            |files| &files.camera,
+            b"1 0 0 0 1 0 0 0 1\n0 0 0 0 16 0 9 5 1\n".to_vec(),
+            "line 2",
         ),
         (
             |files| &files.points,

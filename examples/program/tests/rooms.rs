@@ -168,7 +168,15 @@ fn what_cannot_be_is_refused_by_its_key() {
         ("backbone.mask=green", &["backbone.mask", "green"]),
         ("head.sizes=[[1.0, 1.0, 1.0]]", &["head.sizes", "2 classes"]),
         ("head.sizes=[[1.0, 1.0, 0.0]]", &["head.sizes", "above 0"]),
-        ("head.proposals=0", &["head.proposals", "at least 1"]),
+        ("head.proposals=0", &["head.proposals", "from 1 to"]),
+        (
+            "head.headings=1000000000000000000",
+            &["head.headings", "from 1 to"],
+        ),
+        (
+            "backbone.levels.0.centers=1000000000000000000",
+            &["backbone.levels", "from 1 to"],
+        ),
         (
             "modalities=[2]",
             &["the modalities of the backbone `imvotenet`"],

@@ -19,8 +19,9 @@ plugin! {
     /// Boxes in a room, from points and what was found in an image of it: ImVoteNet.
     ///
     /// The first modality is the points of a room, x, y, z and the height above the floor of each, in meters, Z up. The second is the image:
-    /// 19 numbers of the camera, 3 of the pixel of each point, and 6 of each finding, 1 more than its class or 0 for none, its score, and its
-    /// edges. Set abstractions leave seeds, from which a feature is propagated back; the pixel of a seed votes for the middles of up to three
+    /// 19 numbers of the camera (how many times as large the room is now, 1 as it was measured; the matrix from the axes of the camera to those
+    /// of the room, and that of its intrinsics, row after row), 3 of the pixel of each point, and 6 of each finding, 1 more than its class or
+    /// 0 for none, its score, and its edges left, top, right and bottom. Set abstractions leave seeds, from which a feature is propagated back; the pixel of a seed votes for the middles of up to three
     /// findings around it, and says a second feature. On the image, on points, and on the fusion of both stands a tower each: seeds vote for
     /// the middles of boxes, and votes near each other make a proposal. In evaluation there is the joint one alone, whose proposals go to
     /// the head `boxes`. With points alone there is one tower, on what the fusion makes of their one feature.
@@ -37,7 +38,7 @@ plugin! {
             level(512, 0.8, 16, [128, 128, 256]),
             level(256, 1.2, 16, [128, 128, 256]),
         ],
-        /// Width of the features of seeds, and of the image, at least 1.
+        /// Width of the features of seeds, and of the image, from 1 to 1048576.
         pub width: usize = 256,
         /// Seeds that are kept of all that have a vote of the image: at most three times as many as there are seeds.
         pub kept: usize = 1024,
@@ -45,13 +46,13 @@ plugin! {
         pub mask: CandidateMask = CandidateMask::Vote,
         /// The probability that a finding in the image says something in training, in [0, 1].
         pub keep: f64 = 0.5,
-        /// Width inside of the networks that vote, at least 1.
+        /// Width inside of the networks that vote, from 1 to 1048576.
         pub vote: usize = 256,
         /// How far votes may be from a proposal, in meters.
         pub radius: f64 = 0.3,
-        /// Votes that make a proposal, some of them repeated, at least 1.
+        /// Votes that make a proposal, some of them repeated, from 1 to 1048576.
         pub neighbors: usize = 16,
-        /// Width of everything behind, at least 1.
+        /// Width of everything behind, from 1 to 1048576.
         pub hidden: usize = 128,
         /// Weights of the losses of the towers on the image and on points, where the joint one has 1. The original has 0.3, 0.3 and 0.4.
         pub shares: [f64; 2] = [0.75, 0.75],
@@ -80,22 +81,24 @@ impl BackboneConfig for ImVoteNet {
     fn validate(&self) -> Result<()> {
         let sizes = [
             ("width", self.width),
-            ("kept", self.kept),
             ("vote", self.vote),
             ("neighbors", self.neighbors),
             ("hidden", self.hidden),
-            ("halving", self.halving),
         ];
-        Error::require_all_at_least_one("imvotenet", &sizes)?;
+        for (field, size) in sizes {
+            Error::require_width("imvotenet", field, size)?;
+        }
+        let counts = [("kept", self.kept), ("halving", self.halving)];
+        Error::require_all_at_least_one("imvotenet", &counts)?;
         let proper = |level: &Level| {
             let sizes = [level.centers, level.neighbors].into_iter();
             let sizes = sizes
                 .chain(level.widths.iter().copied())
-                .all(|size| size > 0);
+                .all(|size| (1..=1 << 20).contains(&size));
             sizes && !level.widths.is_empty() && level.radius > 0.0 && level.radius.is_finite()
         };
         let levels = &self.levels;
-        let expected = "two tables or more of numbers above 0, each with a width at least";
+        let expected = "two tables or more of sizes from 1 to 1048576 and a radius above 0, each with a width at least";
         let fits = levels.len() >= 2 && levels.iter().all(proper);
         Error::require(fits, "imvotenet", "levels", expected, format!("{levels:?}"))?;
         Error::require_positive("imvotenet", "radius", self.radius)?;
@@ -181,7 +184,7 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Detector<E, D> {
         if !self.config().augment {
             return None;
         }
-        // Passes draw by the seed itself.
+        // The pass of the step draws by `seed` itself: motions are to be independent of it.
         let seed = mix(seed, u64::MAX);
         let layout = self.scenes();
         let scenes = layout.scenes(&rows.modalities, batch);

@@ -65,6 +65,10 @@ pub enum BoxesError {
         most: usize,
     },
 
+    /// Boxes of no class at all.
+    #[error("found no classes of boxes; name one at least, in `data.classes` of the data source `scans`")]
+    NoClasses,
+
     /// Mean sizes that are not as many as there are classes.
     #[error("found {sizes} mean sizes for {classes} classes of boxes; give `head.sizes` one for each class, in their order, or none")]
     Sizes {

@@ -40,7 +40,7 @@ impl MinMax {
 }
 
 impl Targets {
-    /// Makes sure that all numbers to predict are numbers of the type `E`.
+    /// Makes sure that all numbers to predict, and those of boxes, are numbers of the type `E`.
     ///
     /// # Errors
     /// [`DataError::OutOfRange`] with the first that is none.
@@ -49,22 +49,31 @@ impl Targets {
         part: SplitName,
         place: &Place<'_>,
     ) -> Result<(), DataError> {
-        let Self::Numbers(numbers) = self else {
-            return Ok(());
-        };
-        for (row, &value) in numbers.iter().enumerate() {
-            if let Some(problem) = problem::<E>(value, None) {
-                let (file, row) = place(part, None, row);
-                return Err(DataError::OutOfRange {
-                    file,
-                    row,
-                    column: 1,
-                    value,
-                    problem,
-                });
+        let check = |row: usize, values: &[f64]| -> Result<(), DataError> {
+            for (column, &value) in (1..).zip(values) {
+                if let Some(problem) = problem::<E>(value, None) {
+                    let (file, row) = place(part, None, row);
+                    return Err(DataError::OutOfRange {
+                        file,
+                        row,
+                        column,
+                        value,
+                        problem,
+                    });
+                }
             }
+            Ok(())
+        };
+        match self {
+            Self::Numbers(numbers) => {
+                let mut rows = numbers.chunks_exact(1).enumerate();
+                rows.try_for_each(|(row, own)| check(row, own))
+            }
+            Self::Boxes(boxes) => {
+                (0..boxes.rows.len()).try_for_each(|row| check(row, &boxes.numbers(row)))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -128,9 +128,17 @@ impl ScanFiles {
                 );
                 return Err(invalid(&self.boxes, &problem));
             }
+            let halves = [l, w, h];
+            if halves.iter().any(|&half| half < 0.0) {
+                let problem = format!(
+                    "found the half sizes {halves:?} in row {}, expected none below 0",
+                    row + 1
+                );
+                return Err(invalid(&self.boxes, &problem));
+            }
             let shape = OrientedBox {
                 center: [x, y, z],
-                size: [l, w, h].map(|half| 2.0 * half),
+                size: halves.map(|half| 2.0 * half),
                 heading,
             };
             Ok((shape, class as usize))
@@ -224,6 +232,12 @@ fn read_camera(file: &Path) -> Result<Camera, DataError> {
         let matrix: Option<[f64; 9]> = numbers.and_then(|numbers| numbers.try_into().ok());
         let expected = "nine numbers with blanks between";
         matrices.push(matrix.ok_or_else(|| line(file, number + 1, own, expected))?);
+    }
+    let [focal_u, focal_v] = [matrices[1][0], matrices[1][4]];
+    if focal_u <= 0.0 || focal_v <= 0.0 {
+        let own = text.lines().nth(1).unwrap_or_default();
+        let expected = "focal lengths, the first and the fifth number, above 0";
+        return Err(line(file, 2, own, expected));
     }
     Ok(Camera::from_columns(matrices[0], matrices[1]))
 }

@@ -15,16 +15,16 @@ plugin! {
     /// residual for each class of headings, a score and three residuals for the size of each class, and a score for each class. Loss: 10 (0.5
     /// objectness + center + 0.1 heading class + heading residual + 0.1 size class + size residual + 0.1 class), as ImVoteNet has them.
     /// Metrics: mAP at overlaps of more than 0.25, which chooses the best epoch, and of more than 0.5, in percent: a box counts for every
-    /// class, with a score of objectness times the probability of the class. Predictions: a line for each box, of its likeliest class, the
-    /// surest first; with that score, its middle, its size along its heading, across and up, in meters, and its heading, in radians from +X
+    /// class, with a score of objectness times the probability of the class. Predictions: a line for each box, by falling objectness: its
+    /// likeliest class, the score for that class, its middle, its size along its heading, across and up, in meters, and its heading, in radians from +X
     /// toward −Y.
     ///
     /// Reference: C. R. Qi, O. Litany, K. He, L. J. Guibas, Deep Hough Voting for 3D Object Detection in Point Clouds, ICCV 2019, section 4;
     /// the SUN RGB-D experiment of arXiv 2306.16645, table 4.
     pub struct BoxesHead: Head {
-        /// Boxes that are proposed of each row, at least 1.
+        /// Boxes that are proposed of each row, from 1 to 1048576.
         pub proposals: usize = 256,
-        /// Classes of headings, which divide the circle, at least 1.
+        /// Classes of headings, which divide the circle, from 1 to 1048576.
         pub headings: usize = 12,
         /// The mean size of the boxes of each class, along the heading, across and up, in meters: in units of these, sizes are learned. Default: 1 m each.
         pub sizes: Vec<[f64; 3]> = Vec::new(),
@@ -79,8 +79,8 @@ impl BoxesHead {
 #[typetag::serde(name = "boxes")]
 impl Head for BoxesHead {
     fn validate(&self) -> Result<()> {
-        Error::require_at_least_one("boxes", "proposals", self.proposals)?;
-        Error::require_at_least_one("boxes", "headings", self.headings)?;
+        Error::require_width("boxes", "proposals", self.proposals)?;
+        Error::require_width("boxes", "headings", self.headings)?;
         let proper = self.sizes.iter().flatten();
         let proper = proper.clone().all(|edge| *edge > 0.0 && edge.is_finite());
         let got = format!("{:?}", self.sizes);
@@ -99,6 +99,7 @@ impl Head for BoxesHead {
         data.require("boxes", self.targets())?;
         let (sizes, classes) = (self.sizes.len(), data.classes.len());
         match sizes == 0 || sizes == classes {
+            _ if classes == 0 => Err(BoxesError::NoClasses.into()),
             true => Ok(()),
             false => Err(BoxesError::Sizes { sizes, classes }.into()),
         }

@@ -1,5 +1,6 @@
 //! The losses of all towers but for what the head learns from.
 
+use dfdx::prelude::HasShape;
 use equilibria_core::{to_host, Backend, Matrix, Result, Scalar};
 
 use super::{Detector, Seeded};
@@ -12,7 +13,7 @@ const VOTE: f64 = 10.0;
 
 impl<E: Scalar, D: Backend<E>> Detector<E, D> {
     /// Leaves losses in the pass: of every tower `10 votes`, and of all but the last one the [proposals](crate::detection::proposal_loss()), times
-    /// their shares, where that of the last one is 1. Those of its proposals, `rows`, are up to the head.
+    /// their shares, where that of the last one is 1. The loss of the proposals of the last one is that of the head.
     ///
     /// # Errors
     /// [`Error::Shape`](equilibria_core::Error::Shape) for true boxes of another number of scenes, or of classes that are not known, and
@@ -27,7 +28,7 @@ impl<E: Scalar, D: Backend<E>> Detector<E, D> {
     ) -> Result<()> {
         let numbers: Vec<f64> = to_host(truth).into_iter().map(E::wide).collect();
         let (mut votes, mut inside) = (Vec::new(), Vec::new());
-        let rows = numbers.chunks(numbers.len().div_ceil(scenes.len().max(1)).max(1));
+        let rows = numbers.chunks(truth.shape().1.max(1));
         for ((scene, seeds), boxes) in scenes.iter().zip(&seeds.numbers).zip(rows) {
             let points: Vec<[f64; 3]> = seeds.iter().map(|&seed| scene.points[seed]).collect();
             let boxes = Boxes::from_numbers(boxes).into_iter();
