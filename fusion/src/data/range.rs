@@ -95,6 +95,9 @@ fn problem<E: Scalar>(value: f64, feature: Option<&FeatureRange>) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Boxes;
+    use crate::detection::OrientedBox;
+    use std::sync::Arc;
 
     fn refused<E: Scalar>(train: [f64; 2], value: f64) -> Option<String> {
         let table = |values: &[f64]| Table {
@@ -145,6 +148,25 @@ mod tests {
                 .starts_with("None, row 2, column 1: found 1e39"),
             "{error}"
         );
+        assert!(targets.check_range::<f64>(SplitName::Train, &place).is_ok());
+    }
+
+    #[test]
+    fn numbers_of_boxes_are_located() {
+        let at = |y: f64| OrientedBox {
+            center: [0.0, y, 0.0],
+            size: [1.0; 3],
+            heading: 0.0,
+        };
+        let targets = Targets::Boxes(Boxes {
+            classes: ["a", "b"].map(str::to_owned).into(),
+            most: 2,
+            rows: vec![Arc::new([(at(1.0), 0)]), Arc::new([(at(1e39), 1)])],
+        });
+        let place = |_, k: Option<usize>, row| (format!("{k:?}"), row + 1);
+        let error = targets.check_range::<f32>(SplitName::Train, &place);
+        let message = error.expect_err("beyond f32").to_string();
+        assert!(message.starts_with("None, row 2, column 3"), "{message}");
         assert!(targets.check_range::<f64>(SplitName::Train, &place).is_ok());
     }
 }
