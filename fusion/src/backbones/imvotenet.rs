@@ -18,13 +18,13 @@ use crate::slot::Slots;
 plugin! {
     /// Boxes in a room, from points and what was found in an image of it: ImVoteNet.
     ///
-    /// The first modality is the points of a room, x, y, z and the height above the floor of each, in meters, Z up. The second is the image:
-    /// 19 numbers of the camera (how many times as large the room is now, 1 as it was measured; the matrix from the axes of the camera to those
-    /// of the room, and that of its intrinsics, row after row), 3 of the pixel of each point, and 6 of each finding, 1 more than its class or
-    /// 0 for none, its score, and its edges left, top, right and bottom. Set abstractions leave seeds, from which a feature is propagated back; the pixel of a seed votes for the middles of up to three
-    /// findings around it, and says a second feature. On the image, on points, and on the fusion of both stands a tower each: seeds vote for
-    /// the middles of boxes, and votes near each other make a proposal. In evaluation there is the joint one alone, whose proposals go to
-    /// the head `boxes`. With points alone there is one tower, on what the fusion makes of their one feature.
+    /// The first modality is the points of a room, x, y, z and the height above the floor of each, in meters, Z up. The second is the image: 19
+    /// numbers of the camera (how many times as large the room is now, 1 as it was measured; the matrix from the axes of the camera to those of the
+    /// room, and that of its intrinsics, row after row), 3 of the pixel of each point, and 6 of each finding, 1 more than its class or 0 for none,
+    /// its score, and its edges left, top, right and bottom. Set abstractions leave seeds, from which a feature is propagated back; the pixel of a
+    /// seed votes for the middles of up to three findings around it, and says a second feature. On the image, on points, and on the fusion of both
+    /// stands a tower each: seeds vote for the middles of boxes, and votes near each other make a proposal. In evaluation there is the joint one
+    /// alone, whose proposals go to the head `boxes`. With points alone there is one tower, on what the fusion makes of their one feature.
     ///
     /// Its losses in training are those of all votes, and of the proposals of the first two towers. Rooms are moved at random in each step:
     /// mirrored or not, turned by up to 30 degrees, and made 0.85 to 1.15 times as large.

@@ -13,11 +13,10 @@ plugin! {
     ///
     /// A proposal is a place, and 5 + 2 headings + 5 classes numbers: whether there is a box, where its middle is from there, a score and a
     /// residual for each class of headings, a score and three residuals for the size of each class, and a score for each class. Loss: 10 (0.5
-    /// objectness + center + 0.1 heading class + heading residual + 0.1 size class + size residual + 0.1 class), as ImVoteNet has them.
-    /// Metrics: mAP at overlaps of more than 0.25, which chooses the best epoch, and of more than 0.5, in percent: a box counts for every
-    /// class, with a score of objectness times the probability of the class. Predictions: a line for each box, by falling objectness: its
-    /// likeliest class, the score for that class, its middle, its size along its heading, across and up, in meters, and its heading, in radians from +X
-    /// toward −Y.
+    /// objectness + center + 0.1 heading class + heading residual + 0.1 size class + size residual + 0.1 class), as ImVoteNet has them. Metrics:
+    /// mAP at overlaps of more than 0.25, which chooses the best epoch, and of more than 0.5, in percent: a box counts for every class, with a
+    /// score of objectness times the probability of the class. Predictions: a line for each box, by falling objectness: its likeliest class, the
+    /// score for that class, its middle, its size along its heading, across and up, in meters, and its heading, in radians from +X toward −Y.
     ///
     /// Reference: C. R. Qi, O. Litany, K. He, L. J. Guibas, Deep Hough Voting for 3D Object Detection in Point Clouds, ICCV 2019, section 4;
     /// the SUN RGB-D experiment of arXiv 2306.16645, table 4.
