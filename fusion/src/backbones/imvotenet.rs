@@ -123,6 +123,15 @@ impl BackboneConfig for ImVoteNet {
         let got = format!("one for {targets}");
         Error::require(targets == TargetKind::Boxes, "head", "type", expected, got)
     }
+
+    /// The points, or the points and the image: by its width alone an image may pass for points.
+    fn check_modalities(&self, chosen: &[usize]) -> Result<()> {
+        let expected =
+            "[1], the points, or [1, 2], the points and the image, which need not be said";
+        let got = format!("{chosen:?}");
+        let fits = matches!(chosen, [1] | [1, 2]);
+        Error::require(fits, "imvotenet", "modalities", expected, got)
+    }
 }
 
 impl Build<Backbones> for ImVoteNet {
