@@ -41,6 +41,9 @@ struct Subject {
     truth: Matrix<f64, Cpu>,
 }
 
+/// Places and features of all seeds over the whole batch, and the numbers of their points in each scene.
+type AllSeeds = ([Matrix<f64, Cpu>; 2], Vec<Vec<usize>>);
+
 fn matrix(values: Vec<f64>, columns: usize) -> Matrix<f64, Cpu> {
     let shape = (values.len() / columns, columns);
     from_host(&Cpu::default(), values, shape).expect("memory")
@@ -103,8 +106,7 @@ fn subject(modalities: usize, shares: [f64; 2], kept: usize) -> Subject {
 }
 
 impl Subject {
-    /// All seeds: places and features over the whole batch, and the numbers of their points in each scene.
-    fn seeds(&self, pass: &mut Pass<f64, Cpu>) -> Result<([Matrix<f64, Cpu>; 2], Vec<Vec<usize>>)> {
+    fn seeds(&self, pass: &mut Pass<f64, Cpu>) -> Result<AllSeeds> {
         let xyz = self.scenes.iter().flat_map(|own| own.points.concat());
         let heights = self.scenes.iter().flat_map(|own| own.heights.clone());
         let (xyz, heights) = (matrix(xyz.collect(), 3), matrix(heights.collect(), 1));
@@ -252,11 +254,11 @@ fn what_is_kept_of_a_seed_belongs_together() -> Result<()> {
         to_host(x)[row * width..][..width].to_vec()
     };
     let same = |a: &[f64], b: &[f64]| relative_difference(a, b) < 1e-12;
-    for scene in 0..SCENES {
+    for (scene, seeds) in numbers.iter().enumerate() {
         assert_eq!(found.numbers[scene].len(), kept);
         for (place, number) in found.numbers[scene].iter().enumerate() {
             let own = scene * kept + place;
-            let seed = numbers[scene].iter().position(|seed| seed == number);
+            let seed = seeds.iter().position(|seed| seed == number);
             let seed = seed.expect("a seed of this scene");
             let of_all = scene * SEEDS + seed;
             assert!(same(&row(&found.xyz, own), &row(&xyz, of_all)));
