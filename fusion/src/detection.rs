@@ -34,7 +34,7 @@ pub use overlap::overlap;
 pub use proposal_loss::{proposal_loss, BoxTarget, Matching, ProposalTerms};
 pub use proposal_rows::ProposalRows;
 pub use scene::{Motion, Scene};
-pub use scene_rows::SceneRows;
+pub use scene_rows::{ImageColumn, SceneRows};
 pub use suppression::suppress;
 pub use tower::{Tower, TowerSizes, Towered};
 pub use vote_loss::vote_loss;

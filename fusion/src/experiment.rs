@@ -161,6 +161,9 @@ impl Experiment {
         self.fusion.validate()?;
         self.head.validate()?;
         self.backbone.check_targets(self.head.targets())?;
+        if let Some(chosen) = &self.modalities {
+            self.backbone.check_modalities(chosen)?;
+        }
         self.training.validate()
     }
 
@@ -176,9 +179,9 @@ impl Experiment {
         modalities: &[Table],
         targets: Option<&Targets>,
     ) -> Result<(), DataError> {
-        let place = |part, modality: Option<usize>, row| {
+        let place = |part, modality: Option<usize>, cell| {
             let chosen = |k: usize| self.modalities.as_ref().map_or(k, |chosen| chosen[k - 1]);
-            self.data.place(part, modality.map(chosen), row)
+            self.data.place(part, modality.map(chosen), cell)
         };
         scaling.check_range::<E>(part, modalities, &place)?;
         targets.map_or(Ok(()), |targets| targets.check_range::<E>(part, &place))

@@ -247,6 +247,14 @@ pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone:
         Error::require(targets != TargetKind::Boxes, "head", "type", expected, got)
     }
 
+    /// Checks the numbers, from 1, of the modalities that are used, in their order. Default: any may be.
+    ///
+    /// # Errors
+    /// [`Error::Config`] of the field `modalities` of the backbone, for what would stand in the place of something else.
+    fn check_modalities(&self, _chosen: &[usize]) -> Result<()> {
+        Ok(())
+    }
+
     /// What the state dict of the original system calls a parameter of a model with this backbone, by its name here. Several arrays that
     /// follow one another here are joined by `+`; `*` stands for all numbers from 1. Default: the name here, there is no original.
     fn original_name(&self, name: &str) -> String {
@@ -329,9 +337,14 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
         None
     }
 
-    /// What errors call a row, from 0, of modality K, from 1, or of the targets where there is none: its file and its row
-    /// there, from 1. Default: the modality by number, and the row in the data set.
-    fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
+    /// What errors call a row, from 0, of modality K, from 1, or of the targets where there is none: the file that its column, from 1, comes
+    /// from, and its row there, from 1. Default: the modality by number, and the row in the data set.
+    fn place(
+        &self,
+        part: SplitName,
+        modality: Option<usize>,
+        (row, _column): (usize, usize),
+    ) -> (String, usize) {
         let what = modality.map_or("targets".to_owned(), |k| format!("modality {k}"));
         (format!("{what} [{part}]"), row + 1)
     }

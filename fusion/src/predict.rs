@@ -77,6 +77,7 @@ pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
     for start in (0..rows).step_by(at_once) {
         let range = start..rows.min(start + at_once);
         let mut pass = new_pass();
+        pass.first = start;
         let x = tensors(device, modalities, range.clone())?;
         let outputs = model.outputs(&x, None, &mut pass)?;
         for (index, solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {

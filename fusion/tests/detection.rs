@@ -7,7 +7,7 @@ use equilibria_core::serde_json::{self, json, Value};
 use equilibria_core::{Backend, Error, Result, Scalar};
 use equilibria_fusion::data::{Boxes, Split, Targets};
 use equilibria_fusion::detection::{generated_scenes, true_votes, Scene, SceneRows};
-use equilibria_fusion::predict::predict;
+use equilibria_fusion::predict::{predict, Prediction};
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{evaluate, Trainer};
 use equilibria_fusion::{Experiment, Model};
@@ -31,7 +31,7 @@ fn rooms(scenes: &[Scene]) -> Split {
     }
 }
 
-fn experiment(fusion: Value) -> Experiment {
+fn configuration(fusion: Value) -> Value {
     let level = |centers: usize, radius: f64, neighbors: usize, widths: [usize; 3]| json!({ "centers": centers, "radius": radius, "neighbors": neighbors, "widths": widths });
     let backbone = json!({
         "type": "imvotenet",
@@ -43,10 +43,14 @@ fn experiment(fusion: Value) -> Experiment {
     let head = json!({
         "type": "boxes", "proposals": 12, "headings": 4, "sizes": [[0.6, 0.4, 0.5], [0.6, 0.4, 0.5]], "objectness": 0.0,
     });
-    let experiment = json!({
+    json!({
         "seed": 3, "data": { "type": "generated-rooms" }, "backbone": backbone, "fusion": fusion, "head": head,
         "training": { "epochs": 60, "batch": 4, "optimizer": { "type": "adam", "rate": 5e-3 } },
-    });
+    })
+}
+
+fn experiment(fusion: Value) -> Experiment {
+    let experiment = configuration(fusion);
     let experiment: Experiment = serde_json::from_value(experiment).expect("it parses");
     experiment.validate().expect("sound");
     experiment
@@ -147,5 +151,64 @@ fn modalities_that_are_no_scenes_are_refused() {
             experiment(json!({ "type": "sum" })).model::<f64, Cpu>(&Cpu::default(), columns, 2);
         let error = made.err().expect("no scenes");
         assert!(matches!(error, Error::Shape { .. }), "{error}");
+    }
+}
+
+/// Its width alone may be that of points: generated rooms of 513 points have images of 1588 numbers.
+#[test]
+fn an_image_is_not_taken_for_points() {
+    let columns = [19 + 3 * 513 + 6 * 5];
+    assert!(SceneRows::of(&columns).is_some());
+    let validated = |chosen: Value, refiner: bool| {
+        let mut config = configuration(json!({ "type": "sum" }));
+        config["modalities"] = chosen;
+        if refiner {
+            let inside = config["backbone"].take();
+            config["backbone"] = json!({ "type": "refnet", "backbone": inside });
+        }
+        let experiment: Experiment = serde_json::from_value(config).expect("it parses");
+        experiment.validate()
+    };
+    for refiner in [false, true] {
+        for chosen in [json!(null), json!([1]), json!([1, 2])] {
+            assert!(validated(chosen, refiner).is_ok());
+        }
+        for chosen in [json!([2]), json!([2, 1]), json!([1, 3])] {
+            let error = validated(chosen, refiner).expect_err("no points");
+            let field = matches!(
+                error,
+                Error::Config {
+                    plugin: "imvotenet",
+                    field: "modalities",
+                    ..
+                }
+            );
+            assert!(
+                field && error.to_string().contains("[1], the points"),
+                "{error}"
+            );
+        }
+    }
+}
+
+/// A table may say anything; the model knows two classes. The row is that of the table, not of what is computed at once.
+#[test]
+fn a_finding_of_an_unknown_class_is_refused_by_its_row() {
+    let mut scenes = generated_scenes(258, POINTS, 9);
+    let model = model::<f32>(json!({ "type": "sum" }));
+    let refused = |result: Result<Prediction>, row: usize| {
+        let error = result.expect_err("an unknown class");
+        let message = error.to_string();
+        assert!(matches!(error, Error::Shape { .. }), "{message}");
+        let row = format!("row {row}, the class of finding 2");
+        assert!(
+            message.contains(&row) && message.contains("got 7"),
+            "{message}"
+        );
+    };
+    let device = Cpu::default();
+    for row in [257, 1] {
+        scenes[row].found[1].class = 7;
+        refused(predict(&model, &device, &ROWS.tables(&scenes)), row + 1);
     }
 }

@@ -24,7 +24,8 @@ plugin! {
     /// its score, and its edges left, top, right and bottom. Set abstractions leave seeds, from which a feature is propagated back; the pixel of a
     /// seed votes for the middles of up to three findings around it, and says a second feature. On the image, on points, and on the fusion of both
     /// stands a tower each: seeds vote for the middles of boxes, and votes near each other make a proposal. In evaluation there is the joint one
-    /// alone, whose proposals go to the head `boxes`. With points alone there is one tower, on what the fusion makes of their one feature.
+    /// alone, whose proposals go to the head `boxes`. With points alone, `modalities = [1]`, there is one tower, on what the fusion makes of their one feature; an
+    /// image alone, or in the place of points, is refused.
     ///
     /// Its losses in training are those of all votes, and of the proposals of the first two towers. Rooms are moved at random in each step:
     /// mirrored or not, turned by up to 30 degrees, and made 0.85 to 1.15 times as large.
@@ -122,6 +123,15 @@ impl BackboneConfig for ImVoteNet {
         let expected = "the head `boxes` with the backbone `imvotenet`";
         let got = format!("one for {targets}");
         Error::require(targets == TargetKind::Boxes, "head", "type", expected, got)
+    }
+
+    /// The points, or the points and the image: by its width alone an image may pass for points.
+    fn check_modalities(&self, chosen: &[usize]) -> Result<()> {
+        let expected =
+            "[1], the points, or [1, 2], the points and the image, which need not be said";
+        let got = format!("{chosen:?}");
+        let fits = matches!(chosen, [1] | [1, 2]);
+        Error::require(fits, "imvotenet", "modalities", expected, got)
     }
 }
 

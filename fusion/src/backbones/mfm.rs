@@ -46,6 +46,10 @@ impl BackboneConfig for MfmConfig {
     fn check_targets(&self, targets: TargetKind) -> Result<()> {
         self.backbone.check_targets(targets)
     }
+
+    fn check_modalities(&self, chosen: &[usize]) -> Result<()> {
+        self.backbone.check_modalities(chosen)
+    }
 }
 
 impl Build<Backbones> for MfmConfig {

@@ -48,6 +48,10 @@ impl BackboneConfig for RefNetConfig {
     fn check_targets(&self, targets: TargetKind) -> Result<()> {
         self.backbone.check_targets(targets)
     }
+
+    fn check_modalities(&self, chosen: &[usize]) -> Result<()> {
+        self.backbone.check_modalities(chosen)
+    }
 }
 
 impl Build<Backbones> for RefNetConfig {

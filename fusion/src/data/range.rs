@@ -4,9 +4,9 @@ use super::scale::FeatureRange;
 use super::{DataError, MinMax, SplitName, Table, Targets};
 use equilibria_core::Scalar;
 
-/// What errors call a row, from 0, of a modality, from 1, or of the targets where there is none: its file and its row
+/// What errors call a row, from 0, and a column, from 1, of a modality, from 1, or of the targets where there is none: the file and the row
 /// there, from 1.
-pub type Place<'a> = dyn Fn(SplitName, Option<usize>, usize) -> (String, usize) + 'a;
+pub type Place<'a> = dyn Fn(SplitName, Option<usize>, (usize, usize)) -> (String, usize) + 'a;
 
 impl MinMax {
     /// Makes sure that all features, as they are and scaled, are numbers of the type `E`.
@@ -23,7 +23,7 @@ impl MinMax {
             for (row, values) in table.values.chunks_exact(table.columns.max(1)).enumerate() {
                 for (column, (&value, feature)) in (1..).zip(values.iter().zip(ranges)) {
                     if let Some(problem) = problem::<E>(value, Some(feature)) {
-                        let (file, row) = place(part, Some(k), row);
+                        let (file, row) = place(part, Some(k), (row, column));
                         return Err(DataError::OutOfRange {
                             file,
                             row,
@@ -52,7 +52,7 @@ impl Targets {
         let check = |row: usize, values: &[f64]| -> Result<(), DataError> {
             for (column, &value) in (1..).zip(values) {
                 if let Some(problem) = problem::<E>(value, None) {
-                    let (file, row) = place(part, None, row);
+                    let (file, row) = place(part, None, (row, column));
                     return Err(DataError::OutOfRange {
                         file,
                         row,
@@ -110,7 +110,7 @@ mod tests {
             targets: Targets::Classes(vec![0; 2]),
         };
         let scaling = MinMax::fit(&split);
-        let place = |_, _, row| ("1_te.csv".to_owned(), row + 10);
+        let place = |_, _, (row, _)| ("1_te.csv".to_owned(), row + 10);
         let tables = [table(&[0.0, value])];
         let checked = scaling.check_range::<E>(SplitName::Test, &tables, &place);
         checked.err().map(|error| error.to_string())
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn numbers_to_predict_are_located() {
         let targets = Targets::Numbers(vec![1.0, 1e39]);
-        let place = |_, k: Option<usize>, row| (format!("{k:?}"), row + 1);
+        let place = |_, k: Option<usize>, (row, _)| (format!("{k:?}"), row + 1);
         let error = targets
             .check_range::<f32>(SplitName::Train, &place)
             .expect_err("beyond f32");
@@ -163,7 +163,7 @@ mod tests {
             most: 2,
             rows: vec![Arc::new([(at(1.0), 0)]), Arc::new([(at(1e39), 1)])],
         });
-        let place = |_, k: Option<usize>, row| (format!("{k:?}"), row + 1);
+        let place = |_, k: Option<usize>, (row, _)| (format!("{k:?}"), row + 1);
         let error = targets.check_range::<f32>(SplitName::Train, &place);
         let message = error.expect_err("beyond f32").to_string();
         assert!(message.starts_with("None, row 2, column 3"), "{message}");

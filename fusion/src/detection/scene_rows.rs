@@ -27,6 +27,17 @@ pub struct SceneRows {
     pub found: Option<usize>,
 }
 
+/// What a column of the second modality tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageColumn {
+    /// The camera.
+    Camera,
+    /// The pixel of a point.
+    Color,
+    /// What was found in the image.
+    Finding,
+}
+
 impl SceneRows {
     /// Of modalities with so many numbers each; `None` if these are no scenes.
     pub fn of(modalities: &[usize]) -> Option<Self> {
@@ -47,6 +58,15 @@ impl SceneRows {
                 })
             }
             _ => None,
+        }
+    }
+
+    /// What a column, from 1, of the second modality tells of.
+    pub fn of_column(&self, column: usize) -> ImageColumn {
+        match column {
+            0..=CAMERA => ImageColumn::Camera,
+            _ if column - CAMERA <= COLOR * self.points => ImageColumn::Color,
+            _ => ImageColumn::Finding,
         }
     }
 

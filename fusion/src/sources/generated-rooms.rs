@@ -16,13 +16,13 @@ plugin! {
     /// findings in the image, one for each box, tell the classes apart. What it shows is that a detector trains, and that its fusion
     /// lets the image through; it says nothing about rooms.
     pub struct GeneratedRooms: DataSource {
-        /// Rooms to learn from, at least 1.
+        /// Rooms to learn from, from 1 to 1048576.
         pub train: usize = 160,
-        /// Rooms for the final evaluation, at least 1.
+        /// Rooms for the final evaluation, from 1 to 1048576.
         pub test: usize = 80,
-        /// Points of a room, at least 1.
+        /// Points of a room, from 1 to 1048576.
         pub points: usize = 512,
-        /// Boxes that a room has room for in the losses, where those that are not there stand at the origin: at least 5.
+        /// Boxes that a room has room for in the losses, where those that are not there stand at the origin: from 5 to 1048576.
         pub boxes: usize = 8,
         /// Seed of the rooms.
         pub seed: u64 = 1,
@@ -35,6 +35,13 @@ const FOUND: usize = 5;
 #[typetag::serde(name = "generated-rooms")]
 impl DataSource for GeneratedRooms {
     fn load(&self) -> Result<DataSet, DataError> {
+        let sizes = [
+            ("train", 1, self.train),
+            ("test", 1, self.test),
+            ("points", 1, self.points),
+            ("boxes", 1, self.boxes),
+        ];
+        DataError::require_sizes("generated-rooms", &sizes)?;
         let rows = SceneRows {
             points: self.points,
             found: Some(FOUND),

@@ -17,13 +17,13 @@ plugin! {
     /// stress) of all words, negated where they are, and cut off. What it shows is that a model trains, and that sound helps it; it says
     /// nothing about sentences.
     pub struct GeneratedSentiments: DataSource {
-        /// Sentences to learn from, at least 1.
+        /// Sentences to learn from, from 1 to 1048576.
         pub train: usize = 700,
-        /// Sentences for the final evaluation, at least 1.
+        /// Sentences for the final evaluation, from 1 to 1048576.
         pub test: usize = 300,
-        /// Places of a sentence, from 4.
+        /// Places of a sentence, from 4 to 1048576.
         pub places: usize = 8,
-        /// Numbers in a row of sound, at least 1.
+        /// Numbers in a row of sound, from 1 to 1048576.
         pub sound: usize = 5,
         /// Seed of values and sentences.
         pub seed: u64 = 1,
@@ -43,6 +43,13 @@ const NOISE: f64 = 0.1;
 #[typetag::serde(name = "generated-sentiments")]
 impl DataSource for GeneratedSentiments {
     fn load(&self) -> Result<DataSet, DataError> {
+        let sizes = [
+            ("train", 1, self.train),
+            ("test", 1, self.test),
+            ("places", 4, self.places),
+            ("sound", 1, self.sound),
+        ];
+        DataError::require_sizes("generated-sentiments", &sizes)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let values: Vec<f64> = (0..WORDS).map(|_| rng.gen_range(-1.0..1.0)).collect();
         let set = DataSet {
@@ -62,7 +69,7 @@ impl DataSource for GeneratedSentiments {
 
 impl GeneratedSentiments {
     fn sentences(&self, count: usize, values: &[f64], rng: &mut StdRng) -> Split {
-        let places = self.places.max(4);
+        let places = self.places;
         let (mut text, mut sound, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count {
             let length = rng.gen_range(2..=places - 2);

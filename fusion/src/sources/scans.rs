@@ -12,7 +12,7 @@ use crate::data::{
     scans_in, BoxesError, DataError, DataSet, OsPath, ScanFiles, Split, SplitName, Table,
     SUN_RGBD_CLASSES,
 };
-use crate::detection::{Scene, SceneRows};
+use crate::detection::{ImageColumn, Scene, SceneRows};
 use crate::model::DataSource;
 
 plugin! {
@@ -41,11 +41,11 @@ plugin! {
         pub raw: OsPath = OsPath::from("sunrgbd_trainval"),
         /// Names of the classes, in the order of their numbers. Default: the ten of SUN RGB-D.
         pub classes: Vec<String> = SUN_RGBD_CLASSES.map(str::to_owned).to_vec(),
-        /// Points of a scan that are kept, at least 1.
+        /// Points of a scan that are kept, from 1 to 1048576.
         pub points: usize = 20_000,
-        /// Findings that an image has room for; those that are less sure are left out.
+        /// Findings that an image has room for; those that are less sure are left out. At most 1048576.
         pub findings: usize = 64,
-        /// Boxes that a scan has room for in the losses, where those that are not there stand at the origin, at least 1.
+        /// Boxes that a scan has room for in the losses, where those that are not there stand at the origin, from 1 to 1048576.
         pub boxes: usize = 64,
         /// Scans of each split that are read, the first ones; 0: all.
         pub limit: usize = 0,
@@ -76,6 +76,12 @@ impl Scans {
 
     /// The scans of a split, with their boxes or without.
     fn scenes(&self, part: SplitName, boxes: bool) -> Result<Vec<Scene>, DataError> {
+        let sizes = [
+            ("points", 1, self.points),
+            ("findings", 0, self.findings),
+            ("boxes", 1, self.boxes),
+        ];
+        DataError::require_sizes("scans", &sizes)?;
         let seed = mix(self.seed, u64::from(part == SplitName::Test));
         let scan = |(number, files): (usize, ScanFiles)| {
             let rng = &mut StdRng::seed_from_u64(mix(seed, number as u64));
@@ -165,14 +171,23 @@ impl DataSource for Scans {
         false
     }
 
-    fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
+    fn place(
+        &self,
+        part: SplitName,
+        modality: Option<usize>,
+        (row, column): (usize, usize),
+    ) -> (String, usize) {
         let files = self.files(part).ok();
         let file = files.and_then(|mut files| (row < files.len()).then(|| files.swap_remove(row)));
-        let file = file.map(|files| match modality {
-            Some(1) => files.points,
-            Some(_) => files.image,
-            None => files.boxes,
-        });
+        let file = file.map(
+            |files| match modality.map(|k| (k, self.rows().of_column(column))) {
+                None => files.boxes,
+                Some((1, _)) => files.points,
+                Some((_, ImageColumn::Camera)) => files.camera,
+                Some((_, ImageColumn::Color)) => files.image,
+                Some((_, ImageColumn::Finding)) => files.found,
+            },
+        );
         let name = file.map_or(part.to_string(), |file| file.display().to_string());
         (name, 1)
     }
