@@ -66,7 +66,7 @@ def milliseconds(job):
 def ours(threads):
     """Medians of this repository's bench, by name."""
     command = ["cargo", "bench", "-q", "-p", "equilibria-fusion", "--bench", "points", "--", "farthest|ball"]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"RAYON_NUM_THREADS": str(threads)})
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"RAYON_NUM_THREADS": str(threads)})
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     read = lambda name: json.loads((target / "criterion" / "points" / name / "new" / "estimates.json").read_text())
     return {name: read(name)["median"]["point_estimate"] / 1e6 for name in ("farthest-point-sampling", "ball-query")}
