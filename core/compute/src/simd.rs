@@ -19,7 +19,7 @@ pub use pulp::WithSimd;
 
 pub use matrices::{multiply_matrices, Shapes};
 pub use product::{whole_tiles, Packed, TILE};
-pub use rounded::RoundedPacked;
+pub use rounded::{rounded_products, RoundedPacked};
 pub use rows::{
     add_scaled, combine, difference, dot, dots, finite, sum, sum_deviations, sum_products, update,
 };

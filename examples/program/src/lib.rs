@@ -35,6 +35,7 @@ use std::process::ExitCode;
 use equilibria_digits as _;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use equilibria_core::simd;
 
 use terminal::Verbosity;
 
@@ -102,6 +103,11 @@ pub fn run() -> ExitCode {
     let outcome = match arguments() {
         Ok((command, verbosity)) => {
             terminal::init(verbosity);
+            log::debug!(
+                "instruction set: {}; rounded products: {}",
+                simd::instruction_set(),
+                simd::rounded_products()
+            );
             // On one of the threads that share the work: from outside, each piece of it would put this one to sleep.
             let outcome = rayon::scope(|_| execute(command, verbosity));
             log::logger().flush();

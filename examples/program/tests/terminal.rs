@@ -118,6 +118,11 @@ fn once_verbose_shows_solves_and_twice_steps() {
     let (solved, traced) = run(bench
         .program()
         .args(["solve", "linear-half", "--json", "-v"]));
+    let (setup, traced) = traced.split_once('\n').expect("lines");
+    assert!(
+        setup.starts_with("instruction set: ") && setup.contains("; rounded products: "),
+        "{setup}"
+    );
     assert!(
         traced.starts_with("linear-half: forward solve by anderson: 3 samples, "),
         "{traced}"

@@ -2,6 +2,11 @@
 
 #![allow(unsafe_code)] // the instructions and their registers; each use says why it is sound
 
+#[cfg(all(feature = "amx", target_arch = "x86_64", target_os = "linux"))]
+mod amx;
+#[cfg(any(test, feature = "amx"))]
+mod tiles;
+
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -23,6 +28,10 @@ pub struct RoundedPacked<E> {
     offset: usize,
     inner: usize,
     columns: usize,
+    /// Pairs in a panel and in a row of the left factor, both filled up with 0.
+    pairs: usize,
+    /// Multiple that the rows of the left factor are filled up to.
+    whole: usize,
     panels: Vec<Panel>,
     /// f32: no others are rounded.
     numbers: PhantomData<E>,
@@ -31,7 +40,7 @@ pub struct RoundedPacked<E> {
 impl<E: Lanes> RoundedPacked<E> {
     /// Whether factors of this type can be rounded here, and their products are faster for it.
     pub fn pays() -> bool {
-        Self::available() && is_of_amd()
+        Self::available() && (is_of_amd() || has_tiles())
     }
 
     /// Whether this processor rounds factors of this type.
@@ -41,11 +50,16 @@ impl<E: Lanes> RoundedPacked<E> {
 
     /// Rounds and packs `b`; `None` where `b` is not in f32 or the processor lacks AVX512-BF16.
     pub fn new(b: &Packed<E>) -> Option<Self> {
+        Self::filled_up(b, if has_tiles() { LANES } else { 1 })
+    }
+
+    /// With as many pairs, and rows of the left factor, as are a multiple of `whole`.
+    fn filled_up(b: &Packed<E>, whole: usize) -> Option<Self> {
         if !Self::available() || b.lanes() != LANES {
             return None;
         }
         let (inner, columns) = (b.inner(), b.columns());
-        let pairs = inner.div_ceil(2);
+        let pairs = inner.div_ceil(2).next_multiple_of(whole);
         let size = |panel: &Panel| pairs * panel.registers * LANES;
         let panels: Vec<Panel> = (b.panels())
             .map(|panel| Panel {
@@ -74,6 +88,8 @@ impl<E: Lanes> RoundedPacked<E> {
             offset,
             inner,
             columns,
+            pairs,
+            whole,
             panels,
             numbers: PhantomData,
         })
@@ -104,15 +120,69 @@ impl<E: Lanes> RoundedPacked<E> {
             y.fill(0.0);
             return;
         }
-        let needed = x.len() / self.inner * self.inner.div_ceil(2);
+        let rows = x.len() / self.inner;
+        let needed = rows.next_multiple_of(self.whole) * self.pairs;
         if scratch.len() < needed {
             scratch.resize(needed, 0);
         }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: there is no value of this type where the processor lacks the instructions.
         unsafe {
-            x86::multiply(self, x, y, &mut scratch[..needed]);
+            x86::round_rows(self.inner, self.pairs, x, &mut scratch[..needed]);
         }
+        let pairs = &scratch[..needed];
+        #[cfg(all(feature = "amx", target_arch = "x86_64", target_os = "linux"))]
+        if self.whole == tiles::SIDE {
+            if let Some(mut tiles) = amx::Amx::new() {
+                return self.multiply_by_tiles(&mut tiles, pairs, y);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        unsafe {
+            x86::multiply(self, &pairs[..rows * self.pairs], y);
+        }
+    }
+
+    /// `y = x B` with `x` rounded and filled up.
+    #[cfg(any(test, feature = "amx"))]
+    fn multiply_by_tiles(&self, tiles: &mut impl tiles::Tiles, x: &[u32], y: &mut [f32]) {
+        let mut sums = tiles::Sums {
+            values: y,
+            columns: self.columns,
+        };
+        for panel in &self.panels {
+            let width = panel.registers * LANES;
+            let panel = tiles::Panel {
+                values: &self.values[self.offset + panel.start..][..self.pairs * width],
+                width,
+                first_column: panel.first_column,
+                columns: panel.columns,
+            };
+            tiles::multiply(tiles, x, self.pairs, &panel, &mut sums);
+        }
+    }
+}
+
+/// How products are rounded here, where a solve may: by which instructions, or why they are not.
+pub fn rounded_products() -> &'static str {
+    match (RoundedPacked::<f32>::pays(), has_instructions()) {
+        (true, _) if has_tiles() => "bf16 by AMX tiles",
+        (true, _) => "bf16 by AVX512-BF16",
+        (false, true) => "none: bf16 is no faster than f32 on this processor",
+        (false, false) => "none: this processor does not multiply bf16",
+    }
+}
+
+/// Whether products are by tiles, whose multiplications are eight times as many a cycle as those of f32.
+fn has_tiles() -> bool {
+    #[cfg(all(feature = "amx", target_arch = "x86_64", target_os = "linux"))]
+    {
+        amx::is_there()
+    }
+    #[cfg(not(all(feature = "amx", target_arch = "x86_64", target_os = "linux")))]
+    {
+        false
     }
 }
 
@@ -171,16 +241,25 @@ mod x86 {
     use super::super::product::TILE;
     use super::{Panel, RoundedPacked, LANES};
 
-    /// See [`RoundedPacked::multiply`]; `scratch` has as many pairs as `x`.
+    /// Rounds rows of `inner` numbers to `pairs` pairs each; what is filled up is 0.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn multiply<E>(b: &RoundedPacked<E>, x: &[f32], y: &mut [f32], scratch: &mut [u32]) {
-        let pairs = b.inner.div_ceil(2);
-        for (x, pairs) in x.chunks_exact(b.inner).zip(scratch.chunks_exact_mut(pairs)) {
+    pub fn round_rows(inner: usize, pairs: usize, x: &[f32], scratch: &mut [u32]) {
+        let (rounded, rest) = scratch.split_at_mut(x.len() / inner * pairs);
+        for (x, pairs) in x.chunks_exact(inner).zip(rounded.chunks_exact_mut(pairs)) {
+            let (pairs, rest) = pairs.split_at_mut(inner.div_ceil(2));
             round(x, pairs);
+            rest.fill(0);
         }
-        let rows = scratch.len() / pairs;
+        rest.fill(0);
+    }
+
+    /// `y = x B`, `x` rounded, see [`RoundedPacked::multiply`].
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn multiply<E>(b: &RoundedPacked<E>, x: &[u32], y: &mut [f32]) {
+        let pairs = b.pairs;
+        let rows = x.len() / pairs;
         let whole = rows - rows % TILE;
-        let (x, few_x) = scratch.split_at(whole * pairs);
+        let (x, few_x) = x.split_at(whole * pairs);
         let (y, few_y) = y.split_at_mut(whole * b.columns);
         for panel in &b.panels {
             let tiles = x.chunks_exact(TILE * pairs);
@@ -246,7 +325,7 @@ mod x86 {
         x: &[u32],
         y: &mut [f32],
     ) {
-        let pairs = b.inner.div_ceil(2);
+        let pairs = b.pairs;
         let x = &x[..N * pairs];
         let values = &b.values[b.offset + panel.start..][..pairs * R * LANES];
         let (values, _) = values.as_chunks::<LANES>();

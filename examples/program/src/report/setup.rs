@@ -22,6 +22,7 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
             fact("equilibria", env!("CARGO_PKG_VERSION")),
             fact("dfdx", DFDX),
             fact("instruction set", simd::instruction_set()),
+            fact("rounded products", simd::rounded_products()),
             fact("architecture", std::env::consts::ARCH),
         ],
     );
