@@ -10,6 +10,7 @@ pub mod spectrum;
 mod combination;
 mod compat;
 mod krylov;
+mod mixing;
 mod mixing_systems;
 mod squared_product;
 mod trajectory;

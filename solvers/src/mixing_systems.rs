@@ -48,25 +48,28 @@ impl MixingSystems {
         &mut self.weights
     }
 
-    /// Sets the inner products of point `newest` with every point, `[batch, points]`.
-    pub fn insert(&mut self, newest: usize, points: usize, products: &[f64]) {
+    /// Sets the inner products of point `newest` with those in `places`, `[batch, places]`.
+    pub fn insert(&mut self, newest: usize, places: &[usize], products: &[f64]) {
         let m = self.memory;
-        for (sample, products) in products.chunks_exact(points).enumerate() {
+        for (sample, products) in products.chunks_exact(places.len()).enumerate() {
             let gram = &mut self.gram[sample / LANES * m * m..][..m * m];
-            for (other, &product) in products.iter().enumerate() {
+            for (&other, &product) in places.iter().zip(products) {
                 gram[newest * m + other][sample % LANES] = product;
                 gram[other * m + newest][sample % LANES] = product;
             }
         }
     }
 
-    /// Lets a sample mix one point more than before, as far as there is memory, or only the newest one.
-    pub fn extend(&mut self, sample: usize, only_newest: bool) {
+    /// Sets the inner product of point `newest` with itself, of one sample.
+    pub fn insert_square(&mut self, newest: usize, sample: usize, square: f64) {
+        let m = self.memory;
+        self.gram[sample / LANES * m * m + newest * m + newest][sample % LANES] = square;
+    }
+
+    /// Lets a sample mix one point more than before, `most` of them at most.
+    pub fn extend(&mut self, sample: usize, most: usize) {
         let mixed = &mut self.mixed[sample / LANES][sample % LANES];
-        *mixed = match only_newest {
-            true => 1.0,
-            false => (*mixed + 1.0).min(self.memory as f64),
-        };
+        *mixed = (*mixed + 1.0).min(most.min(self.memory) as f64);
     }
 
     /// Exchanges two samples.
@@ -314,11 +317,12 @@ mod tests {
             let all: Vec<f64> = all
                 .map(|(s, other)| products.of(s, newest, other))
                 .collect();
-            systems.insert(newest, newest + 1, &all);
+            let places: Vec<usize> = (0..=newest).collect();
+            systems.insert(newest, &places, &all);
         }
         for sample in 0..BATCH {
-            for point in 0..=sample % POINTS {
-                systems.extend(sample, point == 0);
+            for _ in 0..=sample % POINTS {
+                systems.extend(sample, POINTS);
             }
         }
         (systems, products)
@@ -355,11 +359,11 @@ mod tests {
     #[test]
     fn a_singular_sample_takes_its_newest_point_and_leaves_the_others_alone() {
         let mut systems = MixingSystems::new(2, 2, 0.0, true);
-        systems.insert(0, 1, &[1.0, 1.0]);
+        systems.insert(0, &[0], &[1.0, 1.0]);
         // The same residual twice, and two that are orthogonal.
-        systems.insert(1, 2, &[1.0, 1.0, 0.0, 1.0]);
+        systems.insert(1, &[0, 1], &[1.0, 1.0, 0.0, 1.0]);
         for sample in [0, 0, 1, 1] {
-            systems.extend(sample, false);
+            systems.extend(sample, 2);
         }
         systems.solve(&[1, 0], 2);
         let [old, new] = [0, 1].map(|place| &systems.weights[place][..2]);

@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-use crate::mixing_systems::MixingSystems;
+use crate::mixing::Mixing;
 use crate::Compat;
 
 plugin! {
@@ -76,128 +76,10 @@ impl FixedPointSolver for Anderson {
     }
 
     fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
-        // More than dim + 1 residuals are dependent: the oldest would only blur the others.
-        let useful = match self.compat {
-            Some(Compat::Torchdeq) => self.memory,
-            None => self.memory.min(space.dim() + 1),
-        };
-        let (m, batch) = (useful, space.batch());
-        Ok(Box::new(Mixing {
-            config: Self {
-                memory: m,
-                ..self.clone()
-            },
-            values: Vec::with_capacity(m),
-            residuals: Vec::with_capacity(m),
-            evaluations: 0,
-            smallest: vec![f64::INFINITY; batch],
-            products: vec![0.0; batch * m],
-            places: Vec::with_capacity(m),
-            systems: MixingSystems::new(
-                m,
-                batch,
-                self.regularization,
-                self.ridge == Ridge::Relative,
-            ),
-        }))
+        Ok(Box::new(Mixing::new(self.clone(), space)))
     }
 
     fn tolerates_rounding(&self) -> bool {
         self.compat.is_none()
-    }
-}
-
-/// The history of one solve; point k sits in place k mod m.
-struct Mixing {
-    config: Anderson,
-    values: Vec<Slot>,
-    residuals: Vec<Slot>,
-    evaluations: usize,
-    /// Smallest residual of each sample.
-    smallest: Vec<f64>,
-    products: Vec<f64>,
-    /// Places of the points, from the newest to the oldest.
-    places: Vec<usize>,
-    systems: MixingSystems,
-}
-
-impl Iteration for Mixing {
-    fn advance(&mut self, space: &mut dyn Map, at: &mut Evaluation, next: Slot) -> Result<()> {
-        let newest = self.remember(space, at)?;
-        let (points, batch) = (self.residuals.len(), space.batch());
-        let products = &mut self.products[..batch * points];
-        space.dots(self.residuals[newest], &self.residuals, products)?;
-        self.systems.insert(newest, points, products);
-        for (sample, &norm) in at.residual_norms.iter().enumerate() {
-            let grown = self.has_grown(sample, norm);
-            self.systems.extend(sample, grown);
-        }
-        self.places.clear();
-        (self.places).extend((0..points).map(|age| (newest + points - age) % points));
-        self.systems.solve(&self.places, batch);
-        self.mix(space, next)
-    }
-
-    fn permute(&mut self, swaps: &[(usize, usize)], _batch: usize) {
-        for &(a, b) in swaps {
-            self.smallest.swap(a, b);
-            self.systems.swap(a, b);
-        }
-    }
-
-    fn finish(&mut self, space: &mut dyn Map) -> LowRank {
-        for slot in self.values.drain(..).chain(self.residuals.drain(..)) {
-            space.release(slot);
-        }
-        LowRank::default()
-    }
-}
-
-impl Mixing {
-    /// Stores an evaluation in place of the oldest one and returns its place.
-    fn remember(&mut self, space: &mut dyn Map, at: &mut Evaluation) -> Result<usize> {
-        let place = self.evaluations % self.config.memory;
-        self.evaluations += 1;
-        if place == self.values.len() {
-            self.values.push(space.alloc()?);
-            self.residuals.push(space.alloc()?);
-        }
-        std::mem::swap(&mut self.values[place], &mut at.fz);
-        std::mem::swap(&mut self.residuals[place], &mut at.residual);
-        Ok(place)
-    }
-
-    /// Writes the next point by the weights that the systems have: Σ α (z + β r).
-    fn mix(&mut self, space: &mut dyn Map, next: Slot) -> Result<()> {
-        // TorchDEQ takes its first step undamped.
-        let undamped = self.evaluations == 1 && self.config.compat.is_some();
-        let mixing = if undamped { 1.0 } else { self.config.mixing };
-        let weights = self.systems.weights();
-        let values = weights.iter().zip(&self.values);
-        let values = values.map(|(weight, &value)| (Coef::PerSample(weight), value));
-        combine_all(space, next, values)?;
-        // Σ α (z + β r) = Σ α f(z) − (1 − β) Σ α r: with the usual β = 1 the residuals need not be read.
-        #[allow(clippy::float_cmp)] // exactly 1 is the common case
-        if mixing != 1.0 {
-            for weight in weights.iter_mut().flatten() {
-                *weight *= mixing - 1.0;
-            }
-            let rest = weights.iter().zip(&self.residuals);
-            let rest = rest.map(|(weight, &residual)| (Coef::PerSample(weight), residual));
-            combine_all(
-                space,
-                next,
-                std::iter::once((Coef::Same(1.0), next)).chain(rest),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Whether the residual of a sample has grown so much that it had better forget its points.
-    fn has_grown(&mut self, sample: usize, norm: f64) -> bool {
-        let smallest = &mut self.smallest[sample];
-        let grown = self.config.compat.is_none() && norm > self.config.growth * *smallest;
-        *smallest = smallest.min(norm);
-        grown
     }
 }
