@@ -1,6 +1,6 @@
 //! Times solves and training steps of maps that this crate writes in the vocabulary.
 //!
-//! `equilibria-maps FOLDER [SECONDS] [THREADS]` reads `map_*.safetensors`, each with the parameters of one map under their names and its
+//! `equilibria-maps FOLDER [SECONDS] [THREADS] [SOLVER]` reads `map_*.safetensors`, each with the parameters of one map under their names and its
 //! inputs as `input.0`, `input.1`, …, and prints a JSON object a line. A file whose metadata says so is one of a registered layer.
 
 mod maps;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use dfdx::prelude::*;
 use equilibria::prelude::*;
 use equilibria::solvers::anderson::Anderson;
-use equilibria::{backward, from_host, regularizer};
+use equilibria::{backward, from_host, regularizer, solver};
 use safetensors::SafeTensors;
 
 use maps::{Make, Plain};
@@ -28,23 +28,30 @@ type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, folder, options @ ..] = &arguments[..] else {
-        return Err("usage: equilibria-maps FOLDER [SECONDS] [THREADS]".into());
+        return Err("usage: equilibria-maps FOLDER [SECONDS] [THREADS] [SOLVER]".into());
     };
     let seconds: f64 = options.first().map_or(Ok(0.2), |text| text.parse())?;
     let threads: usize = options.get(1).map_or(Ok(2), |text| text.parse())?;
+    let solver: Arc<dyn FixedPointSolver> = match options.get(2) {
+        Some(name) => solver(name)?,
+        None => Arc::new(Anderson {
+            memory: 4,
+            ..Anderson::default()
+        }),
+    };
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()?;
     let mut files: Vec<_> = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
     files.sort_by_key(std::fs::DirEntry::path);
     for file in files {
-        time(&file.path(), seconds)?;
+        time(&file.path(), &solver, seconds)?;
     }
     Ok(())
 }
 
 /// Times the map of one file, in the vocabulary and, where it is there, in plain dfdx operations.
-fn time(path: &Path, seconds: f64) -> Outcome<()> {
+fn time(path: &Path, solver: &Arc<dyn FixedPointSolver>, seconds: f64) -> Outcome<()> {
     let bytes = std::fs::read(path)?;
     let file = SafeTensors::deserialize(&bytes)?;
     let name = path
@@ -65,7 +72,7 @@ fn time(path: &Path, seconds: f64) -> Outcome<()> {
             continue;
         };
         load(&mut layer, &file, &device)?;
-        measure(name, path, &equilibrium(layer)?, &inputs, seconds)?;
+        measure(name, path, &equilibrium(layer, solver)?, &inputs, seconds)?;
     }
     Ok(())
 }
@@ -122,14 +129,12 @@ fn matrix(device: &Cpu, tensor: &safetensors::tensor::TensorView<'_>) -> Outcome
     Ok(from_host(device, values.collect(), shape)?)
 }
 
-/// Anderson with four points, `implicit`, relative tolerance 1e-4 there and back.
-fn equilibrium<L: ImplicitLayer<f32, Cpu>>(layer: L) -> Result<Equilibrium<L>> {
-    let solver = Anderson {
-        memory: 4,
-        ..Anderson::default()
-    };
-    let mut equilibrium =
-        Equilibrium::new(layer, Arc::new(solver) as Arc<_>, backward("implicit")?);
+/// `implicit`, relative tolerance 1e-4 there and back.
+fn equilibrium<L: ImplicitLayer<f32, Cpu>>(
+    layer: L,
+    solver: &Arc<dyn FixedPointSolver>,
+) -> Result<Equilibrium<L>> {
+    let mut equilibrium = Equilibrium::new(layer, solver.clone(), backward("implicit")?);
     equilibrium.stop = Stop {
         max_evaluations: 100,
         ..Stop::at(Tolerance::relative(1e-4))

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::{
-    apply, from_host, to_host, AdjointMap, Backend, Coef, Equilibrium, Matrix, OnUnconverged,
-    Report, Stop, Tolerance, Vectors,
+    apply, from_host, to_host, AdjointMap, Backend, Coef, Equilibrium, FixedPointSolver, Matrix,
+    OnUnconverged, Report, Stop, Tolerance, Vectors,
 };
 use equilibria_fusion::checkpoint::decode;
 use equilibria_fusion::deq::DeqFusion;
@@ -27,7 +27,7 @@ use crate::{Error, Result};
 /// Weight of the Jacobian penalty in the training step.
 const JACOBIAN: f64 = 0.1;
 
-/// How every job solves. Two points less than by default: solves are short here, and each point costs a pass over the state.
+/// How every job solves, to begin with. Two points less than by default: solves are short here, and each point costs a pass over the state.
 fn solver() -> Anderson {
     Anderson {
         memory: 4,
@@ -51,6 +51,8 @@ pub struct Workload<D: Backend<f32>> {
     max_evaluations: usize,
     /// Whether early evaluations may be rounded, see [`Stop::rounded`]. They may, to begin with.
     pub rounded: bool,
+    /// How every job solves, forward and adjoint.
+    pub solver: Box<dyn FixedPointSolver>,
 }
 
 /// The workloads of a folder, files `fusion_*.safetensors` with `only` in their name, in order.
@@ -121,10 +123,11 @@ impl<D: Backend<f32>> Workload<D> {
             tolerance,
             max_evaluations,
             rounded: true,
+            solver: Box::new(solver()),
         })
     }
 
-    /// How every job solves: Anderson acceleration, forward and adjoint to the same relative tolerance.
+    /// How every job solves, forward and adjoint to the same relative tolerance.
     pub(crate) fn plugins(&self) -> Equilibrium<()> {
         let stop = Stop {
             on_unconverged: OnUnconverged::Accept,
@@ -140,9 +143,9 @@ impl<D: Backend<f32>> Workload<D> {
         Equilibrium {
             name: String::new(),
             layer: (),
-            solver: Arc::new(solver()),
+            solver: Arc::from(self.solver.clone()),
             backward: Arc::new(Implicit {
-                solver: Box::new(solver()),
+                solver: self.solver.clone(),
                 stop: stop.clone(),
             }),
             stop,
@@ -262,7 +265,7 @@ impl<D: Backend<f32>> Workload<D> {
                 let u = space.alloc()?;
                 space.combine(u, &[(Coef::Same(1.0), slots[1])])?;
                 let mut adjoint = AdjointMap::new(space, slots[1]);
-                equilibria_core::solve(&solver(), &mut adjoint, u, &stop)?;
+                equilibria_core::solve(&*self.solver, &mut adjoint, u, &stop)?;
                 let product = space.alloc()?;
                 space.vjp(u, product)?;
                 Ok((space.vectors().read(u)?, space.vectors().read(product)?))

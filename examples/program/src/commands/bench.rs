@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use equilibria_core::{Backend, DeviceName};
+use equilibria_core::{Backend, DeviceName, FixedPointSolver};
 use equilibria_reference::timing::{self, Timing};
 use equilibria_reference::workload::{self, Workload};
 use serde_json::json;
 
-use crate::commands::number;
+use crate::commands::{number, solve};
 use crate::device::{DeviceArgs, WorkInSingle};
 use crate::error::{Error, Result};
 use crate::terminal::print_line;
@@ -29,6 +29,9 @@ pub struct Args {
     /// Evaluations allowed in each solve, per sample
     #[arg(long, alias = "max-steps", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     max_evaluations: u32,
+    /// A solver, by name or as a table such as `{type="anderson", memory=3}`, forward and adjoint [default: anderson with memory 4]
+    #[arg(long)]
+    solver: Option<String>,
     /// Round no early evaluation to bf16, as it is done where that pays
     #[arg(long)]
     exact: bool,
@@ -81,6 +84,7 @@ impl From<timing::Job> for Job {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let device = args.device.or(DeviceName::Cpu)?;
     let files = workload::files(&args.folder, &args.only)?;
+    let solver = args.solver.as_deref().map(solve::solver).transpose()?;
     let threads = usize::from(args.threads);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     let pool = pool.build().map_err(|error| Error::Threads {
@@ -92,6 +96,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let timed = Timed {
             path: &path,
             args,
+            solver: solver.clone(),
             peak,
             device,
         };
@@ -104,6 +109,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 struct Timed<'a> {
     path: &'a Path,
     args: &'a Args,
+    /// None for that of the workloads.
+    solver: Option<Box<dyn FixedPointSolver>>,
     /// Operations a second of the processor.
     peak: Option<f64>,
     device: DeviceName,
@@ -112,11 +119,14 @@ struct Timed<'a> {
 impl WorkInSingle for Timed<'_> {
     type Output = ();
 
-    fn on<D: Backend<f32>>(self, device: &D) -> Result<()> {
-        let Self { path, args, .. } = self;
+    fn on<D: Backend<f32>>(mut self, device: &D) -> Result<()> {
+        let (path, args) = (self.path, self.args);
         let most = args.max_evaluations as usize;
         let mut workload = Workload::read(device, path, args.tol, most)?;
         workload.rounded = !args.exact;
+        if let Some(solver) = self.solver.take() {
+            workload.solver = solver;
+        }
         let wanted = |job: timing::Job| args.job.is_none_or(|only| only == job.into());
         let mut printed = Ok(());
         let mut tell = |job: timing::Job, timing: &Timing| {

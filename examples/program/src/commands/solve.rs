@@ -193,7 +193,7 @@ fn stop(args: &Args, problem: &Problem, precision: Precision) -> Result<Stop> {
 }
 
 /// A solver by name or by table.
-fn solver(text: &str) -> Result<Box<dyn FixedPointSolver>> {
+pub fn solver(text: &str) -> Result<Box<dyn FixedPointSolver>> {
     let config = match text.trim_start().starts_with('{') {
         true => {
             let config = toml_value(text).map_err(|message| parse(text, message))?;
