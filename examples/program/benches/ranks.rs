@@ -1,8 +1,8 @@
 //! Where the time of ranks goes: work, waiting for the slowest, and sums.
 //!
-//! `mpirun -n 2 ranks CONFIG.toml [--data DIR | --random ROWSxWIDTHxMODALITIES] [--epochs N] [--batch N] [--reproducible]` trains without
+//! `mpirun -n 2 ranks CONFIG.toml [--data DIR | --random ROWSxWIDTHxMODALITIES] [--epochs N] [--batch N] [--reproducible] [--plain]` trains without
 //! validation and tells of the epochs after the first. A barrier before each exchange, which training does without, tells waiting from
-//! sending.
+//! sending; `--plain` leaves it out and takes the rate alone.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -19,6 +19,10 @@ use equilibria_fusion::ranks::Ranks;
 use equilibria_fusion::train::Trainer;
 use equilibria_fusion::{Dtype, Experiment, Model};
 use equilibria_testing::random_values;
+
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: equilibria_program::allocator::MiMalloc = equilibria_program::allocator::MiMalloc;
 
 /// Seconds of a rank.
 #[derive(Default, Clone)]
@@ -95,11 +99,13 @@ impl Ranks for Timed<'_> {
 struct Bench {
     experiment: Experiment,
     data: DataSet,
+    /// Whether the rate alone is wanted.
+    plain: bool,
 }
 
 fn arguments() -> Bench {
     let (mut config, mut random, mut changes) = (None, None, json!({}));
-    let mut folder: Option<PathBuf> = None;
+    let (mut folder, mut plain) = (None::<PathBuf>, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().expect("a value");
@@ -110,6 +116,7 @@ fn arguments() -> Bench {
             "--random" => random = Some(value()),
             "--epochs" => changes["epochs"] = json!(value().parse::<usize>().expect("a number")),
             "--batch" => changes["batch"] = json!(value().parse::<usize>().expect("a number")),
+            "--plain" => plain = true,
             "--reproducible" => changes["reproducible"] = json!(true),
             _ => config = Some(argument),
         }
@@ -129,7 +136,11 @@ fn arguments() -> Bench {
         Some(sizes) => random_data(&sizes),
         None => experiment.data.load().expect("sound"),
     };
-    Bench { experiment, data }
+    Bench {
+        experiment,
+        data,
+        plain,
+    }
 }
 
 /// Classes and normal numbers that have nothing to do with each other.
@@ -174,7 +185,8 @@ where
         seed: experiment.seed,
     };
     let mut steps = 0.0;
-    trainer.run_on::<Error>(&timed, &rows, None, &mut progress, &mut |_, progress| {
+    let used = if bench.plain { ranks } else { &timed };
+    trainer.run_on::<Error>(used, &rows, None, &mut progress, &mut |_, progress| {
         match progress.history.len() {
             1 => {
                 timed.take();
@@ -230,6 +242,11 @@ where
 }
 
 fn main() {
+    // SAFETY: the first thing the program does, with one thread.
+    #[allow(unsafe_code)]
+    unsafe {
+        equilibria_program::allocator::keep_memory();
+    }
     let bench = arguments();
     let work = |ranks: &dyn Ranks| match bench.experiment.dtype {
         Dtype::F32 => train::<f32>(&bench, ranks),

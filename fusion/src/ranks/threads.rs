@@ -66,17 +66,18 @@ pub fn run<T: Send, F: Send + From<Error>>(
 }
 
 impl Shared {
-    /// Waits as long as `waits` says so, and no one has failed.
+    /// Waits as long as `waits` says so; not for one that has failed.
     fn wait<'r>(
         &self,
         mut round: MutexGuard<'r, Round>,
         waits: impl Fn(&Round) -> bool,
     ) -> Result<MutexGuard<'r, Round>> {
         loop {
-            match round.failed {
-                Some(rank) => return Err(Error::OtherRank { rank }),
-                None if !waits(&round) => return Ok(round),
-                None => {}
+            if !waits(&round) {
+                return Ok(round);
+            }
+            if let Some(rank) = round.failed {
+                return Err(Error::OtherRank { rank });
             }
             let changed = self.changed.wait(round);
             round = changed.unwrap_or_else(std::sync::PoisonError::into_inner);
