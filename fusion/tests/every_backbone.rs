@@ -7,7 +7,7 @@ use dfdx::prelude::*;
 use equilibria_core::registry::{self, Plugin};
 use equilibria_core::serde_json::{self, json, Value};
 use equilibria_core::{from_host, to_host, Backend, Matrix, Parameters, Result};
-use equilibria_fusion::data::{Boxes, Table, Targets};
+use equilibria_fusion::data::{Boxes, Split, Table, Targets};
 use equilibria_fusion::detection::{generated_scenes, SceneRows};
 use equilibria_fusion::part::Part;
 use equilibria_fusion::{Experiment, Model, Pass};
@@ -326,7 +326,12 @@ fn parts_of_a_batch_add_up_to_it_or_have_statistics() -> Result<()> {
                     from_host(&Cpu::default(), values.to_vec(), (rows.len(), columns))
                 });
                 let x: Vec<Array> = x.collect::<Result<_>>()?;
-                let targets = model.targets(&Cpu::default(), &site.targets.select(&some))?;
+                let split = Split {
+                    modalities: Vec::new(),
+                    targets: site.targets.clone(),
+                };
+                let own = split.select(&some).targets;
+                let targets = model.targets(&Cpu::default(), &own)?;
                 let mut pass = Pass::training(7);
                 pass.part = Some(Part::new(rows, BATCH));
                 pass.samples = Some(some);

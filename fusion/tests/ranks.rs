@@ -45,9 +45,9 @@ fn deq() -> Value {
         "groups": 2,
         "start": "warm",
         "dropout": 0.2,
-        "layer": { "type": "residual-block", "groups": 2 },
+        "layer": { "type": "affine-tanh" },
         "stop": { "tolerance": { "relative": 1e-8 }, "max_evaluations": 200 },
-        "regularizer": [{ "type": "jacobian", "weight": 20.0 }],
+        "regularizer": [{ "type": "jacobian" }],
     })
 }
 
