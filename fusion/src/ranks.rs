@@ -115,6 +115,7 @@ impl dyn Ranks + '_ {
     ///
     /// # Errors
     /// Those of [`gather`](Ranks::gather).
+    #[allow(clippy::ptr_arg)] // A slice has no type that could be asked for.
     pub fn sum<E: Scalar>(&self, numbers: &mut Vec<E>) -> Result<()> {
         let numbers: &mut dyn Any = numbers;
         if let Some(singles) = numbers.downcast_mut::<Vec<f32>>() {

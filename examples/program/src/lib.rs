@@ -152,12 +152,12 @@ fn arguments() -> Result<(Command, Verbosity), clap::Error> {
 
 fn execute(command: Command, verbosity: Verbosity, ranks: &dyn Ranks) -> error::Result<ExitCode> {
     match command {
-        Command::Train(args) => return commands::train::run(&args, verbosity, ranks),
-        Command::Evaluate(args) => return commands::evaluate::run(&args, ranks),
-        Command::Predict(args) => return commands::predict::run(&args, ranks),
-        Command::Study(args) => return commands::study::run(&args, verbosity, ranks),
+        Command::Train(args) => commands::train::run(&args, verbosity, ranks),
+        Command::Evaluate(args) => commands::evaluate::run(&args, ranks),
+        Command::Predict(args) => commands::predict::run(&args, ranks),
+        Command::Study(args) => commands::study::run(&args, verbosity, ranks),
         _ if ranks.are_several() => {
-            return Err(error::Error::OneProcess {
+            Err(error::Error::OneProcess {
                 processes: ranks.size(),
             })
         }

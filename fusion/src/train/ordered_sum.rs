@@ -123,6 +123,7 @@ fn unpack<E: Scalar>(bytes: &[u8], nodes: &mut BTreeMap<Place, Sum<E>>) -> Resul
 }
 
 /// Numbers to the last bit.
+#[allow(clippy::ptr_arg)] // A slice has no type that could be asked for.
 fn encode<E: Scalar>(numbers: &Vec<E>) -> Vec<u8> {
     let any: &dyn Any = numbers;
     match any.downcast_ref::<Vec<f32>>() {
@@ -213,7 +214,7 @@ mod tests {
         let mut sum = OrderedSum::new(3);
         sum.add(0, vec![1.0_f64], 1.0);
         sum.add(1, vec![1.0], 1.0);
-        let error = sum.finish(&Alone).err().expect("part 3 is missing");
+        let error = sum.finish(&Alone).expect_err("part 3 is missing");
         assert!(error.to_string().contains("part 3 of a batch"), "{error}");
     }
 }
