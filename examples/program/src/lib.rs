@@ -156,11 +156,9 @@ fn execute(command: Command, verbosity: Verbosity, ranks: &dyn Ranks) -> error::
         Command::Evaluate(args) => commands::evaluate::run(&args, ranks),
         Command::Predict(args) => commands::predict::run(&args, ranks),
         Command::Study(args) => commands::study::run(&args, verbosity, ranks),
-        _ if ranks.are_several() => {
-            Err(error::Error::OneProcess {
-                processes: ranks.size(),
-            })
-        }
+        _ if ranks.are_several() => Err(error::Error::OneProcess {
+            processes: ranks.size(),
+        }),
         Command::Check(args) => commands::check::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Solve(args) => commands::solve::run(&args),
