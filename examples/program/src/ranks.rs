@@ -35,11 +35,13 @@ impl Launch {
     /// [`Error::WithoutMpi`] if it was started with others by a launcher, and was built without MPI.
     #[cfg(not(feature = "mpi"))]
     pub fn begin() -> Result<Self> {
-        let size = |variable: &'static str| Some((variable, std::env::var(variable).ok()?));
-        let sizes = SIZES.iter().filter_map(|variable| size(variable));
-        let several =
-            |(_, size): &(_, String)| size.trim().parse().is_ok_and(|size: usize| size > 1);
-        match sizes.into_iter().find(several) {
+        let mut sizes = SIZES
+            .into_iter()
+            .filter_map(|variable| Some((variable, std::env::var(variable).ok()?)));
+        let several = |(_, size): &(&'static str, String)| {
+            size.trim().parse().is_ok_and(|size: usize| size > 1)
+        };
+        match sizes.find(several) {
             Some((variable, processes)) => Err(Error::WithoutMpi {
                 variable,
                 processes,
