@@ -1,0 +1,19 @@
+//! The description of a case of a layer that `verify` compares with: the arrays are sound ones of examples/golden.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use equilibria_core::DeviceName;
+use equilibria_fuzz::Folder;
+use equilibria_reference::golden;
+use libfuzzer_sys::fuzz_target;
+
+static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
+    let arrays = include_bytes!("../../../examples/golden/zoo/sinkhorn/small.safetensors");
+    Folder::new(&[("small.safetensors", arrays)])
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    FOLDER.write("small.json", bytes);
+    let _ = golden::verify(FOLDER.path(), DeviceName::Cpu);
+});
