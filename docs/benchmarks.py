@@ -25,6 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "target" / "dist" / "equilibria"
 JOBS = ("map", "solve", "train")
 TOLERANCE = 1e-4
+# Where the systems of the paper fuse two modalities row by row: rows, width, modalities, gain.
+SLOTS = {
+    "attention of MUTAN, 64 questions × 36 regions": (2304, 512, 2, 0.7),
+    "joint tower of ImVoteNet, 8 scenes × 1024 seeds": (8192, 256, 2, 0.7),
+}
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("peers", type=Path)
@@ -105,6 +110,12 @@ def ms(value):
 def table(header, rows):
     line = lambda cells: "| " + " | ".join(str(cell) for cell in cells) + " |"
     return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
+
+
+def beside(own, peer):
+    """Our time, the peer's and their ratio; `-` for what is missing."""
+    shown = [ms(time) if time else "-" for time in (own, peer)]
+    return [*shown, f"{peer / own:.1f}×" if own and peer else "-"]
 
 
 def geometric(values):
@@ -250,6 +261,22 @@ def rounding_section(folder, names):
     return rows
 
 
+def slots_section(module, folder, systems):
+    """Timings of slots with many rows, by slot and system."""
+    names = {name: write(module, folder, *sizes).stem for name, sizes in SLOTS.items()}
+    return {name: in_turn(workload, systems) for name, workload in names.items()}
+
+
+def slots_table(found):
+    rows = []
+    for name, systems in found.items():
+        row = [f"{name}, {SLOTS[name][1]} wide"]
+        for job in JOBS[1:]:
+            row += beside(*(systems.get(name, {}).get(job, {}).get("ms") for name in ("equilibria", "TorchDEQ")))
+        rows.append(row)
+    return table(["slot", "`solve` ms", "TorchDEQ ms", "ratio", "`train` ms", "TorchDEQ ms", "ratio"], rows)
+
+
 def memory_section(folder, name, peers):
     short = ["--seconds", "0", "--only", name, "--job", "train"]
     rows = [["Equilibria, to the tolerance", f"{peak_memory(ours(folder, *short)):.0f}"]]
@@ -292,7 +319,7 @@ def maps_tables(found):
             for job in ("solve", "train"):
                 own, peer = paths[path][job], paths["torchdeq"][job]
                 ratios.setdefault(job, []).append(peer / own)
-                row += [ms(own), ms(peer), f"{peer / own:.1f}×"]
+                row += beside(own, peer)
             rows.append(row)
         if rows:
             rows.append(["**geometric mean, smallest**"] + [cell for job in ratios for cell in
@@ -339,15 +366,20 @@ def main():
     absent = [name for name in peers if name not in present]
     seconds = ["--seconds", str(options.seconds)]
     with tempfile.TemporaryDirectory() as temporary:
-        folder, extra, maps = (Path(temporary) / name for name in ("workloads", "scaling", "maps"))
-        folder.mkdir(), extra.mkdir()
+        folder, extra, maps, slots = (Path(temporary) / name for name in ("workloads", "scaling", "maps", "slots"))
+        folder.mkdir(), extra.mkdir(), slots.mkdir()
         for sizes in module.SIZES:
             write(module, folder, *sizes)
-        systems = {"equilibria": lambda name: ours(folder, *seconds, "--only", name)}
-        for name, command in present.items():
-            systems[name] = lambda only, command=command: command + [str(folder), *seconds, "--only", only]
-        results = against_peers(folder, systems)
+
+        def systems(folder, names):
+            commands = {"equilibria": lambda only: ours(folder, *seconds, "--only", only)}
+            for name in names:
+                commands[name] = lambda only, command=present[name]: command + [str(folder), *seconds, "--only", only]
+            return commands
+
+        results = against_peers(folder, systems(folder, present))
         own_maps = kept("maps", lambda: maps_section(maps))
+        large_slots = kept("slots", lambda: slots_section(module, slots, systems(slots, present.keys() & {"TorchDEQ"})))
         large = [name for name in results if int(name.split("_b")[1].split("_")[0]) >= 128]
         threads = kept("threads", lambda: threads_section(folder, large))
         rounding = kept("rounding", lambda: rounding_section(folder, list(results)))
@@ -389,6 +421,13 @@ method (four points, TorchDEQ's six), `train` that with the mean of squares and 
 ### Training steps with the Jacobian penalty, with and without dropout in the map
 
 {masked_table(own_maps)}
+
+## Slots with many rows
+
+DEQ fusion of two modalities where the paper's systems have a row for each region or seed, beside TorchDEQ; `-` took more than
+{options.timeout:g} s or failed.
+
+{slots_table(large_slots)}
 
 ## Where the time goes
 

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 from torchdeq.solver.anderson import anderson_solver
 
+from torchdeq_fusion import SOLVE, FusionMaps, differentiated
+
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("data", type=Path)
 parser.add_argument("--threads", type=int, default=2)
@@ -23,39 +25,16 @@ parser.add_argument("--jacobian", type=float, default=100.0)
 parser.add_argument("--seed", type=int, default=1)
 options = parser.parse_args()
 
-WIDTH, GROUPS, BATCH, DROPOUT, TOLERANCE, STEPS = 128, 4, 64, 0.5, 1e-4, 100
-SOLVE = dict(max_iter=STEPS, tol=TOLERANCE, stop_mode="rel", m=6, lam=1e-4)
+WIDTH, GROUPS, BATCH, DROPOUT = 128, 4, 64, 0.5
 
 
-class Theta(nn.Module):
-    """Eq. 8 without the skip of the authors' code."""
-
-    def __init__(self):
-        super().__init__()
-        self.hat, self.tilde = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.gn1, self.gn2, self.gn3 = (nn.GroupNorm(GROUPS, WIDTH) for _ in range(3))
-
-    def forward(self, z, x):
-        return self.gn3(F.relu(self.gn2(self.tilde(F.relu(self.gn1(self.hat(z)))) + x)))
-
-
-class DeqFusion(nn.Module):
+class DeqFusion(FusionMaps):
     """Eqs. 7-13, all states iterated together."""
-
-    def __init__(self, modalities):
-        super().__init__()
-        self.theta = nn.ModuleList(Theta() for _ in range(modalities))
-        self.alpha, self.fuse = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.gn, self.w = nn.GroupNorm(GROUPS, WIDTH), nn.Parameter(torch.ones(modalities))
-        for linear in (m for m in self.modules() if isinstance(m, nn.Linear)):
-            nn.init.normal_(linear.weight, std=0.01), nn.init.zeros_(linear.bias)
 
     def joint(self, z, xs):
         *zs, z_fuse = z.chunk(len(xs) + 1, dim=1)
         us = [theta(z, x) for theta, z, x in zip(self.theta, zs, xs)]
-        purified = sum(self.alpha(z_fuse + u) * z_fuse for u in us)
-        x_fuse = sum(w * x for w, x in zip(self.w, xs))
-        return torch.cat([*us, self.gn(F.relu(self.fuse(purified) + x_fuse))], 1)
+        return torch.cat([*us, self.fused(z_fuse, us, xs)], 1)
 
     def forward(self, xs):
         with torch.no_grad():
@@ -67,14 +46,7 @@ class DeqFusion(nn.Module):
         value = self.joint(at, xs)
         probe = torch.randn_like(value)
         penalty = torch.autograd.grad(value, at, probe, create_graph=True, retain_graph=True)[0].pow(2).mean()
-        z = self.joint(z.detach(), xs)
-
-        def adjoint(v):
-            scale = v.abs().mean() + 1e-30  # the absolute ridge needs a scaled right-hand side
-            product = lambda u: torch.autograd.grad(value, at, u, retain_graph=True)[0] + v / scale
-            return anderson_solver(product, torch.zeros_like(v), **SOLVE)[0] * scale
-
-        z.register_hook(adjoint)
+        z = differentiated(self.joint(z.detach(), xs), at, value)
         return z[:, -WIDTH:], penalty
 
 
@@ -90,7 +62,7 @@ class Model(nn.Module):
         self.head = nn.Linear(WIDTH, classes)
         for linear in (m for m in self.modules() if isinstance(m, nn.Linear)):
             nn.init.xavier_normal_(linear.weight), nn.init.zeros_(linear.bias)
-        self.fusion = DeqFusion(len(features))
+        self.fusion = DeqFusion(len(features), WIDTH, GROUPS)
 
     def forward(self, xs, y=None):
         loss, scaled = 0.0, []

@@ -138,11 +138,21 @@ pub fn copy_to_host<E: Scalar, D: Backend<E>>(tensor: &Matrix<E, D>, values: &mu
 }
 
 /// Makes a matrix from row-major host values.
+///
+/// # Errors
+/// [`Error::Shape`] unless there are as many values as entries, [`Error::Device`] if memory runs out.
 pub fn from_host<E: Scalar, D: Backend<E>>(
     device: &D,
     values: Vec<E>,
     shape: (usize, usize),
 ) -> Result<Matrix<E, D>> {
+    if values.len() != shape.0 * shape.1 {
+        return Err(Error::Shape {
+            what: "the values of a matrix".to_owned(),
+            expected: format!("{shape:?}, row-major"),
+            got: format!("{} values", values.len()),
+        });
+    }
     device
         .try_tensor_from_vec(values, shape)
         .map_err(Error::device)
@@ -418,3 +428,19 @@ macro_rules! cuda_backend {
 cuda_backend!(f32, cuda_f32);
 #[cfg(feature = "cuda")]
 cuda_backend!(f64, cuda_f64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_takes_as_many_values_as_it_has_entries() {
+        let matrix = |count| from_host::<f32, _>(&Cpu::default(), vec![0.5; count], (2, 3));
+        let error = matrix(5).expect_err("one value is missing").to_string();
+        assert_eq!(
+            error,
+            "the values of a matrix must have shape (2, 3), row-major, got 5 values"
+        );
+        assert_eq!(matrix(6).expect("six values").as_vec().len(), 6);
+    }
+}

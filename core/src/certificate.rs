@@ -19,7 +19,7 @@ pub trait Certificate: Send + Sync {
         difference.iter().map(|e| e * e).sum::<f64>().sqrt()
     }
 
-    /// The same for an adjoint vector u, where `u* = J(z*)ᵀ u* + v`. Default: nothing is known.
+    /// A number that the norm of u − u* does not exceed, for an adjoint vector u and `u* = J(z*)ᵀ u* + v`. Default: nothing is known.
     ///
     /// `u` and `v` are as wide as z, which is near z*: where the Jacobian at z may be another than that at z*, the bound is infinite. The
     /// norm is ‖·‖₂, or what the layer says.
@@ -51,7 +51,8 @@ pub(crate) fn certify<E: Scalar, D: Backend<E>>(
     });
 }
 
-/// The same of the adjoint vectors u, `[batch, state_dim]` in f64, that belong to the cotangents `v`, where the certificate knows a bound.
+/// Writes what the certificate of a layer says of the adjoint vectors u, `[batch, state_dim]` in f64, into the report, if it knows a bound;
+/// they belong to the cotangents `v`.
 pub(crate) fn certify_adjoint<E: Scalar, D: Backend<E>>(
     layer: &impl ImplicitLayer<E, D>,
     (z, x): (&Matrix<E, D>, &[Matrix<E, D>]),

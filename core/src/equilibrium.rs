@@ -87,6 +87,9 @@ impl<L> Equilibrium<L> {
     }
 
     /// Checks the configuration of every plugin.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a field out of range.
     pub fn validate(&self) -> Result<()> {
         self.solver.validate()?;
         self.stop.validate()?;
@@ -131,6 +134,9 @@ impl<L> Equilibrium<L> {
     }
 
     /// [`forward`](Self::forward) from a given start, `[batch, state_dim]`, which receives no gradient.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward), and [`Error::Shape`] for a start of another shape.
     pub fn forward_from<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         &self,
         start: Matrix<E, D>,

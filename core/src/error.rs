@@ -218,8 +218,8 @@ pub enum Error {
 
     /// A check of gradients that says nothing of some parameters: theirs are 0, whether right or wrong.
     #[error(
-        "nothing was checked of {}: every entry of the gradient is 0. Where `step` uses a parameter, let it take part as \
-         `w.retaped::<T>()`; where it has no effect at these inputs, choose others; one without any effect is no parameter",
+        "nothing was checked of {}: every entry of the gradient is 0. Where `TensorCode` uses a parameter, let it take part as \
+         `w.retaped::<T>()`; where it has no effect at these inputs, choose others; leave one that never has an effect out of `parameters!`",
         .parameters.join(", ")
     )]
     ZeroGradient {
@@ -338,6 +338,22 @@ impl Error {
     pub fn require_fraction(plugin: &'static str, field: &'static str, value: f64) -> Result<()> {
         let holds = (0.0..1.0).contains(&value);
         Self::require(holds, plugin, field, "in [0, 1)", value)
+    }
+
+    /// [`require`](Self::require) a number above 0, below 1: a threshold, a mixing factor that mixes.
+    pub fn require_inner_fraction(
+        plugin: &'static str,
+        field: &'static str,
+        value: f64,
+    ) -> Result<()> {
+        let holds = value > 0.0 && value < 1.0;
+        Self::require(holds, plugin, field, "in (0, 1)", value)
+    }
+
+    /// [`require`](Self::require) a number above 1, and finite: a factor of growth.
+    pub fn require_above_one(plugin: &'static str, field: &'static str, value: f64) -> Result<()> {
+        let holds = value > 1.0 && value.is_finite();
+        Self::require(holds, plugin, field, "finite and above 1", value)
     }
 
     /// [`require`](Self::require) a number above 0, up to 1: a damping factor, a share of the whole.

@@ -39,7 +39,7 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
     /// `z` and the result: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
     fn step(&self, z: &Value<E, D>, x: &[Value<E, D>]) -> Result<Value<E, D>>;
 
-    /// What the layer gives away at the equilibrium z*, e.g. the argument of an optimization problem without its multipliers. Default:
+    /// The output of the layer at the equilibrium z*, e.g. the argument of an optimization problem without its multipliers. Default:
     /// z* itself.
     ///
     /// It is evaluated once, after the solve, on the tape of the caller ([`output`]): gradients reach parameters and inputs through it
@@ -57,11 +57,12 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
         self.state_dim()
     }
 
-    /// The layer with matrices that its parameters alone decide, such as W = I − AᵀA, which every step would make again: formed once per
-    /// solve, on the tape, through which their gradients reach the parameters by one product after the solve. Default: it stays as it is.
+    /// The layer with matrices that depend on its parameters alone, such as W = I − AᵀA, and that every step would make again. They are
+    /// formed once per solve, on the tape, so that their gradients reach the parameters by one product after the solve. Default: nothing is
+    /// formed.
     ///
-    /// An [`Equilibrium`](crate::Equilibrium) solves and differentiates the layer that this gives. It has the same map; what it shows as
-    /// [parameters](Parameters::visit) is what the solve is to differentiate by, the formed matrices among them.
+    /// An [`Equilibrium`](crate::Equilibrium) solves and differentiates the layer that this returns. It must have the same map. The solve is
+    /// differentiated by its [parameters](Parameters::visit), the formed matrices among them.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if memory runs out, and those of the layer.
@@ -69,8 +70,8 @@ pub trait ImplicitLayer<E: Scalar, D: Backend<E>>:
         Ok((None, tape))
     }
 
-    /// Whether gradients reach an injected input: for one that is data and large, such as the edges of a graph, they cost, and nobody reads
-    /// them. Where they do not, its gradient is 0. Default: they reach all.
+    /// Whether gradients reach injected input `index`. `false` saves their cost for an input that is large and data, such as the edges of a
+    /// graph; its gradient is 0 then. Default: gradients reach all inputs.
     fn reaches_input(&self, _index: usize) -> bool {
         true
     }

@@ -19,7 +19,7 @@ impl Layout {
     /// That of `tensor`.
     pub fn of<E: Scalar>(tensor: &Matrix<E, Cpu>) -> Self {
         let shape @ (rows, columns) = *tensor.shape();
-        // dfdx tells no strides; the places of neighbors do.
+        // dfdx does not tell the strides of a tensor; the addresses of neighboring entries do.
         let place = |at: [usize; 2]| std::ptr::from_ref(&tensor[at]) as usize;
         let stride = |at| (place(at) - place([0, 0])) / size_of::<E>();
         let strides = match shape {

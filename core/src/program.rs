@@ -39,7 +39,7 @@ const MOST_RECORDS: usize = 4;
 pub(crate) struct Program<E> {
     nodes: Vec<Node<E>>,
     plan: Plan,
-    /// The ways of cotangents, once they are wanted.
+    /// The backward passes to the state, and to parameters and inputs, once they are wanted.
     to_state: OnceLock<Back>,
     to_gradients: OnceLock<Back>,
 }
@@ -74,6 +74,16 @@ struct Made<E> {
 fn made<E>(nodes: &[Node<E>]) -> impl DoubleEndedIterator<Item = (usize, &Made<E>)> {
     let nodes = nodes.iter().enumerate();
     nodes.filter_map(|(node, of)| Some((node, of.made_by.as_ref()?)))
+}
+
+/// How often each value is an argument of the given nodes.
+fn uses<E>(nodes: &[Node<E>], readers: &[usize]) -> Vec<usize> {
+    let mut uses = vec![0; nodes.len()];
+    let made = readers.iter();
+    let made = made.filter_map(|&node| nodes[node].made_by.as_ref());
+    let arguments = made.flat_map(|made| &made.arguments);
+    arguments.for_each(|&from| uses[from] += 1);
+    uses
 }
 
 impl<E: Element> Program<E> {

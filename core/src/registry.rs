@@ -171,7 +171,8 @@ fn collect(
 /// All plugins of one kind, by name.
 ///
 /// # Errors
-/// [`Error::EmptyRegistry`] if there is none: the crate that provides them is not linked.
+/// [`Error::UnknownKind`] if there is none, which lists the known kinds; [`Error::EmptyRegistry`] if no crate with plugins is linked
+/// at all.
 pub fn of_kind(kind: &str) -> Result<Vec<Plugin>> {
     let mut plugins: Vec<Plugin> = plugins()?.into_values().collect();
     plugins.retain(|plugin| plugin.kind == kind);
@@ -198,7 +199,8 @@ pub fn of_kind(kind: &str) -> Result<Vec<Plugin>> {
 /// One plugin.
 ///
 /// # Errors
-/// [`Error::UnknownPlugin`], which lists the known names and the nearest one, and reminds of crates that are not linked.
+/// [`Error::UnknownPlugin`], which lists the known names and the nearest one, and reminds of crates that are not linked; and those of
+/// [`of_kind`].
 pub fn find(kind: &str, name: &str) -> Result<Plugin> {
     let mut plugins = of_kind(kind)?;
     match plugins.iter().position(|plugin| plugin.name == name) {

@@ -14,7 +14,7 @@ pub use tally::Tally;
 pub enum Status {
     /// The residual meets the tolerance.
     Converged,
-    /// The step budget ended first.
+    /// The budget of evaluations, [`Stop::max_evaluations`](crate::Stop::max_evaluations), ended first.
     MaxEvaluations,
     /// The residual has stopped shrinking.
     Stalled,
@@ -68,9 +68,9 @@ pub struct SampleReport {
     pub steps: usize,
     /// Evaluations of `f` and products with its Jacobian spent on this sample.
     pub evaluations: usize,
-    /// Those of the evaluations in which products may have been rounded to bf16; see [`Stop::rounded`](crate::Stop::rounded).
+    /// The number of those evaluations in which products may have been rounded to bf16; see [`Stop::rounded`](crate::Stop::rounded).
     pub rounded: usize,
-    /// Number of the solver that had the sample last, from 0; above 0 in a chain of solvers only.
+    /// Number of the solver or of the start that had the sample last, from 0; above 0 with `chain` and `restarts` only.
     pub stage: usize,
     /// ‖f(z) − z‖₂, in units of z; infinite if `f` was never finite. Where the evaluation was rounded and it is known what that
     /// changes, as in adjoint equations, this is added.

@@ -154,7 +154,7 @@ fn evaluate(space: &mut Counted<'_>, (point, fz): (Slot, Slot), books: &Books<'_
     if books.rounds {
         space.allow_rounding(books.exact_rows);
     }
-    // Not where the solver has fixed a point itself.
+    // If the solver has linearized at a point of its own, that linearization must stay.
     match books.near && !space.linearized {
         true => space.apply_keeping(point, fz),
         false => space.apply(point, fz).map(|()| false),

@@ -67,10 +67,10 @@ pub use equilibria_layers::{
 #[doc(inline)]
 pub use equilibria_fusion::{
     backbone, backbones, checkpoint, data, deq, detection, experiment, fusion, fusions, head,
-    heads, loss, metrics, model, pass, points, predict, progress, sources, standardization, train,
-    Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource, Dtype, Experiment, Fusion,
-    FusionConfig, FusionRequest, Fusions, Head, Losses, Model, Pass, Solve, Standardization,
-    Training,
+    heads, loss, metrics, model, pass, points, predict, progress, slot, sources, standardization,
+    train, Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource, Dtype, Experiment,
+    Fusion, FusionConfig, FusionRequest, Fusions, Head, Losses, Model, Pass, Solve,
+    Standardization, Training,
 };
 
 #[cfg(feature = "program")]

@@ -141,8 +141,7 @@ impl Training {
             }
         }
         if let Some(average) = self.average {
-            let proper = average > 0.0 && average < 1.0;
-            Error::require(proper, "training", "average", "in (0, 1)", average)?;
+            Error::require_inner_fraction("training", "average", average)?;
         }
         if let Some(decay) = &self.decay {
             decay.validate()?;

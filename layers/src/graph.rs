@@ -15,7 +15,7 @@ pub fn normalized<E: Scalar, D: Backend<E>>(a: &Value<E, D>, nodes: usize) -> Va
     a * by_row * scales.into_value().repeat(nodes)
 }
 
-/// The same of one matrix in f64.
+/// [`normalized`] of one adjacency matrix, `[nodes, nodes]` row-major, in f64.
 pub fn normalized_numbers(a: &[f64], nodes: usize) -> Vec<f64> {
     let degree = |row: &[f64]| row.iter().map(|a| a.abs()).sum::<f64>().max(1.0);
     let scales: Vec<f64> = (a.chunks_exact(nodes))

@@ -7,7 +7,10 @@ use rand_distr::{Gamma, StandardNormal};
 
 use crate::memory;
 
-/// Makes parameters on a device, in a reproducible order; [`Error::Memory`] if there is no room for one.
+/// Makes parameters on a device, in a reproducible order.
+///
+/// # Errors
+/// All its methods return [`Error::Memory`] if there is no room for a parameter.
 pub struct Initializer<D> {
     device: D,
     rng: StdRng,
@@ -35,7 +38,7 @@ impl<D: Clone> Initializer<D> {
         self.fill(shape, |_| value)
     }
 
-    /// Independent normal entries of mean 0.
+    /// Independent normal entries of mean 0 and standard deviation `deviation`.
     pub fn normal<E: Scalar>(
         &mut self,
         shape: (usize, usize),

@@ -33,7 +33,7 @@ fn free() -> Option<u64> {
     available(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }
 
-/// The same, of the text of `/proc/meminfo`, which counts in KiB.
+/// Bytes that are free by the text of `/proc/meminfo`, which counts in KiB.
 fn available(meminfo: &str) -> Option<u64> {
     let entry = |name: &str| {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;

@@ -309,7 +309,7 @@ pub fn concatenate<E: Scalar, D: Backend<E>>(
     x: impl IntoIterator<Item = impl Borrow<Value<E, D>>>,
 ) -> Value<E, D> {
     let mut parts: Vec<Value<E, D>> = x.into_iter().map(|x| x.borrow().clone()).collect();
-    // One operation takes so many arguments, another so many results of those, and so on.
+    // An operation takes no more than `MOST` arguments: more are put together in groups, and these in turn.
     while parts.len() > MOST {
         parts = parts.chunks(MOST).map(side_by_side).collect();
     }
@@ -334,7 +334,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         V::of(&product, &[x]).shift(&self.bias)
     }
 
-    /// The same of each of so many tokens of a row, one after the other; of the row itself where it is one.
+    /// `t Wᵀ + b` of each token t of rows of `tokens` tokens, one after the other, in the equation of a layer.
     pub fn of_tokens(&self, x: &Value<E, D>, tokens: usize) -> Value<E, D> {
         match tokens {
             1 => self.of(x),
@@ -349,8 +349,8 @@ impl<E: Scalar, D: Backend<E>> GroupNorm<E, D> {
         V::of(&group_norm::GroupNorm(self), &[x])
     }
 
-    /// The same where a group is some columns of all of so many tokens of a row, one after the other, as PyTorch has it of positions:
-    /// each column has its own weight and bias.
+    /// The normalization of rows of `tokens` tokens, one after the other, where a group is some columns of all tokens of a row, as in
+    /// PyTorch, whose positions are tokens: each column of a token has its own weight and bias.
     pub fn of_tokens(&self, x: &Value<E, D>, tokens: usize) -> Value<E, D> {
         if tokens == 1 {
             return self.of(x);

@@ -40,7 +40,7 @@ impl<E: Scalar, D: Backend<E>> Tokens<E, D> {
     /// `value`, whose width is to be a multiple of `count`.
     pub(crate) fn new(value: Value<E, D>, count: usize) -> Self {
         let width = value.width();
-        // What has failed before has no width, and stays that.
+        // A value that has failed has no width, and keeps its error.
         let value = match count > 0 && width.is_multiple_of(count) {
             true => value,
             false => Value::failed(Error::Shape {
@@ -79,7 +79,8 @@ impl<E: Scalar, D: Backend<E>> Tokens<E, D> {
             block: 1,
         };
         let value = Value::of(&transpose, &[&self.value]);
-        Self::new(value, columns)
+        // A value that has failed has no columns, and keeps its error as one token.
+        Self::new(value, columns.max(1))
     }
 
     /// `X Y`, where Y has as many tokens as X is wide: each token of the result is a sum of tokens of Y.
@@ -152,5 +153,21 @@ impl<E: Scalar, D: Backend<E>> Vocabulary<E, D> for Tokens<E, D> {
     /// Each token as `count` of them.
     fn tokens(&self, count: usize) -> Self {
         Self::new(self.value.clone(), self.count * count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::{Cpu, ZerosTensor};
+
+    use super::*;
+
+    #[test]
+    fn the_first_error_is_the_one_that_is_told() {
+        let z: Value<f64, Cpu> = Value::plain(Cpu::default().zeros_like(&(2, 4)));
+        let turned = z.tokens(3).transpose().transpose().into_value();
+        let error = turned.into_matrix().err().map(|error| error.to_string());
+        let error = error.expect("3 tokens do not divide 4 columns");
+        assert!(error.contains("3 tokens divide, got 4"), "{error}");
     }
 }

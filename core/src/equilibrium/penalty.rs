@@ -16,6 +16,13 @@ impl<L> Equilibrium<L> {
     /// The regularization loss at `z`, `Σ_r weight_r · mean over samples of penalty_r`, a `[1, 1]` matrix on `tape`.
     ///
     /// Its gradient reaches parameters and inputs; `z` is held constant. `seed` fixes the random probes.
+    ///
+    /// # Shapes
+    /// `z`: `[batch, state_dim]`; `x[i]`: `[batch, input_dims[i]]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for a plugin's field out of range, [`Error::Shape`](crate::Error::Shape),
+    /// [`Error::NonFinite`](crate::Error::NonFinite) for bad inputs.
     pub fn penalty<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         &self,
         z: &Matrix<E, D>,

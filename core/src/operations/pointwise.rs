@@ -131,7 +131,7 @@ fn in_kernels<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         tape.add_backward_op(move |gradients| {
             gradients.try_alloc_for(&x)?;
             gradients.try_alloc_for(&result)?;
-            // There is memory, and a kernel: the way ahead has compiled it.
+            // It cannot fail: there is memory, and the forward pass has compiled the kernel.
             let _ = device.pointwise_back(&formulas, gradients, &x, &result);
             Ok(())
         });

@@ -86,7 +86,7 @@ fn run<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
             got: format!("{:?}", y.shape()),
         });
     }
-    // It may be an argument itself.
+    // The code may return one of its arguments as it is.
     Ok(separate(y))
 }
 
@@ -107,7 +107,7 @@ where
     Cpu: Backend<E>,
 {
     pub fn new(code: &C, parameters: &[Matrix<E, Cpu>], widths: &[usize]) -> Self {
-        // Of views there are copies, which have gradients of their own.
+        // A view is copied, so that it has a gradient of its own.
         let parameters = parameters.iter().map(|each| each.clone().contiguous());
         Self {
             code: code.clone(),
@@ -160,7 +160,7 @@ where
         };
         for (index, parameter) in self.parameters.iter().enumerate() {
             if let Some(gradient) = gradients.of(index) {
-                // One that takes part twice has one gradient, which must not be added twice: it is taken.
+                // A parameter that is listed twice has one gradient, which must not be added twice: taking it leaves 0 for the second time.
                 let part = Cpu::take_gradient(&mut found, parameter)?;
                 add_scaled(&mut gradient.sum()[..part.len()], E::one(), &part);
             }

@@ -45,7 +45,7 @@ impl Partition {
 
     /// The number of blocks of a batch of states of `dim` numbers, in so many parts.
     fn blocks(self, batch: usize, dim: usize, parts: usize) -> usize {
-        // Tiles, and of them the largest and the smallest block.
+        // How many rows or tiles there are, and how many of them the largest and the smallest block has.
         let (units, largest, smallest) = match by_row(parts) {
             true => {
                 let smallest = (BLOCK_PRODUCTS * parts).div_ceil(dim * dim);

@@ -94,7 +94,7 @@ impl<E: Scalar, D: Backend<E>> Bound<E, D> {
         }
         let mut on_host = Vec::with_capacity(inputs.len());
         for (index, (x, dim)) in inputs.iter().zip(dims).enumerate() {
-            // Only where one is not finite the host looks for it.
+            // The device only tells whether all are finite; if not, the host looks for the one that is not.
             if let Some(device) = D::on_device() {
                 if device.is_finite(x)? {
                     continue;

@@ -67,7 +67,7 @@ pub(crate) fn pull_back_difference<M: Map>(
     let norms: Vec<f64> = norms.collect();
     let [point, cotangent] = [space.alloc()?, space.alloc()?];
     for sign in [1.0, -1.0] {
-        // Where v = 0, so is the gradient.
+        // Where v is 0, the gradient is 0.
         let shift = |&norm: &f64| match norm > 0.0 {
             true => sign * length / norm,
             false => 0.0,

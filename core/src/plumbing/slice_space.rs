@@ -141,7 +141,7 @@ impl<E: Scalar> SliceSpace<E> {
             .copy
             .filter(|_| self.linearization.displaced);
         if let Some(copy) = copy {
-            // Of all rows: those that are done were displaced as well.
+            // All rows are linearized again: those of samples that are done were displaced as well.
             let mut value = self.store.rows(copy).to_vec();
             self.linearize_with(|space, record| {
                 let (calls, store) = (&mut space.calls, &space.store);
@@ -178,7 +178,7 @@ impl<E: Scalar> SliceSpace<E> {
             linearization,
             ..
         } = self;
-        // Of samples that are done there is no linearization.
+        // The samples that are done were not linearized at z.
         linearization.point = store.all_active().then(|| (z, store.version(z)));
         (linearization.is_valid, linearization.displaced) = (true, false);
         if !self.calls.has_tangents() {

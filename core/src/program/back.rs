@@ -1,13 +1,13 @@
-//! The way of cotangents back: which are wanted, what each operation does to them, and where they lie.
+//! The plan of a backward pass: which cotangents are wanted, what each operation does to them, and where they lie.
 
 use std::ops::Range;
 
 use super::places::{share, Life};
 use super::plan::Groups;
-use super::{made, Node};
+use super::{made, uses, Node};
 use crate::Element;
 
-/// The way of cotangents back.
+/// The plan of a backward pass through a program, from the cotangent of its output to those that are wanted.
 pub(super) struct Back {
     /// Whether the cotangent of a value is wanted.
     pub wanted: Vec<bool>,
@@ -94,17 +94,17 @@ impl Back {
     }
 }
 
-/// The way, as it is found.
+/// The plan while it is made, before cotangents have places.
 struct Way {
-    /// What operations do to the cotangents of their arguments, in the order they run in, and which nodes these are. Places are yet to
-    /// be found.
+    /// What each operation does to the cotangents of its arguments, one operation after the other in the order they run in.
     arguments: Vec<ArgumentBar>,
+    /// The node of each of these arguments.
     from: Vec<usize>,
-    /// Those of each node.
+    /// Which of these arguments belong to each node.
     ranges: Vec<Range<usize>>,
-    /// The node whose cotangent that of a value is, where an operation passes it on.
+    /// For a value whose only reader passes its own cotangent on unchanged: the node of that reader.
     same_as: Vec<Option<usize>>,
-    /// When each cotangent begins to be.
+    /// The time, a place in the order of operations, at which the cotangent of each value is first written.
     begun: Vec<Option<usize>>,
 }
 
@@ -146,7 +146,7 @@ impl Way {
         way
     }
 
-    /// The value whose place holds the cotangent of `node`.
+    /// The node whose place holds the cotangent of `node`: the last one that passes it on unchanged.
     fn holder(&self, mut node: usize) -> usize {
         while let Some(other) = self.same_as[node] {
             node = other;
@@ -156,8 +156,8 @@ impl Way {
 
     /// Finds places for cotangents: that of each, and the width of each place.
     fn share_places<E>(&self, nodes: &[Node<E>], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
-        // When each is read last: by the node itself, by those that have the same, and at the end if it is that of the state or of an
-        // input.
+        // When each cotangent is read last: when the node runs, or one that shares its place; after all operations for the state and
+        // the inputs.
         let mut read = vec![order.len(); nodes.len()];
         order
             .iter()
@@ -184,15 +184,4 @@ impl Way {
             .for_each(|(&node, place)| places[node] = place);
         (places, widths)
     }
-}
-
-/// How often each value is an argument of the given nodes.
-fn uses<E>(nodes: &[Node<E>], order: &[usize]) -> Vec<usize> {
-    let mut uses = vec![0; nodes.len()];
-    let made = order
-        .iter()
-        .filter_map(|&node| nodes[node].made_by.as_ref());
-    made.flat_map(|made| &made.arguments)
-        .for_each(|&from| uses[from] += 1);
-    uses
 }

@@ -1,4 +1,4 @@
-//! Back: cotangents of the state, of parameters and of inputs.
+//! Backward passes of a program: from the cotangent of its output to those of the state, and to the gradients of parameters and inputs.
 
 use std::mem::take;
 use std::ops::Range;
@@ -14,13 +14,13 @@ use crate::operation::{At, Gradients};
 use crate::simd::add_scaled;
 use crate::{Element, RowGradients, Scratch};
 
-/// Cotangents on their way.
+/// The cotangents of a backward pass that is running; "bar" as in x̄.
 struct Bars<'b, E> {
     back: &'b Back,
     places: Vec<Vec<E>>,
-    /// Added to those that are there already, by argument.
+    /// What the running operation adds to cotangents that others have written already, by argument.
     addends: Vec<Vec<E>>,
-    /// That of the output, where no operation reads it.
+    /// The cotangent of the output; it stays here where no operation reads the output.
     given: &'b [E],
 }
 
@@ -90,7 +90,7 @@ impl<E: Element> Program<E> {
         let working = &mut scratch.working;
         let [addends, p_addends] = &mut working.addends;
         let mut bars = self.bars((back, u), &mut working.gradient_bars, addends);
-        // Cotangents of tangents go the way of those to the state, node by node with the others.
+        // Cotangents of tangents follow the plan of the backward pass to the state, node by node with the others.
         let mut tangent = tangent.map(|(p, v)| {
             let p_bars = self.bars((self.to_state(), p), &mut working.state_bars, p_addends);
             (p_bars, v)
@@ -123,7 +123,7 @@ impl<E: Element> Program<E> {
         }
     }
 
-    /// Adds the cotangents of injected inputs at the end of their way.
+    /// Adds the cotangents of injected inputs to their gradients, after all operations.
     fn add_inputs(&self, bars: &Bars<'_, E>, gradients: &mut [Vec<E>]) {
         for (input, gradient) in gradients.iter_mut().enumerate() {
             if bars.back.wanted[input + 1] {
@@ -143,7 +143,7 @@ impl<E: Element> Program<E> {
         })
     }
 
-    /// Cotangents at the beginning of their way, when there is the `given` one of the output.
+    /// The cotangents at the beginning of a pass: that of the output is `given`, the others are not there yet.
     fn bars<'b>(
         &self,
         (back, given): (&'b Back, &'b [E]),

@@ -1,4 +1,4 @@
-//! Operations that take their neighbors along.
+//! Fusion: an operation runs together with those before or after it, where that is quicker than one after the other.
 
 use std::sync::Arc;
 
@@ -7,35 +7,31 @@ use super::{Made, Node};
 use crate::operation::{Neighbor, Neighbors, RowOperation};
 use crate::Element;
 
-/// The same program, in which operations take along those beside them where they can, and the place of its output.
+/// The same program, in which operations [take their neighbors along](RowOperation::taking_along), and the place of its output.
 pub(super) fn fuse<E: Element>(nodes: Vec<Node<E>>, output: usize) -> (Vec<Node<E>>, usize) {
     let used = used(&nodes, output);
-    let mut uses = vec![0; nodes.len()];
-    uses[output] = 1;
-    for node in nodes
-        .iter()
-        .zip(&used)
-        .filter_map(|(node, &used)| used.then_some(node))
-    {
-        let arguments = node.made_by.iter().flat_map(|made| &made.arguments);
-        arguments.for_each(|&from| uses[from] += 1);
-    }
+    let order: Vec<usize> = (0..nodes.len()).filter(|&node| used[node]).collect();
+    let mut uses = super::uses(&nodes, &order);
+    // The caller of the program reads the output.
+    uses[output] += 1;
+    let varies = reached(&nodes, |node| node == 0);
     let mut graph = Graph {
-        varies: reached(&nodes, |node| node == 0),
         nodes: Vec::with_capacity(2 * nodes.len()),
+        varies: Vec::with_capacity(2 * nodes.len()),
         only_use: Vec::with_capacity(2 * nodes.len()),
     };
-    let old_varies = std::mem::replace(&mut graph.varies, Vec::with_capacity(2 * nodes.len()));
+    // Where each of the old nodes is among the new ones.
     let mut places: Vec<usize> = Vec::with_capacity(nodes.len());
     for (index, mut node) in nodes.into_iter().enumerate() {
         if let Some(made) = &mut node.made_by {
-            made.arguments
-                .iter_mut()
-                .for_each(|from| *from = places[*from]);
+            let arguments = made.arguments.iter_mut();
+            arguments.for_each(|from| *from = places[*from]);
         }
-        let node = graph.prepared(node, old_varies[index]);
-        let node = graph.fused(node, old_varies[index]);
-        graph.push(node, old_varies[index], uses[index] == 1);
+        if varies[index] {
+            node = graph.prepared(node);
+            node = graph.fused(node);
+        }
+        graph.push(node, varies[index], uses[index] == 1);
         places.push(graph.nodes.len() - 1);
     }
     (graph.nodes, places[output])
@@ -44,8 +40,9 @@ pub(super) fn fuse<E: Element>(nodes: Vec<Node<E>>, output: usize) -> (Vec<Node<
 /// The new nodes, in order.
 struct Graph<E> {
     nodes: Vec<Node<E>>,
+    /// Whether the value of a node depends on the state.
     varies: Vec<bool>,
-    /// Whether a value is an argument once, and nothing else.
+    /// Whether the value of a node is read once only.
     only_use: Vec<bool>,
 }
 
@@ -56,16 +53,22 @@ impl<E: Element> Graph<E> {
         self.only_use.push(only_use);
     }
 
-    /// How `node` is made, if it is such a neighbor and nobody else wants it.
-    fn neighbor(&self, node: usize, kind: Neighbor) -> Option<&Made<E>> {
-        let made = self.nodes[node].made_by.as_ref()?;
-        let wanted = self.only_use[node] && self.varies[node];
-        (wanted && made.operation.neighbor() == Some(kind)).then_some(made)
+    /// How `node` is made, if its value varies and is read once only, so that another operation may take the making along.
+    fn takeable(&self, node: usize) -> Option<&Made<E>> {
+        let made_by = self.nodes[node].made_by.as_ref();
+        made_by.filter(|_| self.only_use[node] && self.varies[node])
     }
 
-    /// The node with what its operation prepares of arguments that are constant during a solve, of the first one that it does so of.
-    fn prepared(&mut self, node: Node<E>, varies: bool) -> Node<E> {
-        let Some(made) = node.made_by.as_ref().filter(|_| varies) else {
+    /// [`takeable`](Self::takeable) for a node that an operation of this kind makes.
+    fn neighbor(&self, node: usize, kind: Neighbor) -> Option<&Made<E>> {
+        let made = self.takeable(node)?;
+        (made.operation.neighbor() == Some(kind)).then_some(made)
+    }
+
+    /// Lets the operation of a node [prepare](RowOperation::prepared) one argument that is constant during a solve, the first of which
+    /// it can prepare something: that is a node of its own, and one argument more. The node stays as it is if there is none.
+    fn prepared(&mut self, node: Node<E>) -> Node<E> {
+        let Some(made) = node.made_by.as_ref() else {
             return node;
         };
         let mut constant = made.arguments.iter().enumerate();
@@ -91,13 +94,13 @@ impl<E: Element> Graph<E> {
         arguments.push(self.nodes.len() - 1);
         Node {
             width: node.width,
-            made_by: Some(of(prepared.operation, arguments, made)),
+            made_by: Some(made.replaced(prepared.operation, arguments)),
         }
     }
 
-    /// The node with all that it takes along.
-    fn fused(&mut self, node: Node<E>, varies: bool) -> Node<E> {
-        let Some(made) = node.made_by.as_ref().filter(|_| varies) else {
+    /// Lets the operation of a node take its neighbors along; the node stays as it is if there are none.
+    fn fused(&mut self, node: Node<E>) -> Node<E> {
+        let Some(made) = node.made_by.as_ref() else {
             return node;
         };
         let &[argument] = &made.arguments[..] else {
@@ -105,7 +108,7 @@ impl<E: Element> Graph<E> {
         };
         let fused = match made.operation.neighbor() {
             Some(Neighbor::Rectifier) => self.before_rectifier(argument),
-            _ => self.with_arguments(made, argument),
+            _ => self.after_neighbors(made, argument),
         };
         match fused {
             Some(made) => Node {
@@ -116,71 +119,67 @@ impl<E: Element> Graph<E> {
         }
     }
 
-    /// The operation that makes `node`, with a rectifier after it.
+    /// The operation that makes `node`, which a rectifier reads, with that rectifier.
     fn before_rectifier(&self, node: usize) -> Option<Made<E>> {
-        let made = self.nodes[node].made_by.as_ref()?;
-        if !(self.only_use[node] && self.varies[node]) {
-            return None;
-        }
+        let made = self.takeable(node)?;
         let operation = made.operation.taking_along(Neighbors {
             result_rectified: true,
             ..Neighbors::default()
         })?;
-        Some(of(operation, made.arguments.clone(), made))
+        Some(made.replaced(operation, made.arguments.clone()))
     }
 
-    /// The operation with those that make its argument.
-    fn with_arguments(&mut self, made: &Made<E>, mut argument: usize) -> Option<Made<E>> {
-        let mut neighbors = Neighbors::default();
-        if let Some(rectifier) = self.neighbor(argument, Neighbor::Rectifier) {
-            neighbors.rectified = true;
-            argument = rectifier.arguments[0];
-        }
-        let mut added = None;
-        if let Some(sum) = self.neighbor(argument, Neighbor::Sum) {
-            let (varying, constant): (Vec<usize>, Vec<usize>) =
-                sum.arguments.iter().partition(|&&from| self.varies[from]);
-            if let ([varying], [constant]) = (&varying[..], &constant[..]) {
-                (argument, added) = (*varying, Some(*constant));
-            }
-        }
-        let shift = self.neighbor(argument, Neighbor::Shift);
-        let shift = shift.map(|shift| {
-            (
-                shift.arguments[0],
-                of(shift.operation.clone(), added.into_iter().collect(), shift),
-            )
+    /// An operation with those that make its argument: the argument is max(x + b + c, 0), where the rectifier, the shift by a parameter b
+    /// and the addition of a constant c may each be missing.
+    fn after_neighbors(&mut self, made: &Made<E>, argument: usize) -> Option<Made<E>> {
+        let rectifier = self.neighbor(argument, Neighbor::Rectifier);
+        let rectified = rectifier.is_some();
+        let argument = rectifier.map_or(argument, |rectifier| rectifier.arguments[0]);
+        let (argument, constant) = self.split_sum(argument);
+        // The shift moves from x to c, which is added once per solve; without c it is b itself that is added.
+        let shift = self.neighbor(argument, Neighbor::Shift).map(|shift| {
+            let shifted = shift.replaced(shift.operation.clone(), constant.into_iter().collect());
+            (shift.arguments[0], shifted)
         });
-        neighbors.added = added.is_some() || shift.is_some();
-        let operation = made.operation.taking_along(neighbors)?;
-        if let Some((shifted, constant)) = shift {
-            let width = self.nodes[argument].width;
-            argument = shifted;
-            self.push(
-                Node {
-                    width,
-                    made_by: Some(constant),
-                },
-                false,
-                true,
-            );
-            added = Some(self.nodes.len() - 1);
+        let operation = made.operation.taking_along(Neighbors {
+            added: constant.is_some() || shift.is_some(),
+            rectified,
+            ..Neighbors::default()
+        })?;
+        let (argument, constant) = match shift {
+            Some((before, shifted)) => {
+                let width = self.nodes[argument].width;
+                let made_by = Some(shifted);
+                self.push(Node { width, made_by }, false, true);
+                (before, Some(self.nodes.len() - 1))
+            }
+            None => (argument, constant),
+        };
+        let arguments = std::iter::once(argument).chain(constant).collect();
+        Some(made.replaced(operation, arguments))
+    }
+
+    /// The two arguments of a sum, if one varies and the other is constant, in this order; else the node itself and no constant.
+    fn split_sum(&self, node: usize) -> (usize, Option<usize>) {
+        let sum = self.neighbor(node, Neighbor::Sum);
+        let arguments = sum.iter().flat_map(|sum| &sum.arguments);
+        let (varying, constant): (Vec<usize>, Vec<usize>) =
+            arguments.partition(|&&from| self.varies[from]);
+        match (&varying[..], &constant[..]) {
+            (&[varying], &[constant]) => (varying, Some(constant)),
+            _ => (node, None),
         }
-        let arguments = std::iter::once(argument).chain(added).collect();
-        Some(of(operation, arguments, made))
     }
 }
 
-/// Another operation with the parameters of one.
-fn of<E: Element>(
-    operation: Arc<dyn RowOperation<E>>,
-    arguments: Vec<usize>,
-    other: &Made<E>,
-) -> Made<E> {
-    Made {
-        record: operation.record(),
-        operation,
-        arguments,
-        parameters: other.parameters.clone(),
+impl<E: Element> Made<E> {
+    /// Another operation on other arguments, with the parameters of this one.
+    fn replaced(&self, operation: Arc<dyn RowOperation<E>>, arguments: Vec<usize>) -> Self {
+        Self {
+            record: operation.record(),
+            operation,
+            arguments,
+            parameters: self.parameters.clone(),
+        }
     }
 }

@@ -26,31 +26,34 @@ pub(super) struct Plan {
     pub output: usize,
     /// Whether the output is an argument of an operation as well.
     pub output_is_read: bool,
-    /// Whether some products can be rounded, and whether all operations that vary have tangents.
+    /// Whether some products can be rounded.
     pub rounds: bool,
+    /// Whether all operations that vary have tangents.
     pub has_tangents: bool,
     /// Parts of a row that products by weights work on, at most.
     pub parts: usize,
     /// Which injected inputs gradients reach.
     pub inputs: Vec<bool>,
-    /// Whether the output depends on a value.
+    /// Whether the output depends on the value of each node.
     used: Vec<bool>,
 }
 
 /// A node of the program, with where it finds and leaves numbers.
 pub(super) struct Step {
     pub width: usize,
-    /// Among those of all nodes.
+    /// Which of the arguments of all nodes are those of this one.
     pub arguments: Range<usize>,
     /// Whether the value depends on the state.
     pub varies: bool,
     /// Whether the value is part of the record.
     pub kept: bool,
-    /// Where the value lies while values are made, and the same for a linearization.
+    /// Where the value lies while values are made without a linearization.
     pub value: Source,
+    /// Where the value lies while values are made for a linearization.
     pub linearized: Source,
-    /// Where derivatives find it: those of operations that it is an argument of, and those of its own.
+    /// Where the derivatives of operations that it is an argument of find it.
     pub point: Source,
+    /// Where the derivatives of the operation that makes it find it.
     pub result: Source,
     /// The first matrix of its own: the value, if it is kept or constant, then what the operation records. Among the given ones if
     /// the value is constant, else in the record.
@@ -64,7 +67,7 @@ pub(super) struct Argument {
     pub width: usize,
     /// Whether it depends on the state.
     pub varies: bool,
-    /// Where it lies while values are made, the same for a linearization, and where derivatives find it.
+    /// As in [`Step`], but for `point`: nowhere unless the derivatives of the operation read it.
     pub value: Source,
     pub linearized: Source,
     pub point: Source,
@@ -92,13 +95,13 @@ pub(super) struct Groups {
 
 /// Operations that run one after the other on the same rows.
 pub(super) struct Group {
-    /// Where they stand in the order.
+    /// Where the operations of the group stand in the order.
     range: Range<usize>,
     /// Rows that run together.
     tile: usize,
 }
 
-/// Parts of a row that a parameter is shared by as well as by many rows.
+/// Parts of a row from which on one row makes as good use of a parameter in the cache as many rows do.
 const MANY_PARTS: usize = 16;
 
 /// Numbers of one value that fit into the cache next to some others.
@@ -230,14 +233,14 @@ impl Plan {
         &self.arguments[step.arguments.clone()]
     }
 
-    /// The way back to the state.
+    /// The backward pass to the state.
     pub fn back_to_state<E: Element>(&self, nodes: &[Node<E>]) -> Back {
         let wanted = self.steps.iter().zip(&self.used);
         let wanted = wanted.map(|(step, &used)| step.varies && used).collect();
         Back::new(nodes, (self.output, self.output_is_read), wanted)
     }
 
-    /// The way back to parameters and inputs, which are the first nodes after the state.
+    /// The backward pass to parameters and to inputs, which are the first nodes after the state.
     pub fn back_to_gradients<E: Element>(&self, nodes: &[Node<E>]) -> Back {
         let source = |node: usize| {
             let made = nodes[node].made_by.as_ref();

@@ -65,7 +65,7 @@ mod tests {
                 "unknown variant `sequentail`, expected `sequential` or `joint`",
                 "unknown variant `sequentail` (did you mean `sequential`?), expected `sequential` or `joint`",
             ),
-            // What is like nothing, and what the parser says otherwise, stays.
+            // A key that is like no other, and all other messages of the parser, stay as they are.
             (
                 "unknown field `qqq`, expected `epochs`",
                 "unknown field `qqq`, expected `epochs`",

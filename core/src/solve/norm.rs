@@ -17,7 +17,7 @@ pub(super) fn norms(
     scaled: &mut [f64],
 ) -> Result<()> {
     let safe = |square: f64| (SAFE..1.0 / SAFE).contains(&square);
-    // Nearly always; a second look costs two passes over the vectors.
+    // Nearly always all are; where one is not, its norm costs two more passes over the vectors.
     let all_safe = norms.iter().all(|&square| safe(square));
     norms.iter_mut().for_each(|square| *square = square.sqrt());
     if all_safe {

@@ -141,6 +141,9 @@ impl Stop {
     }
 
     /// Checks the ranges of all fields.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a field out of range.
     pub fn validate(&self) -> Result<()> {
         let Tolerance { absolute, relative } = self.tolerance;
         Error::require_not_negative("tolerance", "absolute", absolute)?;
@@ -149,16 +152,13 @@ impl Stop {
         Error::require_fraction("tolerance", "relative", relative)?;
         Error::require_at_least_one("stop", "max_evaluations", self.max_evaluations)?;
         Error::require_at_least_one("stop", "patience", self.patience)?;
-        Error::require(
-            self.divergence > 1.0 && self.divergence.is_finite(),
-            "stop",
-            "divergence",
-            "finite and above 1",
-            self.divergence,
-        )
+        Error::require_above_one("stop", "divergence", self.divergence)
     }
 
     /// Applies [`OnUnconverged`] to a finished solve; `solve` is `forward` or `adjoint`.
+    ///
+    /// # Errors
+    /// [`Error::Unconverged`] if samples are unsolved and [`on_unconverged`](Self::on_unconverged) is [`OnUnconverged::Error`].
     pub fn judge(&self, report: &Report, solve: &'static str) -> Result<()> {
         self.on_unconverged.judge(report, solve, "")
     }

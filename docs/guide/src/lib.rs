@@ -63,7 +63,7 @@ mod tests {
         let declared = code.split("fn ").skip(1);
         let declared = declared.map(|rest| rest.split([';', '{']).next().unwrap_or(""));
         // Names of parameters that a default does not use begin with an underscore.
-        let plain = |text: &str| text.replace("(&mut self, _", "(&mut self, ");
+        let plain = |text: &str| text.replace(", _", ", ");
         declared.map(|text| plain(text.trim())).collect()
     }
 
@@ -72,10 +72,13 @@ mod tests {
         let page = include_str!("../../src/contract.md");
         let map = include_str!("../../../core/src/map.rs");
         let vectors = include_str!("../../../core/src/vectors.rs");
+        let solver = include_str!("../../../core/src/solver.rs");
         for (name, source) in [
             ("Vectors", vectors),
             ("Map", map),
             ("DifferentiableMap", map),
+            ("FixedPointSolver", solver),
+            ("Iteration", solver),
         ] {
             let shown = methods(page, name);
             assert!(shown.len() >= 3, "{shown:?}");

@@ -40,9 +40,7 @@ impl MultiLabel {
 #[typetag::serde(name = "multi-label")]
 impl Head for MultiLabel {
     fn validate(&self) -> Result<()> {
-        let threshold = self.threshold;
-        let proper = threshold > 0.0 && threshold < 1.0;
-        Error::require(proper, "multi-label", "threshold", "in (0, 1)", threshold)
+        Error::require_inner_fraction("multi-label", "threshold", self.threshold)
     }
 
     fn targets(&self) -> TargetKind {

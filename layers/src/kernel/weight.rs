@@ -141,7 +141,7 @@ impl<E: Scalar, D: Backend<E>> WeightCache<E, D> {
             .filter(|kept| D::same_storage(&kept.tensor, tensor))
             .map(|kept| kept.weight.clone());
         kept.unwrap_or_else(|| {
-            // Unlocked: a thread that waits for the others to pack may meet with this cache in what it does meanwhile.
+            // Without holding the lock: a thread that waits for the others to pack may meanwhile run a job that needs this cache.
             let weight = Arc::new(Weight::new(tensor));
             *lock(&self.0) = Some(Packing {
                 tensor: tensor.clone(),

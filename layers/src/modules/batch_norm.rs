@@ -163,7 +163,7 @@ impl<E: Scalar, D: Backend<E>> BatchNorm<E, D> {
         Ok(())
     }
 
-    /// The same where the numbers are.
+    /// [`forward`](Self::forward) in dfdx operations, on the device of the numbers.
     fn in_tensor_operations<T: AnyTape<E, D>>(
         &self,
         x: Matrix<E, D, T>,

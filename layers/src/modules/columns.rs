@@ -32,7 +32,7 @@ pub fn columns<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         });
     }
     if !D::ON_HOST {
-        // The gradient that is set is that of a copy, which nothing else uses.
+        // dfdx's `slice` sets the gradient where it should add to it, so it works on a copy that nothing else uses.
         return Ok(separate(x).slice((.., range)).realize());
     }
     let (x, tape) = x.split_tape();

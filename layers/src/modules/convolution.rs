@@ -58,7 +58,7 @@ impl Image {
         Selection::new(self.width(), (0..self.unfolded(side, stride)).map(place))
     }
 
-    /// The same of an image `[height, width, channels]`: `[windows, side, side, channels]`.
+    /// [`windows`](Self::windows) of an image `[height, width, channels]`: `[windows, side, side, channels]`.
     fn windows_of_pixels(&self, side: usize, stride: usize) -> Result<Selection> {
         let area = side * side;
         let place = |position: usize| {
@@ -144,7 +144,7 @@ impl<E: Scalar, D: Backend<E>> Convolution<E, D> {
         })
     }
 
-    /// The same with the weight in another order, on the tape that leads back to it, for
+    /// This convolution with the weight in another order, on the tape that leads back to it, for
     /// [`ImplicitLayer::formed`](equilibria_core::ImplicitLayer::formed): then all channels of a pixel are moved at once.
     ///
     /// # Errors
@@ -234,7 +234,7 @@ impl<E: Scalar, D: Backend<E>> ChannelNorm<E, D> {
         })
     }
 
-    /// The same with weight and bias laid out once for all columns, on the tape that leads back to them: for
+    /// This normalization with weight and bias laid out once for all columns, on the tape that leads back to them: for
     /// [`ImplicitLayer::formed`](equilibria_core::ImplicitLayer::formed). Every row then shares them, and the norm takes what is beside it
     /// along.
     ///

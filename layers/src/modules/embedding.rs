@@ -29,7 +29,7 @@ impl<E: Scalar, D: Backend<E>> Embedding<E, D> {
         })
     }
 
-    /// The same, with word 0 as padding.
+    /// [`normal`](Self::normal) numbers, with word 0 as padding: its row is 0 and stays so.
     pub fn padded(
         words: usize,
         width: usize,

@@ -39,7 +39,10 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         }
     }
 
-    /// Normal weights of the given deviation, zero bias.
+    /// Normal weights of the given standard deviation, zero bias.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](equilibria_core::Error::Memory) if there is no room.
     pub fn normal(
         outputs: usize,
         inputs: usize,
@@ -50,13 +53,19 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         Ok(Self::new(weight, init.constant((1, outputs), 0.0)?))
     }
 
-    /// Xavier-normal weights, zero bias.
+    /// Xavier-normal weights, of deviation √(2 / (inputs + outputs)), zero bias.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](equilibria_core::Error::Memory) if there is no room.
     pub fn xavier(outputs: usize, inputs: usize, init: &mut Initializer<D>) -> Result<Self> {
         let weight = init.xavier_normal(outputs, inputs)?;
         Ok(Self::new(weight, init.constant((1, outputs), 0.0)?))
     }
 
     /// Weights and bias uniform in ±1/√inputs, as PyTorch has them.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](equilibria_core::Error::Memory) if there is no room.
     pub fn uniform(outputs: usize, inputs: usize, init: &mut Initializer<D>) -> Result<Self> {
         let limit = 1.0 / (inputs.max(1) as f64).sqrt();
         let weight = init.uniform((outputs, inputs), limit)?;
@@ -81,16 +90,22 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
     /// `x Wᵀ + b`. Shapes: `x` `[batch, inputs]`, result `[batch, outputs]`.
     ///
     /// On the CPU all threads multiply.
+    ///
+    /// # Panics
+    /// If x has another width than the weight, or, as operators of dfdx do, if memory runs out.
     pub fn forward<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         if !D::ON_HOST {
             return self.in_tensor_operations(x);
         }
-        // The gradient of a view would be in the order of what it is a view of.
+        // dfdx keeps the gradient of a view in the order of the tensor behind it.
         let (x, tape) = contiguous(x).split_tape();
         self.on_host(&x, tape, Sends::Gradient)
     }
 
-    /// [`forward`](Self::forward) of data: nobody asks for its gradient, which is left out.
+    /// [`forward`](Self::forward) of data, whose gradient is left out.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
     pub fn forward_data<T: AnyTape<E, D>>(&self, x: &Matrix<E, D>, tape: T) -> Matrix<E, D, T> {
         if !D::ON_HOST {
             return self.in_tensor_operations(x.clone().put_tape(tape));
@@ -115,7 +130,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
         let y = map.forward(&values, inputs, &to_host(&self.bias));
         let y = x.device().tensor_from_vec(y, shape);
         let (x, weight, bias) = (x.clone(), self.weight.clone(), self.bias.clone());
-        // Where nothing is sent back, nobody waits for the weights.
+        // The backward pass needs the weights only to send a gradient back.
         let map = match sends {
             Sends::Gradient => Some(map),
             Sends::Nothing => None,
@@ -137,7 +152,7 @@ impl<E: Scalar, D: Backend<E>> Linear<E, D> {
 
     fn in_tensor_operations<T: AnyTape<E, D>>(&self, x: Matrix<E, D, T>) -> Matrix<E, D, T> {
         let shape = (x.shape().0, self.outputs());
-        // On CUDA, dfdx does not multiply what is broadcast, and nowhere a tensor with itself.
+        // dfdx does not multiply broadcast tensors on CUDA, nor a tensor with itself on any device.
         let weight = contiguous(self.weight.retaped::<T>());
         let x = contiguous(x);
         let is_weight = D::same_storage(&x.retaped::<NoneTape>(), &weight.retaped::<NoneTape>());

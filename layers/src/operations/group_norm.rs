@@ -241,7 +241,7 @@ impl<E: Element> RowOperation<E> for NormalizedRows<E> {
         scratch: &mut Scratch<E>,
     ) {
         let [Some(x_dot), ..] = x_dot else {
-            // Without a tangent nothing bends.
+            // Without a tangent of x the tangent of y is 0, and so are its derivatives.
             let [x_bar, p_bar] = argument_bars;
             self.back(at, bars[0], x_bar, gradients, scratch);
             return self.vjp(at, bars[1], p_bar, scratch);

@@ -101,6 +101,7 @@ impl<E: Element> RowOperation<E> for LogSumExpOfGroups {
 }
 
 vectorized! {
+    /// `y_g = ln Σ exp x_i`.
     fn log_sum_exp<'a, E, S>(_simd: S, x: &'a [E], size: usize, y: &'a mut [E]) {
         for (y, x) in y.iter_mut().zip(x.chunks_exact(size)) {
             let largest = largest(x);
@@ -111,7 +112,7 @@ vectorized! {
                     *sum += exp(x - largest);
                 }
             }
-            // In the order of the other function, so that both give the same bits.
+            // Sums are taken in the order of `with_softmax`, so that both give the same bits.
             for (sum, &x) in sums.iter_mut().zip(parts.remainder()) {
                 *sum += exp(x - largest);
             }
@@ -119,6 +120,7 @@ vectorized! {
         }
     }
 
+    /// `y_g = ln Σ exp x_i`, and the softmax of each group.
     fn with_softmax<'a, E, S>(_simd: S, x: &'a [E], size: usize, y: &'a mut [E], softmax: &'a mut [E]) {
         let groups = x.chunks_exact(size).zip(softmax.chunks_exact_mut(size));
         for (y, (x, softmax)) in y.iter_mut().zip(groups) {

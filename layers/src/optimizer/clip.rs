@@ -6,7 +6,10 @@ use equilibria_core::{parallel, simd, Backend, Parameters, Result, Scalar};
 /// Numbers that one thread takes at a time.
 const SHARE: usize = 1 << 15;
 
-/// ‖g‖₂² of every parameter, in f64.
+/// ‖g‖₂² of every parameter, in f64, in the order of [`Parameters::named`].
+///
+/// # Errors
+/// [`Error::Device`](equilibria_core::Error::Device) if memory runs out.
 pub fn gradient_squares<E: Scalar, D: Backend<E>>(
     parameters: &(impl Parameters<E, D> + ?Sized),
     gradients: &mut Gradients<E, D>,
@@ -26,6 +29,9 @@ pub fn gradient_squares<E: Scalar, D: Backend<E>>(
 }
 
 /// ‖g‖₂ over all parameters together, in f64.
+///
+/// # Errors
+/// [`Error::Device`](equilibria_core::Error::Device) if memory runs out.
 pub fn gradient_norm<E: Scalar, D: Backend<E>>(
     parameters: &(impl Parameters<E, D> + ?Sized),
     gradients: &mut Gradients<E, D>,

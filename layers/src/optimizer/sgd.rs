@@ -34,7 +34,7 @@ impl Sgd {
         Error::require_not_negative("optimizer", "weight_decay", self.weight_decay)
     }
 
-    /// The same for devices.
+    /// The update rule, for devices.
     pub(super) fn rule(&self, factors: Factors) -> UpdateRule {
         let mut numbers = [0.0; 10];
         let all = [

@@ -156,7 +156,7 @@ impl<E: Scalar> Optimizer<E> {
         })
     }
 
-    /// The same, with groups of parameters that are trained in a way of their own.
+    /// This optimizer, with groups of parameters that are trained in a way of their own.
     ///
     /// # Errors
     /// [`Error::Config`] for a field out of range.
@@ -166,8 +166,8 @@ impl<E: Scalar> Optimizer<E> {
         Ok(self)
     }
 
-    /// The same, with the gradient of every parameter [scaled down](clip_each) to at most this norm, if there is one, after it has
-    /// been multiplied by the factor of a step.
+    /// This optimizer, with the gradient of every parameter [scaled down](clip_each) to at most the norm `limit`, if there is one, after it
+    /// has been multiplied by the factor of a step.
     #[must_use]
     pub fn with_clip_each(mut self, limit: Option<f64>) -> Self {
         self.each = limit;
@@ -182,6 +182,9 @@ impl<E: Scalar> Optimizer<E> {
     }
 
     /// ‖g‖₂ over all parameters that are trained, in f64.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if memory runs out.
     pub fn gradient_norm<D: Backend<E>>(
         &mut self,
         parameters: &(impl Parameters<E, D> + ?Sized),
@@ -204,7 +207,7 @@ impl<E: Scalar> Optimizer<E> {
         )
     }
 
-    /// The same, going on from a [`state`](Self::state).
+    /// This optimizer, going on from a [`state`](Self::state).
     #[must_use]
     pub fn continued(self, steps: usize, means: impl IntoIterator<Item = [Vec<E>; 2]>) -> Self {
         let moments = means.into_iter();
@@ -233,6 +236,9 @@ impl<E: Scalar> Optimizer<E> {
     /// Updates every parameter, by all threads. The learning rate is multiplied by `rate_factor` (schedule), the gradients by
     /// `gradient_factor` (clipping). A parameter without a gradient counts as having a zero one. Then the parameters are
     /// [projected](Parameters::project).
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there are more parameters than in the first step, [`Error::Device`] if memory runs out.
     pub fn step<D: Backend<E>>(
         &mut self,
         parameters: &mut (impl Parameters<E, D> + ?Sized),
@@ -244,6 +250,9 @@ impl<E: Scalar> Optimizer<E> {
     }
 
     /// [`step`](Self::step), and `average`, if there is one, follows.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
     pub fn averaged_step<D: Backend<E>>(
         &mut self,
         parameters: &mut (impl Parameters<E, D> + ?Sized),
@@ -309,7 +318,7 @@ impl<E: Scalar> Optimizer<E> {
                 remedy: "give an optimizer the same parameters in every step",
             });
         };
-        // What is not trained takes part for its average.
+        // The average of a frozen parameter is updated as well.
         let trained = *trained;
         let factors = match trained {
             true => factors,

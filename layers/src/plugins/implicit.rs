@@ -30,8 +30,7 @@ plugin! {
 #[typetag::serde(name = "implicit")]
 impl LayerConfig for ImplicitConfig {
     fn validate(&self) -> Result<()> {
-        let proper = self.radius > 0.0 && self.radius < 1.0;
-        Error::require(proper, "implicit", "radius", "in (0, 1)", self.radius)
+        Error::require_inner_fraction("implicit", "radius", self.radius)
     }
 
     fn original_names(&self) -> Vec<(String, String)> {

@@ -238,7 +238,17 @@ impl MondeqCertificate {
         sum(&self.b.times(z), -1.0, &self.b.transposed_times(z))
     }
 
-    /// An upper bound of ‖I − W‖₂.
+    /// `S z`, with S = I − W.
+    fn times(&self, z: &[f64]) -> Vec<f64> {
+        sum(&self.symmetric(z), -1.0, &self.skew(z))
+    }
+
+    /// `Sᵀ z`.
+    fn transposed_times(&self, z: &[f64]) -> Vec<f64> {
+        sum(&self.symmetric(z), 1.0, &self.skew(z))
+    }
+
+    /// An upper bound of ‖S‖₂.
     fn norm(&self) -> f64 {
         let a = self.a.norm();
         self.margin + a * a + 2.0 * self.b.norm()
@@ -250,7 +260,7 @@ impl MondeqCertificate {
         for column in 0..dim {
             let mut unit = vec![0.0; dim];
             unit[column] = 1.0;
-            let product = sum(&self.symmetric(&unit), -1.0, &self.skew(&unit));
+            let product = self.times(&unit);
             squares += norm(&product).powi(2);
             columns.extend(sum(&unit, -self.alpha, &product));
         }
@@ -261,16 +271,21 @@ impl MondeqCertificate {
 
     /// `W z + U x + b`, and what rounding may have changed of it, in the 2-norm.
     fn inner(&self, z: &[f64], x: &[f64]) -> (Vec<f64>, f64) {
-        let sz = sum(&self.symmetric(z), -1.0, &self.skew(z));
-        let inner = sum(&sum(z, -1.0, &sz), 1.0, &self.u.times(x));
+        let inner = sum(&sum(z, -1.0, &self.times(z)), 1.0, &self.u.times(x));
         let inner = sum(&inner, 1.0, self.bias.values());
         let size =
             (1.0 + self.norm()) * norm(z) + self.u.norm() * norm(x) + norm(self.bias.values());
         (inner, rounding(2 * z.len() + x.len(), size))
     }
-}
 
-impl MondeqCertificate {
+    /// `Mᵀ D u + v − u`, with M = (1 − α) I + α W and the slopes D of φ.
+    fn adjoint_residual(&self, slopes: &[f64], u: &[f64], v: &[f64]) -> Vec<f64> {
+        let sloped: Vec<f64> = slopes.iter().zip(u).map(|(d, u)| d * u).collect();
+        // Mᵀ y = y − α Sᵀ y.
+        let product = sum(&sloped, -self.alpha, &self.transposed_times(&sloped));
+        sum(&sum(&product, 1.0, v), -1.0, u)
+    }
+
     /// ‖u − u*‖₂ of the state of Peaceman-Rachford splitting.
     ///
     /// With z = φ(u) and e = u − ((1 − α) z + α (W z + c)), z is the solution for another c, by e / α. So δ = z − z* has α δᵀH δ − eᵀδ ≤ 0, and
@@ -299,32 +314,31 @@ impl Certificate for MondeqCertificate {
         if let Some(reflection) = self.reflection {
             return self.bound_of_reflected(reflection, z, x[0]);
         }
-        let (inner, rounding) = self.inner(z, x[0]);
+        let (inner, off) = self.inner(z, x[0]);
         let value = inner.iter().map(|&v| self.activation.at(v));
         let residual: Vec<f64> = z.iter().zip(value).map(|(z, f)| z - f).collect();
-        // (I + Sᵀ) r, with Sᵀ = H + (B − Bᵀ).
-        let slope = sum(&self.symmetric(&residual), 1.0, &self.skew(&residual));
-        let bound = StronglyMonotone {
+        let slope = sum(&self.transposed_times(&residual), 1.0, &residual);
+        let distance = StronglyMonotone {
             margin: self.margin,
             step: 1.0,
             symmetric: &|v| self.symmetric(v),
             norm: self.norm(),
             residual: &residual,
-            slope: &sum(&slope, 1.0, &residual),
-            rounding,
+            slope: &slope,
+            rounding: off,
         };
-        bound.bound()
+        distance.bound()
     }
 
     /// ‖u − u*‖ ≤ ‖r‖ + ‖M‖ ‖√D r‖ / k, with M = (1 − α) I + α W, D the slopes of φ, r = Mᵀ D u + v − u and k the least of 1 − d + α m d
-    /// over the slopes d: y = D (u − u*) has yᵀD⁻¹y − yᵀM y = −rᵀy. Known where φ is made of straight lines, none of which ends between z and
-    /// z*, but for Peaceman-Rachford splitting.
+    /// over the slopes d above 0: y = D (u − u*) has yᵀD⁻¹y − yᵀM y = −rᵀy.
+    ///
+    /// Known for forward-backward splitting, where φ is made of straight lines; infinite where one of these may end between z and z*.
     fn adjoint_bound(&self, z: &[f64], x: &[&[f64]], u: &[f64], v: &[f64]) -> Option<f64> {
         if self.reflection.is_some() {
             return None;
         }
-        let (inner, off) = self.inner(z, x[0]);
-        let alpha = self.alpha;
+        let (alpha, (inner, off)) = (self.alpha, self.inner(z, x[0]));
         let step = sum(&inner, -1.0, z);
         let argument = match alpha < 1.0 {
             true => sum(z, alpha, &step),
@@ -334,24 +348,20 @@ impl Certificate for MondeqCertificate {
             .map(|&v| self.activation.straight(v))
             .collect();
         let pieces = pieces?;
+        // Above ‖M‖; then how far the argument of φ may be from that at z*.
         let size = 1.0 + alpha * self.norm();
         let reach = size * self.bound(z, x) + off + rounding(4, norm(z) + norm(&step));
         if pieces.iter().any(|&(_, room)| room <= reach) {
             return Some(f64::INFINITY);
         }
-        let sloped: Vec<f64> = pieces.iter().zip(u).map(|((d, _), u)| d * u).collect();
-        // Mᵀ y = y − α Sᵀ y.
-        let transposed = sum(&self.symmetric(&sloped), 1.0, &self.skew(&sloped));
-        let product = sum(&sum(&sloped, -alpha, &transposed), 1.0, v);
-        let residual = sum(&product, -1.0, u);
-        let rounding = rounding(2 * u.len(), size * norm(u) + norm(v));
-        let rooted = pieces.iter().zip(&residual);
-        let rooted: Vec<f64> = rooted.map(|((d, _), r)| d.sqrt() * r).collect();
-        let [whole, part] = [norm(&residual), norm(&rooted)].map(|r| r + rounding);
-        let slopes = pieces.iter().map(|&(d, _)| d);
-        let least = slopes
-            .filter(|&d| d > 0.0)
-            .map(|d| 1.0 - d + alpha * self.margin * d);
+        let slopes: Vec<f64> = pieces.iter().map(|&(slope, _)| slope).collect();
+        let residual = self.adjoint_residual(&slopes, u, v);
+        let rooted = slopes.iter().zip(&residual);
+        let rooted: Vec<f64> = rooted.map(|(d, r)| d.sqrt() * r).collect();
+        let off = rounding(2 * u.len(), size * norm(u) + norm(v));
+        let [whole, part] = [norm(&residual), norm(&rooted)].map(|r| r + off);
+        let above_0 = slopes.iter().filter(|&&d| d > 0.0);
+        let least = above_0.map(|d| 1.0 - d + alpha * self.margin * d);
         let least = least.fold(f64::INFINITY, f64::min);
         Some(whole + size * part / least)
     }

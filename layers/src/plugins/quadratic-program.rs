@@ -11,18 +11,20 @@ use crate::config::pairs;
 use crate::{concatenate, LayerConfig, LayerRequest, Layers, Sizes, Vocabulary};
 
 plugin! {
-    /// The quadratic program, argmin zᵀQ z / 2 + pᵀz subject to A z = b and G z ≤ h, with Q = L Lᵀ + ε I of the lower triangle of a parameter L.
+    /// The quadratic program, argmin zᵀQ z / 2 + pᵀz subject to A z = b and G z ≤ h, with Q = L Lᵀ + ε I of the lower triangle of a parameter
+    /// L.
     ///
     /// The state holds the argument and the multipliers, [z | ν | λ], and f is a step of the primal-dual method of Condat and Vu:
     /// z⁺ = z − τ (Q z + p + Aᵀν + Gᵀλ), ν⁺ = ν + σ (A (2 z⁺ − z) − b), λ⁺ = max(λ + σ (G (2 z⁺ − z) − h), 0). Its output is z. p, b and h are
     /// injected, in this order (p alone without constraints); L, G and A are learned. τ and σ follow from Frobenius norms, which are upper
-    /// bounds; neither z* nor gradients depend on them.
+    /// bounds; neither z* nor gradients depend on them. Solve it by `newton-gmres`.
     ///
-    /// Gradients are those of the KKT conditions at the active constraints: 0 for a constraint that is not active; one of two one-sided ones where a
-    /// constraint is weakly active. Where active constraints depend on each other, multipliers are not unique and I − J is singular: solve the adjoint
-    /// equation by `gmres` then, which starts at 0 and finds a solution. Where no z is feasible the multipliers grow for ever; a state whose
-    /// z misses the constraints by more than ten times the tolerance counts as diverged, however small its residual is beside them. Solve it by
-    /// `newton-gmres`. It has no certificate: any bound of ‖z − z*‖ takes a point well inside the constraints, which no state tells.
+    /// Gradients are those of the KKT conditions at the active constraints: 0 for a constraint that is not active, and a one-sided one for a
+    /// constraint that is weakly active. Where active constraints depend on each other, multipliers are not unique and I − J is singular: solve
+    /// the adjoint equation by `gmres` then, which starts at 0 and finds a solution. Where no z is feasible the multipliers grow without bound,
+    /// and any residual is small beside them: a state whose z misses the constraints by more than ten times the tolerance counts as diverged.
+    ///
+    /// It has no certificate: a bound of ‖z − z*‖ needs a point well inside the constraints, which a state does not give.
     ///
     /// Reference: B. Amos, J. Z. Kolter, OptNet: Differentiable Optimization as a Layer in Neural Networks, ICML 2017, §3; L. Condat, A Primal-Dual
     /// Splitting Method, Journal of Optimization Theory and Applications 158 (2013), algorithm 3.1, for the iteration.
@@ -72,15 +74,7 @@ impl Build<Layers> for QuadraticProgramConfig {
         request: LayerRequest<'_, D>,
     ) -> Result<AnyLayer<E, D>> {
         self.validate()?;
-        let sizes = self.sizes().expect("a program knows its sizes");
-        let got = (request.state, request.inputs);
-        Error::require(
-            got == (sizes.state, &sizes.inputs[..]),
-            NAME,
-            "variables, equalities, inequalities",
-            "the width of the injected inputs p, b and h, the state their sum",
-            format!("state {}, inputs {:?}", got.0, got.1),
-        )?;
+        Sizes::require(self.sizes(), NAME, request.state, request.inputs)?;
         let (n, init) = (self.variables, request.init);
         let mut rows = |count: usize| match count {
             0 => Ok(None),

@@ -54,7 +54,7 @@ impl Build<Layers> for SparseCodingConfig {
         let (atoms, init) = (request.state, request.init);
         let width = one_input("sparse-coding", request.inputs)?;
         let mut layer = SparseCoding {
-            // Atoms about as long as they may be.
+            // Atoms have a length of about 1, the longest they may have.
             dictionary: init.normal((width, atoms), 1.0 / (width.max(1) as f64).sqrt())?,
             penalty: init.constant((1, 1), self.penalty)?,
             ridge: self.ridge,

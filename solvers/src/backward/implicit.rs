@@ -18,7 +18,7 @@ plugin! {
     pub struct Implicit: BackwardStrategy {
         /// Solver of the adjoint equation.
         pub solver: Box<dyn FixedPointSolver> = Box::new(Anderson::default()),
-        /// When the adjoint solve ends. Default: relative 1e-4, at most 100 steps, warn if unsolved.
+        /// When the adjoint solve ends. Default: relative 1e-4, at most 100 evaluations, warn if unsolved.
         pub stop: Stop = Stop::default(),
     }
 }

@@ -33,10 +33,9 @@ plugin! {
 #[typetag::serde(name = "reversible")]
 impl BackwardStrategy for Reversible {
     fn validate(&self) -> Result<()> {
-        let (name, damping) = ("reversible", self.damping);
+        let name = "reversible";
         Error::require_at_least_one(name, "steps", self.steps)?;
-        let proper = damping > 0.0 && damping < 1.0;
-        Error::require(proper, name, "damping", "in (0, 1)", damping)?;
+        Error::require_inner_fraction(name, "damping", self.damping)?;
         Error::require_positive(name, "recovery", self.recovery)
     }
 

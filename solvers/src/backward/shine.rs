@@ -29,7 +29,7 @@ plugin! {
         pub exact: bool = true,
         /// Solver of the preconditioned adjoint equation; used if `exact`.
         pub solver: Box<dyn FixedPointSolver> = Box::new(Anderson::default()),
-        /// When the adjoint solve ends. Default: relative 1e-4, at most 100 steps, warn if unsolved.
+        /// When the adjoint solve ends. Default: relative 1e-4, at most 100 evaluations, warn if unsolved.
         pub stop: Stop = Stop::default(),
     }
 }

@@ -63,14 +63,7 @@ impl FixedPointSolver for Anderson {
         )?;
         Error::require(mixing, "anderson", "mixing", "in (0, 2]", self.mixing)?;
         Error::require_not_negative("anderson", "regularization", self.regularization)?;
-        let growth = self.growth;
-        Error::require(
-            growth > 1.0 && growth.is_finite(),
-            "anderson",
-            "growth",
-            "finite and above 1",
-            growth,
-        )?;
+        Error::require_above_one("anderson", "growth", self.growth)?;
         let fits = self.compat.is_none() || self.ridge == Ridge::Absolute;
         let got = "relative";
         Error::require(

@@ -33,22 +33,15 @@ plugin! {
 #[typetag::serde(name = "broyden")]
 impl FixedPointSolver for Broyden {
     fn validate(&self) -> Result<()> {
-        let (memory, growth) = (self.memory, self.growth);
-        Error::require_at_least_one("broyden", "memory", memory)?;
-        Error::require(
-            growth > 1.0 && growth.is_finite(),
-            "broyden",
-            "growth",
-            "finite and above 1",
-            growth,
-        )
+        Error::require_at_least_one("broyden", "memory", self.memory)?;
+        Error::require_above_one("broyden", "growth", self.growth)
     }
 
     fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {
         let batch = space.batch();
         let mut slots = || space.alloc();
         let (before, best) = ([slots()?, slots()?], [slots()?, slots()?]);
-        let (s, y, a, b) = (slots()?, slots()?, slots()?, slots()?);
+        let (s, y, hy, hs) = (slots()?, slots()?, slots()?, slots()?);
         Ok(Box::new(QuasiNewton {
             config: self.clone(),
             // One pair of zeros, H = I: a solve may be over before there is anything to learn.
@@ -60,14 +53,19 @@ impl FixedPointSolver for Broyden {
             best,
             s,
             y,
-            a,
-            b,
+            hy,
+            hs,
             smallest: vec![f64::INFINITY; batch],
             allowed: vec![self.growth; batch],
             fresh: vec![false; batch],
             improved: Vec::with_capacity(batch),
             restarted: Vec::with_capacity(batch),
-            scales: [vec![0.0; batch], vec![0.0; batch], vec![0.0; batch]],
+            factors: Factors {
+                s: vec![0.0; batch],
+                hy: vec![0.0; batch],
+                hs: vec![0.0; batch],
+            },
+            remaining: vec![0.0; batch],
             combination: Combination::default(),
         }))
     }
@@ -76,29 +74,50 @@ impl FixedPointSolver for Broyden {
 /// H = I + Σ_k a_k b_kᵀ and the point before.
 struct QuasiNewton {
     config: Broyden,
-    /// a_k and b_k.
+    /// a_k.
     left: Vec<Slot>,
+    /// b_k.
     right: Vec<Slot>,
+    /// Updates so far, of which the last `memory` are kept.
     updates: usize,
+    /// Whether there is a step before.
     begun: bool,
     /// z and g of the step before.
     before: [Slot; 2],
     /// z and g where the residual was smallest.
     best: [Slot; 2],
+    /// The last step, Δz.
     s: Slot,
+    /// −Δg of the last step.
     y: Slot,
-    /// The update in the making.
-    a: Slot,
-    b: Slot,
-    /// Smallest ‖g‖ so far, and by which factor the next one may be larger.
+    /// H y.
+    hy: Slot,
+    /// Hᵀs.
+    hs: Slot,
+    /// Smallest ‖g‖ of each sample so far.
     smallest: Vec<f64>,
+    /// The factor by which ‖g‖ of each sample may exceed its smallest.
     allowed: Vec<f64>,
     /// Whether a sample has no step behind it since its restart.
     fresh: Vec<bool>,
+    /// Samples whose present point is the best one.
     improved: Vec<usize>,
+    /// Samples that start again.
     restarted: Vec<usize>,
-    scales: [Vec<f64>; 3],
+    factors: Factors,
+    /// 0 for samples that start again, else 1.
+    remaining: Vec<f64>,
     combination: Combination,
+}
+
+/// The update a bᵀ of every sample, as the factors of what it is made of: a = c₁ s + c₂ H y and b = c₃ Hᵀs.
+struct Factors {
+    /// c₁.
+    s: Vec<f64>,
+    /// c₂.
+    hy: Vec<f64>,
+    /// c₃.
+    hs: Vec<f64>,
 }
 
 /// Smallest |sᵀH y| / (‖s‖ ‖H y‖) of an update: below it, the update would be mostly rounding.
@@ -135,7 +154,7 @@ impl Iteration for QuasiNewton {
             .before
             .into_iter()
             .chain(self.best)
-            .chain([self.s, self.y, self.a, self.b])
+            .chain([self.s, self.y, self.hy, self.hs])
         {
             space.release(slot);
         }
@@ -166,10 +185,9 @@ impl QuasiNewton {
         space.copy_rows(at.residual, self.best[1], &self.improved)
     }
 
-    /// Learns from the step that led here: a = (s − H y) ‖s‖ / (sᵀH y), b = Hᵀs / ‖s‖. With that factor, to the next power of
-    /// two, both are of the size of H whatever the unit of z is: 1 / (sᵀH y) alone leaves the range of f32 where ‖s‖ is 1e-19.
+    /// Learns from the step that led here: a = (s − H y) ‖s‖ / (sᵀH y), b = Hᵀs / ‖s‖. ‖s‖, rounded to a power of two, makes both of
+    /// the size of H whatever the unit of z is: 1 / (sᵀH y) alone leaves the range of f32 where ‖s‖ is 1e-19.
     fn update(&mut self, space: &mut dyn Map, at: Evaluation) -> Result<()> {
-        let (a, b) = (self.a, self.b);
         let [z, g] = self.before;
         space.combine(self.s, &[(Coef::Same(1.0), at.z), (Coef::Same(-1.0), z)])?;
         space.combine(
@@ -177,10 +195,9 @@ impl QuasiNewton {
             &[(Coef::Same(1.0), g), (Coef::Same(-1.0), at.residual)],
         )?;
         let terms = (&self.right[..], &self.left[..]);
-        self.combination.project(space, a, self.y, terms, 1.0)?;
         let transposed = (terms.1, terms.0);
-        self.combination
-            .project(space, b, self.s, transposed, 1.0)?;
+        (self.combination).project(space, self.hy, self.y, terms, 1.0)?;
+        (self.combination).project(space, self.hs, self.s, transposed, 1.0)?;
         self.weigh(space)?;
         // The oldest update has taken part so far; now it is overwritten, in place, so that samples which have left keep theirs.
         let place = self.updates % self.config.memory;
@@ -188,48 +205,46 @@ impl QuasiNewton {
             self.left.push(space.alloc()?);
             self.right.push(space.alloc()?);
         }
-        let scales = self.scales.each_ref();
-        let [left, minus, right] = scales.map(|scale| &scale[..space.batch()]);
-        space.combine(
-            self.left[place],
-            &[(Coef::PerSample(left), self.s), (Coef::PerSample(minus), a)],
-        )?;
-        space.combine(self.right[place], &[(Coef::PerSample(right), b)])?;
+        let (batch, Factors { s, hy, hs }) = (space.batch(), &self.factors);
+        let [s, hy, hs] = [s, hy, hs].map(|factors| Coef::PerSample(&factors[..batch]));
+        space.combine(self.left[place], &[(s, self.s), (hy, self.hy)])?;
+        space.combine(self.right[place], &[(hs, self.hs)])?;
         self.updates += 1;
         Ok(())
     }
 
-    /// Computes the factors of s, H y and Hᵀs in the update; the first two are 0 where it is left out.
+    /// Computes the factors of the update; those of a are 0 where the update is left out.
     fn weigh(&mut self, space: &mut dyn Map) -> Result<()> {
         let batch = space.batch();
-        let [scale, minus, s] = &mut self.scales;
-        let (scale, minus, s) = (&mut scale[..batch], &mut minus[..batch], &mut s[..batch]);
-        space.dots(self.s, &[self.a], scale)?;
-        space.dots(self.s, &[self.s], s)?;
-        space.dots(self.a, &[self.a], minus)?;
+        let Factors { s, hy, hs } = &mut self.factors;
+        let (s, hy, hs) = (&mut s[..batch], &mut hy[..batch], &mut hs[..batch]);
+        // Before they hold factors, they hold sᵀH y, ‖H y‖² and ‖s‖².
+        space.dots(self.s, &[self.hy], s)?;
+        space.dots(self.s, &[self.s], hs)?;
+        space.dots(self.hy, &[self.hy], hy)?;
         for sample in 0..batch {
-            let denominator = scale[sample];
-            let sound = denominator.abs() > DEGENERATE * (s[sample] * minus[sample]).sqrt();
+            let (denominator, hy_square, s_square) = (s[sample], hy[sample], hs[sample]);
+            let sound = denominator.abs() > DEGENERATE * (s_square * hy_square).sqrt();
             let usable = match self.config.compat {
                 Some(Compat::Torchdeq) => (1.0 / denominator).is_finite(),
                 None => sound && (1.0 / denominator).is_finite() && !self.fresh[sample],
             };
-            let length = s[sample].sqrt();
+            let length = s_square.sqrt();
             let unit = if length.is_normal() {
                 length.log2().round().exp2()
             } else {
                 1.0
             };
-            scale[sample] = if usable { unit / denominator } else { 0.0 };
-            minus[sample] = -scale[sample];
-            s[sample] = 1.0 / unit;
+            s[sample] = if usable { unit / denominator } else { 0.0 };
+            hy[sample] = -s[sample];
+            hs[sample] = 1.0 / unit;
         }
         Ok(())
     }
 
     /// Back to H = I for the samples that start again.
     fn forget(&mut self, space: &mut dyn Map) -> Result<()> {
-        let remaining = &mut self.scales[0][..space.batch()];
+        let remaining = &mut self.remaining[..space.batch()];
         for (sample, (remaining, fresh)) in remaining.iter_mut().zip(&mut self.fresh).enumerate() {
             *fresh = self.restarted.contains(&sample);
             *remaining = if *fresh { 0.0 } else { 1.0 };

@@ -9,9 +9,9 @@ plugin! {
     /// Chain of solvers: samples that stall, diverge or turn non-finite go on to the next one.
     ///
     /// Each sample moves on by itself, from its best iterate so far; those that are solved stay solved. All share the
-    /// budget of steps. Converges where one of its solvers does, if that one's turn comes: a sample that runs out of steps
-    /// does not move on, so give the budget a margin beyond `patience`. Cost: that of its solvers, and one evaluation per
-    /// sample that moves on.
+    /// budget of evaluations. Converges where one of its solvers does, if that one's turn comes: a sample that has spent the
+    /// budget does not move on, so let `max_evaluations` be well above `patience`. Cost: that of its solvers, and one
+    /// evaluation per sample that moves on.
     ///
     /// The report tells in `stage` which solver had a sample last, from 0.
     pub struct Chain: FixedPointSolver {

@@ -35,12 +35,9 @@ plugin! {
 #[typetag::serde(name = "newton-gmres")]
 impl FixedPointSolver for NewtonGmres {
     fn validate(&self) -> Result<()> {
-        let (restart, forcing) = (self.restart, self.forcing);
-        let proper = forcing > 0.0 && forcing < 1.0;
-        Error::require_at_least_one("newton-gmres", "restart", restart)?;
-        Error::require(proper, "newton-gmres", "forcing", "in (0, 1)", forcing)?;
-        let window = self.window;
-        Error::require_at_least_one("newton-gmres", "window", window)
+        Error::require_at_least_one("newton-gmres", "restart", self.restart)?;
+        Error::require_inner_fraction("newton-gmres", "forcing", self.forcing)?;
+        Error::require_at_least_one("newton-gmres", "window", self.window)
     }
 
     fn start(&self, space: &mut dyn Map, tolerance: Tolerance) -> Result<Box<dyn Iteration>> {
@@ -150,7 +147,7 @@ impl Iteration for Newton {
             let norm = at.residual_norms[sample];
             if search.accept(norm, &self.config) {
                 accepted.push(sample);
-                // More than half of the tolerance need not be won.
+                // A residual of half the tolerance is small enough.
                 let enough = 0.5 * self.tolerance.bound(at.value_norms[sample]);
                 targets[sample] = enough.max(search.forcing * norm);
             } else {

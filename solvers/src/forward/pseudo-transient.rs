@@ -13,8 +13,9 @@ plugin! {
     /// or get stuck: for steady states of differential equations, and for maps with several equilibria.
     ///
     /// It converges, superlinearly in the end, where the trajectory does, i.e. near equilibria where the eigenvalues of J have real parts
-    /// below 1; the spectral radius may be any size. Residuals may grow along a trajectory for long: `patience` of the stop has to last. Cost per step: as many products with J as GMRES takes, and one evaluation; memory
-    /// `restart` + 5 vectors. Where `newton-gmres` finds the same equilibrium it is cheaper.
+    /// below 1; the spectral radius may be any size. Residuals may grow along a trajectory for long: `patience` of the stop has to last.
+    /// Cost per step: as many products with J as GMRES takes, and one evaluation; memory `restart` + 5 vectors. Where `newton-gmres` finds
+    /// the same equilibrium it is cheaper.
     ///
     /// Reference: C. T. Kelley, D. E. Keyes, Convergence Analysis of Pseudo-Transient Continuation, SIAM J. Numer. Anal. 35, 1998, eqs.
     /// 1.3-1.5.
@@ -31,11 +32,10 @@ plugin! {
 #[typetag::serde(name = "pseudo-transient")]
 impl FixedPointSolver for PseudoTransient {
     fn validate(&self) -> Result<()> {
-        let (name, forcing) = ("pseudo-transient", self.forcing);
+        let name = "pseudo-transient";
         Error::require_positive(name, "time_step", self.time_step)?;
         Error::require_at_least_one(name, "restart", self.restart)?;
-        let proper = forcing > 0.0 && forcing < 1.0;
-        Error::require(proper, name, "forcing", "in (0, 1)", forcing)
+        Error::require_inner_fraction(name, "forcing", self.forcing)
     }
 
     fn start(&self, space: &mut dyn Map, tolerance: Tolerance) -> Result<Box<dyn Iteration>> {

@@ -21,8 +21,7 @@ plugin! {
 #[typetag::serde(name = "reversible")]
 impl FixedPointSolver for Reversible {
     fn validate(&self) -> Result<()> {
-        let proper = self.damping > 0.0 && self.damping < 1.0;
-        Error::require(proper, "reversible", "damping", "in (0, 1)", self.damping)
+        Error::require_inner_fraction("reversible", "damping", self.damping)
     }
 
     fn start(&self, space: &mut dyn Map, _: Tolerance) -> Result<Box<dyn Iteration>> {

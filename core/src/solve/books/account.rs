@@ -129,19 +129,19 @@ impl Account {
             false if residual <= 0.0 => 0.0,
             false => residual / stop.tolerance.bound(norm),
         };
-        // The first finite point is better than none, however far from the tolerance it is.
-        // And the first comparable one is better than one that is not.
+        // The first finite point is better than none, however far from the tolerance it is; and the first whose residual can be
+        // compared is better than one whose residual cannot.
         let first_comparable = self.best_incomparable && self.comparable;
         let first =
             (self.report.residual.is_infinite() || first_comparable) && residual.is_finite();
         let better = (measure < self.best || first) && norm.is_finite();
         if norm.is_finite() {
-            // Of a stage that begins elsewhere it counts whether it makes progress, not whether it is the best yet.
+            // A stage that begins elsewhere is judged by its own progress, not by whether it beats the stages before.
             self.lowest = self.lowest.min(measure);
         }
         if better {
             if first_comparable {
-                // Progress counts anew as well: the last residual of a rounded map says little of this one.
+                // Progress is counted from here: residuals of the rounded map say little of those of the exact one.
                 self.milestone = f64::INFINITY;
                 self.lowest = measure;
             }

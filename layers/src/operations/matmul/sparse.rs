@@ -201,7 +201,7 @@ impl<E: Element> RowOperation<E> for SparseMatmul {
         if let Some(b_bar) = &mut x_bar[1] {
             self.multiply((at.x[0], at.x[2], true), y_bar, b_bar);
         }
-        // That of A has entries where A has none.
+        // The cotangent of A is dense, also where A is sparse.
         let mut of_a = [x_bar[0].as_deref_mut(), None];
         (self.0).cotangents([None, Some(at.x[1])], y_bar, &mut of_a, scratch);
     }
