@@ -9,11 +9,11 @@ use equilibria_reference::golden;
 use libfuzzer_sys::fuzz_target;
 
 static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
-    let arrays = include_bytes!("../../../examples/golden/zoo/sinkhorn/small.safetensors");
-    Folder::new(&[("small.safetensors", arrays)])
+    let arrays = include_bytes!("../../../examples/golden/zoo/sinkhorn/golden.safetensors");
+    Folder::new(&[("golden.safetensors", arrays)])
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    FOLDER.write("small.json", bytes);
+    FOLDER.write("golden.json", bytes);
     let _ = golden::verify(FOLDER.path(), DeviceName::Cpu);
 });

@@ -27,7 +27,9 @@ impl Folder {
 
     /// Writes a file.
     pub fn write(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.0.join(name), bytes).expect("written");
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().expect("in the folder")).expect("a folder");
+        fs::write(path, bytes).expect("written");
     }
 
     /// Where it is.
@@ -40,7 +42,11 @@ impl Folder {
         source["path"] = self.0.to_string_lossy().into();
         let source = registry::make::<dyn DataSource>(&source).expect("a data source");
         if let Ok(set) = source.load() {
-            assert_eq!(set.train.rows(), set.train.modalities[0].rows(), "a row for each target");
+            assert_eq!(
+                set.train.len(),
+                set.train.modalities[0].rows(),
+                "a row for each target"
+            );
         }
         let _ = source.names();
     }
