@@ -439,7 +439,7 @@ mod tests {
         let error = matrix(5).expect_err("one value is missing").to_string();
         assert_eq!(
             error,
-            "the values of a matrix must have shape (2, 3), row-major, got 5 values"
+            "the values of a matrix: expected (2, 3), row-major, got 5 values"
         );
         assert_eq!(matrix(6).expect("six values").as_vec().len(), 6);
     }

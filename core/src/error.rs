@@ -97,7 +97,7 @@ pub enum Error {
     },
 
     /// A tensor of the wrong shape.
-    #[error("{what} must have shape {expected}, got {got}")]
+    #[error("{what}: expected {expected}, got {got}")]
     Shape {
         /// The tensor.
         what: String,
@@ -369,6 +369,12 @@ impl Error {
         value: usize,
     ) -> Result<()> {
         Self::require(value >= 1, plugin, field, "at least 1", value)
+    }
+
+    /// [`require`](Self::require) a width of a state or a map, from 1 to 1048576: a wider one would be a mistake.
+    pub fn require_width(plugin: &'static str, field: &'static str, value: usize) -> Result<()> {
+        let holds = (1..=1 << 20).contains(&value);
+        Self::require(holds, plugin, field, "from 1 to 1048576", value)
     }
 
     /// [`require`](Self::require) several counts of at least 1, by their fields.

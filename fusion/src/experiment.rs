@@ -161,6 +161,9 @@ impl Experiment {
         self.fusion.validate()?;
         self.head.validate()?;
         self.backbone.check_targets(self.head.targets())?;
+        if let Some(chosen) = &self.modalities {
+            self.backbone.check_modalities(chosen)?;
+        }
         self.training.validate()
     }
 
@@ -176,9 +179,9 @@ impl Experiment {
         modalities: &[Table],
         targets: Option<&Targets>,
     ) -> Result<(), DataError> {
-        let place = |part, modality: Option<usize>, row| {
+        let place = |part, modality: Option<usize>, cell| {
             let chosen = |k: usize| self.modalities.as_ref().map_or(k, |chosen| chosen[k - 1]);
-            self.data.place(part, modality.map(chosen), row)
+            self.data.place(part, modality.map(chosen), cell)
         };
         scaling.check_range::<E>(part, modalities, &place)?;
         targets.map_or(Ok(()), |targets| targets.check_range::<E>(part, &place))
@@ -214,11 +217,13 @@ impl Experiment {
             filled.push(new);
             Ok(width)
         };
+        let proposals = self.head.proposals(classes);
         let backbone = <D as Backend<E>>::build::<Backbones>(
             &*self.backbone,
             BackboneRequest {
                 modalities,
                 classes,
+                proposals: proposals.as_ref(),
                 init: &mut init,
                 slot: &mut fill,
             },
@@ -231,7 +236,17 @@ impl Experiment {
         let fusion = Slots(filled);
         let width = backbone.output_dim(fusion.output_dim());
         let outputs = self.head.outputs(classes);
-        let linear = Linear::xavier(outputs, width, &mut init)?;
+        let linear = match proposals {
+            Some(_) if width == outputs => None,
+            Some(_) => {
+                return Err(Error::Shape {
+                    what: "what the backbone hands to the head".to_owned(),
+                    expected: format!("proposals, {outputs} numbers"),
+                    got: format!("{width} numbers"),
+                })
+            }
+            None => Some(Linear::xavier(outputs, width, &mut init)?),
+        };
         Ok(Model {
             backbone,
             fusion,

@@ -7,11 +7,12 @@ use equilibria_core::{registry, Backend, BuildAny, Family, Matrix, Result, Scala
 use serde::ser::Serializer;
 
 use crate::data::{DataError, DataSet, TargetKind, Targets};
+use crate::detection::{Judged, ProposalRows};
 use crate::metrics::{ConfusionMatrix, MetricsError, MultiLabel, Regression, VqaAccuracy};
 use crate::pass::Traced;
 use crate::standardization::Standardization;
 
-/// The end of a model. A linear map from the fused feature to some outputs per row precedes it; the head says how many
+/// The end of a model. A linear map from the fused feature to some outputs per row precedes it, or none, if it takes proposals; the head says how many
 /// there are, by which loss they learn from the targets, how good they are, and what they predict.
 ///
 /// The loss is generic over dtype and device: it comes from [`Build<Losses>`](equilibria_core::Build). Everything else
@@ -37,6 +38,11 @@ pub trait Head: BuildAny<Losses> + Debug + Send + Sync + dyn_clone::DynClone {
     /// Number of outputs for data with so many classes, or labels. Default: one for each.
     fn outputs(&self, classes: usize) -> usize {
         classes
+    }
+
+    /// The boxes that are proposed, where the outputs are proposals: the backbone makes them, and no linear map follows. Default: none.
+    fn proposals(&self, _classes: usize) -> Option<ProposalRows> {
+        None
     }
 
     /// The scale on which numbers are learned. Default: none, outputs say what they are.
@@ -72,8 +78,9 @@ pub trait Head: BuildAny<Losses> + Debug + Send + Sync + dyn_clone::DynClone {
     /// Headings of what [`predict`](Self::predict) gives, for classes or labels of these names.
     fn columns(&self, classes: &[String]) -> Vec<String>;
 
-    /// What the outputs of one row say: names as they are, numbers in decimal.
-    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<String>;
+    /// What the outputs of one row say, in one line or, where that may be several things, any number of them: names as they are, numbers
+    /// in decimal.
+    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<Vec<String>>;
 }
 
 equilibria_core::kind!(dyn Head, "head", validate);
@@ -204,6 +211,18 @@ pub enum Comparison {
     Numbers(Regression),
     /// Of one answer per row with those of ten people.
     Answers(VqaAccuracy),
+    /// Of any number of boxes per row.
+    Boxes(Judged),
+}
+
+impl Comparison {
+    /// Adds what is known beside the scores to a table of them: of boxes the average precision of each class.
+    pub(crate) fn details<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Boxes(judged) => serializer.collect_map(judged.of_classes()),
+            _ => serializer.collect_map(std::iter::empty::<((), ())>()),
+        }
+    }
 }
 
 /// The value of a metric.

@@ -3,12 +3,12 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
-use dfdx::prelude::HasShape;
 use equilibria_core::{
     registry, Backend, BuildAny, Error, Family, Matrix, Parameters, Result, Scalar,
 };
 
 use crate::data::{DataError, DataSet, Names, Split, SplitName, Table, TargetKind, Targets};
+use crate::detection::ProposalRows;
 use crate::head::{Head, Losses};
 use crate::layers::modules::Linear;
 use crate::layers::Initializer;
@@ -126,6 +126,15 @@ pub trait Backbone<E: Scalar, D: Backend<E>>: Parameters<E, D> {
     fn output_dim(&self, fused: usize) -> usize {
         fused
     }
+
+    /// Called before each epoch of training, with its number from 0. Default: nothing changes from one to the next.
+    fn begin_epoch(&mut self, _epoch: usize) {}
+
+    /// Some rows as they are learned from in one step of training, changed at random. They must follow from the seed, which is another one in
+    /// each step, and from the numbers of the rows alone. Default: `None`, they are learned from as they are.
+    fn augmented(&self, _rows: &Split, _batch: &[usize], _seed: u64) -> Option<Split> {
+        None
+    }
 }
 
 /// The family of backbones.
@@ -142,6 +151,8 @@ pub struct BackboneRequest<'a, D> {
     pub modalities: &'a [usize],
     /// Number of classes or labels; 0 where a number is predicted.
     pub classes: usize,
+    /// What the backbone is to propose, for a head that takes [proposals](Head::proposals).
+    pub proposals: Option<&'a ProposalRows>,
     /// Makes the parameters.
     pub init: &'a mut Initializer<D>,
     /// Puts the next fusion into a slot and tells the width of what it gives, for the part after it. A backbone that does not ask has
@@ -187,6 +198,7 @@ impl<D> BackboneRequest<'_, D> {
         let request = BackboneRequest {
             modalities: self.modalities,
             classes: self.classes,
+            proposals: self.proposals,
             init: &mut *self.init,
             slot: &mut pass_on,
         };
@@ -228,8 +240,18 @@ pub trait BackboneConfig: BuildAny<Backbones> + Debug + Send + Sync + dyn_clone:
         Ok(())
     }
 
-    /// Checks that its auxiliary losses make sense for targets of a kind. Default: they do, there are none.
-    fn check_targets(&self, _targets: TargetKind) -> Result<()> {
+    /// Checks that it can be learned from targets of a kind. Default: from all but boxes, which take a backbone that proposes some.
+    fn check_targets(&self, targets: TargetKind) -> Result<()> {
+        let expected = "a backbone that proposes boxes, such as `imvotenet`, with the head `boxes`";
+        let got = format!("one for {targets}");
+        Error::require(targets != TargetKind::Boxes, "head", "type", expected, got)
+    }
+
+    /// Checks the numbers, from 1, of the modalities that are used, in their order. Default: any may be.
+    ///
+    /// # Errors
+    /// [`Error::Config`] of the field `modalities` of the backbone, for what would stand in the place of something else.
+    fn check_modalities(&self, _chosen: &[usize]) -> Result<()> {
         Ok(())
     }
 
@@ -263,6 +285,7 @@ pub fn backbone<E: Scalar, D: Backend<E>>(
     let request = BackboneRequest {
         modalities,
         classes,
+        proposals: None,
         init,
         slot: &mut slot,
     };
@@ -314,9 +337,14 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
         None
     }
 
-    /// What errors call a row, from 0, of modality K, from 1, or of the targets where there is none: its file and its row
-    /// there, from 1. Default: the modality by number, and the row in the data set.
-    fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
+    /// What errors call a row, from 0, of modality K, from 1, or of the targets where there is none: the file that its column, from 1, comes
+    /// from, and its row there, from 1. Default: the modality by number, and the row in the data set.
+    fn place(
+        &self,
+        part: SplitName,
+        modality: Option<usize>,
+        (row, _column): (usize, usize),
+    ) -> (String, usize) {
         let what = modality.map_or("targets".to_owned(), |k| format!("modality {k}"));
         (format!("{what} [{part}]"), row + 1)
     }
@@ -338,8 +366,9 @@ pub struct Model<E: Scalar, D: Backend<E>> {
     pub backbone: Box<dyn Backbone<E, D>>,
     /// Fuse the encoded modalities: one for each slot of the backbone.
     pub fusion: Slots<E, D>,
-    /// From what the backbone makes of the fused feature to the outputs; its parameters are called `head`.
-    pub linear: Linear<E, D>,
+    /// From what the backbone makes of the fused feature to the outputs; its parameters are called `head`. `None` where the backbone makes
+    /// the outputs.
+    pub linear: Option<Linear<E, D>>,
     /// What the outputs mean.
     pub head: Box<dyn Head>,
 }
@@ -347,7 +376,8 @@ pub struct Model<E: Scalar, D: Backend<E>> {
 impl<E: Scalar, D: Backend<E>> Model<E, D> {
     /// Number of outputs per row.
     pub fn width(&self) -> usize {
-        self.linear.weight.shape().0
+        let made = || self.backbone.output_dim(self.fusion.output_dim());
+        self.linear.as_ref().map_or_else(made, Linear::outputs)
     }
 
     /// What the head gets of every row, `[batch, outputs]`. With `targets`, auxiliary losses are left in `pass`.
@@ -358,7 +388,10 @@ impl<E: Scalar, D: Backend<E>> Model<E, D> {
         pass: &mut Pass<E, D>,
     ) -> Result<Matrix<E, D>> {
         let last = self.backbone.run(x, targets, &self.fusion, pass)?;
-        Ok(pass.run(&last, |last| self.linear.forward(last)))
+        Ok(match &self.linear {
+            Some(linear) => pass.run(&last, |last| linear.forward(last)),
+            None => last,
+        })
     }
 
     /// What the outputs are to be for such targets, `[batch, outputs]`: on the scale on which the head learns.

@@ -52,6 +52,8 @@ pub struct Pass<E: Scalar, D: Backend<E>> {
     pub seed: Option<u64>,
     /// Number of the sample in each row, the same in every pass; `None` where samples are not told apart.
     pub samples: Option<Vec<usize>>,
+    /// Number, from 0, of the first row of the pass among all that are evaluated, by which errors name rows.
+    pub first: usize,
     /// The equilibria solved so far.
     pub solves: Vec<Solve>,
     /// Whether somebody will read about this pass: solves keep [traces](equilibria_core::Stop::trace), gates are measured.
@@ -99,6 +101,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             recording: true,
             seed: None,
             samples: None,
+            first: 0,
             solves: Vec::new(),
             together: Vec::new(),
             inspect: false,
@@ -112,6 +115,13 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// Whether this is a pass in training: batches are normalized by themselves, and entries dropped.
     pub fn trains(&self) -> bool {
         self.seed.is_some()
+    }
+
+    /// What errors call a row of the pass, from 0: its number among all that are trained on or evaluated, from 1.
+    pub fn number_of(&self, row: usize) -> usize {
+        let samples = self.samples.as_ref();
+        let sample = samples.and_then(|samples| samples.get(row).copied());
+        sample.unwrap_or(self.first + row) + 1
     }
 
     /// Leaves a value in [`shown`](Self::shown), if somebody will read about this pass.

@@ -9,8 +9,9 @@ use crate::metrics::require_finite;
 use crate::model::Model;
 use crate::pass::Pass;
 
-/// Rows that go through a model at a time.
+/// Rows that go through a model at a time, and numbers of these at most: scenes of many points leave no room for as many.
 const ROWS: usize = 256;
+const NUMBERS: usize = 1 << 21;
 
 /// The outputs of some rows, and how their equilibria were found.
 #[derive(Debug, Clone)]
@@ -71,9 +72,12 @@ pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
 ) -> Result<Vec<(String, Report)>> {
     let mut solves: Vec<(String, Report)> = Vec::new();
     let rows = modalities.first().map_or(0, Table::rows);
-    for start in (0..rows).step_by(ROWS) {
-        let range = start..rows.min(start + ROWS);
+    let columns: usize = modalities.iter().map(|table| table.columns).sum();
+    let at_once = (NUMBERS / columns.max(1)).clamp(1, ROWS);
+    for start in (0..rows).step_by(at_once) {
+        let range = start..rows.min(start + at_once);
         let mut pass = new_pass();
+        pass.first = start;
         let x = tensors(device, modalities, range.clone())?;
         let outputs = model.outputs(&x, None, &mut pass)?;
         for (index, solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {

@@ -141,6 +141,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
         let plan = batches(rows.len(), self.training.batch, self.seed, epoch as u64);
         let mut first_factor = None;
+        self.model.backbone.begin_epoch(epoch - 1);
         for (step, batch) in plan.iter().enumerate() {
             let rate_factor = self.rate_factor(rows.len(), plan.len(), (epoch, step));
             first_factor.get_or_insert(rate_factor);
@@ -216,10 +217,21 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         batch: &[usize],
         (epoch, step): (usize, usize),
     ) -> Result<Differentiated<E, D>> {
-        let targets = rows.targets.select(batch);
+        let seed = mix(mix(self.seed, epoch as u64), step as u64);
+        let changed = self.model.backbone.augmented(rows, batch, seed);
+        let (targets, x) = match changed {
+            Some(changed) => {
+                let x = tensors(self.device, &changed)?;
+                (changed.targets, x)
+            }
+            None => {
+                let batched = batch.iter().copied();
+                let x = predict::tensors(self.device, &rows.modalities, batched)?;
+                (rows.targets.select(batch), x)
+            }
+        };
         let targets = self.model.targets(self.device, &targets)?;
-        let x = predict::tensors(self.device, &rows.modalities, batch.iter().copied())?;
-        let mut pass = Pass::training(mix(mix(self.seed, epoch as u64), step as u64));
+        let mut pass = Pass::training(seed);
         pass.samples = Some(batch.to_vec());
         let outputs = self.model.outputs(&x, Some(&targets), &mut pass)?;
         let loss = self.model.loss(&outputs, &targets, &mut pass)?;

@@ -29,6 +29,8 @@ mod index_columns;
 mod lists;
 #[path = "data/questions.rs"]
 mod questions;
+#[path = "data/sizes.rs"]
+mod sizes;
 #[path = "data/tables.rs"]
 mod tables;
 #[path = "data/targets.rs"]

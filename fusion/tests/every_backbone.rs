@@ -1,12 +1,14 @@
 //! Contracts of all registered backbones, each with every fusion: a new fusion is tested at every site without an edit.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use dfdx::prelude::*;
 use equilibria_core::registry::{self, Plugin};
 use equilibria_core::serde_json::{self, json, Value};
 use equilibria_core::{from_host, to_host, Backend, Matrix, Parameters, Result};
-use equilibria_fusion::data::Targets;
+use equilibria_fusion::data::{Boxes, Table, Targets};
+use equilibria_fusion::detection::{generated_scenes, SceneRows};
 use equilibria_fusion::{Experiment, Model, Pass};
 use equilibria_testing::{misplaced, perturb, random_values, worse};
 
@@ -18,10 +20,12 @@ fn plugins(kind: &str) -> Vec<Plugin> {
     registry::of_kind(kind).expect("they are linked")
 }
 
-/// A backbone, small, and inputs for it: words are whole numbers.
+/// A backbone, small, and inputs for it: words are whole numbers. What is to be predicted are classes, or boxes where it proposes some.
 struct Site {
     backbone: Value,
+    head: Value,
     x: Vec<Array>,
+    targets: Targets,
 }
 
 fn numbers(columns: usize, seed: u64) -> Array {
@@ -34,8 +38,28 @@ fn words(rows: [&[f64]; BATCH]) -> Array {
     from_host(&Cpu::default(), rows.concat(), shape).expect("memory")
 }
 
+/// Points and images of rooms, and the boxes in them.
+fn rooms() -> (Vec<Array>, Targets) {
+    let scenes = generated_scenes(BATCH, 60, 5);
+    let rows = SceneRows {
+        points: 60,
+        found: Some(5),
+    };
+    let tables = rows.tables(&scenes).into_iter();
+    let matrix = |table: Table| from_host(&Cpu::default(), table.values, (BATCH, table.columns));
+    let boxes = Boxes {
+        classes: ["crate", "cabinet"].map(str::to_owned).into(),
+        most: 5,
+        rows: scenes.iter().map(|own| Arc::from(&own.boxes[..])).collect(),
+    };
+    let x = tables.map(|table| matrix(table).expect("memory"));
+    (x.collect(), Targets::Boxes(boxes))
+}
+
 /// The small form of every backbone.
 fn site(name: &str) -> Site {
+    let mut head = json!({ "type": "multi-class" });
+    let mut targets = Targets::Classes(vec![0, 2, 1]);
     let two = || vec![numbers(6, 1), numbers(6, 2)];
     let (mut backbone, x) = match name {
         "encoder" | "mm-dynamics" => (json!({ "hidden": 12, "dropout": 0.0 }), two()),
@@ -45,6 +69,19 @@ fn site(name: &str) -> Site {
             json!({ "height": 3, "width": 4 }),
             vec![numbers(12, 1), numbers(12, 2)],
         ),
+        "imvotenet" => {
+            head = json!({ "type": "boxes", "proposals": 6, "headings": 3 });
+            let (x, boxes) = rooms();
+            targets = boxes;
+            let levels = json!([
+                { "centers": 24, "radius": 0.5, "neighbors": 6, "widths": [6, 6] },
+                { "centers": 12, "radius": 1.0, "neighbors": 6, "widths": [8, 12] },
+            ]);
+            let backbone = json!({
+                "levels": levels, "width": 12, "kept": 12, "vote": 8, "radius": 0.6, "neighbors": 4, "hidden": 8,
+            });
+            (backbone, x)
+        }
         "mutan" => (
             json!({
                 "words": 7, "embedding": 4, "question": 6, "regions": 3, "attention": [5, 6], "product": [7, 2],
@@ -98,7 +135,12 @@ fn site(name: &str) -> Site {
         other => panic!("{other}: give a small form of the new backbone here"),
     };
     backbone["type"] = json!(name);
-    Site { backbone, x }
+    Site {
+        backbone,
+        head,
+        x,
+        targets,
+    }
 }
 
 impl Site {
@@ -108,11 +150,16 @@ impl Site {
             "data": { "type": "folder" },
             "backbone": self.backbone,
             "fusion": fusion,
+            "head": self.head,
         });
         let experiment: Experiment = serde_json::from_value(experiment).expect("it parses");
         experiment.validate()?;
         let columns: Vec<usize> = self.x.iter().map(|x| x.shape().1).collect();
-        experiment.model(&Cpu::default(), &columns, 3)
+        let classes = match &self.targets {
+            Targets::Boxes(boxes) => boxes.classes.len(),
+            _ => 3,
+        };
+        experiment.model(&Cpu::default(), &columns, classes)
     }
 
     /// The loss of a model, noiseless.
@@ -120,11 +167,10 @@ impl Site {
         &self,
         model: &Model<f64, Cpu>,
     ) -> Result<equilibria_fusion::pass::Differentiated<f64, Cpu>> {
-        let targets = Targets::Classes(vec![0, 2, 1]);
-        let targets = model.targets(&Cpu::default(), &targets)?;
+        let targets = model.targets(&Cpu::default(), &self.targets)?;
         let mut pass = Pass::noiseless();
         let outputs = model.outputs(&self.x, Some(&targets), &mut pass)?;
-        assert_eq!(*outputs.shape(), (BATCH, 3));
+        assert_eq!(*outputs.shape(), (BATCH, model.width()));
         let loss = model.loss(&outputs, &targets, &mut pass)?;
         pass.backward(&loss)
     }

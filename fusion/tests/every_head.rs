@@ -10,8 +10,9 @@ use equilibria_core::serde_json::{self, json, Value};
 use equilibria_core::{from_host, Backend, Matrix, Parameters};
 use equilibria_fusion::backbones::encoder::EncoderConfig;
 use equilibria_fusion::data::{
-    Answered, Answers, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets,
+    Answered, Answers, Boxes, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets,
 };
+use equilibria_fusion::detection::{OrientedBox, Outputs};
 use equilibria_fusion::fusions::concat::ConcatConfig;
 use equilibria_fusion::head::Losses;
 use equilibria_fusion::heads::regression::{Norm, Regression};
@@ -34,13 +35,20 @@ fn plugins() -> Vec<Plugin> {
 
 /// The defaults, and every other value of a field that has few.
 fn heads() -> Vec<(String, Box<dyn Head>)> {
-    let defaults = plugins().into_iter().map(|plugin| plugin.default);
+    let small = |mut config: Value| {
+        if config["type"] == "boxes" {
+            config["proposals"] = json!(4);
+        }
+        config
+    };
+    let defaults = plugins().into_iter().map(|plugin| small(plugin.default));
     let more = [
         json!({"type": "regression", "loss": "l1", "zero": "exclude"}),
         json!({"type": "regression", "sentiment": true}),
         json!({"type": "regression", "standardization": {"mean": 0.5, "deviation": 2.0}}),
         json!({"type": "multi-label", "threshold": 0.2}),
         json!({"type": "answers", "loss": "shares"}),
+        json!({"type": "boxes", "proposals": 3, "headings": 2, "sizes": [[1.0, 2.0, 0.5], [0.5, 0.5, 0.5], [2.0, 2.0, 2.0]]}),
     ];
     let make = |config: Value| {
         let head = registry::make::<dyn Head>(&config).expect("it parses");
@@ -58,7 +66,43 @@ fn targets(kind: TargetKind) -> Targets {
         }),
         TargetKind::Number => Targets::Numbers((0..ROWS).map(|row| row as f64 - 2.0).collect()),
         TargetKind::Answers => answers(ROWS),
+        TargetKind::Boxes => boxes(ROWS),
     }
+}
+
+/// One box in each row, of every class in turn.
+fn boxes(rows: usize) -> Targets {
+    let shape = |row: usize| OrientedBox {
+        center: [0.1 * row as f64, 0.5, -0.5],
+        size: [1.0, 2.0, 0.5],
+        heading: 0.3,
+    };
+    let row = |row: usize| Arc::from([(shape(row % ROWS), row % CLASSES)]);
+    Targets::Boxes(Boxes {
+        classes: (0..CLASSES).map(|class| class.to_string()).collect(),
+        most: 2,
+        rows: (0..rows).map(row).collect(),
+    })
+}
+
+/// Outputs that propose the boxes of every row, each as often as there are proposals.
+fn proposing(head: &dyn Head, boxes: &Boxes) -> Vec<f64> {
+    let rows = head.proposals(CLASSES).expect("a head of boxes");
+    let (outputs, coding) = (rows.outputs(), &rows.coding);
+    let row = |row: &Arc<[(OrientedBox, usize)]>| {
+        let (shape, class) = row[0];
+        let mut own = vec![0.0; outputs.width()];
+        own[Outputs::OBJECTNESS].copy_from_slice(&[-50.0, 50.0]);
+        let (heading, rest) = coding.heading(shape.heading);
+        own[outputs.heading_scores()][heading] = 50.0;
+        own[outputs.heading_residuals()][heading] = rest;
+        own[outputs.size_scores()][class] = 50.0;
+        let rest = coding.size(class, shape.size);
+        own[outputs.size_residuals()][3 * class..][..3].copy_from_slice(&rest);
+        own[outputs.class_scores()][class] = 50.0;
+        [&shape.center[..], &own].concat().repeat(rows.proposals)
+    };
+    boxes.rows.iter().flat_map(row).collect()
 }
 
 /// Ten people who agree, on questions of all types.
@@ -96,11 +140,12 @@ fn data(kind: TargetKind) -> DataSet {
     }
 }
 
-const KINDS: [TargetKind; 4] = [
+const KINDS: [TargetKind; 5] = [
     TargetKind::Class,
     TargetKind::LabelSet,
     TargetKind::Number,
     TargetKind::Answers,
+    TargetKind::Boxes,
 ];
 
 /// Value and gradient of the loss.
@@ -148,7 +193,7 @@ fn gradients_of_losses_are_those_of_central_differences() {
         let targets = targets(head.targets());
         let count = ROWS * head.outputs(CLASSES);
         let outputs: Vec<f64> = random_values(count, 7).iter().map(|x| 2.0 * x).collect();
-        let (_, gradient) = loss(&*head, &outputs, &targets);
+        let (value, gradient) = loss(&*head, &outputs, &targets);
         let mut error = 0.0;
         for entry in 0..count {
             let at = |shift: f64| {
@@ -159,7 +204,8 @@ fn gradients_of_losses_are_those_of_central_differences() {
             let slope = (at(STEP) - at(-STEP)) / (2.0 * STEP);
             error = worse(error, (gradient[entry] - slope).abs());
         }
-        assert!(error < 1e-9, "{name}: {error:e}");
+        // Terms of the loss of boxes are in square meters, and count tenfold.
+        assert!(error < 1e-9 * value.max(1.0), "{name}: {error:e}");
         assert!(gradient.iter().any(|g| g.abs() > 1e-3), "{name}");
     }
 }
@@ -226,8 +272,11 @@ fn what_a_head_announces_is_what_it_gives() {
         );
 
         let columns = head.columns(&data.classes);
-        let cells = head.predict(&values[..outputs], &data.classes);
-        assert_eq!(columns.len(), cells.len(), "{name}");
+        let lines = head.predict(&values[..outputs], &data.classes);
+        assert!(!lines.is_empty(), "{name}");
+        for cells in lines {
+            assert_eq!(columns.len(), cells.len(), "{name}");
+        }
         assert_eq!(columns[0], "predicted", "{name}");
         assert!(!head.loss_name().is_empty());
     }
@@ -241,8 +290,9 @@ fn the_first_metric_tells_right_from_wrong() {
         let columns = head.outputs(CLASSES);
         let matrix = head.scaled(&targets).matrix(&Cpu::default(), columns);
         let matrix: Matrix<f64, Cpu> = matrix.expect("they fit");
-        let right: Vec<f64> = match head.targets() {
-            TargetKind::Number => matrix.as_vec(),
+        let right: Vec<f64> = match (head.targets(), &targets) {
+            (_, Targets::Boxes(boxes)) => proposing(&*head, boxes),
+            (TargetKind::Number, _) => matrix.as_vec(),
             _ => matrix.as_vec().iter().map(|y| 20.0 * y - 10.0).collect(),
         };
         let wrong: Vec<f64> = right.iter().map(|x| -x + 0.25).collect();
@@ -325,6 +375,7 @@ fn echo(head: Box<dyn Head>) -> Model<f32, Cpu> {
     let request = BackboneRequest {
         modalities: &[1],
         classes: CLASSES,
+        proposals: None,
         init: &mut *init,
         slot: &mut |_, _| Ok(1),
     };
@@ -339,7 +390,7 @@ fn echo(head: Box<dyn Head>) -> Model<f32, Cpu> {
     let mut model = Model {
         backbone: backbone.expect("it builds"),
         fusion: fusion.expect("it builds").into(),
-        linear: Linear::xavier(head.outputs(CLASSES), 1, init).expect("memory"),
+        linear: Some(Linear::xavier(head.outputs(CLASSES), 1, init).expect("memory")),
         head,
     };
     let named = model.named();
@@ -364,6 +415,7 @@ fn many_rows(kind: TargetKind, row: usize, feature: f64) -> Split {
         }),
         TargetKind::Number => Targets::Numbers((0..rows).map(|row| row as f64 / 100.0).collect()),
         TargetKind::Answers => answers(rows),
+        TargetKind::Boxes => boxes(rows),
     };
     let modalities = vec![Table {
         name: "m".to_owned(),

@@ -4,8 +4,10 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use equilibria_fusion::data::{DataError, ScanFiles, SUN_RGBD_CLASSES};
+use equilibria_fusion::data::{DataError, OsPath, ScanFiles, SplitName, SUN_RGBD_CLASSES};
 use equilibria_fusion::detection::Scene;
+use equilibria_fusion::sources::scans::Scans;
+use equilibria_fusion::DataSource;
 use rand::rngs::StdRng;
 use rand::SeedableRng;
 
@@ -106,7 +108,7 @@ fn a_scan_is_read_whole() {
 #[test]
 fn what_is_wrong_in_a_scan_is_named_with_its_file() {
     type File = fn(&ScanFiles) -> &Path;
-    let wrong: [(File, Vec<u8>, &str); 6] = [
+    let wrong: [(File, Vec<u8>, &str); 8] = [
         (|files| &files.camera, b"1 0 0\n".to_vec(), "line 1"),
         (
             |files| &files.found,
@@ -123,6 +125,16 @@ fn what_is_wrong_in_a_scan_is_named_with_its_file() {
             |files| &files.boxes,
             npy(1, 8, &[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 10.0]),
             "in row 1",
+        ),
+        (
+            |files| &files.boxes,
+            npy(1, 8, &[1.0, 1.0, 1.0, 1.0, -1.0, 1.0, 0.0, 3.0]),
+            "in row 1, expected none below 0",
+        ),
+        (
+            |files| &files.camera,
+            b"1 0 0 0 1 0 0 0 1\n0 0 0 0 16 0 9 5 1\n".to_vec(),
+            "line 2",
         ),
         (
             |files| &files.points,
@@ -142,4 +154,62 @@ fn what_is_wrong_in_a_scan_is_named_with_its_file() {
     let files = write(folder.path());
     fs::remove_file(&files.camera).expect("removed");
     assert!(matches!(read(&files, 4), Err(DataError::Unreadable { .. })));
+}
+
+#[test]
+fn a_number_is_looked_for_in_the_file_it_comes_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path());
+    let source = Scans {
+        path: OsPath::from(folder.path()),
+        train: OsPath::from(""),
+        found_train: OsPath::from("found"),
+        raw: OsPath::from(""),
+        points: 4,
+        findings: 2,
+        ..Scans::default()
+    };
+    let files = ScanFiles::of(
+        "000001",
+        &folder.path().join(""),
+        &folder.path().join("found"),
+        &folder.path().join(""),
+    );
+    // 19 numbers of the camera, then 3 of the pixel of each point, then the findings.
+    for (modality, column, file) in [
+        (None, 3, &files.boxes),
+        (Some(1), 30, &files.points),
+        (Some(2), 1, &files.camera),
+        (Some(2), 19, &files.camera),
+        (Some(2), 20, &files.image),
+        (Some(2), 31, &files.image),
+        (Some(2), 32, &files.found),
+        (Some(2), 43, &files.found),
+    ] {
+        let (found, row) = source.place(SplitName::Train, modality, (0, column));
+        assert_eq!(
+            (Path::new(&found), row),
+            (&**file, 1),
+            "{modality:?} {column}"
+        );
+    }
+    let sizes = |points, findings, boxes| Scans {
+        points,
+        findings,
+        boxes,
+        ..source.clone()
+    };
+    let most = usize::MAX;
+    for (source, field) in [
+        (sizes(most, 2, 2), "points"),
+        (sizes(0, 2, 2), "points"),
+        (sizes(4, most, 2), "findings"),
+        (sizes(4, 2, most), "boxes"),
+    ] {
+        let error = source.features(SplitName::Train).expect_err("too many");
+        assert!(
+            matches!(error, DataError::Size { field: found, .. } if found == field),
+            "{error}"
+        );
+    }
 }

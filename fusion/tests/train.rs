@@ -65,7 +65,7 @@ fn witnessed(seen: &Seen) -> Model<f64, Cpu> {
     Model {
         backbone: Box::new(Witness(seen.clone())),
         fusion: fusion.expect("it builds").into(),
-        linear: Linear::xavier(2, 1, &mut init).expect("memory"),
+        linear: Some(Linear::xavier(2, 1, &mut init).expect("memory")),
         head: Box::new(MultiClass::default()),
     }
 }
@@ -120,7 +120,8 @@ fn a_gradient_that_is_not_finite_is_named_with_epoch_and_step() {
         let mut rows = split(6);
         rows.modalities[0].values[4] = feature;
         let mut model = witnessed(&seen);
-        let assigned = model.linear.assign(vec![vec![-1.0, 1.0], vec![0.0; 2]]);
+        let linear = model.linear.as_mut().expect("classes have one");
+        let assigned = linear.assign(vec![vec![-1.0, 1.0], vec![0.0; 2]]);
         assigned.expect("they fit");
         let error = train(&mut model, &rows, None).expect_err("no finite gradient");
         // The passes of the first epoch up to the one with that row.
@@ -228,7 +229,7 @@ fn targets_far_from_zero_are_learned_and_said_in_their_units() {
         };
         let predicted = outputs
             .iter()
-            .map(|row| trained.head.predict(row, &[]).remove(0));
+            .map(|row| trained.head.predict(row, &[]).remove(0).remove(0));
         let errors = predicted
             .zip(numbers)
             .map(|(p, y)| (p.parse::<f64>().expect("a number") - y).abs());

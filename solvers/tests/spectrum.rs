@@ -146,6 +146,6 @@ fn a_krylov_space_has_a_dimension() {
     let error = equilibrium.inspect(&wrong, &x, |_, _| Ok(()));
     assert_eq!(
         error.expect_err("refused").to_string(),
-        "a state must have shape (1, 1), got (2, 1)"
+        "a state: expected (1, 1), got (2, 1)"
     );
 }

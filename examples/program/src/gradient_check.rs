@@ -116,7 +116,7 @@ pub struct Comparison<'a, D: Backend<f64>> {
 }
 
 impl<D: Backend<f64>> Comparison<'_, D> {
-    /// One row per parameter. The model is the same again afterwards.
+    /// One row per parameter, but for running statistics, which have no gradient. The model is the same again afterwards.
     pub fn run(&self, model: &mut Model<f64, D>) -> Result<Vec<Row>> {
         let size = |gradient: &[f64]| gradient.iter().fold(0.0_f64, |most, g| most.max(g.abs()));
         let first = self.ways.first().map_or(&[][..], |way| &way[..]);
@@ -125,8 +125,12 @@ impl<D: Backend<f64>> Comparison<'_, D> {
         let Some(middle) = loss(model, self.batch)? else {
             return Ok(Vec::new());
         };
-        let mut rows = Vec::with_capacity(sizes.len());
+        let (mut rows, mut statistics) = (Vec::with_capacity(sizes.len()), Vec::new());
+        model.visit_statistics("", &mut |name| statistics.push(name.to_owned()));
         for (index, (name, tensor)) in model.named().into_iter().enumerate() {
+            if statistics.contains(&name) {
+                continue;
+            }
             let values = to_host(&tensor);
             let scale = sizes[index].max(floor);
             let mut row = Row {

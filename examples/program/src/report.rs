@@ -13,6 +13,7 @@ mod header;
 mod headline;
 mod labels;
 mod page;
+mod rooms;
 mod scatter;
 mod setup;
 mod study;
@@ -68,6 +69,7 @@ impl RunReport<'_> {
             Comparison::LabelSets(counts) => labels::write(counts, classes, &mut page),
             Comparison::Numbers(pairs) => scatter::write(pairs, &mut page),
             Comparison::Answers(accuracy) => answers::write(accuracy, &mut page),
+            Comparison::Boxes(judged) => rooms::write(judged, self.data, &mut page),
         }
         gates::write(self, &mut page);
         convergence::write(&self.solves(), &mut page);

@@ -1,5 +1,8 @@
 //! Heads through the program: targets that can be learned are learned, every command works, and what does not fit is refused.
 
+#[path = "small/rooms.rs"]
+mod small_rooms;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,6 +13,7 @@ use equilibria_fusion::Head;
 use equilibria_testing::random_values;
 use roxmltree::{Document, Node, ParsingOptions};
 use serde_json::Value;
+use small_rooms::ROOMS;
 use tempfile::TempDir;
 
 const TRAIN: usize = 160;
@@ -48,6 +52,10 @@ fn signals(features: &[Vec<f64>; 2], row: usize) -> [f64; 3] {
 /// Two modalities of three features, and targets that are linear in them: the first signal, or the signs of all, or the
 /// number of the largest.
 fn write_data(folder: &Path, kind: TargetKind) {
+    if kind == TargetKind::Boxes {
+        std::fs::write(folder.join("config.toml"), ROOMS).expect("written");
+        return;
+    }
     if kind == TargetKind::Answers {
         // No folder of tables has answers of people: they are generated.
         let source = format!(
@@ -84,7 +92,7 @@ fn write_data(folder: &Path, kind: TargetKind) {
                 let line = |s: &[f64; 3]| s[0].clamp(-3.0, 3.0).to_string();
                 ("targets", signals.iter().map(line).collect())
             }
-            TargetKind::Answers => continue,
+            TargetKind::Answers | TargetKind::Boxes => continue,
         };
         if kind == TargetKind::LabelSet {
             lines.insert(0, LABELS.join(","));
@@ -102,7 +110,7 @@ fn data(kind: TargetKind) -> TempDir {
 /// Where data of this kind is.
 fn place(kind: TargetKind) -> &'static [&'static str] {
     match kind {
-        TargetKind::Answers => &[],
+        TargetKind::Answers | TargetKind::Boxes => &[],
         _ => &["--data", "."],
     }
 }
@@ -399,6 +407,7 @@ fn every_head_has_a_report_and_a_study() {
             TargetKind::LabelSet => ("Labels of the test rows", 0),
             TargetKind::Number => ("Predictions for the test rows", TEST),
             TargetKind::Answers => ("Answers to the test rows", 0),
+            TargetKind::Boxes => ("Boxes in the test rows", 0),
         };
         assert!(headings.iter().any(|text| text == parts), "{headings:?}");
         let confused = headings.iter().any(|text| text.starts_with("Confusion"));

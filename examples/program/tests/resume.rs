@@ -2,6 +2,8 @@
 #![cfg(unix)]
 
 mod small;
+#[path = "small/rooms.rs"]
+mod small_rooms;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -14,6 +16,8 @@ use safetensors::SafeTensors;
 
 struct Bench {
     folder: tempfile::TempDir,
+    /// Where the data is, as the program is told.
+    data: &'static [&'static str],
 }
 
 impl Bench {
@@ -26,12 +30,21 @@ impl Bench {
         std::fs::write(folder.path().join("config.toml"), config).expect("a file");
         std::fs::create_dir(folder.path().join("data")).expect("a folder");
         write_data(&folder.path().join("data"));
-        Self { folder }
+        let data = &["--data", "data"];
+        Self { folder, data }
+    }
+
+    /// With data that is generated.
+    fn generated(config: &str) -> Self {
+        Self {
+            data: &[],
+            ..Self::of(config, |_| ())
+        }
     }
 
     fn train(&self, run: &str) -> Command {
         let mut command = self.program();
-        command.args(["config.toml", "--data", "data", "--out", run]);
+        command.args(["config.toml", "--out", run]).args(self.data);
         command
     }
 
@@ -124,6 +137,22 @@ fn a_run_with_another_head_goes_on_as_well() {
     assert!((arrays, history.clone()) == bench.result("whole"));
     assert!(history.contains("validation_mae,validation_correlation,"));
     assert_eq!(history.lines().count(), 1 + 300);
+}
+
+/// Rooms are moved, findings dropped and statistics settled as if nothing had happened.
+#[test]
+fn a_detector_goes_on_as_well() {
+    let config = small_rooms::ROOMS.replace("epochs = 4", "epochs = 12");
+    let bench = Bench::generated(&config);
+    let output = interrupt(bench.train_until_checkpoint("run"));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let resumed = bench.resume("run");
+    assert!(resumed.status.success(), "{}", text(&resumed));
+    let whole = bench.train("whole").output().expect("it starts");
+    assert!(whole.status.success(), "{}", text(&whole));
+    let (arrays, history) = bench.result("run");
+    assert!((arrays, history.clone()) == bench.result("whole"));
+    assert_eq!(history.lines().count(), 1 + 12);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use equilibria_core::prelude::*;
 
 use super::encoder::EncoderConfig;
-use crate::data::TargetKind;
+use crate::data::{Split, TargetKind};
 use crate::layers::modules::{mean, relu, Linear};
 use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
 use crate::pass::Pass;
@@ -45,6 +45,10 @@ impl BackboneConfig for MfmConfig {
 
     fn check_targets(&self, targets: TargetKind) -> Result<()> {
         self.backbone.check_targets(targets)
+    }
+
+    fn check_modalities(&self, chosen: &[usize]) -> Result<()> {
+        self.backbone.check_modalities(chosen)
     }
 }
 
@@ -135,5 +139,13 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Mfm<E, D> {
             pass.losses.push(error);
         }
         Ok(h)
+    }
+
+    fn begin_epoch(&mut self, epoch: usize) {
+        self.inner.begin_epoch(epoch);
+    }
+
+    fn augmented(&self, rows: &Split, batch: &[usize], seed: u64) -> Option<Split> {
+        self.inner.augmented(rows, batch, seed)
     }
 }

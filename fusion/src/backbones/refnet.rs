@@ -4,7 +4,7 @@ use dfdx::prelude::HasShape;
 use equilibria_core::prelude::*;
 
 use super::encoder::EncoderConfig;
-use crate::data::TargetKind;
+use crate::data::{Split, TargetKind};
 use crate::layers::modules::{mean, relu, Linear};
 use crate::layers::Vocabulary;
 use crate::model::{Backbone, BackboneConfig, BackboneRequest, Backbones};
@@ -47,6 +47,10 @@ impl BackboneConfig for RefNetConfig {
 
     fn check_targets(&self, targets: TargetKind) -> Result<()> {
         self.backbone.check_targets(targets)
+    }
+
+    fn check_modalities(&self, chosen: &[usize]) -> Result<()> {
+        self.backbone.check_modalities(chosen)
     }
 }
 
@@ -146,5 +150,13 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for RefNet<E, D> {
 
     fn output_dim(&self, fused: usize) -> usize {
         self.inner.output_dim(fused)
+    }
+
+    fn begin_epoch(&mut self, epoch: usize) {
+        self.inner.begin_epoch(epoch);
+    }
+
+    fn augmented(&self, rows: &Split, batch: &[usize], seed: u64) -> Option<Split> {
+        self.inner.augmented(rows, batch, seed)
     }
 }

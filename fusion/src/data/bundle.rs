@@ -47,6 +47,7 @@ impl DataSet {
                         "a bundle has no place for answers of people".into(),
                     ))
                 }
+                Targets::Boxes(_) => return Err(invalid("a bundle has no place for boxes".into())),
             };
             arrays.push((part.targets_array(split.targets.kind()), targets));
             for (k, table) in (1..).zip(&split.modalities) {

@@ -1,6 +1,9 @@
 //! The checks shared by every way of obtaining a data set.
 
-use super::{files, Answers, DataError, DataSet, LabelSets, Split, Table, TargetKind, Targets};
+use super::{
+    files, Answers, Boxes, BoxesError, DataError, DataSet, LabelSets, Split, Table, TargetKind,
+    Targets,
+};
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -145,13 +148,13 @@ pub(super) fn check_split(
     Ok(())
 }
 
-/// The names must differ from each other and, as they head columns of predictions, unless they are answers, from the other headings.
+/// The names must differ from each other and, where they head columns of predictions, from the other headings.
 fn check_class_names(
     classes: &[String],
     kind: TargetKind,
     source: Source<'_>,
 ) -> Result<(), DataError> {
-    let heads = kind != TargetKind::Answers;
+    let heads = !matches!(kind, TargetKind::Answers | TargetKind::Boxes);
     let mut earlier = HashSet::with_capacity(classes.len());
     for name in classes {
         let problem = match !earlier.insert(name) {
@@ -219,6 +222,7 @@ fn check_targets(
         Targets::Classes(labels) => check_labels(labels, classes, file),
         Targets::Numbers(numbers) => check_numbers(numbers, file),
         Targets::Answers(answers) => check_answers(answers, classes, file),
+        Targets::Boxes(boxes) => check_boxes(boxes, classes, file),
     }
 }
 
@@ -265,6 +269,46 @@ fn check_answers(answers: &Answers, classes: usize, file: String) -> Result<(), 
                 row,
                 label,
                 classes,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_boxes(boxes: &Boxes, classes: usize, file: String) -> Result<(), DataError> {
+    if boxes.classes.len() != classes {
+        return Err(DataError::LabelCount {
+            file,
+            columns: boxes.classes.len(),
+            reference: "the classes of the data set".to_owned(),
+            expected: classes,
+        });
+    }
+    for (row, own) in (1..).zip(&boxes.rows) {
+        if let Some(&(_, label)) = own.iter().find(|(_, class)| *class >= classes) {
+            return Err(DataError::LabelOutOfRange {
+                file,
+                row,
+                label,
+                classes,
+            });
+        }
+        if own.len() > boxes.most {
+            let (found, most) = (own.len(), boxes.most);
+            return Err(DataError::from(BoxesError::TooMany {
+                file,
+                row,
+                found,
+                most,
+            }));
+        }
+        let numbers = boxes.numbers(row - 1);
+        if let Some(column) = numbers.iter().position(|number| !number.is_finite()) {
+            return Err(DataError::NotFinite {
+                file,
+                row,
+                column: column + 1,
+                value: numbers[column],
             });
         }
     }

@@ -68,6 +68,10 @@ fn of_targets(targets: &Targets) -> String {
                 texts.flat_map(move |text| [text.as_bytes(), end])
             }))
         }
+        Targets::Boxes(boxes) => {
+            let rows = 0..boxes.rows.len();
+            hex(rows.flat_map(|row| numbers(&boxes.numbers(row)).collect::<Vec<_>>()))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::cell::shown;
 use super::files::why_unreadable;
-use super::{QuestionsError, TargetKind};
+use super::{BoxesError, QuestionsError, TargetKind};
 use std::io;
 
 /// A data set that cannot be used.
@@ -47,6 +47,21 @@ pub enum DataError {
         selection: Vec<usize>,
         /// How many modalities the data set has.
         count: usize,
+    },
+
+    /// A size of a data source that is out of its range.
+    #[error("the data source `{data}`: `{field}` must be from {least} to {most}, got {got}; set it to a number in this range")]
+    Size {
+        /// Name of the data source.
+        data: &'static str,
+        /// The key at fault.
+        field: &'static str,
+        /// The least that it may be.
+        least: usize,
+        /// The most.
+        most: usize,
+        /// The number found.
+        got: usize,
     },
 
     /// A row of a file of graphs that is not what the format has there.
@@ -558,6 +573,10 @@ pub enum DataError {
         piece: &'static str,
     },
 
+    /// Boxes that do not fit.
+    #[error(transparent)]
+    Boxes(#[from] BoxesError),
+
     /// An NPY, NPZ or safetensors file that does not hold the array called for.
     #[error("{file}: {problem}; write the array again, e.g. with numpy.save")]
     InvalidArray {
@@ -580,6 +599,28 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Makes sure that sizes of a data source, by their fields, are from the least that each may be to 1048576: a larger one would be a mistake.
+    ///
+    /// # Errors
+    /// [`DataError::Size`] with the first that is not.
+    pub fn require_sizes(
+        data: &'static str,
+        sizes: &[(&'static str, usize, usize)],
+    ) -> Result<(), Self> {
+        const MOST: usize = 1 << 20;
+        let outside = |(_, least, got): &&(_, usize, usize)| !(*least..=MOST).contains(got);
+        match sizes.iter().find(outside) {
+            None => Ok(()),
+            Some(&(field, least, got)) => Err(Self::Size {
+                data,
+                field,
+                least,
+                most: MOST,
+                got,
+            }),
+        }
+    }
+
     /// The error for classes other than those of the trained model.
     pub(crate) fn other_classes(file: String, found: &[String], expected: &[String]) -> Self {
         Self::OtherClasses {

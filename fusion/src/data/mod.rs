@@ -25,6 +25,7 @@
 
 mod answers;
 mod array;
+mod boxes;
 mod bundle;
 mod cell;
 mod check;
@@ -60,6 +61,7 @@ mod vqa;
 mod word_piece;
 
 pub use answers::{Answered, Answers};
+pub use boxes::{Boxes, BoxesError};
 pub use check::SplitName;
 pub use dataset::{select_modalities, DataSet, Split, Table};
 pub use digest::Digest;
@@ -73,7 +75,7 @@ pub use os_path::OsPath;
 pub use range::Place;
 pub use sampling::{batches, stratified_holdout};
 pub use scale::{FeatureRange, MinMax};
-pub use scans::{ScanFiles, SUN_RGBD_CLASSES};
+pub use scans::{scans_in, ScanFiles, SUN_RGBD_CLASSES};
 pub use targets::{LabelSets, TargetKind, Targets};
 pub use vqa::{QuestionsError, Rules, Vqa};
 pub use word_piece::WordPiece;

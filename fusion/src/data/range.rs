@@ -4,9 +4,9 @@ use super::scale::FeatureRange;
 use super::{DataError, MinMax, SplitName, Table, Targets};
 use equilibria_core::Scalar;
 
-/// What errors call a row, from 0, of a modality, from 1, or of the targets where there is none: its file and its row
+/// What errors call a row, from 0, and a column, from 1, of a modality, from 1, or of the targets where there is none: the file and the row
 /// there, from 1.
-pub type Place<'a> = dyn Fn(SplitName, Option<usize>, usize) -> (String, usize) + 'a;
+pub type Place<'a> = dyn Fn(SplitName, Option<usize>, (usize, usize)) -> (String, usize) + 'a;
 
 impl MinMax {
     /// Makes sure that all features, as they are and scaled, are numbers of the type `E`.
@@ -23,7 +23,7 @@ impl MinMax {
             for (row, values) in table.values.chunks_exact(table.columns.max(1)).enumerate() {
                 for (column, (&value, feature)) in (1..).zip(values.iter().zip(ranges)) {
                     if let Some(problem) = problem::<E>(value, Some(feature)) {
-                        let (file, row) = place(part, Some(k), row);
+                        let (file, row) = place(part, Some(k), (row, column));
                         return Err(DataError::OutOfRange {
                             file,
                             row,
@@ -40,7 +40,7 @@ impl MinMax {
 }
 
 impl Targets {
-    /// Makes sure that all numbers to predict are numbers of the type `E`.
+    /// Makes sure that all numbers to predict, and those of boxes, are numbers of the type `E`.
     ///
     /// # Errors
     /// [`DataError::OutOfRange`] with the first that is none.
@@ -49,22 +49,31 @@ impl Targets {
         part: SplitName,
         place: &Place<'_>,
     ) -> Result<(), DataError> {
-        let Self::Numbers(numbers) = self else {
-            return Ok(());
-        };
-        for (row, &value) in numbers.iter().enumerate() {
-            if let Some(problem) = problem::<E>(value, None) {
-                let (file, row) = place(part, None, row);
-                return Err(DataError::OutOfRange {
-                    file,
-                    row,
-                    column: 1,
-                    value,
-                    problem,
-                });
+        let check = |row: usize, values: &[f64]| -> Result<(), DataError> {
+            for (column, &value) in (1..).zip(values) {
+                if let Some(problem) = problem::<E>(value, None) {
+                    let (file, row) = place(part, None, (row, column));
+                    return Err(DataError::OutOfRange {
+                        file,
+                        row,
+                        column,
+                        value,
+                        problem,
+                    });
+                }
             }
+            Ok(())
+        };
+        match self {
+            Self::Numbers(numbers) => {
+                let mut rows = numbers.chunks_exact(1).enumerate();
+                rows.try_for_each(|(row, own)| check(row, own))
+            }
+            Self::Boxes(boxes) => {
+                (0..boxes.rows.len()).try_for_each(|row| check(row, &boxes.numbers(row)))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -86,6 +95,9 @@ fn problem<E: Scalar>(value: f64, feature: Option<&FeatureRange>) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Boxes;
+    use crate::detection::OrientedBox;
+    use std::sync::Arc;
 
     fn refused<E: Scalar>(train: [f64; 2], value: f64) -> Option<String> {
         let table = |values: &[f64]| Table {
@@ -98,7 +110,7 @@ mod tests {
             targets: Targets::Classes(vec![0; 2]),
         };
         let scaling = MinMax::fit(&split);
-        let place = |_, _, row| ("1_te.csv".to_owned(), row + 10);
+        let place = |_, _, (row, _)| ("1_te.csv".to_owned(), row + 10);
         let tables = [table(&[0.0, value])];
         let checked = scaling.check_range::<E>(SplitName::Test, &tables, &place);
         checked.err().map(|error| error.to_string())
@@ -126,7 +138,7 @@ mod tests {
     #[test]
     fn numbers_to_predict_are_located() {
         let targets = Targets::Numbers(vec![1.0, 1e39]);
-        let place = |_, k: Option<usize>, row| (format!("{k:?}"), row + 1);
+        let place = |_, k: Option<usize>, (row, _)| (format!("{k:?}"), row + 1);
         let error = targets
             .check_range::<f32>(SplitName::Train, &place)
             .expect_err("beyond f32");
@@ -136,6 +148,25 @@ mod tests {
                 .starts_with("None, row 2, column 1: found 1e39"),
             "{error}"
         );
+        assert!(targets.check_range::<f64>(SplitName::Train, &place).is_ok());
+    }
+
+    #[test]
+    fn numbers_of_boxes_are_located() {
+        let at = |y: f64| OrientedBox {
+            center: [0.0, y, 0.0],
+            size: [1.0; 3],
+            heading: 0.0,
+        };
+        let targets = Targets::Boxes(Boxes {
+            classes: ["a", "b"].map(str::to_owned).into(),
+            most: 2,
+            rows: vec![Arc::new([(at(1.0), 0)]), Arc::new([(at(1e39), 1)])],
+        });
+        let place = |_, k: Option<usize>, (row, _)| (format!("{k:?}"), row + 1);
+        let error = targets.check_range::<f32>(SplitName::Train, &place);
+        let message = error.expect_err("beyond f32").to_string();
+        assert!(message.starts_with("None, row 2, column 3"), "{message}");
         assert!(targets.check_range::<f64>(SplitName::Train, &place).is_ok());
     }
 }

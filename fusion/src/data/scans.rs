@@ -28,6 +28,9 @@ pub const SUN_RGBD_CLASSES: [&str; 10] = [
     "bathtub",
 ];
 
+/// How names of files with points end.
+const POINTS: &str = "_pc.npz";
+
 /// What is less sure to be in an image is left out.
 const LEAST_SCORE: f64 = 0.1;
 
@@ -51,7 +54,7 @@ impl ScanFiles {
     /// `image` in a third.
     pub fn of(name: &str, prepared: &Path, found: &Path, raw: &Path) -> Self {
         Self {
-            points: prepared.join(format!("{name}_pc.npz")),
+            points: prepared.join(format!("{name}{POINTS}")),
             boxes: prepared.join(format!("{name}_bbox.npy")),
             camera: raw.join("calib").join(format!("{name}.txt")),
             image: raw.join("image").join(format!("{name}.jpg")),
@@ -66,6 +69,22 @@ impl ScanFiles {
     /// # Errors
     /// [`DataError`], which names the file, and the row or the line.
     pub fn read(
+        &self,
+        classes: &[impl AsRef<str>],
+        points: usize,
+        rng: &mut impl Rng,
+    ) -> Result<Scene, DataError> {
+        Ok(Scene {
+            boxes: self.read_boxes(classes.len())?,
+            ..self.read_unlabeled(classes, points, rng)?
+        })
+    }
+
+    /// The same without boxes, whose file need not be there.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn read_unlabeled(
         &self,
         classes: &[impl AsRef<str>],
         points: usize,
@@ -94,12 +113,12 @@ impl ScanFiles {
                 .collect(),
             camera,
             found: read_found(&self.found, classes)?,
-            boxes: self.boxes(classes.len())?,
+            boxes: Vec::new(),
             points,
         })
     }
 
-    fn boxes(&self, classes: usize) -> Result<Vec<(OrientedBox, usize)>, DataError> {
+    fn read_boxes(&self, classes: usize) -> Result<Vec<(OrientedBox, usize)>, DataError> {
         let rows = rows::<8>(&self.boxes)?.into_iter().enumerate();
         let shape = |(row, [x, y, z, l, w, h, heading, class]): (usize, [f64; 8])| {
             if !(class >= 0.0 && class.fract() == 0.0 && class < classes as f64) {
@@ -109,14 +128,50 @@ impl ScanFiles {
                 );
                 return Err(invalid(&self.boxes, &problem));
             }
+            let halves = [l, w, h];
+            if halves.iter().any(|&half| half < 0.0) {
+                let problem = format!(
+                    "found the half sizes {halves:?} in row {}, expected none below 0",
+                    row + 1
+                );
+                return Err(invalid(&self.boxes, &problem));
+            }
             let shape = OrientedBox {
                 center: [x, y, z],
-                size: [l, w, h].map(|half| 2.0 * half),
+                size: halves.map(|half| 2.0 * half),
                 heading,
             };
             Ok((shape, class as usize))
         };
         rows.map(shape).collect()
+    }
+}
+
+/// Names of the scans whose points are in a folder, in alphabetical order.
+///
+/// # Errors
+/// [`DataError::Unreadable`] for a folder that cannot be read, and [`DataError::InvalidArray`] if no scan is there.
+pub fn scans_in(folder: &Path) -> Result<Vec<String>, DataError> {
+    let unreadable = |source| DataError::Unreadable {
+        file: folder.display().to_string(),
+        source,
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        names.extend(
+            name.to_str()
+                .and_then(|name| name.strip_suffix(POINTS))
+                .map(str::to_owned),
+        );
+    }
+    names.sort();
+    match names.is_empty() {
+        true => Err(invalid(
+            folder,
+            &format!("found no scan, expected files NAME{POINTS}"),
+        )),
+        false => Ok(names),
     }
 }
 
@@ -177,6 +232,12 @@ fn read_camera(file: &Path) -> Result<Camera, DataError> {
         let matrix: Option<[f64; 9]> = numbers.and_then(|numbers| numbers.try_into().ok());
         let expected = "nine numbers with blanks between";
         matrices.push(matrix.ok_or_else(|| line(file, number + 1, own, expected))?);
+    }
+    let [focal_u, focal_v] = [matrices[1][0], matrices[1][4]];
+    if focal_u <= 0.0 || focal_v <= 0.0 {
+        let own = text.lines().nth(1).unwrap_or_default();
+        let expected = "focal lengths, the first and the fifth number, above 0";
+        return Err(line(file, 2, own, expected));
     }
     Ok(Camera::from_columns(matrices[0], matrices[1]))
 }

@@ -80,7 +80,7 @@ pub(super) fn read_targets(
             Ok((numbers.collect::<Result<_, _>>()?, Vec::new()))
         }
         // No folder has such files, so they are never found.
-        TargetKind::Answers => Ok((Vec::new(), Vec::new())),
+        TargetKind::Answers | TargetKind::Boxes => Ok((Vec::new(), Vec::new())),
     }
 }
 

@@ -3,7 +3,7 @@
 use equilibria_core::{from_host, Backend, Error, Matrix, Result, Scalar};
 use std::fmt;
 
-use super::Answers;
+use super::{Answers, Boxes};
 
 /// What is known of each sample, and to be predicted.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,8 @@ pub enum Targets {
     Numbers(Vec<f64>),
     /// Answers of ten people per sample.
     Answers(Answers),
+    /// Any number of boxes in space per sample.
+    Boxes(Boxes),
 }
 
 /// Which labels each sample has.
@@ -38,6 +40,8 @@ pub enum TargetKind {
     Number,
     /// Answers of ten people per row.
     Answers,
+    /// Boxes in space per row.
+    Boxes,
 }
 
 impl TargetKind {
@@ -51,6 +55,7 @@ impl TargetKind {
             Self::LabelSet => "multilabels",
             Self::Number => "targets",
             Self::Answers => "answers",
+            Self::Boxes => "boxes",
         }
     }
 
@@ -61,6 +66,7 @@ impl TargetKind {
             Self::LabelSet => "multi-label",
             Self::Number => "regression",
             Self::Answers => "answers",
+            Self::Boxes => "boxes",
         }
     }
 }
@@ -72,6 +78,7 @@ impl fmt::Display for TargetKind {
             Self::LabelSet => "several labels per row",
             Self::Number => "one number per row",
             Self::Answers => return f.write_str("answers of ten people per row"),
+            Self::Boxes => return f.write_str("boxes in space per row"),
         };
         write!(f, "{what} (`{}_tr`)", self.stem())
     }
@@ -85,6 +92,7 @@ impl Targets {
             Self::LabelSets(sets) => sets.values.len().checked_div(sets.columns).unwrap_or(0),
             Self::Numbers(numbers) => numbers.len(),
             Self::Answers(answers) => answers.rows.len(),
+            Self::Boxes(boxes) => boxes.rows.len(),
         }
     }
 
@@ -100,6 +108,7 @@ impl Targets {
             Self::LabelSets(_) => TargetKind::LabelSet,
             Self::Numbers(_) => TargetKind::Number,
             Self::Answers(_) => TargetKind::Answers,
+            Self::Boxes(_) => TargetKind::Boxes,
         }
     }
 
@@ -119,6 +128,11 @@ impl Targets {
                 known: answers.known.clone(),
                 rows: rows.iter().map(|&i| answers.rows[i].clone()).collect(),
             }),
+            Self::Boxes(boxes) => Self::Boxes(Boxes {
+                classes: boxes.classes.clone(),
+                most: boxes.most,
+                rows: rows.iter().map(|&i| boxes.rows[i].clone()).collect(),
+            }),
         }
     }
 
@@ -131,7 +145,7 @@ impl Targets {
     }
 
     /// As a matrix of one row per sample: 1 at the class and 0 elsewhere, 1 at every label, the number, or how many people gave each
-    /// answer.
+    /// answer; or the [numbers](Boxes::numbers) of all boxes, whatever `columns` is.
     ///
     /// # Errors
     /// [`Error::Shape`] if they do not fit into `columns`.
@@ -146,6 +160,11 @@ impl Targets {
             Self::LabelSets(sets) => (sets.columns, sets.values.iter().map(|&b| bit(b)).collect()),
             Self::Numbers(numbers) => (1, numbers.iter().map(|&number| E::of(number)).collect()),
             Self::Answers(answers) => (answers.known.len(), people(answers)),
+            Self::Boxes(boxes) => {
+                let numbers = (0..boxes.rows.len()).flat_map(|row| boxes.numbers(row));
+                let shape = (boxes.rows.len(), boxes.most * Boxes::NUMBERS);
+                return from_host(device, numbers.map(E::of).collect(), shape);
+            }
         };
         if width != columns {
             return Err(Error::Shape {

@@ -47,8 +47,10 @@ impl Pixel {
                 continue;
             }
             if pixel.count < VOTES {
-                let middle = [left + (right - left) / 2, top + (bottom - top) / 2];
-                pixel.offsets[pixel.count] = [(middle[0] - u) as f64, (middle[1] - v) as f64];
+                let half = |low: i64, high: i64| high.saturating_sub(low) / 2;
+                let middle = [left + half(left, right), top + half(top, bottom)];
+                let offset = [middle[0].saturating_sub(u), middle[1].saturating_sub(v)];
+                pixel.offsets[pixel.count] = offset.map(|pixels| pixels as f64);
                 pixel.boxes[pixel.count] = index + 1;
             }
             pixel.count += 1;

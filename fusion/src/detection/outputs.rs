@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::BoxCoding;
+
 /// The columns of one proposal: objectness, offset of the center, scores and residuals of headings, scores and residuals of sizes, scores of
 /// classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,15 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// For a coding whose classes of sizes are the classes of boxes.
+    pub fn of(coding: &BoxCoding) -> Self {
+        Self {
+            headings: coding.headings,
+            sizes: coding.mean_sizes.len(),
+            classes: coding.mean_sizes.len(),
+        }
+    }
+
     /// No, and yes: whether there is an object.
     pub const OBJECTNESS: Range<usize> = 0..2;
     /// From the proposal to the middle of the box, in meters.

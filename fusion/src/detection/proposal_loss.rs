@@ -1,6 +1,6 @@
 //! The losses of proposals.
 
-mod sums;
+pub(super) mod sums;
 
 use dfdx::prelude::{HasShape, SplitTape};
 use equilibria_core::{
@@ -23,6 +23,17 @@ pub struct BoxTarget {
     pub size: (usize, [f64; 3]),
     /// Its class.
     pub class: usize,
+}
+
+impl BoxTarget {
+    /// A row that fills up.
+    pub const NOTHING: Self = Self {
+        present: false,
+        center: [0.0; 3],
+        heading: (0, 0.0),
+        size: (0, [0.0; 3]),
+        class: 0,
+    };
 }
 
 /// The single losses, without weights.

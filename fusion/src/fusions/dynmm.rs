@@ -30,14 +30,10 @@ plugin! {
     }
 }
 
-/// A wider map would be a mistake.
-const WIDEST: usize = 1 << 20;
-
 #[typetag::serde(name = "dynmm")]
 impl FusionConfig for DynmmConfig {
     fn validate(&self) -> Result<()> {
-        let (proper, expected) = ((1..=WIDEST).contains(&self.hidden), "from 1 to 1048576");
-        Error::require(proper, "dynmm", "hidden", expected, self.hidden)?;
+        Error::require_width("dynmm", "hidden", self.hidden)?;
         Error::require_positive("dynmm", "temperature", self.temperature)?;
         Error::require_not_negative("dynmm", "cost", self.cost)
     }

@@ -60,15 +60,10 @@ pub enum Injection {
     Direct,
 }
 
-/// A wider state would be a mistake.
-const WIDEST: usize = 1 << 20;
-
 #[typetag::serde(name = "equilibrium")]
 impl FusionConfig for EquilibriumConfig {
     fn validate(&self) -> Result<()> {
-        let state = self.state.unwrap_or(1);
-        let proper = (1..=WIDEST).contains(&state);
-        Error::require(proper, "equilibrium", "state", "from 1 to 1048576", state)?;
+        Error::require_width("equilibrium", "state", self.state.unwrap_or(1))?;
         self.stabilizer.iter().try_for_each(|s| s.validate())?;
         self.layer.validate()?;
         self.solver.validate()?;

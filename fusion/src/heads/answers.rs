@@ -96,14 +96,14 @@ impl Head for AnswersHead {
         ["predicted", "probability"].map(str::to_owned).to_vec()
     }
 
-    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<String> {
+    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<Vec<String>> {
         let best = argmax(outputs);
         let name = classes.get(best).cloned().unwrap_or_default();
         let probability = match self.loss {
             Soft::Scores => outputs.get(best).copied().map(sigmoid),
             Soft::Shares => softmax(outputs).get(best).copied(),
         };
-        vec![name, probability.unwrap_or_default().to_string()]
+        vec![vec![name, probability.unwrap_or_default().to_string()]]
     }
 }
 
@@ -187,6 +187,6 @@ mod tests {
             assert!(values[1].is_nan() && values[2].is_nan());
         }
         let names = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!(head.predict(&[-1.0, 0.0, -1.0], &names), ["b", "0.5"]);
+        assert_eq!(head.predict(&[-1.0, 0.0, -1.0], &names), [["b", "0.5"]]);
     }
 }

@@ -59,10 +59,10 @@ impl Head for MultiClass {
         [&["predicted".to_owned()], classes].concat()
     }
 
-    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<String> {
+    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<Vec<String>> {
         let name = classes.get(argmax(outputs)).cloned().unwrap_or_default();
         let probabilities = softmax(outputs).into_iter().map(|p| p.to_string());
-        std::iter::once(name).chain(probabilities).collect()
+        vec![std::iter::once(name).chain(probabilities).collect()]
     }
 }
 

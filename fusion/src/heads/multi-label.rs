@@ -80,12 +80,12 @@ impl Head for MultiLabel {
         [&["predicted".to_owned()], classes].concat()
     }
 
-    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<String> {
+    fn predict(&self, outputs: &[f64], classes: &[String]) -> Vec<Vec<String>> {
         let named = classes.iter().zip(outputs);
         let names = named.filter_map(|(name, &x)| self.has(x).then_some(name.as_str()));
         let names = names.collect::<Vec<_>>().join(";");
         let probabilities = outputs.iter().map(|&x| sigmoid(x).to_string());
-        std::iter::once(names).chain(probabilities).collect()
+        vec![std::iter::once(names).chain(probabilities).collect()]
     }
 }
 
@@ -122,9 +122,9 @@ mod tests {
         let names = ["a", "b", "c"].map(str::to_owned);
         let head = MultiLabel::default();
         assert_eq!(head.columns(&names), ["predicted", "a", "b", "c"]);
-        assert_eq!(head.predict(&[0.5, -0.5, 2.0], &names)[0], "a;c");
+        assert_eq!(head.predict(&[0.5, -0.5, 2.0], &names)[0][0], "a;c");
         assert_eq!(
-            head.predict(&[-1.0, 0.0, -1.0], &names)[..2],
+            head.predict(&[-1.0, 0.0, -1.0], &names)[0][..2],
             ["", "0.2689414213699951"]
         );
     }

@@ -141,11 +141,10 @@ impl Head for Regression {
         vec!["predicted".to_owned()]
     }
 
-    fn predict(&self, outputs: &[f64], _classes: &[String]) -> Vec<String> {
+    fn predict(&self, outputs: &[f64], _classes: &[String]) -> Vec<Vec<String>> {
         let scale = self.scale();
-        (outputs.iter())
-            .map(|&x| scale.number(x).to_string())
-            .collect()
+        let numbers = outputs.iter().map(|&x| scale.number(x).to_string());
+        vec![numbers.collect()]
     }
 }
 

@@ -4,18 +4,35 @@
 //! Object Detection in Point Clouds, ICCV 2019, has it.
 
 use equilibria_core::{parameters, Backend, Error, Matrix, Result, Scalar};
+use serde::{Deserialize, Serialize};
 
 use super::{FeaturePropagation, Points, Sampling, SetAbstraction};
 use crate::layers::Initializer;
 use crate::pass::Pass;
 
 /// One [set abstraction](SetAbstraction).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Level {
-    /// Which points are left.
-    pub sampling: Sampling,
+    /// Points that are left, per scene.
+    pub centers: usize,
+    /// How far neighbors may be, in meters.
+    pub radius: f64,
+    /// Neighbors of each.
+    pub neighbors: usize,
     /// Widths of its network.
     pub widths: Vec<usize>,
+}
+
+impl Level {
+    /// Which points are left.
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            centers: self.centers,
+            radius: self.radius,
+            neighbors: self.neighbors,
+        }
+    }
 }
 
 /// Set abstractions one after the other, and the way back to the second of them by feature propagation.
@@ -55,14 +72,11 @@ impl<E: Scalar, D: Backend<E>> PointNet<E, D> {
         let got = levels.len();
         Error::require(got >= 2, "point-net", "levels", "two or more", got)?;
         let (mut abstraction, mut widths) = (Vec::new(), vec![features]);
-        for Level {
-            sampling,
-            widths: own,
-        } in levels
-        {
+        for level in levels {
             let inputs = widths[widths.len() - 1];
-            abstraction.push(SetAbstraction::new(*sampling, inputs, own, init)?);
-            widths.push(own.last().copied().unwrap_or(inputs));
+            let own = SetAbstraction::new(level.sampling(), inputs, &level.widths, init)?;
+            abstraction.push(own);
+            widths.push(level.widths.last().copied().unwrap_or(inputs));
         }
         let (mut propagation, mut known) = (Vec::new(), widths[levels.len()]);
         for level in (2..levels.len()).rev() {

@@ -71,8 +71,13 @@ impl DataSource for Blank {
         self.data.validation()
     }
 
-    fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
-        self.data.place(part, modality, row)
+    fn place(
+        &self,
+        part: SplitName,
+        modality: Option<usize>,
+        cell: (usize, usize),
+    ) -> (String, usize) {
+        self.data.place(part, modality, cell)
     }
 }
 

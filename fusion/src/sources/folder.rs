@@ -40,7 +40,12 @@ impl DataSource for Folder {
         names_in_folder(self.path.as_ref())
     }
 
-    fn place(&self, part: SplitName, modality: Option<usize>, row: usize) -> (String, usize) {
+    fn place(
+        &self,
+        part: SplitName,
+        modality: Option<usize>,
+        (row, _): (usize, usize),
+    ) -> (String, usize) {
         place_in_folder(self.path.as_ref(), part, modality, row)
     }
 }

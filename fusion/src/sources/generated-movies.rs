@@ -16,13 +16,13 @@ plugin! {
     /// cannot tell them, and a linear map of both cannot either. What it shows is that a model trains and its fusion interacts; it says
     /// nothing about movies.
     pub struct GeneratedMovies: DataSource {
-        /// Movies to learn from, at least 1.
+        /// Movies to learn from, from 1 to 1048576.
         pub train: usize = 650,
-        /// Movies for the final evaluation, at least 1.
+        /// Movies for the final evaluation, from 1 to 1048576.
         pub test: usize = 250,
-        /// Numbers in the text of a movie, at least 1.
+        /// Numbers in the text of a movie, from 1 to 1048576.
         pub text: usize = 10,
-        /// Numbers in the poster of a movie, at least 1.
+        /// Numbers in the poster of a movie, from 1 to 1048576.
         pub poster: usize = 14,
         /// Seed of centers and movies.
         pub seed: u64 = 1,
@@ -53,6 +53,13 @@ const TOPICS: [[bool; GENRES]; 8] = {
 #[typetag::serde(name = "generated-movies")]
 impl DataSource for GeneratedMovies {
     fn load(&self) -> Result<DataSet, DataError> {
+        let sizes = [
+            ("train", 1, self.train),
+            ("test", 1, self.test),
+            ("text", 1, self.text),
+            ("poster", 1, self.poster),
+        ];
+        DataError::require_sizes("generated-movies", &sizes)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let mut centers = |width: usize| -> Vec<Vec<f64>> {
             let center = |_| (0..width).map(|_| rng.sample(StandardNormal)).collect();

@@ -20,9 +20,9 @@ plugin! {
     ///
     /// Each question has its one right answer, or the answers of ten people, for the head `answers`.
     pub struct GeneratedQuestions: DataSource {
-        /// Questions to learn from, at least 1.
+        /// Questions to learn from, from 1 to 1048576.
         pub train: usize = 1100,
-        /// Questions for the final evaluation, at least 1.
+        /// Questions for the final evaluation, from 1 to 1048576.
         pub test: usize = 400,
         /// Whether ten people answer, each right with probability 0.9 and else with any answer.
         pub people: bool = false,
@@ -59,6 +59,8 @@ fn answer(text: &str) -> usize {
 #[typetag::serde(name = "generated-questions")]
 impl DataSource for GeneratedQuestions {
     fn load(&self) -> Result<DataSet, DataError> {
+        let sizes = [("train", 1, self.train), ("test", 1, self.test)];
+        DataError::require_sizes("generated-questions", &sizes)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let set = DataSet {
             name: "generated questions".to_owned(),

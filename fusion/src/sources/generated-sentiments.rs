@@ -12,17 +12,18 @@ plugin! {
     /// Generated sentences, as text and sound, with a sentiment from −3 to 3: to train the backbone `cm-bert` with no download.
     ///
     /// The text is numbers of words: 1 begins a sentence, 2 ends it, 0 is padding behind; 3 negates the word after it, and the others have
-    /// values of their own. The sound has a row for every place: how much the word is stressed, and noise; the row of the beginning is the
-    /// mean of those of the words. The sentiment is the sum of value · (0.4 + 2 stress) of all words, negated where they are, and cut
-    /// off. What it shows is that a model trains, and that sound helps it; it says nothing about sentences.
+    /// values of their own. The sound has a row for every place: how much the word is stressed, and noise of deviation 0.1; the row of the
+    /// beginning is the mean of those of the words. Stress is the square of a uniform number. The sentiment is the sum of value · (0.4 + 2
+    /// stress) of all words, negated where they are, and cut off. What it shows is that a model trains, and that sound helps it; it says
+    /// nothing about sentences.
     pub struct GeneratedSentiments: DataSource {
-        /// Sentences to learn from, at least 1.
+        /// Sentences to learn from, from 1 to 1048576.
         pub train: usize = 700,
-        /// Sentences for the final evaluation, at least 1.
+        /// Sentences for the final evaluation, from 1 to 1048576.
         pub test: usize = 300,
-        /// Places of a sentence, from 4.
+        /// Places of a sentence, from 4 to 1048576.
         pub places: usize = 8,
-        /// Numbers in a row of sound, at least 1.
+        /// Numbers in a row of sound, from 1 to 1048576.
         pub sound: usize = 5,
         /// Seed of values and sentences.
         pub seed: u64 = 1,
@@ -36,9 +37,19 @@ const NEGATE: usize = 3;
 /// Words with values; their numbers follow those above.
 const WORDS: usize = 20;
 
+/// The deviation of the noise in sound.
+const NOISE: f64 = 0.1;
+
 #[typetag::serde(name = "generated-sentiments")]
 impl DataSource for GeneratedSentiments {
     fn load(&self) -> Result<DataSet, DataError> {
+        let sizes = [
+            ("train", 1, self.train),
+            ("test", 1, self.test),
+            ("places", 4, self.places),
+            ("sound", 1, self.sound),
+        ];
+        DataError::require_sizes("generated-sentiments", &sizes)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let values: Vec<f64> = (0..WORDS).map(|_| rng.gen_range(-1.0..1.0)).collect();
         let set = DataSet {
@@ -58,7 +69,7 @@ impl DataSource for GeneratedSentiments {
 
 impl GeneratedSentiments {
     fn sentences(&self, count: usize, values: &[f64], rng: &mut StdRng) -> Split {
-        let places = self.places.max(4);
+        let places = self.places;
         let (mut text, mut sound, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count {
             let length = rng.gen_range(2..=places - 2);
@@ -67,9 +78,9 @@ impl GeneratedSentiments {
             for place in 0..length {
                 let negates = place + 1 < length && rng.gen_bool(0.2);
                 let word = rng.gen_range(0..WORDS);
-                let stress = rng.gen_range(0.0..1.0);
+                let stress = rng.gen_range(0.0_f64..1.0).powi(2);
                 rows.push(stress);
-                rows.extend((1..self.sound).map(|_| rng.sample::<f64, _>(StandardNormal)));
+                rows.extend((1..self.sound).map(|_| NOISE * rng.sample::<f64, _>(StandardNormal)));
                 if negates {
                     words.push(NEGATE as f64);
                     sign = -1.0;

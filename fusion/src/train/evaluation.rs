@@ -24,11 +24,11 @@ pub struct Evaluation {
     pub mean_solver_steps: f64,
     /// Share of forward solves that did not converge.
     pub unconverged_fraction: f64,
-    /// Predictions and targets, the source of the scores.
-    #[serde(skip)]
+    /// Predictions and targets, the source of the scores. Of boxes, the average precision of each class is written.
+    #[serde(flatten, serialize_with = "Comparison::details")]
     pub comparison: Comparison,
     /// The equilibria by name, and how the forward solve of every row went. Traces, where there are any, are those of the
-    /// first 256 rows: enough to see how solves go, and no more the more rows there are.
+    /// rows that go through the model first, 256 at most: enough to see how solves go, and no more the more rows there are.
     #[serde(skip)]
     pub solves: Vec<(String, Report)>,
     /// How the fusion weighs the modalities; of [`inspect`] only, and empty for a fusion without gates.

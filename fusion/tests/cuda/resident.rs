@@ -62,6 +62,7 @@ fn trained(fusion: &Value, width: usize, epochs: usize) -> Counters {
     let request = BackboneRequest {
         modalities: &[FEATURES; 2],
         classes: 2,
+        proposals: None,
         init: &mut init,
         slot: &mut |_, _| Ok(width),
     };
@@ -77,7 +78,9 @@ fn trained(fusion: &Value, width: usize, epochs: usize) -> Counters {
     let head = registry::make::<dyn Head>(&json!({ "type": "multi-class" })).expect("it parses");
     let mut model: Model<f32, Cuda> = Model {
         backbone: backbone.expect("it builds"),
-        linear: Linear::xavier(head.outputs(2), fusion.output_dim(), &mut init).expect("memory"),
+        linear: Some(
+            Linear::xavier(head.outputs(2), fusion.output_dim(), &mut init).expect("memory"),
+        ),
         fusion: fusion.into(),
         head,
     };

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use equilibria_core::prelude::*;
 use equilibria_core::serde_json::{self, json, Value};
-use equilibria_fusion::data::{Answered, Answers, LabelSets, Split, Table, TargetKind, Targets};
+use equilibria_fusion::data::{
+    Answered, Answers, Boxes, LabelSets, Split, Table, TargetKind, Targets,
+};
+use equilibria_fusion::detection::OrientedBox;
 use equilibria_fusion::layers::modules::Linear;
 use equilibria_fusion::layers::optimizer::{clip_norm, gradient_norm, Average, Optimizer};
 use equilibria_fusion::layers::projection::{project, ConvexSet};
@@ -77,11 +80,26 @@ fn split(rows: usize, kind: TargetKind) -> Split {
         }),
         TargetKind::Number => Targets::Numbers(random_values(rows, 9)),
         TargetKind::Answers => answers(rows),
+        TargetKind::Boxes => boxes(rows),
     };
     Split {
         modalities: vec![table(1), table(2)],
         targets,
     }
+}
+
+/// One in each row.
+fn boxes(rows: usize) -> Targets {
+    let shape = OrientedBox {
+        center: [0.1, 0.5, -0.5],
+        size: [1.0, 2.0, 0.5],
+        heading: 0.3,
+    };
+    Targets::Boxes(Boxes {
+        classes: ["x", "y"].map(str::to_owned).into(),
+        most: 2,
+        rows: (0..rows).map(|row| Arc::from([(shape, row % 2)])).collect(),
+    })
 }
 
 /// Of ten people, who do not agree.
@@ -114,7 +132,7 @@ impl Work for Train {
         let mut model = Model {
             backbone: Box::new(Same),
             fusion: fusion.into(),
-            linear: Linear::xavier(head.outputs(2), width, &mut init).expect("memory"),
+            linear: Some(Linear::xavier(head.outputs(2), width, &mut init).expect("memory")),
             head,
         };
         let training = json!({

@@ -104,7 +104,7 @@ fn a_new_sample_starts_at_zero_and_a_missing_name_is_refused() {
     let error = warm
         .fuse(&features(5), &mut pass)
         .expect_err("one name for three rows");
-    let message = "the samples of a pass must have shape [3], one number per row, got [2]";
+    let message = "the samples of a pass: expected [3], one number per row, got [2]";
     assert_eq!(error.to_string(), message);
 }
 

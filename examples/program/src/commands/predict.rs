@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use equilibria_core::{Backend, Scalar, Status};
 use equilibria_fusion::data::{SplitName, Table};
 use equilibria_fusion::predict::{predict, Prediction};
+use serde_json::Value;
 
 use crate::config::DataArgs;
 use crate::device::{DeviceArgs, Work};
@@ -27,7 +28,7 @@ pub struct Args {
     /// The rows to predict; a folder needs no other files than theirs, and nothing to predict
     #[arg(long, value_enum, default_value_t = Rows::Test)]
     split: Rows,
-    /// Write the table to this file, in place of what is there: row, prediction, probabilities of classes or labels, status, evaluations, relative residual
+    /// Write the table to this file, in place of what is there: row, prediction, probabilities of classes or labels, status, evaluations, relative residual; a name that ends in .json gets a list of JSON objects
     #[arg(long, value_name = "FILE.csv")]
     out: PathBuf,
 }
@@ -62,7 +63,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let outcomes: Vec<RowSolve> = (0..prediction.outputs.len())
         .map(|row| RowSolve::of(&prediction, row))
         .collect();
-    write_whole(&args.out, table(&saved, &prediction, &outcomes))?;
+    let lines = Lines::new(&saved, &prediction, &outcomes);
+    let json = args
+        .out
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+    let text = if json {
+        lines.to_json()
+    } else {
+        lines.to_csv()
+    };
+    write_whole(&args.out, text)?;
     let unsolved =
         |outcome: &&RowSolve| matches!(outcome.status, Some(status) if status != Status::Converged);
     print_line(format_args!(
@@ -123,26 +134,73 @@ impl RowSolve {
     }
 }
 
-/// One line per row, counted from 1; what a model without equilibria has none of is empty.
-fn table(saved: &SavedRun, prediction: &Prediction, outcomes: &[RowSolve]) -> String {
-    let (head, classes) = (saved.head(), &saved.classes);
-    let line = |cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>();
-    let mut csv = format!(
-        "row,{},status,evaluations,relative_residual\n",
-        line(head.columns(classes)).join(",")
-    );
-    for (row, (outputs, outcome)) in prediction.outputs.iter().zip(outcomes).enumerate() {
-        let cells = line(head.predict(outputs, classes)).join(",");
-        let outcome = match outcome.status {
-            Some(status) => format!(
-                "{status},{},{}",
-                outcome.evaluations, outcome.relative_residual
-            ),
-            None => ",,".to_owned(),
-        };
-        csv += &format!("{},{cells},{outcome}\n", row + 1);
+/// What is written: a line per row, or several for what a head says several things of. Rows are counted from 1.
+struct Lines {
+    /// Whether names are predicted.
+    named: bool,
+    columns: Vec<String>,
+    lines: Vec<Vec<String>>,
+}
+
+impl Lines {
+    /// What a model without equilibria has none of is empty.
+    fn new(saved: &SavedRun, prediction: &Prediction, outcomes: &[RowSolve]) -> Self {
+        let (head, classes) = (saved.head(), &saved.classes);
+        let behind = ["status", "evaluations", "relative_residual"].map(str::to_owned);
+        let mut lines = Vec::new();
+        for (row, (outputs, outcome)) in prediction.outputs.iter().zip(outcomes).enumerate() {
+            let solved = match outcome.status {
+                Some(status) => [
+                    status.to_string(),
+                    outcome.evaluations.to_string(),
+                    outcome.relative_residual.to_string(),
+                ],
+                None => [const { String::new() }; 3],
+            };
+            for cells in head.predict(outputs, classes) {
+                lines.push([&[(row + 1).to_string()], &cells[..], &solved].concat());
+            }
+        }
+        Self {
+            named: !classes.is_empty(),
+            columns: [&["row".to_owned()], &head.columns(classes)[..], &behind].concat(),
+            lines,
+        }
     }
-    csv
+
+    fn to_csv(&self) -> String {
+        let line = |cells: &Vec<String>| {
+            let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
+            cells.join(",") + "\n"
+        };
+        std::iter::once(&self.columns)
+            .chain(&self.lines)
+            .map(line)
+            .collect()
+    }
+
+    /// A list with a table for each line; numbers are numbers, and what there is none of is null.
+    fn to_json(&self) -> String {
+        let value = |(name, cell): (&String, &String)| {
+            let said = name == "predicted";
+            let number = match said && self.named {
+                true => None,
+                false => cell.parse().ok().map(Value::Number),
+            };
+            let value = match number {
+                Some(number) => number,
+                None if cell.is_empty() && !said => Value::Null,
+                None => Value::String(cell.clone()),
+            };
+            (name.clone(), value)
+        };
+        let line = |cells: &Vec<String>| {
+            let entries = self.columns.iter().zip(cells).map(value);
+            Value::Object(entries.collect())
+        };
+        let lines: Vec<Value> = self.lines.iter().map(line).collect();
+        format!("{:#}\n", Value::Array(lines))
+    }
 }
 
 /// A cell, in quotes where commas or quotes would break it (RFC 4180).

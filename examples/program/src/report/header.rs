@@ -28,6 +28,7 @@ fn facts(run: &RunReport<'_>) -> [(String, Vec<Cell>); 8] {
         Targets::LabelSets(_) => ("labels", data.classes.len().to_string()),
         Targets::Numbers(_) => ("to predict", "a number".to_owned()),
         Targets::Answers(_) => ("answers", data.classes.len().to_string()),
+        Targets::Boxes(_) => ("classes of boxes", data.classes.len().to_string()),
     };
     [
         fact("data", data.name.clone()),

@@ -1,6 +1,9 @@
 //! Whether a run is any good, and why, in one sentence.
 
+use std::collections::BTreeSet;
+
 use equilibria_fusion::data::Targets;
+use equilibria_fusion::detection::Judged;
 use equilibria_fusion::head::Comparison;
 use equilibria_fusion::metrics::{
     soft_target, ConfusionMatrix, MultiLabel, Regression, VqaAccuracy,
@@ -31,6 +34,7 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
         Comparison::LabelSets(counts) => labels(counts, run.data.test.len()),
         Comparison::Numbers(pairs) => numbers(pairs, &run.data.test.targets),
         Comparison::Answers(accuracy) => answers(accuracy, &run.data.test.targets),
+        Comparison::Boxes(judged) => boxes(judged),
     };
     let judgments: Vec<Judgment> = [Some(predictions), test_solves(run), training_solves(run)]
         .into_iter()
@@ -138,6 +142,29 @@ fn answers(accuracy: &VqaAccuracy, targets: &Targets) -> Judgment {
         ),
         format!("always answering {best:?} makes {guess:.2} %"),
     )
+}
+
+/// Against finding all boxes with no idea of their classes: of predictions in random order a class has the precision of its share.
+fn boxes(judged: &Judged) -> Judgment {
+    let all = judged.truth.rows.iter().flat_map(|row| row.iter());
+    let classes: BTreeSet<usize> = all.map(|(_, class)| *class).collect();
+    let ([reached, _], rows) = (judged.means(), judged.truth.rows.len());
+    let text = format!("mAP@0.25 of {reached:.2} % on {rows} test rows");
+    match classes.len() {
+        0 => (Quality::Doubtful, "the test rows have no boxes".to_owned()),
+        _ if reached <= 0.0 => (Quality::Bad, format!("{text}: no box is found")),
+        1 => (Quality::Good, text),
+        count => {
+            let guess = 100.0 / count as f64;
+            let quality = match reached > guess {
+                true => Quality::Good,
+                false => Quality::Doubtful,
+            };
+            let guess =
+                format!("finding every box and guessing its class makes about {guess:.2} %");
+            (quality, format!("{text}, where {guess}"))
+        }
+    }
 }
 
 fn compared(better: bool, score: String, guess: String) -> Judgment {

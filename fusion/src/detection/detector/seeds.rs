@@ -1,8 +1,9 @@
 //! Which votes of an image are kept.
 
-use equilibria_core::{Backend, Result, Scalar};
+use equilibria_core::{Backend, Error, Result, Scalar};
 use rand::seq::SliceRandom;
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{generator, Detector};
 use crate::detection::image_cues::VOTES;
@@ -10,7 +11,8 @@ use crate::detection::{Pixel, Scene, Seen};
 use crate::pass::Pass;
 
 /// Which candidates are taken before all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CandidateMask {
     /// Those that have a vote of the image, as is surely meant.
     Vote,
@@ -41,6 +43,9 @@ pub fn choose(preferred: &[bool], count: usize, rng: &mut impl Rng) -> Vec<usize
 
 impl<E: Scalar, D: Backend<E>> Detector<E, D> {
     /// The candidates of every scene, whose seeds are points of these numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a finding of a class that is not known.
     pub(super) fn candidates(
         &self,
         scenes: &[Scene],
@@ -52,9 +57,10 @@ impl<E: Scalar, D: Backend<E>> Detector<E, D> {
             cues: Vec::new(),
         };
         for (number, (scene, seeds)) in scenes.iter().zip(seeds).enumerate() {
+            self.check_classes(scene, pass.number_of(number))?;
             let mut rng = generator(pass, number);
             let kept: Vec<bool> = (scene.found.iter())
-                .map(|_| !pass.trains() || rng.gen_bool(self.sizes.keep))
+                .map(|_| !pass.trains() || rng.gen_bool(self.config.keep))
                 .collect();
             let (mut cues, mut preferred) = (Vec::new(), Vec::new());
             let pixels: Vec<(Pixel, f64)> = (seeds.iter())
@@ -71,27 +77,43 @@ impl<E: Scalar, D: Backend<E>> Detector<E, D> {
                         color,
                     };
                     cues.push(seen.cues(vote, &self.scores(scene, pixel, vote)));
-                    preferred.push(match self.sizes.mask {
+                    preferred.push(match self.config.mask {
                         CandidateMask::Vote => pixel.votes(vote),
                         CandidateMask::Blue => color[2].abs() > 0.0,
                     });
                 }
             }
-            let rows = choose(&preferred, self.sizes.kept, &mut rng);
+            let rows = choose(&preferred, self.config.kept, &mut rng);
             rows.iter().for_each(|&row| all.cues.extend(&cues[row]));
             all.rows.push(rows);
         }
         Ok(all)
     }
 
+    /// A class that is not known has no score, and votes would be of nothing.
+    fn check_classes(&self, scene: &Scene, row: usize) -> Result<()> {
+        let known = self.outputs().classes;
+        let stray = scene.found.iter().position(|found| found.class >= known);
+        stray.map_or(Ok(()), |place| {
+            Err(Error::Shape {
+                what: format!(
+                    "row {row}, the class of finding {} in the image",
+                    place + 1
+                ),
+                expected: format!(
+                    "one of the {known} that the model knows, from 0 (rows have 1 more, and 0 where there is no finding)"
+                ),
+                got: scene.found[place].class.to_string(),
+            })
+        })
+    }
+
     /// The score at the class of the box that a vote is for; zeros where there is none.
     fn scores(&self, scene: &Scene, pixel: &Pixel, vote: usize) -> Vec<f64> {
-        let mut scores = vec![0.0; self.sizes.outputs.classes];
+        let mut scores = vec![0.0; self.outputs().classes];
         let found = pixel.boxes[vote].checked_sub(1).map(|own| scene.found[own]);
         if let Some(found) = found {
-            if let Some(score) = scores.get_mut(found.class) {
-                *score = found.score;
-            }
+            scores[found.class] = found.score;
         }
         scores
     }

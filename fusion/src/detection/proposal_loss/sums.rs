@@ -17,7 +17,7 @@ const OBJECTNESS: [f64; 2] = [0.2, 0.8];
 const ALL: f64 = 10.0;
 
 /// What is summed up over the proposals of a batch.
-pub(super) struct Sums {
+pub(in crate::detection) struct Sums {
     /// The slope of the total in every output.
     pub raw_bar: Vec<f64>,
     /// The slope of the total in every place.
@@ -28,7 +28,7 @@ pub(super) struct Sums {
 
 /// What the sums are of.
 #[derive(Clone, Copy)]
-pub(super) struct Batch<'a> {
+pub(in crate::detection) struct Batch<'a> {
     /// Row after row.
     pub raw: &'a [f64],
     /// `[proposals, 3]`.

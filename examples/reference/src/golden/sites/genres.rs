@@ -46,7 +46,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     let names: Vec<String> = (0..columns).map(|label| label.to_string()).collect();
     let mut predicted = Vec::new();
     for row in logits.chunks_exact(columns.max(1)) {
-        let said = head.predict(row, &names).swap_remove(0);
+        let said = head.predict(row, &names).concat().swap_remove(0);
         let said: Vec<&str> = said.split(';').collect();
         let bits = names.iter().map(|name| said.contains(&name.as_str()));
         predicted.extend(bits.map(|bit| f64::from(u8::from(bit))));

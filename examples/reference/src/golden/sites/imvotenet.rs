@@ -5,7 +5,7 @@ mod towers;
 use dfdx::prelude::{Cpu, HasShape};
 use equilibria_core::{from_host, inventory, to_host, Matrix};
 use equilibria_fusion::detection::{
-    proposal_loss, vote_loss, BoxTarget, Camera, Outputs, Pixel, Seen, Towered,
+    proposal_loss, vote_loss, BoxTarget, Camera, Outputs, Pixel, Seeded, Seen, Towered,
 };
 use equilibria_fusion::points::gather_rows;
 use equilibria_fusion::Pass;
@@ -61,9 +61,13 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         gather_rows(features, own_seeds.clone())
     })?;
     let cues = gather_rows(cues, candidates)?;
-    let image = network.image.forward(&cues, &mut pass)?;
-    let features = [point.clone(), image.clone()];
-    let fused = network.fusion.fuse(0, &features, &mut pass)?;
+    let image = network.image()?.forward(&cues, &mut pass)?;
+    let seeds = Seeded {
+        numbers: kept.chunks(count).map(<[usize]>::to_vec).collect(),
+        xyz: xyz.clone(),
+        features: vec![point.clone(), image.clone()],
+    };
+    let fused = network.fusion.fuse(0, &seeds.features, &mut pass)?;
     for (name, got) in [
         ("xyz", &xyz),
         ("point", &point),
@@ -77,20 +81,16 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
     let truth = Truth::read(case, &own_seeds, &to_host(&xyz))?;
     let weights = &case.config["tower_weights"];
     let (mut losses, mut total) = (Vec::new(), 0.0);
-    for ((name, tower), features) in TOWERS
-        .iter()
-        .zip(&network.tower)
-        .zip([&image, &point, &fused])
-    {
-        let made = tower.forward(scenes, &xyz, features, None, &mut pass)?;
-        compare_tower(name, &made, scenes, case, ledger)?;
+    let towers = network.detector.propose(&seeds, &fused, &mut pass)?;
+    for (name, made) in TOWERS.iter().zip(&towers) {
+        compare_tower(name, made, scenes, case, ledger)?;
         let weight = weights[name].as_f64().ok_or_else(|| {
             let message =
                 format!("metadata.json must have a number `config.tower_weights.{name}` for it");
             Error::golden(&golden.path, message)
         })?;
         let loss = tower_loss(
-            (name, &made),
+            (name, made),
             &truth,
             network.outputs,
             &mut pass,
@@ -110,7 +110,7 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         ledger,
     )?;
     if golden.has("param.fusion.fuse.w") {
-        let subject = subject(golden, "fusion", [case.size("groups")?, 1], &features)?;
+        let subject = subject(golden, "fusion", [case.size("groups")?, 1], &seeds.features)?;
         compare_states(golden, "deq.z", &subject, ledger)?;
     }
     Ok(())

@@ -55,7 +55,9 @@ fn compare(case: &Case, ledger: &mut Ledger) -> Result<()> {
         };
         let features = site.model.backbone.encode(&site.x, None, &mut pass)?;
         let fused = site.model.fusion.fuse(0, &features, &mut pass)?;
-        let logits = pass.run(&fused, |fused| site.model.linear.forward(fused));
+        let linear = site.model.linear.as_ref();
+        let logits = linear.map(|linear| pass.run(&fused, |fused| linear.forward(fused)));
+        let logits = logits.unwrap_or_else(|| fused.clone());
         let loss = site.model.targets(device, &targets)?;
         let loss = site.model.loss(&logits, &loss, &mut pass)?;
         for (name, got) in [

@@ -3,8 +3,10 @@
 use dfdx::prelude::Cpu;
 use equilibria_core::parameters::join;
 use equilibria_core::{registry, Matrix, Parameters};
-use equilibria_fusion::detection::{Outputs, Tower, TowerSizes};
+use equilibria_fusion::backbones::imvotenet::ImVoteNet;
+use equilibria_fusion::detection::{BoxCoding, Detector, Outputs, ProposalRows, Tower, TowerSizes};
 use equilibria_fusion::layers::Initializer;
+use equilibria_fusion::model::BackboneRequest;
 use equilibria_fusion::points::{Sampling, SharedMlp};
 use equilibria_fusion::{Filled, FusionConfig, Slot, Slots};
 use serde_json::json;
@@ -19,12 +21,10 @@ pub const TOWERS: [&str; 3] = ["image", "point", "joint"];
 
 /// What comes after the point backbone.
 pub struct Network {
-    /// On the cues of the image.
-    pub image: SharedMlp<f64, Cpu>,
+    /// The detector that is trained, with one tower for each of [`TOWERS`]; its points are not in the file.
+    pub detector: Detector<f64, Cpu>,
     /// Of the features of points and image.
     pub fusion: Slots<f64, Cpu>,
-    /// One for each of [`TOWERS`].
-    pub tower: Vec<Tower<f64, Cpu>>,
     /// What each says of a proposal.
     pub outputs: Outputs,
 }
@@ -75,38 +75,76 @@ impl Network {
             };
             tower.push(Tower::new(sizes, init)?);
         }
+        let sizes = ImVoteNet {
+            width: image[2],
+            kept: 1,
+            ..ImVoteNet::default()
+        };
+        let proposals = ProposalRows {
+            proposals: case.length("mid.joint.aggregated_index", 1)?,
+            coding: BoxCoding {
+                headings: outputs.headings,
+                mean_sizes: vec![[1.0; 3]; outputs.sizes],
+            },
+        };
+        let mut slot = |_: Slot, _: &mut Initializer<Cpu>| Ok(fusion.output_dim());
+        let request = BackboneRequest {
+            modalities: &[4, 22],
+            classes: outputs.classes,
+            proposals: Some(&proposals),
+            init,
+            slot: &mut slot,
+        };
+        // The file has other classes than it has sizes, and narrower networks: its own take the place of those that were made.
+        let mut detector = Detector::new(&sizes, request)?;
+        detector.image = vec![SharedMlp::biased(&image, init)?];
+        detector.tower = tower;
         let mut network = Self {
-            image: SharedMlp::biased(&image, init)?,
+            detector,
             fusion,
-            tower,
             outputs,
         };
         restore(&case.golden, &mut network)?;
         Ok(network)
     }
+
+    /// On the cues of the image.
+    pub fn image(&self) -> Result<&SharedMlp<f64, Cpu>> {
+        let missing = || equilibria_core::Error::Missing {
+            what: "the network on the image".to_owned(),
+            remedy: "make the detector of two modalities",
+        };
+        Ok(self.detector.image.first().ok_or_else(missing)?)
+    }
 }
 
 impl Parameters<f64, Cpu> for Network {
     fn visit(&self, path: &str, visitor: &mut dyn FnMut(&str, &Matrix<f64, Cpu>)) {
-        self.image.visit(&join(path, "image"), visitor);
+        for image in &self.detector.image {
+            image.visit(&join(path, "image"), visitor);
+        }
         self.fusion.visit(&join(path, "fusion"), visitor);
-        for (name, tower) in TOWERS.iter().zip(&self.tower) {
+        for (name, tower) in TOWERS.iter().zip(&self.detector.tower) {
             tower.visit(&join(path, name), visitor);
         }
     }
 
     fn visit_mut(&mut self, path: &str, visitor: &mut dyn FnMut(&str, &mut Matrix<f64, Cpu>)) {
-        self.image.visit_mut(&join(path, "image"), visitor);
+        for image in &mut self.detector.image {
+            image.visit_mut(&join(path, "image"), visitor);
+        }
         self.fusion.visit_mut(&join(path, "fusion"), visitor);
-        for (name, tower) in TOWERS.iter().zip(&mut self.tower) {
+        for (name, tower) in TOWERS.iter().zip(&mut self.detector.tower) {
             tower.visit_mut(&join(path, name), visitor);
         }
     }
 
     fn visit_statistics(&self, path: &str, visitor: &mut dyn FnMut(&str)) {
-        self.image.visit_statistics(&join(path, "image"), visitor);
+        for image in &self.detector.image {
+            image.visit_statistics(&join(path, "image"), visitor);
+        }
         self.fusion.visit_statistics(&join(path, "fusion"), visitor);
-        for (name, tower) in TOWERS.iter().zip(&self.tower) {
+        for (name, tower) in TOWERS.iter().zip(&self.detector.tower) {
             tower.visit_statistics(&join(path, name), visitor);
         }
     }
