@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use equilibria_fusion::data::{DataError, OsPath, ScanFiles, SplitName, SUN_RGBD_CLASSES};
+use equilibria_fusion::data::{
+    DataError, OsPath, ScanFiles, SizeError, SplitName, SUN_RGBD_CLASSES,
+};
 use equilibria_fusion::detection::Scene;
 use equilibria_fusion::sources::scans::Scans;
 use equilibria_fusion::DataSource;
@@ -208,7 +210,7 @@ fn a_number_is_looked_for_in_the_file_it_comes_from() {
     ] {
         let error = source.features(SplitName::Train).expect_err("too many");
         assert!(
-            matches!(error, DataError::Size { field: found, .. } if found == field),
+            matches!(error, DataError::Size(SizeError { field: found, .. }) if found == field),
             "{error}"
         );
     }

@@ -177,10 +177,7 @@ fn what_cannot_be_is_refused_by_its_key() {
             "backbone.levels.0.centers=1000000000000000000",
             &["backbone.levels", "from 1 to"],
         ),
-        (
-            "modalities=[2]",
-            &["the modalities of the backbone `imvotenet`"],
-        ),
+        ("modalities=[2]", &["`modalities` must be [1]", "got [2]"]),
     ] {
         let train = ["train", "config.toml", "--out", "run", "--set", change];
         let message = refusal(&folder, &train);

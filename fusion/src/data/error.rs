@@ -2,7 +2,7 @@
 
 use super::cell::shown;
 use super::files::why_unreadable;
-use super::{BoxesError, QuestionsError, TargetKind};
+use super::{BoxesError, QuestionsError, SizeError, TargetKind};
 use std::io;
 
 /// A data set that cannot be used.
@@ -49,20 +49,9 @@ pub enum DataError {
         count: usize,
     },
 
-    /// A size of a data source that is out of its range.
-    #[error("the data source `{data}`: `{field}` must be from {least} to {most}, got {got}; set it to a number in this range")]
-    Size {
-        /// Name of the data source.
-        data: &'static str,
-        /// The key at fault.
-        field: &'static str,
-        /// The least that it may be.
-        least: usize,
-        /// The most.
-        most: usize,
-        /// The number found.
-        got: usize,
-    },
+    /// A size that is out of its range.
+    #[error(transparent)]
+    Size(#[from] SizeError),
 
     /// A row of a file of graphs that is not what the format has there.
     #[error("{file}, row {row}: expected {expected}")]
@@ -599,28 +588,6 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// Makes sure that sizes of a data source, by their fields, are from the least that each may be to 1048576: a larger one would be a mistake.
-    ///
-    /// # Errors
-    /// [`DataError::Size`] with the first that is not.
-    pub fn require_sizes(
-        data: &'static str,
-        sizes: &[(&'static str, usize, usize)],
-    ) -> Result<(), Self> {
-        const MOST: usize = 1 << 20;
-        let outside = |(_, least, got): &&(_, usize, usize)| !(*least..=MOST).contains(got);
-        match sizes.iter().find(outside) {
-            None => Ok(()),
-            Some(&(field, least, got)) => Err(Self::Size {
-                data,
-                field,
-                least,
-                most: MOST,
-                got,
-            }),
-        }
-    }
-
     /// The error for classes other than those of the trained model.
     pub(crate) fn other_classes(file: String, found: &[String], expected: &[String]) -> Self {
         Self::OtherClasses {

@@ -21,18 +21,10 @@ impl MinMax {
     ) -> Result<(), DataError> {
         for (k, (table, ranges)) in (1..).zip(modalities.iter().zip(&self.modalities)) {
             for (row, values) in table.values.chunks_exact(table.columns.max(1)).enumerate() {
-                for (column, (&value, feature)) in (1..).zip(values.iter().zip(ranges)) {
-                    if let Some(problem) = problem::<E>(value, Some(feature)) {
-                        let (file, row) = place(part, Some(k), (row, column));
-                        return Err(DataError::OutOfRange {
-                            file,
-                            row,
-                            column,
-                            value,
-                            problem,
-                        });
-                    }
-                }
+                let features = ranges.iter().map(Some);
+                check_row::<E>(values, features, |column| {
+                    place(part, Some(k), (row, column))
+                })?;
             }
         }
         Ok(())
@@ -49,20 +41,9 @@ impl Targets {
         part: SplitName,
         place: &Place<'_>,
     ) -> Result<(), DataError> {
-        let check = |row: usize, values: &[f64]| -> Result<(), DataError> {
-            for (column, &value) in (1..).zip(values) {
-                if let Some(problem) = problem::<E>(value, None) {
-                    let (file, row) = place(part, None, (row, column));
-                    return Err(DataError::OutOfRange {
-                        file,
-                        row,
-                        column,
-                        value,
-                        problem,
-                    });
-                }
-            }
-            Ok(())
+        let check = |row: usize, values: &[f64]| {
+            let unscaled = std::iter::repeat(None);
+            check_row::<E>(values, unscaled, |column| place(part, None, (row, column)))
         };
         match self {
             Self::Numbers(numbers) => {
@@ -75,6 +56,28 @@ impl Targets {
             _ => Ok(()),
         }
     }
+}
+
+/// Makes sure that the values of a row, as they are and scaled where they are features, are numbers of the type `E`; `place` tells where
+/// the one in a column, from 1, is from.
+fn check_row<'a, E: Scalar>(
+    values: &[f64],
+    features: impl Iterator<Item = Option<&'a FeatureRange>>,
+    place: impl Fn(usize) -> (String, usize),
+) -> Result<(), DataError> {
+    for (column, (&value, feature)) in (1..).zip(values.iter().zip(features)) {
+        if let Some(problem) = problem::<E>(value, feature) {
+            let (file, row) = place(column);
+            return Err(DataError::OutOfRange {
+                file,
+                row,
+                column,
+                value,
+                problem,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn problem<E: Scalar>(value: f64, feature: Option<&FeatureRange>) -> Option<String> {

@@ -97,8 +97,10 @@ impl Head for BoxesHead {
     fn check(&self, data: &DataSet) -> Result<(), DataError> {
         data.require("boxes", self.targets())?;
         let (sizes, classes) = (self.sizes.len(), data.classes.len());
+        if classes == 0 {
+            return Err(BoxesError::NoClasses.into());
+        }
         match sizes == 0 || sizes == classes {
-            _ if classes == 0 => Err(BoxesError::NoClasses.into()),
             true => Ok(()),
             false => Err(BoxesError::Sizes { sizes, classes }.into()),
         }

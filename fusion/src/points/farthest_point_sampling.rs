@@ -239,12 +239,12 @@ mod tests {
         while chosen.len() < count {
             let from = point(chosen[chosen.len() - 1]);
             let mut farthest = (-1.0, 0);
-            for number in 0..n {
+            for (number, nearest) in nearest.iter_mut().enumerate() {
                 let own = point(number);
                 let distance = squared_norm([0, 1, 2].map(|axis| own[axis] - from[axis]));
-                nearest[number] = nearest[number].min(distance);
-                if nearest[number] > farthest.0 {
-                    farthest = (nearest[number], number);
+                *nearest = nearest.min(distance);
+                if *nearest > farthest.0 {
+                    farthest = (*nearest, number);
                 }
             }
             chosen.push(farthest.1);

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 
-use crate::data::{DataError, DataSet, LabelSets, Split, Table, Targets};
+use crate::data::{require_sizes, DataError, DataSet, LabelSets, Split, Table, Targets};
 use crate::model::DataSource;
 
 plugin! {
@@ -59,7 +59,7 @@ impl DataSource for GeneratedMovies {
             ("text", 1, self.text),
             ("poster", 1, self.poster),
         ];
-        DataError::require_sizes("generated-movies", &sizes)?;
+        require_sizes("generated-movies", &sizes)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let mut centers = |width: usize| -> Vec<Vec<f64>> {
             let center = |_| (0..width).map(|_| rng.sample(StandardNormal)).collect();

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 
-use crate::data::{Answered, Answers, DataError, DataSet, Split, Table, Targets};
+use crate::data::{require_sizes, Answered, Answers, DataError, DataSet, Split, Table, Targets};
 use crate::model::DataSource;
 
 plugin! {
@@ -60,7 +60,7 @@ fn answer(text: &str) -> usize {
 impl DataSource for GeneratedQuestions {
     fn load(&self) -> Result<DataSet, DataError> {
         let sizes = [("train", 1, self.train), ("test", 1, self.test)];
-        DataError::require_sizes("generated-questions", &sizes)?;
+        require_sizes("generated-questions", &sizes)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let set = DataSet {
             name: "generated questions".to_owned(),

@@ -3,7 +3,7 @@
 use equilibria_core::prelude::*;
 use equilibria_core::seed::mix;
 
-use crate::data::{Boxes, DataError, DataSet, Split, Targets};
+use crate::data::{require_sizes, Boxes, DataError, DataSet, Split, Targets};
 use crate::detection::generated_scenes::CLASSES;
 use crate::detection::{generated_scenes, Scene, SceneRows};
 use crate::model::DataSource;
@@ -41,7 +41,7 @@ impl DataSource for GeneratedRooms {
             ("points", 1, self.points),
             ("boxes", 1, self.boxes),
         ];
-        DataError::require_sizes("generated-rooms", &sizes)?;
+        require_sizes("generated-rooms", &sizes)?;
         let rows = SceneRows {
             points: self.points,
             found: Some(FOUND),

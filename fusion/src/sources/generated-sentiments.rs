@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 
-use crate::data::{DataError, DataSet, Split, Table, Targets};
+use crate::data::{require_sizes, DataError, DataSet, Split, Table, Targets};
 use crate::model::DataSource;
 
 plugin! {
@@ -49,7 +49,7 @@ impl DataSource for GeneratedSentiments {
             ("places", 4, self.places),
             ("sound", 1, self.sound),
         ];
-        DataError::require_sizes("generated-sentiments", &sizes)?;
+        require_sizes("generated-sentiments", &sizes)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let values: Vec<f64> = (0..WORDS).map(|_| rng.gen_range(-1.0..1.0)).collect();
         let set = DataSet {

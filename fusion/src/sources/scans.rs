@@ -9,8 +9,8 @@ use rand::SeedableRng;
 
 use super::generated_rooms::rooms;
 use crate::data::{
-    scans_in, BoxesError, DataError, DataSet, OsPath, ScanFiles, Split, SplitName, Table,
-    SUN_RGBD_CLASSES,
+    require_sizes, scans_in, BoxesError, DataError, DataSet, OsPath, ScanFiles, Split, SplitName,
+    Table, SUN_RGBD_CLASSES,
 };
 use crate::detection::{ImageColumn, Scene, SceneRows};
 use crate::model::DataSource;
@@ -81,7 +81,7 @@ impl Scans {
             ("findings", 0, self.findings),
             ("boxes", 1, self.boxes),
         ];
-        DataError::require_sizes("scans", &sizes)?;
+        require_sizes("scans", &sizes)?;
         let seed = mix(self.seed, u64::from(part == SplitName::Test));
         let scan = |(number, files): (usize, ScanFiles)| {
             let rng = &mut StdRng::seed_from_u64(mix(seed, number as u64));

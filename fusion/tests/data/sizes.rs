@@ -2,7 +2,7 @@
 
 use equilibria_core::registry;
 use equilibria_core::serde_json::json;
-use equilibria_fusion::data::DataError;
+use equilibria_fusion::data::{DataError, SizeError};
 use equilibria_fusion::DataSource;
 
 #[test]
@@ -22,7 +22,7 @@ fn generated_data_of_no_size_or_of_a_huge_one_is_refused_by_its_field() {
                 let source: Box<dyn DataSource> = registry::parse(source).expect("it parses");
                 assert_error!(
                     source.load().expect_err("refused"),
-                    DataError::Size { .. },
+                    DataError::Size(SizeError { .. }),
                     &format!("`{name}`"),
                     &format!("`{field}` must be from"),
                     &format!("got {size}")
