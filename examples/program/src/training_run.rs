@@ -105,6 +105,12 @@ impl TrainingRun<'_> {
         // Warnings are counted run by run.
         log::logger().flush();
         if matches!(summary, Err(Error::Interrupted { .. })) || !self.folder.has(MODEL) {
+            if matches!(summary, Err(Error::Io { .. })) && self.folder.is_kept() {
+                let run = self.folder.target().display();
+                terminal::say(&format!(
+                    "the run is kept as of its last checkpoint: once files can be written again, `equilibria train --resume {run}` goes on"
+                ));
+            }
             return summary.map(|summary| (summary, self.folder.target().to_owned()));
         }
         let place = self.folder.finish()?;

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use equilibria_fuzz::{tables, Folder};
+use equilibria_fuzz::{chosen, tables, Folder};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -22,12 +22,6 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| tables("none"));
 
 fuzz_target!(|bytes: &[u8]| {
     let [which, text @ ..] = bytes else { return };
-    let name = NAMES[usize::from(*which) % NAMES.len()];
-    let before = std::fs::read(FOLDER.path().join(name)).ok();
-    FOLDER.write(name, text);
-    FOLDER.load(json!({ "type": "folder" }));
-    match before {
-        Some(before) => FOLDER.write(name, &before),
-        None => std::fs::remove_file(FOLDER.path().join(name)).expect("removed"),
-    }
+    let name = chosen(*which, &NAMES);
+    FOLDER.with(name, text, || FOLDER.load(json!({ "type": "folder" })));
 });

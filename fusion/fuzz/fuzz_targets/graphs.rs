@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use equilibria_fuzz::Folder;
+use equilibria_fuzz::{chosen, Folder};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -22,8 +22,8 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::new(&FILES));
 
 fuzz_target!(|bytes: &[u8]| {
     let [which, text @ ..] = bytes else { return };
-    let (name, before) = FILES[usize::from(*which) % FILES.len()];
-    FOLDER.write(name, text);
-    FOLDER.load(json!({ "type": "graphs", "folds": 2 }));
-    FOLDER.write(name, before);
+    let (name, _) = chosen(*which, &FILES);
+    FOLDER.with(name, text, || {
+        FOLDER.load(json!({ "type": "graphs", "folds": 2 }))
+    });
 });

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use equilibria_fuzz::Folder;
+use equilibria_fuzz::{chosen, Folder};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -34,9 +34,8 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::new(&FILES));
 
 fuzz_target!(|bytes: &[u8]| {
     let [which, text @ ..] = bytes else { return };
-    let (name, before) = FILES[usize::from(*which) % FILES.len()];
-    FOLDER.write(name, text);
-    FOLDER.load(json!({
+    let (name, _) = chosen(*which, &FILES);
+    let source = json!({
         "type": "scans",
         "train": "prepared",
         "test": "prepared",
@@ -44,6 +43,6 @@ fuzz_target!(|bytes: &[u8]| {
         "found_test": "found",
         "raw": "raw",
         "points": 20,
-    }));
-    FOLDER.write(name, before);
+    });
+    FOLDER.with(name, text, || FOLDER.load(source));
 });

@@ -3,34 +3,13 @@
 
 use std::sync::LazyLock;
 
-use equilibria_fuzz::Folder;
+use equilibria_fuzz::{questions, vqa, Folder};
 use libfuzzer_sys::fuzz_target;
-use serde_json::json;
 
-static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
-    Folder::new(&[
-        (
-            "v2_OpenEnded_mscoco_train2014_questions.json",
-            include_bytes!("../../tests/data/vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
-        ),
-        (
-            "answer_dict.json",
-            include_bytes!("../../tests/data/vqa/answer_dict.json"),
-        ),
-        (
-            "bottom_up_36.tsv",
-            include_bytes!("../../tests/data/vqa/bottom_up_36.tsv"),
-        ),
-    ])
-});
+static FOLDER: LazyLock<Folder> =
+    LazyLock::new(|| questions("v2_mscoco_train2014_annotations.json"));
 
 fuzz_target!(|bytes: &[u8]| {
     FOLDER.write("v2_mscoco_train2014_annotations.json", bytes);
-    FOLDER.load(json!({
-        "type": "vqa",
-        "test": "train2014",
-        "features": ["."],
-        "regions": 4,
-        "occurrences": 0,
-    }));
+    FOLDER.load(vqa(&["regions.tsv"]));
 });
