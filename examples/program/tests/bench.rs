@@ -91,7 +91,7 @@ fn sizes_that_no_array_has_are_refused() {
     let file = folder.path().join("fusion_small.safetensors");
     for (key, size, expected) in [
         ("batch", usize::MAX / 2, "memory has room for"),
-        ("batch", 0, "a batch"),
+        ("batch", 0, "`target` must be 0 numbers"),
         ("width", 1 << 20, "`target` must be"),
         ("width", usize::MAX, "memory has room for"),
         ("modalities", 1 << 40, "`param.fuse.w` must be"),

@@ -259,7 +259,7 @@ fn sizes_that_no_array_has_are_refused() {
     for (key, size, expected) in [
         ("modalities", huge, "`param.fuse.w` must have"),
         ("modalities", 0, "modalities of at least 1"),
-        ("d", 1_000_000, "`param.fuse.fuse.weight` must have"),
+        ("d", 1_000_000, "`input.x.1` must have"),
         ("d", huge, "memory has room for"),
         ("d", 0, "a width"),
         ("batch", huge, "memory has room for"),

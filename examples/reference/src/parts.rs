@@ -71,12 +71,17 @@ impl<E: Scalar, D: Backend<E>> Parts<E, D> {
             product.ok_or_else(|| wrong("sizes of arrays that memory has room for"))
         };
         get("param.fuse.w", n)?;
-        get("param.fuse.fuse.weight", entries(d, d)?)?;
         let mut x = Vec::with_capacity(n);
         for i in 1..=n {
             let count = entries(sizes.batch, sizes.width)?;
             let values = get(&format!("input.x.{i}"), count)?;
             x.push(from_host(device, values, (sizes.batch, sizes.width))?);
+        }
+        get("param.fuse.fuse.weight", entries(d, d)?)?;
+        if groups == 0 || !d.is_multiple_of(groups) || d / groups < 2 {
+            return Err(wrong(
+                "groups of two features or more that divide the width",
+            ));
         }
         let mut init = Initializer::new(device, 0);
         let init = &mut init;
