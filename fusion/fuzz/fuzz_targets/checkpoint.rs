@@ -18,7 +18,12 @@ static EXPERIMENT: LazyLock<Experiment> = LazyLock::new(|| {
     let experiment = json!({
         "data": { "type": "folder", "path": FOLDER.path() },
         "backbone": { "type": "encoder", "hidden": 2 },
-        "fusion": { "type": "deq", "groups": 1, "start": "warm" },
+        "fusion": {
+            "type": "deq",
+            "groups": 1,
+            "start": "warm",
+            "layer": { "type": "residual-block", "groups": 1 },
+        },
         "training": {
             "epochs": 2,
             "batch": 4,
