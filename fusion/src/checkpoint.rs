@@ -20,7 +20,7 @@ use self::array::dtype;
 pub(crate) use self::array::{parameters, serialize, Array};
 pub use self::error::CheckpointError;
 use self::names::{Kept, Names};
-pub use self::whole::{destination, write_whole};
+pub use self::whole::{destination, is_partial, write_whole};
 use crate::dtype::floats;
 
 /// Text beside the parameters, e.g. the configuration.

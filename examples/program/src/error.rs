@@ -150,7 +150,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A finished run that could not be moved to its place.
-    #[error("{}: {source}; the run is complete in {}", path.display(), partial.display())]
+    #[error("{}: {source}; the run is complete in {}, move it to its place or to another one", path.display(), partial.display())]
     Unmoved {
         /// Where it was to go.
         path: PathBuf,

@@ -16,7 +16,8 @@
 #[doc(hidden)]
 pub mod allocator;
 mod commands;
-mod config;
+#[doc(hidden)]
+pub mod config;
 mod device;
 mod error;
 mod gradient_check;

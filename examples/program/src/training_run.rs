@@ -111,6 +111,12 @@ impl TrainingRun<'_> {
             return summary.map(|summary| (summary, None));
         };
         if matches!(summary, Err(Error::Interrupted { .. })) || !folder.has(MODEL) {
+            if matches!(summary, Err(Error::Io { .. })) && folder.is_kept() {
+                let run = folder.target().display();
+                terminal::say(&format!(
+                    "the run is kept as of its last checkpoint: once files can be written again, `equilibria train --resume {run}` goes on"
+                ));
+            }
             return summary.map(|summary| (summary, Some(folder.target().to_owned())));
         }
         let place = folder.finish()?;
