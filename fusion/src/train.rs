@@ -200,6 +200,11 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
                 let place = (epoch, step + 1);
                 let step = format_args!("epoch {epoch}, step {}", step + 1);
                 require_finite(self.model, step, REMEDY)?;
+                // The norm is the same on every rank: all are here.
+                let loss = match division.reproducible {
+                    true => loss,
+                    false => sum_over(division.ranks, loss)?,
+                };
                 return Err(non_finite(self.model, &mut gradients, loss, place)?);
             }
             let clip = self.training.clip;

@@ -6,7 +6,7 @@ mod cores;
 use std::time::Duration;
 
 #[cfg(feature = "mpi")]
-use equilibria_fusion::ranks::mpi::Job;
+use equilibria_fusion::ranks::{guarded, mpi::Job};
 use equilibria_fusion::ranks::{Alone, Ranks};
 
 use crate::error::{Error, Result};
@@ -61,7 +61,9 @@ impl Launch {
             return Ok(Self { job: None });
         }
         let job = Job::begin()?;
-        cores::share(job.world())?;
+        let world = job.world();
+        // The others would wait for one that ends here.
+        guarded(world, || cores::share(world), |error| tell(world, error))?;
         Ok(Self { job: Some(job) })
     }
 
@@ -78,6 +80,8 @@ impl Launch {
 /// Tells of the error that ends a rank and all others with it. Returns the exit code.
 pub fn tell(ranks: &dyn Ranks, error: &Error) -> u8 {
     if ranks.are_several() {
+        // Warnings that are counted are told now, or never.
+        log::logger().flush();
         if !ranks.leads() {
             std::thread::sleep(GRACE);
         }

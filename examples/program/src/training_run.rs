@@ -7,7 +7,7 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use equilibria_core::{Backend, Scalar};
+use equilibria_core::{Backend, DeviceName, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
 use equilibria_fusion::data::{DataSet, Digest};
 use equilibria_fusion::progress::Progress;
@@ -239,18 +239,28 @@ impl TrainingRun<'_> {
     }
 }
 
-/// Makes sure that all ranks train the same on the same.
-fn require_same(ranks: &dyn Ranks, experiment: &Experiment, digest: &Digest) -> Result<()> {
+/// Makes sure that all ranks train the same on the same. Each may have a device of its own.
+pub fn require_same(ranks: &dyn Ranks, experiment: &Experiment, digest: &Digest) -> Result<()> {
     if !ranks.are_several() {
         return Ok(());
     }
-    let text = serde_json::json!(experiment).to_string();
+    let text = without_device(experiment);
     let remedy = "give every rank the same file and the same options";
     ranks.require_same(text.as_bytes(), "its configuration", remedy)?;
     let text = serde_json::json!(digest).to_string();
     let remedy = "put the same data on every machine";
     ranks.require_same(text.as_bytes(), "its data", remedy)?;
     Ok(())
+}
+
+/// All of a configuration but the device.
+fn without_device(experiment: &Experiment) -> String {
+    let device = DeviceName::default();
+    let experiment = Experiment {
+        device,
+        ..experiment.clone()
+    };
+    serde_json::json!(experiment).to_string()
 }
 
 /// Writes the model, its history and its configuration, which is returned as it was written.
@@ -270,4 +280,27 @@ fn write_model<E: Scalar, D: Backend<E>>(
     let bytes = checkpoint::to_bytes(model, metadata.with(&*model.head))?;
     folder.write(MODEL, bytes)?;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_may_have_devices_of_their_own_and_nothing_else() {
+        let told = |number, batch| {
+            let mut experiment: Experiment = serde_json::from_value(serde_json::json!({
+                "data": { "type": "generated-movies", "train": 4, "test": 4 },
+                "backbone": { "type": "encoder" },
+                "fusion": { "type": "concat" },
+                "head": { "type": "multi-label" },
+                "training": { "batch": batch },
+            }))
+            .expect("a configuration");
+            experiment.device = DeviceName::Cuda(number);
+            without_device(&experiment)
+        };
+        assert_eq!(told(0, 16), told(1, 16));
+        assert_ne!(told(0, 16), told(0, 17));
+    }
 }

@@ -4,37 +4,17 @@
 #[path = "small/called.rs"]
 #[allow(dead_code)]
 mod called;
+#[path = "small/job.rs"]
+mod job;
 mod small;
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use equilibria_testing::relative_difference;
+use job::{mpirun, ranks, PROGRAM};
 use safetensors::SafeTensors;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_equilibria-program");
-
-/// `mpirun` with these arguments.
-fn mpirun(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new("mpirun");
-    command.current_dir(folder).args(arguments);
-    // More ranks than cores, which share all of them; also for root. For Open MPI; others allow it anyway.
-    command.env("OMPI_MCA_rmaps_base_oversubscribe", "1");
-    command.env("OMPI_MCA_hwloc_base_binding_policy", "none");
-    for allowed in ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] {
-        command.env(allowed, "1");
-    }
-    command.stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// So many ranks of the program with the same arguments.
-fn ranks(folder: &Path, size: usize, arguments: &[&str]) -> Command {
-    let size = size.to_string();
-    mpirun(folder, &[&["-n", &size, PROGRAM], arguments].concat())
-}
 
 fn done(mut command: Command) -> Output {
     let output = command.output().expect("mpirun is installed");
@@ -156,10 +136,8 @@ fn reproducible_runs_predict_the_same_bits_and_go_on_after_a_kill() {
     assert!(terminated.expect("it runs").success());
     let status = job.wait().expect("it ends");
     assert!(!status.success(), "it was to be killed before its end");
-    for after in [3] {
-        done(ranks(folder, after, &["train", "--resume", "killed"]));
-        assert!(all("killed") == all("long"));
-    }
+    done(ranks(folder, 3, &["train", "--resume", "killed"]));
+    assert!(all("killed") == all("long"));
     let predict = |size, run, out| {
         done(ranks(
             folder,
@@ -255,6 +233,21 @@ fn a_rank_that_fails_ends_all_with_its_message_and_code() {
         told.contains("rank 1 differs from rank 0 in its configuration"),
         "{told}"
     );
+    // Studies that would compare the runs of two plans as those of one.
+    std::fs::write(folder.join("plan.toml"), PLAN).expect("a file");
+    let study = ["study", "plan.toml", "--data", "data", "--out", "study"];
+    let change = |more: &[&'static str]| [&study[..], more].concat();
+    for (more, what) in [
+        (["--seeds", "1,2,4"], "its plan"),
+        (["--set", "training.batch=8"], "its configuration"),
+    ] {
+        let output = unlike(folder, &study, &change(&more));
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        let expected = format!("rank 1 differs from rank 0 in {what}");
+        assert!(told.contains(&expected), "{told}");
+        assert!(!folder.join("study").exists());
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::run_folder::{self, write_whole, RunFolder, CHECKPOINT};
 use crate::saved_run::SavedRun;
 use crate::study::{require_distinct, Columns, Convergence, Plan, Row, Table, Variant};
 use crate::terminal::{self, print_line, Verbosity};
-use crate::training_run::TrainingRun;
+use crate::training_run::{require_same, TrainingRun};
 
 /// Arguments of `study`.
 #[derive(clap::Args)]
@@ -75,6 +75,13 @@ fn study(
     let variants = (plan.variant.iter())
         .map(|variant| Ok((variant, configure(args, plan, variant)?)))
         .collect::<Result<Vec<_>>>()?;
+    let names: Vec<&str> = plan.variant.iter().map(|own| &own.name[..]).collect();
+    let told = serde_json::json!([names, seeds, plan.convergence]).to_string();
+    let remedy = "give every rank the same file and the same options";
+    ranks.require_same(told.as_bytes(), "its plan", remedy)?;
+    for (_, (experiment, data)) in &variants {
+        require_same(ranks, experiment, &data.digest())?;
+    }
     let heads = variants
         .iter()
         .map(|(_, (experiment, _))| &*experiment.head);
