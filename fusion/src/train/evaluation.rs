@@ -10,7 +10,8 @@ use crate::head::{by_key, Comparison, Score};
 use crate::metrics::MetricsError;
 use crate::model::Model;
 use crate::pass::{Gate, Pass};
-use crate::predict::outputs;
+use crate::predict::{outputs, Outputs};
+use crate::ranks::Division;
 
 /// A model's performance on some rows.
 #[derive(Debug, Clone, Serialize)]
@@ -62,7 +63,20 @@ pub fn evaluate<E: Scalar, D: Backend<E>>(
     device: &D,
     split: &Split,
 ) -> Result<Evaluation> {
-    evaluate_in(Pass::evaluation, model, device, split)
+    evaluate_on(&Division::none(), model, device, split)
+}
+
+/// [`evaluate`] on ranks, each of which works on its rows; all of them get the evaluation of all rows.
+///
+/// # Errors
+/// Those of [`evaluate`], and [`Error::OtherRank`](equilibria_core::Error::OtherRank).
+pub fn evaluate_on<E: Scalar, D: Backend<E>>(
+    division: &Division<'_>,
+    model: &Model<E, D>,
+    device: &D,
+    split: &Split,
+) -> Result<Evaluation> {
+    evaluate_in(division, Pass::evaluation, model, device, split)
 }
 
 /// [`evaluate`] for a reader: solves have [traces](equilibria_core::SampleReport::trace), and gates are measured. The
@@ -72,31 +86,51 @@ pub fn inspect<E: Scalar, D: Backend<E>>(
     device: &D,
     split: &Split,
 ) -> Result<Evaluation> {
-    evaluate_in(Pass::inspection, model, device, split)
+    inspect_on(&Division::none(), model, device, split)
+}
+
+/// [`inspect`] on ranks, as [`evaluate_on`] evaluates.
+///
+/// # Errors
+/// Those of [`evaluate_on`].
+pub fn inspect_on<E: Scalar, D: Backend<E>>(
+    division: &Division<'_>,
+    model: &Model<E, D>,
+    device: &D,
+    split: &Split,
+) -> Result<Evaluation> {
+    evaluate_in(division, Pass::inspection, model, device, split)
 }
 
 fn evaluate_in<E: Scalar, D: Backend<E>>(
+    division: &Division<'_>,
     new_pass: fn() -> Pass<E, D>,
     model: &Model<E, D>,
     device: &D,
     split: &Split,
 ) -> Result<Evaluation> {
-    let (mut all, mut loss, mut gates) = (Vec::new(), 0.0, Vec::new());
-    let solves = outputs(
+    let Outputs {
+        values: all,
+        solves,
+        pieces,
+    } = outputs(
+        division,
         new_pass,
         model,
         device,
         &split.modalities,
         |rows, outputs, pass| {
-            let some: Vec<usize> = rows.clone().collect();
+            let some: Vec<usize> = rows.collect();
             let targets = model.targets(device, &split.targets.select(&some))?;
-            add_share(&mut gates, &pass.gates, (rows.len(), split.len()));
-            all.extend(outputs.as_vec().into_iter().map(E::wide));
             let value = model.loss(outputs, &targets, pass)?;
-            loss += value.as_vec()[0].wide() * rows.len() as f64;
-            Ok(())
+            Ok(value.as_vec()[0].wide())
         },
     )?;
+    let (mut loss, mut gates) = (0.0, Vec::new());
+    for (rows, mean, own) in pieces {
+        loss += mean * rows as f64;
+        add_share(&mut gates, &own, (rows, split.len()));
+    }
     let mut tally = Tally::default();
     solves.iter().for_each(|(_, report)| tally.add(report));
     let (values, comparison) = model.head.score(&all, &split.targets)?;

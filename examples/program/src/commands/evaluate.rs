@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use equilibria_core::{Backend, Report, Scalar};
 use equilibria_fusion::data::{Split, SplitName};
-use equilibria_fusion::train::{evaluate, Evaluation};
+use equilibria_fusion::ranks::Ranks;
+use equilibria_fusion::train::{evaluate_on, Evaluation};
 
 use crate::config::DataArgs;
 use crate::device::{DeviceArgs, Work};
@@ -32,7 +33,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, ranks: &dyn Ranks) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     args.device.choose(&mut saved.experiment)?;
     let (experiment, classes) = (&mut saved.experiment, &saved.classes);
@@ -41,7 +42,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if !args.data.is_given() {
         saved.warn_of_changes(SplitName::Test, &data.modalities, Some(&data.targets));
     }
-    let result = Evaluating { saved, data }.run(&saved.experiment)?;
+    let result = Evaluating { saved, data, ranks }.run(&saved.experiment)?;
+    if !ranks.leads() {
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(path) = &args.report {
         write_whole(path, solves_csv(&result.solves))?;
     }
@@ -56,19 +60,26 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 struct Evaluating<'a> {
     saved: &'a SavedRun,
     data: Split,
+    ranks: &'a dyn Ranks,
 }
 
 impl Work for Evaluating<'_> {
     type Output = Evaluation;
 
     fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Evaluation> {
-        let Self { saved, mut data } = self;
+        let Self {
+            saved,
+            mut data,
+            ranks,
+        } = self;
         saved.check_features(&data.modalities)?;
         let (scaling, targets) = (&saved.scaling, Some(&data.targets));
         (saved.experiment).check_range::<E>(scaling, SplitName::Test, &data.modalities, targets)?;
         let model = saved.model::<E, D>(device)?;
         scaling.apply(&mut data)?;
-        let result = evaluate(&model, device, &data);
+        let (modalities, targets) = (&data.modalities, Some(&data.targets));
+        let division = saved.division(ranks, SplitName::Test, modalities, targets)?;
+        let result = evaluate_on(&division, &model, device, &data);
         Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }
