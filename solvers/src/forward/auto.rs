@@ -51,7 +51,8 @@ impl FixedPointSolver for Auto {
         Error::require(few <= memory, "auto", "few", "at most `memory`", few)?;
         Error::require(memory <= 100, "auto", "memory", "at most 100", memory)?;
         Error::require_not_negative("auto", "plain", plain)?;
-        Error::require(slow >= plain, "auto", "slow", "at least `plain`", slow)
+        let holds = slow >= plain && slow.is_finite();
+        Error::require(holds, "auto", "slow", "finite and at least `plain`", slow)
     }
 
     fn start(&self, space: &mut dyn Map, tolerance: Tolerance) -> Result<Box<dyn Iteration>> {
