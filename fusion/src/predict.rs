@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use equilibria_core::{from_host, parallel, Backend, Matrix, Report, Result, Scalar};
 
-use crate::data::Table;
+use crate::data::{Features, Table, Tables};
 use crate::metrics::require_finite;
 use crate::model::Model;
 use crate::pass::Pass;
@@ -40,7 +40,7 @@ impl Prediction {
 pub fn predict<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     device: &D,
-    modalities: &[Table],
+    modalities: &dyn Features,
 ) -> Result<Prediction> {
     let mut all = Vec::new();
     let solves = outputs(
@@ -67,18 +67,22 @@ pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
     new_pass: fn() -> Pass<E, D>,
     model: &Model<E, D>,
     device: &D,
-    modalities: &[Table],
+    modalities: &dyn Features,
     mut observe: impl FnMut(Range<usize>, &Matrix<E, D>, &mut Pass<E, D>) -> Result<()>,
 ) -> Result<Vec<(String, Report)>> {
     let mut solves: Vec<(String, Report)> = Vec::new();
-    let rows = modalities.first().map_or(0, Table::rows);
-    let columns: usize = modalities.iter().map(|table| table.columns).sum();
+    let rows = modalities.len();
+    let columns: usize = modalities.columns().iter().sum();
     let at_once = (NUMBERS / columns.max(1)).clamp(1, ROWS);
+    let share = |start: usize| start..rows.min(start + at_once);
     for start in (0..rows).step_by(at_once) {
-        let range = start..rows.min(start + at_once);
+        let range = share(start);
         let mut pass = new_pass();
         pass.first = start;
-        let x = tensors(device, modalities, range.clone())?;
+        let x = batch(device, modalities, &range.clone().collect::<Vec<_>>())?;
+        if range.end < rows {
+            modalities.announce(&share(range.end).collect::<Vec<_>>());
+        }
         let outputs = model.outputs(&x, None, &mut pass)?;
         for (index, solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {
             let (name, mut report) = (solve.name, solve.report);
@@ -93,6 +97,18 @@ pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
         observe(range, &outputs, &mut pass)?;
     }
     Ok(solves)
+}
+
+/// Some rows as tensors, `[rows, features]` per modality.
+pub(crate) fn batch<E: Scalar, D: Backend<E>>(
+    device: &D,
+    modalities: &dyn Features,
+    rows: &[usize],
+) -> Result<Vec<Matrix<E, D>>> {
+    match modalities.tables(rows)? {
+        Tables::Within(tables, rows) => tensors(device, tables, rows.iter().copied()),
+        Tables::Alone(tables) => tensors(device, &tables, 0..rows.len()),
+    }
 }
 
 /// Rows of modalities as tensors, `[rows, features]` each; all threads read them.

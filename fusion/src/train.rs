@@ -12,7 +12,7 @@ pub use self::divergence::explain;
 use self::divergence::require_finite;
 pub use self::epoch::Epoch;
 pub use self::evaluation::{evaluate, inspect, Evaluation};
-use crate::data::{batches, Split, Table};
+use crate::data::{Batches, Rows, Split, Table, Targets};
 use crate::experiment::Training;
 use crate::head::Score;
 use crate::layers::optimizer::{clip_norm, gradient_norm, Kept, Moment};
@@ -65,13 +65,14 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// overflows, or where they are not finite in the end; and those of the model and of `observe`.
     pub fn run<Failure: From<Error>>(
         &mut self,
-        rows: &Split,
-        validation: Option<&Split>,
+        rows: &dyn Rows,
+        validation: Option<&dyn Rows>,
         progress: &mut Progress<E>,
         observe: &mut Observe<'_, E, D, Failure>,
     ) -> Result<usize, Failure> {
         if progress.history.is_empty() {
-            self.model.head.fit(&rows.targets);
+            let fitted = self.model.head.fit_rows(rows);
+            fitted.map_err(Error::from)?;
         }
         for epoch in progress.history.len() + 1..=self.training.epochs {
             let mut record = self.epoch(epoch, rows, progress)?;
@@ -102,7 +103,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// Evaluates the averaged parameters, if averages are taken, and keeps them if they are the best so far.
     fn validate(
         &mut self,
-        rows: &Split,
+        rows: &dyn Rows,
         record: &mut Epoch,
         progress: &mut Progress<E>,
     ) -> Result<()> {
@@ -137,19 +138,25 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     }
 
     /// One pass over `rows`.
-    fn epoch(&mut self, epoch: usize, rows: &Split, progress: &mut Progress<E>) -> Result<Epoch> {
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        rows: &dyn Rows,
+        progress: &mut Progress<E>,
+    ) -> Result<Epoch> {
         let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
-        let plan = batches(rows.len(), self.training.batch, self.seed, epoch as u64);
+        let plan = Batches::new(rows.len(), self.training.batch, self.seed, epoch as u64);
         let mut first_factor = None;
         self.model.backbone.begin_epoch(epoch - 1);
         for (step, batch) in plan.iter().enumerate() {
             let rate_factor = self.rate_factor(rows.len(), plan.len(), (epoch, step));
             first_factor.get_or_insert(rate_factor);
+            let next = plan.get(step + 1);
             let Differentiated {
                 mut gradients,
                 loss,
                 reports,
-            } = (self.differentiate(rows, batch, (epoch, step)))
+            } = (self.differentiate(rows, (&batch, next), (epoch, step)))
                 .map_err(|error| self.diverged(error, (epoch, step + 1)))?;
             total += loss * batch.len() as f64;
             for (_, report, of_adjoint) in &reports {
@@ -213,29 +220,45 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// The gradients of the loss on some rows, in a step of an epoch, which is counted from 0.
     fn differentiate(
         &self,
-        rows: &Split,
-        batch: &[usize],
+        rows: &dyn Rows,
+        (batch, next): (&[usize], Option<Vec<usize>>),
         (epoch, step): (usize, usize),
     ) -> Result<Differentiated<E, D>> {
         let seed = mix(mix(self.seed, epoch as u64), step as u64);
-        let changed = self.model.backbone.augmented(rows, batch, seed);
-        let (targets, x) = match changed {
-            Some(changed) => {
-                let x = tensors(self.device, &changed)?;
-                (changed.targets, x)
-            }
-            None => {
-                let batched = batch.iter().copied();
-                let x = predict::tensors(self.device, &rows.modalities, batched)?;
-                (rows.targets.select(batch), x)
-            }
-        };
+        let (targets, x) = self.learned_from(rows, batch, seed)?;
+        if let Some(next) = next {
+            rows.announce(&next);
+        }
         let targets = self.model.targets(self.device, &targets)?;
         let mut pass = Pass::training(seed);
         pass.samples = Some(batch.to_vec());
         let outputs = self.model.outputs(&x, Some(&targets), &mut pass)?;
         let loss = self.model.loss(&outputs, &targets, &mut pass)?;
         pass.backward(&loss)
+    }
+
+    /// Targets and tensors of a batch, changed as the backbone changes them.
+    fn learned_from(
+        &self,
+        rows: &dyn Rows,
+        batch: &[usize],
+        seed: u64,
+    ) -> Result<(Targets, Vec<Matrix<E, D>>)> {
+        let places: Vec<usize> = (0..batch.len()).collect();
+        let read;
+        let (rows, places) = match rows.in_memory() {
+            Some(rows) => (rows, batch),
+            None => {
+                read = rows.read(batch)?;
+                (&read, &places[..])
+            }
+        };
+        if let Some(changed) = (self.model.backbone).augmented(rows, places, batch, seed) {
+            let x = tensors(self.device, &changed)?;
+            return Ok((changed.targets, x));
+        }
+        let x = predict::tensors(self.device, &rows.modalities, places.iter().copied())?;
+        Ok((rows.targets.select(places), x))
     }
 }
 

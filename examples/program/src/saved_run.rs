@@ -6,7 +6,7 @@ use std::path::Path;
 use equilibria_core::{Backend, Error as CoreError, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
 use equilibria_fusion::data::{
-    check_names, DataSet, Digest, MinMax, Names, SplitName, Table, Targets,
+    check_names, DataError, Digest, Features, MinMax, Names, Samples, SplitName,
 };
 use equilibria_fusion::train::explain;
 use equilibria_fusion::{Experiment, Head, Model, Standardization};
@@ -112,7 +112,7 @@ impl SavedRun {
     ///
     /// # Errors
     /// [`Error::OtherData`]. A run that kept no digest is believed, with a warning.
-    pub fn check_same(&self, data: &DataSet) -> Result<()> {
+    pub fn check_same(&self, data: &Samples) -> Result<()> {
         let Some(digest) = &self.digest else {
             let origin = &self.origin;
             log::warn!(
@@ -120,7 +120,7 @@ impl SavedRun {
             );
             return Ok(());
         };
-        let differences = digest.differences(&data.digest());
+        let differences = digest.differences(&data.digest()?);
         match differences.is_empty() {
             true => Ok(()),
             false => Err(Error::OtherData {
@@ -130,24 +130,24 @@ impl SavedRun {
         }
     }
 
-    /// Warns where rows are no longer those the run was made with, though they come from the same place. Without targets, features
+    /// Warns where rows are no longer those the run was made with, though they come from the same place, by the digest found. Without targets, features
     /// alone are compared.
     pub fn warn_of_changes(
         &self,
         part: SplitName,
-        modalities: &[Table],
-        targets: Option<&Targets>,
-    ) {
+        targets: bool,
+        found: impl FnOnce() -> Result<Digest, DataError>,
+    ) -> Result<()> {
         let Some(digest) = &self.digest else {
-            return;
+            return Ok(());
         };
         let (rows, end) = match part {
             SplitName::Train => ("training", "_tr"),
             SplitName::Test => ("test", "_te"),
         };
         let is_table = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
-        let mut differing = digest.differences(&Digest::of_split(part, modalities, targets));
-        differing.retain(|name| name.ends_with(end) && (targets.is_some() || is_table(name)));
+        let mut differing = digest.differences(&found()?);
+        differing.retain(|name| name.ends_with(end) && (targets || is_table(name)));
         if !differing.is_empty() {
             log::warn!(
                 "{}: the {rows} rows are not those of the run, they differ in {}; to use other rows on purpose, name their folder with \
@@ -156,6 +156,7 @@ impl SavedRun {
                 self.files(differing).join(", ")
             );
         }
+        Ok(())
     }
 
     /// Names of tables, as they are called before modalities are chosen.
@@ -176,8 +177,8 @@ impl SavedRun {
     }
 
     /// Checks that data has the features and classes the model was made for.
-    pub fn check(&self, data: &DataSet) -> Result<()> {
-        let columns = columns(&data.test.modalities);
+    pub fn check(&self, data: &Samples) -> Result<()> {
+        let columns = data.test.features().columns();
         if columns == self.columns && data.classes == self.classes {
             return self.check_names();
         }
@@ -194,8 +195,8 @@ impl SavedRun {
     }
 
     /// Checks that modalities, of the data of the configuration, have the features the model was made for.
-    pub fn check_features(&self, modalities: &[Table]) -> Result<()> {
-        let columns = columns(modalities);
+    pub fn check_features(&self, modalities: &dyn Features) -> Result<()> {
+        let columns = modalities.columns();
         if columns == self.columns {
             return self.check_names();
         }
@@ -215,11 +216,6 @@ impl SavedRun {
             got,
         }
     }
-}
-
-/// Number of features of each modality.
-fn columns(modalities: &[Table]) -> Vec<usize> {
-    modalities.iter().map(|table| table.columns).collect()
 }
 
 /// What the modalities that an experiment uses, and their features, are called.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::Samples;
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::train::{explain, inspect, Epoch, Evaluation, Trainer};
 use equilibria_fusion::{Experiment, Model};
@@ -70,7 +70,7 @@ impl Summary {
 /// A run on its data.
 struct Training<'r, 'e> {
     run: &'r mut TrainingRun<'e>,
-    data: DataSet,
+    data: Samples,
 }
 
 impl Work for Training<'_, '_> {
@@ -95,7 +95,7 @@ pub struct TrainingRun<'a> {
 
 impl TrainingRun<'_> {
     /// Trains, evaluates, and moves the run folder to its place, which is returned.
-    pub fn complete(mut self, data: DataSet) -> Result<(Summary, PathBuf)> {
+    pub fn complete(mut self, data: Samples) -> Result<(Summary, PathBuf)> {
         let experiment = self.experiment;
         let training = Training {
             run: &mut self,
@@ -114,9 +114,9 @@ impl TrainingRun<'_> {
         Ok((summary, place))
     }
 
-    fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: DataSet) -> Result<Summary> {
+    fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: Samples) -> Result<Summary> {
         let started = Instant::now();
-        let (experiment, digest) = (self.experiment, data.digest());
+        let (experiment, digest) = (self.experiment, data.digest()?);
         let names = used_names(experiment)?;
         let rows = ScaledRows::new::<E>(experiment, &mut data)?;
         let columns = rows.columns();
@@ -148,7 +148,7 @@ impl TrainingRun<'_> {
         let config = self.write_model(&model, history, &metadata)?;
 
         // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
-        let test = inspect(&model, device, &data.test)
+        let test = inspect(&model, device, &*data.test)
             .map_err(|error| explain(error, &model, "test rows", DIVERGED))?;
         let summary = Summary::new(test, history, best_epoch, experiment.seed, &clock);
         let told = (&config[..], &data, std::any::type_name::<D>());
@@ -182,9 +182,9 @@ impl TrainingRun<'_> {
             metadata,
             clock,
         };
-        let validation = rows.validation.as_ref();
+        let validation = rows.validation.as_deref();
         trainer.run(
-            &rows.fitted,
+            &*rows.fitted,
             validation,
             progress,
             &mut |model, progress| watch.see(model, progress),
@@ -215,11 +215,13 @@ impl TrainingRun<'_> {
         &self,
         summary: &Summary,
         history: &[Epoch],
-        (config, data, device): (&str, &DataSet, &'static str),
+        (config, data, device): (&str, &Samples, &'static str),
     ) -> Result<()> {
         let metrics = format!("{:#}\n", serde_json::json!(summary));
         self.folder.write("metrics.json", metrics)?;
+        let all: Vec<usize> = (0..data.test.len()).collect();
         let report = RunReport {
+            targets: &data.test.targets(&all)?,
             folder: self.folder.target(),
             experiment: self.experiment,
             config,

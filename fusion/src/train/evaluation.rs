@@ -5,7 +5,7 @@ use std::fmt;
 use equilibria_core::{from_host, Backend, Report, Result, Scalar, Tally};
 use serde::Serialize;
 
-use crate::data::{Split, Targets};
+use crate::data::{Rows, Targets};
 use crate::head::{by_key, Comparison, Score};
 use crate::metrics::MetricsError;
 use crate::model::Model;
@@ -52,7 +52,7 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// Evaluates a model on all rows of a split.
+/// Evaluates a model on all rows of a split. Predictions, and how each row was solved, stay in memory.
 ///
 /// # Errors
 /// Those of the model and of its head: [`Error::Parse`](equilibria_core::Error::Parse), with the message of a [`MetricsError`], for
@@ -60,9 +60,9 @@ impl fmt::Display for Evaluation {
 pub fn evaluate<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     device: &D,
-    split: &Split,
+    rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    evaluate_in(Pass::evaluation, model, device, split)
+    evaluate_in(Pass::evaluation, model, device, rows)
 }
 
 /// [`evaluate`] for a reader: solves have [traces](equilibria_core::SampleReport::trace), and gates are measured. The
@@ -70,45 +70,48 @@ pub fn evaluate<E: Scalar, D: Backend<E>>(
 pub fn inspect<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     device: &D,
-    split: &Split,
+    rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    evaluate_in(Pass::inspection, model, device, split)
+    evaluate_in(Pass::inspection, model, device, rows)
 }
 
 fn evaluate_in<E: Scalar, D: Backend<E>>(
     new_pass: fn() -> Pass<E, D>,
     model: &Model<E, D>,
     device: &D,
-    split: &Split,
+    rows: &dyn Rows,
 ) -> Result<Evaluation> {
     let (mut all, mut loss, mut gates) = (Vec::new(), 0.0, Vec::new());
+    let count = rows.len();
     let solves = outputs(
         new_pass,
         model,
         device,
-        &split.modalities,
-        |rows, outputs, pass| {
-            let some: Vec<usize> = rows.clone().collect();
-            let targets = model.targets(device, &split.targets.select(&some))?;
-            add_share(&mut gates, &pass.gates, (rows.len(), split.len()));
+        rows.features(),
+        |some, outputs, pass| {
+            let share = (some.len(), count);
+            let targets = rows.targets(&some.collect::<Vec<_>>())?;
+            let targets = model.targets(device, &targets)?;
+            add_share(&mut gates, &pass.gates, share);
             all.extend(outputs.as_vec().into_iter().map(E::wide));
             let value = model.loss(outputs, &targets, pass)?;
-            loss += value.as_vec()[0].wide() * rows.len() as f64;
+            loss += value.as_vec()[0].wide() * share.0 as f64;
             Ok(())
         },
     )?;
+    let targets = rows.targets(&(0..count).collect::<Vec<_>>())?;
     let mut tally = Tally::default();
     solves.iter().for_each(|(_, report)| tally.add(report));
-    let (values, comparison) = model.head.score(&all, &split.targets)?;
+    let (values, comparison) = model.head.score(&all, &targets)?;
     if !loss.is_finite() {
-        loss = sum_of_losses(model, device, &all, &split.targets)?;
+        loss = sum_of_losses(model, device, &all, &targets)?;
     }
     let scores = model.head.metrics().iter().zip(values);
     let scores = scores.map(|(&metric, value)| Score { metric, value });
     Ok(Evaluation {
         scores: scores.collect(),
         comparison,
-        loss: model.head.loss_unit() * loss / split.len().max(1) as f64,
+        loss: model.head.loss_unit() * loss / count.max(1) as f64,
         mean_solver_steps: tally.mean_evaluations(),
         unconverged_fraction: tally.unconverged_fraction(),
         solves,

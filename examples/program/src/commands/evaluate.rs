@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equilibria_core::{Backend, Report, Scalar};
-use equilibria_fusion::data::{Split, SplitName};
+use equilibria_fusion::data::{Digest, Rows, SplitName};
 use equilibria_fusion::train::{evaluate, Evaluation};
 
 use crate::config::DataArgs;
@@ -36,10 +36,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     args.device.choose(&mut saved.experiment)?;
     let (experiment, classes) = (&mut saved.experiment, &saved.classes);
-    let data = args.data.split(experiment, SplitName::Test, classes)?;
+    let data = args
+        .data
+        .split(experiment, (SplitName::Test, classes), &args.run)?;
     let saved = &saved;
     if !args.data.is_given() {
-        saved.warn_of_changes(SplitName::Test, &data.modalities, Some(&data.targets));
+        let digest = || Digest::of_rows(SplitName::Test, &*data);
+        saved.warn_of_changes(SplitName::Test, true, digest)?;
     }
     let result = Evaluating { saved, data }.run(&saved.experiment)?;
     if let Some(path) = &args.report {
@@ -55,7 +58,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// A saved model, to be evaluated.
 struct Evaluating<'a> {
     saved: &'a SavedRun,
-    data: Split,
+    data: Box<dyn Rows>,
 }
 
 impl Work for Evaluating<'_> {
@@ -63,12 +66,12 @@ impl Work for Evaluating<'_> {
 
     fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Evaluation> {
         let Self { saved, mut data } = self;
-        saved.check_features(&data.modalities)?;
-        let (scaling, targets) = (&saved.scaling, Some(&data.targets));
-        (saved.experiment).check_range::<E>(scaling, SplitName::Test, &data.modalities, targets)?;
+        saved.check_features(data.features())?;
+        let (scaling, features) = (&saved.scaling, data.features());
+        (saved.experiment).check_range::<E>(scaling, SplitName::Test, features, Some(&*data))?;
         let model = saved.model::<E, D>(device)?;
-        scaling.apply(&mut data)?;
-        let result = evaluate(&model, device, &data);
+        data.scale(scaling)?;
+        let result = evaluate(&model, device, &*data);
         Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }

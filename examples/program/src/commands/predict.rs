@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use equilibria_core::{Backend, Scalar, Status};
-use equilibria_fusion::data::{SplitName, Table};
+use equilibria_fusion::data::{Digest, Features, SplitName};
 use equilibria_fusion::predict::{predict, Prediction};
 use serde_json::Value;
 
@@ -50,9 +50,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Rows::Test => SplitName::Test,
         Rows::Train => SplitName::Train,
     };
-    let modalities = args.data.features(&mut saved.experiment, part)?;
+    let modalities = args.data.features(&mut saved.experiment, part, &args.out)?;
     if !args.data.is_given() {
-        saved.warn_of_changes(part, &modalities, None);
+        let digest = || Digest::of_features(part, &*modalities);
+        saved.warn_of_changes(part, false, digest)?;
     }
     let predicting = Predicting {
         saved: &saved,
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 struct Predicting<'a> {
     saved: &'a SavedRun,
     part: SplitName,
-    modalities: Vec<Table>,
+    modalities: Box<dyn Features>,
 }
 
 impl Work for Predicting<'_> {
@@ -101,11 +102,11 @@ impl Work for Predicting<'_> {
             part,
             mut modalities,
         } = self;
-        saved.check_features(&modalities)?;
-        (saved.experiment).check_range::<E>(&saved.scaling, part, &modalities, None)?;
+        saved.check_features(&*modalities)?;
+        (saved.experiment).check_range::<E>(&saved.scaling, part, &*modalities, None)?;
         let model = saved.model::<E, D>(device)?;
-        saved.scaling.scale(&mut modalities)?;
-        let result = predict(&model, device, &modalities);
+        modalities.scale(&saved.scaling)?;
+        let result = predict(&model, device, &*modalities);
         Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use equilibria_fusion::checkpoint::Checkpoint;
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::Samples;
 use equilibria_fusion::Experiment;
 
 use crate::config::{self, DataArgs};
 use crate::device::DeviceArgs;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::run_folder::{RunFolder, CHECKPOINT};
+use crate::run_folder::{RunFolder, CHECKPOINT, RUNS};
 use crate::saved_run::SavedRun;
 use crate::terminal::{self, print_line, Verbosity};
 use crate::training_run::TrainingRun;
@@ -93,7 +93,7 @@ struct Start {
     experiment: Experiment,
     /// The file with the configuration.
     origin: String,
-    data: DataSet,
+    data: Samples,
     folder: RunFolder,
     /// Where it was left, if it was.
     saved: Option<Checkpoint>,
@@ -105,7 +105,8 @@ impl Start {
         let mut experiment = config::read(config, &args.overrides)?;
         experiment.seed = args.seed.unwrap_or(experiment.seed);
         args.device.choose(&mut experiment)?;
-        let data = args.data.load(&mut experiment)?;
+        let place = args.out.as_deref().unwrap_or(Path::new(RUNS));
+        let data = args.data.load(&mut experiment, place)?;
         let name = config.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Self {
             folder: RunFolder::prepare(args.out.as_deref(), &name, args.force)?,
@@ -123,7 +124,7 @@ impl Start {
         };
         let mut saved = SavedRun::read(&folder.path(CHECKPOINT))?;
         args.device.choose(&mut saved.experiment)?;
-        let data = args.data.load(&mut saved.experiment)?;
+        let data = args.data.load(&mut saved.experiment, folder.target())?;
         saved.check(&data)?;
         saved.check_same(&data)?;
         Ok(Some(Self {
