@@ -2,7 +2,7 @@
 
 use super::cell::shown;
 use super::check::{check, Source, SplitName};
-use super::{DataError, TargetKind, Targets};
+use super::{DataError, Targets};
 use std::collections::HashSet;
 
 /// One modality of one split: a matrix of samples by features.

@@ -101,7 +101,7 @@ pub(super) fn scan_targets(
                     cells.push(cell);
                     Ok(())
                 })?;
-                Ok(cells)
+                Ok::<_, DataError>(cells)
             };
             let cells: Vec<_> = files.iter().map(read).collect::<Result<_, _>>()?;
             let label_files: Vec<_> = (files.iter().zip(cells))
