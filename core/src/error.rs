@@ -239,6 +239,24 @@ pub enum Error {
         other: usize,
     },
 
+    /// Another rank of a parallel run has failed, and says itself why.
+    #[error("rank {rank} has failed, and ends this one with it; its own message says why")]
+    OtherRank {
+        /// The rank.
+        rank: usize,
+    },
+
+    /// Ranks of a parallel run that do not work on the same.
+    #[error("rank {rank} differs from rank 0 in {what}; {remedy}")]
+    RanksDiffer {
+        /// The first rank that differs.
+        rank: usize,
+        /// What differs.
+        what: String,
+        /// What to do about it, in the imperative.
+        remedy: &'static str,
+    },
+
     /// A file that cannot be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -44,6 +44,7 @@
 //! * `program` (default): the `equilibria` program and, as [`program`], what a program with plugins of your own calls. A library
 //!   does without: `default-features = false`.
 //! * `cuda`: CUDA devices as well.
+//! * `mpi`: several processes train together, by an MPI that is installed.
 
 // The contracts, flat: `Equilibrium`, `ImplicitLayer`, `Value`, `Stop` and so on; and the crates that plugins need: dfdx, serde_json, typetag.
 #[doc(inline)]
@@ -67,10 +68,10 @@ pub use equilibria_layers::{
 #[doc(inline)]
 pub use equilibria_fusion::{
     backbone, backbones, checkpoint, data, deq, detection, experiment, fusion, fusions, head,
-    heads, loss, metrics, model, pass, points, predict, progress, slot, sources, standardization,
-    train, Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource, Dtype, Experiment,
-    Fusion, FusionConfig, FusionRequest, Fusions, Head, Losses, Model, Pass, Solve,
-    Standardization, Training,
+    heads, loss, metrics, model, part, pass, points, predict, progress, ranks, slot, sources,
+    standardization, train, Backbone, BackboneConfig, BackboneRequest, Backbones, DataSource,
+    Dtype, Experiment, Fusion, FusionConfig, FusionRequest, Fusions, Head, Losses, Model, Pass,
+    Solve, Standardization, Training,
 };
 
 #[cfg(feature = "program")]

@@ -14,12 +14,13 @@ use dfdx::prelude::HasShape;
 use equilibria_core::{Backend, Parameters, Scalar};
 use safetensors::tensor::Dtype;
 use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
 
 use self::array::dtype;
 pub(crate) use self::array::{parameters, serialize, Array};
 pub use self::error::CheckpointError;
 use self::names::{Kept, Names};
-pub use self::whole::{destination, write_whole};
+pub use self::whole::{destination, is_partial, write_whole};
 use crate::dtype::floats;
 
 /// Text beside the parameters, e.g. the configuration.
@@ -70,13 +71,18 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads and checks the whole file.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Self::of_bytes(path, bytes)
+    }
+
+    /// Checks the bytes of a whole file, which errors call by its path.
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
         /// The first bytes of an archive, which `torch.save` makes.
         const ARCHIVE: &[u8] = b"PK\x03\x04";
         let shown = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
-            path: shown.clone(),
-            source,
-        })?;
         let damaged = |error: safetensors::SafeTensorError| match bytes.starts_with(ARCHIVE) {
             true => CheckpointError::Pickled {
                 path: shown.clone(),
@@ -94,6 +100,11 @@ impl Checkpoint {
             bytes,
             metadata,
         })
+    }
+
+    /// SHA-256 of the whole file.
+    pub fn digest(&self) -> Vec<u8> {
+        Sha256::digest(&self.bytes).to_vec()
     }
 
     /// Gives every parameter the value stored under its name. A parameter of one row may be stored as a vector or as a matrix;

@@ -47,6 +47,12 @@ fn is_cpu(device: &DeviceName) -> bool {
     *device == DeviceName::default()
 }
 
+/// A setting that need not be named.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_not(setting: &bool) -> bool {
+    !setting
+}
+
 fn multi_class() -> Box<dyn Head> {
     Box::new(MultiClass::default())
 }
@@ -88,6 +94,10 @@ pub struct Training {
     /// Reference: B. T. Polyak, A. B. Juditsky, Acceleration of stochastic approximation by averaging, SIAM J. Control
     /// Optim. 30, 1992.
     pub average: Option<f64>,
+    /// Whether the run gives the same model, to the last bit, on any number of ranks: rows are put together in chunks that do not depend on
+    /// it, and gradients are added up in a fixed order. Default: no, which is quicker.
+    #[serde(skip_serializing_if = "is_not")]
+    pub reproducible: bool,
     /// Epochs from one checkpoint to the next; 0 for none but the one that an interruption leaves. Default: 10.
     pub checkpoint: usize,
     /// Parameters with a learning rate or weight decay of their own, or frozen. Default: none.
@@ -107,6 +117,7 @@ impl Default for Training {
             clip: None,
             clip_each: None,
             average: None,
+            reproducible: false,
             checkpoint: 10,
             group: Vec::new(),
         }

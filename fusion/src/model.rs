@@ -38,6 +38,11 @@ pub trait Fusion<E: Scalar, D: Backend<E>>: Parameters<E, D> {
         Vec::new()
     }
 
+    /// The entries of [`memory`](Self::memory) that belong to some samples, by their numbers in [`Pass::samples`]. Default: nothing.
+    fn memory_of(&self, _of: &dyn Fn(usize) -> bool) -> Vec<(String, Vec<E>)> {
+        Vec::new()
+    }
+
     /// Remembers an entry of [`memory`](Self::memory) again, when a run goes on. Default: nothing is remembered.
     fn remember(&self, _name: &str, _values: Vec<E>) {}
 }

@@ -10,6 +10,7 @@ use equilibria_core::{
 };
 
 use crate::layers::modules::{concatenate, linear_combination};
+use crate::part::Part;
 
 pub use crate::layers::stabilizer::Traced;
 
@@ -50,6 +51,9 @@ pub struct Differentiated<E: Scalar, D: Backend<E>> {
 pub struct Pass<E: Scalar, D: Backend<E>> {
     /// Seed of dropout masks and probes; `None` in evaluation, where neither is used.
     pub seed: Option<u64>,
+    /// Which rows of a batch these are, where they are not all: masks and probes are those of the whole batch, and gradients those of its loss.
+    /// `None` for all.
+    pub part: Option<Part>,
     /// Number of the sample in each row, the same in every pass; `None` where samples are not told apart.
     pub samples: Option<Vec<usize>>,
     /// Number, from 0, of the first row of the pass among all that are evaluated, by which errors name rows.
@@ -100,6 +104,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         Self {
             recording: true,
             seed: None,
+            part: None,
             samples: None,
             first: 0,
             solves: Vec::new(),
@@ -295,9 +300,13 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
             let seeds = numbers.map(|number| mix(seed, number as u64));
             seeds.collect::<Vec<_>>()
         });
+        let first = match (&self.part, starts.first()) {
+            (Some(part), Some(start)) => part.first_of(start.shape().0)?,
+            _ => 0,
+        };
         self.lend(|tape| {
             let seeds = seeds.as_deref();
-            let all = Equilibrium::forward_each(equilibria, starts, x, tape, seeds)?;
+            let all = Equilibrium::forward_part(equilibria, starts, x, tape, seeds, first)?;
             let solved = AllSolved {
                 solved: all.solved,
                 penalties: all.penalties,
@@ -307,7 +316,8 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         })
     }
 
-    /// Adds all loss terms to `loss` and runs the tape.
+    /// Adds all loss terms to `loss` and runs the tape. Of a [part](Self::part) of a batch, the sum is multiplied by its share of the rows:
+    /// losses are means over rows, and the sums of all parts add up to that of the batch.
     ///
     /// # Errors
     /// Those of the adjoint solves, see [`Adjoint::take`].
@@ -315,6 +325,9 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let mut total = loss.clone().put_tape(self.tape);
         for term in self.losses {
             total = total + term;
+        }
+        if let Some(part) = self.part.filter(|part| !part.is_whole()) {
+            total = total * E::of(part.share());
         }
         let value = total.as_vec()[0].wide();
         let total = total.sum::<Rank0, Axes2<0, 1>>();

@@ -7,7 +7,9 @@ use equilibria_core::{from_host, parallel, Backend, Matrix, Report, Result, Scal
 use crate::data::{Features, Table, Tables};
 use crate::metrics::require_finite;
 use crate::model::Model;
-use crate::pass::Pass;
+use crate::pass::{Gate, Pass};
+use crate::ranks::parcel::{Parcel, Unpacked};
+use crate::ranks::{Division, Ranks};
 
 /// Rows that go through a model at a time, and numbers of these at most: scenes of many points leave no room for as many.
 const ROWS: usize = 256;
@@ -42,61 +44,141 @@ pub fn predict<E: Scalar, D: Backend<E>>(
     device: &D,
     modalities: &dyn Features,
 ) -> Result<Prediction> {
-    let mut all = Vec::new();
-    let solves = outputs(
+    predict_on(&Division::none(), model, device, modalities)
+}
+
+/// [`predict`] on ranks, each of which predicts its rows; all of them get the predictions of all.
+///
+/// # Errors
+/// Those of [`predict`], and [`Error::OtherRank`](equilibria_core::Error::OtherRank).
+pub fn predict_on<E: Scalar, D: Backend<E>>(
+    division: &Division<'_>,
+    model: &Model<E, D>,
+    device: &D,
+    modalities: &dyn Features,
+) -> Result<Prediction> {
+    let nothing = |_: Range<usize>, _: &Matrix<E, D>, _: &mut Pass<E, D>| Ok(0.0);
+    let Outputs { values, solves, .. } = outputs(
+        division,
         Pass::evaluation,
         model,
         device,
         modalities,
-        |_, outputs, _| {
-            all.extend(outputs.as_vec().into_iter().map(E::wide));
-            Ok(())
-        },
+        nothing,
     )?;
     let width = model.width().max(1);
-    require_finite(&all, width)?;
+    require_finite(&values, width)?;
     Ok(Prediction {
-        outputs: all.chunks(width).map(<[f64]>::to_vec).collect(),
+        outputs: values.chunks(width).map(<[f64]>::to_vec).collect(),
         solves,
     })
 }
 
-/// Evaluates the outputs of all rows, some rows at a time, and shows them with the pass they come from. Returns the
-/// equilibria by name, and how the solve of every row went; traces, if the pass has them, of the first rows only.
+/// What came of all rows, in their order.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    /// The outputs, row after row.
+    pub values: Vec<f64>,
+    /// The equilibria by name, and how the solve of every row went; traces, if passes have them, of the first rows only.
+    pub solves: Vec<(String, Report)>,
+    /// Of the rows that went through the model at a time: how many, the number that was asked for, and the gates.
+    pub pieces: Vec<(usize, f64, Vec<Gate>)>,
+}
+
+/// Evaluates the outputs of all rows, those of this rank some at a time, and shows them with the pass they come from, for a number.
 pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
+    division: &Division<'_>,
     new_pass: fn() -> Pass<E, D>,
     model: &Model<E, D>,
     device: &D,
     modalities: &dyn Features,
-    mut observe: impl FnMut(Range<usize>, &Matrix<E, D>, &mut Pass<E, D>) -> Result<()>,
-) -> Result<Vec<(String, Report)>> {
-    let mut solves: Vec<(String, Report)> = Vec::new();
-    let rows = modalities.len();
+    mut observe: impl FnMut(Range<usize>, &Matrix<E, D>, &mut Pass<E, D>) -> Result<f64>,
+) -> Result<Outputs> {
+    let mut own = Outputs::default();
     let columns: usize = modalities.columns().iter().sum();
     let at_once = (NUMBERS / columns.max(1)).clamp(1, ROWS);
-    let share = |start: usize| start..rows.min(start + at_once);
-    for start in (0..rows).step_by(at_once) {
-        let range = share(start);
+    let mut pieces = division
+        .pieces(modalities.len(), at_once)
+        .into_iter()
+        .peekable();
+    while let Some(range) = pieces.next() {
         let mut pass = new_pass();
-        pass.first = start;
+        pass.first = range.start;
         let x = batch(device, modalities, &range.clone().collect::<Vec<_>>())?;
-        if range.end < rows {
-            modalities.announce(&share(range.end).collect::<Vec<_>>());
+        if let Some(next) = pieces.peek() {
+            modalities.announce(&next.clone().collect::<Vec<_>>());
         }
         let outputs = model.outputs(&x, None, &mut pass)?;
         for (index, solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {
-            let (name, mut report) = (solve.name, solve.report);
-            match solves.get_mut(index) {
-                Some((_, all)) => {
-                    report.samples.iter_mut().for_each(|s| s.trace.clear());
-                    all.extend(report);
-                }
-                None => solves.push((name, report)),
+            let mut report = solve.report;
+            // The rows that are traced do not depend on how they are divided.
+            let traced = at_once.saturating_sub(range.start).min(range.len());
+            for sample in report.samples.iter_mut().skip(traced) {
+                sample.trace.clear();
+            }
+            add(&mut own.solves, index, solve.name, report);
+        }
+        own.values.extend(outputs.as_vec().into_iter().map(E::wide));
+        let number = observe(range.clone(), &outputs, &mut pass)?;
+        own.pieces
+            .push((range.len(), number, std::mem::take(&mut pass.gates)));
+    }
+    match division.ranks.are_several() {
+        true => own.of_all(division.ranks),
+        false => Ok(own),
+    }
+}
+
+/// Adds rows to the reports of the equilibrium of this number.
+fn add(solves: &mut Vec<(String, Report)>, index: usize, name: String, report: Report) {
+    match solves.get_mut(index) {
+        Some((_, all)) => all.extend(report),
+        None => solves.push((name, report)),
+    }
+}
+
+impl Outputs {
+    /// What all ranks have, in their order.
+    fn of_all(&self, ranks: &dyn Ranks) -> Result<Self> {
+        let mut all = Self::default();
+        for bytes in ranks.gather(&self.pack())? {
+            let mut unpacked = Unpacked::new(&bytes);
+            all.values.extend(unpacked.numbers()?);
+            for index in 0..unpacked.count()? {
+                let (name, report) = (unpacked.text()?, unpacked.report()?);
+                add(&mut all.solves, index, name, report);
+            }
+            for _ in 0..unpacked.count()? {
+                let (rows, number) = (unpacked.count()?, unpacked.number()?);
+                let gates = unpacked.numbers()?;
+                let gate = |pair: &[f64; 2]| Gate {
+                    magnitude: pair[0],
+                    weight: pair[1],
+                };
+                let gates = gates.as_chunks().0.iter().map(gate);
+                all.pieces.push((rows, number, gates.collect()));
             }
         }
-        observe(range, &outputs, &mut pass)?;
+        Ok(all)
     }
-    Ok(solves)
+
+    fn pack(&self) -> Vec<u8> {
+        let mut parcel = Parcel::default();
+        parcel.numbers(&self.values);
+        parcel.count(self.solves.len());
+        for (name, report) in &self.solves {
+            parcel.text(name);
+            parcel.report(report);
+        }
+        parcel.count(self.pieces.len());
+        for (rows, number, gates) in &self.pieces {
+            parcel.count(*rows);
+            parcel.number(*number);
+            let gates = gates.iter().flat_map(|gate| [gate.magnitude, gate.weight]);
+            parcel.numbers(&gates.collect::<Vec<_>>());
+        }
+        parcel.into_bytes()
+    }
 }
 
 /// Some rows as tensors, `[rows, features]` per modality.

@@ -133,6 +133,13 @@ impl<E: Scalar> Progress<E> {
         let &[steps, averaged, seconds, epoch, merit, loss] = &counts[..] else {
             return Err(saved.damaged(format!("`counts` has {} numbers", counts.len())));
         };
+        let counted = |number: f64| {
+            let whole = number >= 0.0 && number.fract() == 0.0;
+            whole && number < f64::from(i32::MAX)
+        };
+        if !(counted(steps) && counted(averaged) && (epoch.is_nan() || counted(epoch))) {
+            return Err(saved.damaged(format!("`counts` cannot be {counts:?}")));
+        }
         // Before the first step there are no means.
         let means = match steps > 0.0 {
             true => arrays.means()?,
@@ -218,7 +225,10 @@ fn restore_state<E: Scalar, D: Backend<E>>(
         let &[mean, deviation] = &saved.numbers::<f64>(STANDARDIZATION)?[..] else {
             return Err(saved.damaged(format!("`{STANDARDIZATION}` is not a pair")));
         };
-        (model.head).standardize(Standardization { mean, deviation });
+        let scale = Standardization { mean, deviation };
+        let sensible = scale.validate();
+        sensible.map_err(|error| saved.damaged(error.to_string()))?;
+        (model.head).standardize(scale);
     }
     for (name, values) in saved.entries("memory.")? {
         model.fusion.remember(&name, values);

@@ -218,11 +218,28 @@ impl<E: Scalar, D: Backend<E>> Slots<E, D> {
 
     /// [`Fusion::memory`] of all slots.
     pub fn memory(&self) -> Vec<(String, Vec<E>)> {
-        let each = self.0.iter().flat_map(|filled| {
-            let entries = filled.fusion.memory().into_iter();
-            entries.map(move |(name, values)| (join(&self.path("", filled), &name), values))
-        });
-        each.collect()
+        self.entries(|filled| filled.fusion.memory())
+    }
+
+    /// [`Fusion::memory_of`] of all slots.
+    pub fn memory_of(&self, of: &dyn Fn(usize) -> bool) -> Vec<(String, Vec<E>)> {
+        self.entries(|filled| {
+            let rows = filled.slot.rows.max(1);
+            filled.fusion.memory_of(&|row| of(row / rows))
+        })
+    }
+
+    /// What fusions remember, with the names of their slots.
+    fn entries(
+        &self,
+        of_slot: impl Fn(&Filled<E, D>) -> Vec<(String, Vec<E>)>,
+    ) -> Vec<(String, Vec<E>)> {
+        let mut entries = Vec::new();
+        for filled in &self.0 {
+            let own = of_slot(filled).into_iter();
+            entries.extend(own.map(|(name, values)| (join(&self.path("", filled), &name), values)));
+        }
+        entries
     }
 
     /// [`Fusion::remember`] of the slot whose entry it is.

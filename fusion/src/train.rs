@@ -3,23 +3,29 @@
 mod divergence;
 mod epoch;
 mod evaluation;
+mod ordered_sum;
+mod step;
+mod together;
 
 use dfdx::prelude::Gradients;
-use equilibria_core::seed::mix;
 use equilibria_core::{Backend, Error, Matrix, Parameters, Result, Scalar, Tally};
 
 pub use self::divergence::explain;
 use self::divergence::require_finite;
 pub use self::epoch::Epoch;
-pub use self::evaluation::{evaluate, inspect, Evaluation};
-use crate::data::{Batches, Rows, Split, Table, Targets};
+pub use self::evaluation::{evaluate, evaluate_on, inspect, inspect_on, Evaluation};
+use self::step::Step;
+use self::together::{
+    all_together, require_independent_rows, require_same_parameters, share_memory,
+};
+use crate::data::{Batches, Rows, Split, Table};
 use crate::experiment::Training;
 use crate::head::Score;
 use crate::layers::optimizer::{clip_norm, gradient_norm, Kept, Moment};
 use crate::model::Model;
-use crate::pass::{Differentiated, Pass};
 use crate::predict;
 use crate::progress::{Best, Progress};
+use crate::ranks::{Alone, Division, Ranks};
 
 /// What to do where training has diverged.
 const REMEDY: &str = "lower the learning rate or the weight decay, or clip gradients";
@@ -70,14 +76,39 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         progress: &mut Progress<E>,
         observe: &mut Observe<'_, E, D, Failure>,
     ) -> Result<usize, Failure> {
+        self.run_on(&Alone, rows, validation, progress, observe)
+    }
+
+    /// [`run`](Self::run) of one of several ranks, which have the same model, rows, training and seed: each works on its rows of every
+    /// batch, and all end with the same parameters and the same history. They are those of one process but for rounding, and to the last
+    /// bit where the training is [reproducible](Training::reproducible). `observe` is called on every rank.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run); [`Error::Config`] for a model whose rows of a batch depend on each other; [`Error::RanksDiffer`] where
+    /// ranks have other parameters than the first one, before the first epoch or after one; and [`Error::OtherRank`].
+    pub fn run_on<Failure: From<Error>>(
+        &mut self,
+        ranks: &dyn Ranks,
+        rows: &dyn Rows,
+        validation: Option<&dyn Rows>,
+        progress: &mut Progress<E>,
+        observe: &mut Observe<'_, E, D, Failure>,
+    ) -> Result<usize, Failure> {
+        let division = &Division {
+            ranks,
+            reproducible: self.training.reproducible,
+        };
+        require_independent_rows(self.model, division)?;
+        require_same_parameters(self.model, ranks, "before the first step")?;
         if progress.history.is_empty() {
             let fitted = self.model.head.fit_rows(rows);
             fitted.map_err(Error::from)?;
         }
         for epoch in progress.history.len() + 1..=self.training.epochs {
-            let mut record = self.epoch(epoch, rows, progress)?;
+            let mut record = self.epoch(division, epoch, rows, progress)?;
+            require_same_parameters(self.model, ranks, &format!("after epoch {epoch}"))?;
             if let Some(validation) = validation {
-                self.validate(validation, &mut record, progress)?;
+                self.validate(division, validation, &mut record, progress)?;
             }
             progress.history.push(record);
             observe(self.model, progress)?;
@@ -103,12 +134,13 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// Evaluates the averaged parameters, if averages are taken, and keeps them if they are the best so far.
     fn validate(
         &mut self,
+        division: &Division<'_>,
         rows: &dyn Rows,
         record: &mut Epoch,
         progress: &mut Progress<E>,
     ) -> Result<()> {
         progress.exchange_average(self.model)?;
-        let evaluation = evaluate(self.model, self.device, rows).map_err(|error| {
+        let evaluation = evaluate_on(division, self.model, self.device, rows).map_err(|error| {
             let place = format_args!("epoch {}, validation", record.epoch);
             explain(error, self.model, place, REMEDY)
         });
@@ -140,6 +172,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// One pass over `rows`.
     fn epoch(
         &mut self,
+        division: &Division<'_>,
         epoch: usize,
         rows: &dyn Rows,
         progress: &mut Progress<E>,
@@ -152,14 +185,14 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             let rate_factor = self.rate_factor(rows.len(), plan.len(), (epoch, step));
             first_factor.get_or_insert(rate_factor);
             let next = plan.get(step + 1);
-            let Differentiated {
+            let Step {
                 mut gradients,
                 loss,
                 reports,
-            } = (self.differentiate(rows, (&batch, next), (epoch, step)))
+            } = (self.step(division, rows, (&batch, next), (epoch, step)))
                 .map_err(|error| self.diverged(error, (epoch, step + 1)))?;
             total += loss * batch.len() as f64;
-            for (_, report, of_adjoint) in &reports {
+            for (report, of_adjoint) in &reports {
                 forward.add(report);
                 of_adjoint.iter().for_each(|report| adjoint.add(report));
             }
@@ -175,6 +208,11 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
             let clip = clip.map_or(1.0, |limit| clip_norm(norm, limit));
             optimizer.averaged_step(self.model, &mut gradients, rate_factor, clip, average)?;
         }
+        if !division.reproducible {
+            total = sum_over(division.ranks, total)?;
+        }
+        all_together([&mut forward, &mut adjoint], division.ranks)?;
+        share_memory(self.model, division, self.training, &plan)?;
         Ok(Epoch {
             epoch,
             loss: self.model.head.loss_unit() * total / rows.len().max(1) as f64,
@@ -216,50 +254,13 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         decay.map_or(1.0, |decay| decay.at(epoch - 1))
             * schedule.map_or(1.0, |schedule| schedule.at(moment))
     }
+}
 
-    /// The gradients of the loss on some rows, in a step of an epoch, which is counted from 0.
-    fn differentiate(
-        &self,
-        rows: &dyn Rows,
-        (batch, next): (&[usize], Option<Vec<usize>>),
-        (epoch, step): (usize, usize),
-    ) -> Result<Differentiated<E, D>> {
-        let seed = mix(mix(self.seed, epoch as u64), step as u64);
-        let (targets, x) = self.learned_from(rows, batch, seed)?;
-        if let Some(next) = next {
-            rows.announce(&next);
-        }
-        let targets = self.model.targets(self.device, &targets)?;
-        let mut pass = Pass::training(seed);
-        pass.samples = Some(batch.to_vec());
-        let outputs = self.model.outputs(&x, Some(&targets), &mut pass)?;
-        let loss = self.model.loss(&outputs, &targets, &mut pass)?;
-        pass.backward(&loss)
-    }
-
-    /// Targets and tensors of a batch, changed as the backbone changes them.
-    fn learned_from(
-        &self,
-        rows: &dyn Rows,
-        batch: &[usize],
-        seed: u64,
-    ) -> Result<(Targets, Vec<Matrix<E, D>>)> {
-        let places: Vec<usize> = (0..batch.len()).collect();
-        let read;
-        let (rows, places) = match rows.in_memory() {
-            Some(rows) => (rows, batch),
-            None => {
-                read = rows.read(batch)?;
-                (&read, &places[..])
-            }
-        };
-        if let Some(changed) = (self.model.backbone).augmented(rows, places, batch, seed) {
-            let x = tensors(self.device, &changed)?;
-            return Ok((changed.targets, x));
-        }
-        let x = predict::tensors(self.device, &rows.modalities, places.iter().copied())?;
-        Ok((rows.targets.select(places), x))
-    }
+/// A number, summed over ranks.
+fn sum_over(ranks: &dyn Ranks, own: f64) -> Result<f64> {
+    let mut sum = [own];
+    ranks.sum_doubles(&mut sum)?;
+    Ok(sum[0])
 }
 
 /// The error for gradients without a finite norm in a step of an epoch, both from 1.

@@ -7,10 +7,11 @@ use dfdx::prelude::*;
 use equilibria_core::registry::{self, Plugin};
 use equilibria_core::serde_json::{self, json, Value};
 use equilibria_core::{from_host, to_host, Backend, Matrix, Parameters, Result};
-use equilibria_fusion::data::{Boxes, Table, Targets};
+use equilibria_fusion::data::{Boxes, Split, Table, Targets};
 use equilibria_fusion::detection::{generated_scenes, SceneRows};
+use equilibria_fusion::part::Part;
 use equilibria_fusion::{Experiment, Model, Pass};
-use equilibria_testing::{misplaced, perturb, random_values, worse};
+use equilibria_testing::{misplaced, perturb, random_values, relative_difference, worse};
 
 type Array = Matrix<f64, Cpu>;
 
@@ -282,6 +283,76 @@ fn every_fusion_works_and_learns_at_every_site() -> Result<()> {
                 error = error.min(worse(0.0, (slope - difference).abs()) / (1.0 + slope.abs()));
             }
             assert!(error < 1e-5, "{name}: {error:e}");
+        }
+    }
+    Ok(())
+}
+
+/// Masks everywhere.
+fn with_dropout(config: &Value) -> Value {
+    let mut config = config.clone();
+    for (key, field) in config.as_object_mut().into_iter().flatten() {
+        *field = match field.is_number() && key.ends_with("dropout") {
+            true => json!(0.3),
+            false => with_dropout(field),
+        };
+    }
+    config
+}
+
+/// Masks, probes and losses of a part of a batch are those of its rows in the batch: what ranks add up is the gradient of one.
+#[test]
+fn parts_of_a_batch_add_up_to_it_or_have_statistics() -> Result<()> {
+    for backbone in plugins("backbone") {
+        let mut site = site(&backbone.name);
+        site.backbone = with_dropout(&site.backbone);
+        for fusion in plugins("fusion") {
+            let name = format!("{} with {}", backbone.name, fusion.name);
+            let mut config = with_dropout(&tight(&fusion.default));
+            if config.get("regularizer").is_some() {
+                config["regularizer"] = json!([{ "type": "jacobian" }]);
+            }
+            let model = site.model(&config)?;
+            let mut dependent = false;
+            model.visit_statistics("", &mut |_| dependent = true);
+            if dependent {
+                continue;
+            }
+            let gradient = |rows: std::ops::Range<usize>| -> Result<Vec<f64>> {
+                let some: Vec<usize> = rows.clone().collect();
+                let x = site.x.iter().map(|x| {
+                    let columns = x.shape().1;
+                    let values = &to_host(x)[rows.start * columns..rows.end * columns];
+                    from_host(&Cpu::default(), values.to_vec(), (rows.len(), columns))
+                });
+                let x: Vec<Array> = x.collect::<Result<_>>()?;
+                let split = Split {
+                    modalities: Vec::new(),
+                    targets: site.targets.clone(),
+                };
+                let own = split.select(&some).targets;
+                let targets = model.targets(&Cpu::default(), &own)?;
+                let mut pass = Pass::training(7);
+                pass.part = Some(Part::new(rows, BATCH));
+                pass.samples = Some(some);
+                let outputs = model.outputs(&x, Some(&targets), &mut pass)?;
+                let loss = model.loss(&outputs, &targets, &mut pass)?;
+                let mut outcome = pass.backward(&loss)?;
+                let mut all = vec![outcome.loss];
+                for (_, tensor) in model.named() {
+                    Cpu::with_gradient(&mut outcome.gradients, &tensor, |own| {
+                        all.extend_from_slice(own);
+                    })?;
+                }
+                Ok(all)
+            };
+            let whole = gradient(0..BATCH)?;
+            let mut sum = gradient(0..1)?;
+            for (sum, other) in sum.iter_mut().zip(gradient(1..BATCH)?) {
+                *sum += other;
+            }
+            let error = relative_difference(&sum, &whole);
+            assert!(error < 1e-9, "{name}: {error:e}");
         }
     }
     Ok(())

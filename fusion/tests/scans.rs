@@ -26,6 +26,16 @@ fn image() -> Vec<u8> {
     (0..IMAGE.len()).step_by(2).map(digit).collect()
 }
 
+/// The same that says to be one of 16384 by 16384 pixels, which are 800 MB.
+fn huge_image() -> Vec<u8> {
+    let mut image = image();
+    let frame = [0xFF, 0xC0, 0x00, 0x11, 0x08];
+    let at = image.windows(5).position(|bytes| bytes == frame);
+    let sizes = at.expect("the header of the frame") + frame.len();
+    image[sizes..sizes + 4].copy_from_slice(&[0x40, 0x00, 0x40, 0x00]);
+    image
+}
+
 /// An array of F64 numbers as NumPy writes it.
 fn npy(rows: usize, columns: usize, values: &[f64]) -> Vec<u8> {
     let header =
@@ -110,7 +120,7 @@ fn a_scan_is_read_whole() {
 #[test]
 fn what_is_wrong_in_a_scan_is_named_with_its_file() {
     type File = fn(&ScanFiles) -> &Path;
-    let wrong: [(File, Vec<u8>, &str); 8] = [
+    let wrong: [(File, Vec<u8>, &str); 9] = [
         (|files| &files.camera, b"1 0 0\n".to_vec(), "line 1"),
         (
             |files| &files.found,
@@ -118,6 +128,7 @@ fn what_is_wrong_in_a_scan_is_named_with_its_file() {
             "one of the classes bed",
         ),
         (|files| &files.found, b"chair 1 2 x\n".to_vec(), "line 1"),
+        (|files| &files.image, huge_image(), "the file is too short"),
         (
             |files| &files.image,
             b"no image".to_vec(),

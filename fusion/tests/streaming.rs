@@ -7,8 +7,8 @@ use dfdx::prelude::Cpu;
 use equilibria_core::{serde_json, Error, Parameters};
 use equilibria_fusion::checkpoint::Metadata;
 use equilibria_fusion::data::{
-    held_out, stratified_holdout, DataSet, Digest, Features, MinMax, Rows, Samples, Split,
-    SplitName, StreamedFolder,
+    held_out, stratified_holdout, DataSet, Digest, Features, MinMax, Samples, Split, SplitName,
+    StreamedFolder,
 };
 use equilibria_fusion::predict::predict;
 use equilibria_fusion::progress::Progress;

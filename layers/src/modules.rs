@@ -27,7 +27,7 @@ pub use batch_norm::BatchNorm;
 pub use bert::{BertEmbedding, BertLayer, BertMasks};
 pub use columns::columns;
 pub use concatenate::concatenate;
-pub use dropout::{dropout, dropout_mask};
+pub use dropout::{dropout, dropout_mask, dropout_mask_rows};
 pub use embedding::Embedding;
 pub use group_norm::GroupNorm;
 pub use gru::{Gate, Gru};

@@ -51,6 +51,8 @@ where
     pub engine: Arc<Engine>,
     dim: usize,
     batch: usize,
+    /// The number of the first sample.
+    first: usize,
     samples: Vec<usize>,
     slots: Vec<Option<Rows<E>>>,
     free: Vec<Slot>,
@@ -96,6 +98,7 @@ where
             device: device.clone(),
             dim,
             batch,
+            first: 0,
             samples: (0..batch).collect(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -361,7 +364,8 @@ where
 
     fn fill_normal(&mut self, slot: Slot, seed: u64) -> Result<()> {
         let samples = self.samples[..self.batch].iter();
-        let streams: Vec<u64> = samples.map(|&sample| mix(seed, sample as u64)).collect();
+        let stream = |&sample: &usize| mix(seed, (self.first + sample) as u64);
+        let streams: Vec<u64> = samples.map(stream).collect();
         self.engine.send(&streams, self.words.address)?;
         let normal = Normal {
             out: self.address_mut(slot)?,
@@ -379,6 +383,10 @@ where
 {
     fn samples(&self) -> &[usize] {
         &self.samples
+    }
+
+    fn number_from(&mut self, first: usize) {
+        self.first = first;
     }
 
     fn held(&self) -> usize {

@@ -49,7 +49,11 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
         let (mut bound, mut tape) = self.bind(x, tape, Partition::Sizes { together: 1 })?;
         let (all, bounds) = (std::slice::from_ref(self), std::slice::from_mut(&mut bound));
         let given = std::slice::from_ref(z);
-        let penalty = penalize(all, bounds, given, &[seed])?.swap_remove(0);
+        let probes = Probes {
+            seeds: &[seed],
+            first: 0,
+        };
+        let penalty = penalize(all, bounds, given, probes)?.swap_remove(0);
         let value = penalty.value.clone();
         if T::OWNS_TAPE {
             tape.add_backward_op(move |gradients| {
@@ -74,6 +78,15 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
     }
 }
 
+/// What random probes depend on.
+#[derive(Clone, Copy)]
+pub(super) struct Probes<'s> {
+    /// One for each equilibrium.
+    pub seeds: &'s [u64],
+    /// The number of the first row of the batch, where that is a part of another one.
+    pub first: usize,
+}
+
 /// The penalty of one equilibrium, and what is known of its gradient.
 pub(super) struct Penalty<E: Scalar, D: Backend<E>> {
     /// `[1, 1]`.
@@ -83,19 +96,19 @@ pub(super) struct Penalty<E: Scalar, D: Backend<E>> {
     terms: Vec<WeightedGradients<E, D>>,
 }
 
-/// The penalties of several equilibria, the k-th with the probes of `seeds[k]`, at the same time: at the first state that is
+/// The penalties of several equilibria, the k-th with the probes of its seed, at the same time: at the first state that is
 /// held, or at `z[k]`, which then is.
 pub(super) fn penalize<E: Scalar, D: Backend<E>>(
     equilibria: &[Equilibrium<AnyLayer<E, D>>],
     bounds: &mut [Bound<E, D>],
     z: &[Matrix<E, D>],
-    seeds: &[u64],
+    probes: Probes<'_>,
 ) -> Result<Vec<Penalty<E, D>>> {
     let mut sums: Vec<PenaltySum<E, D>> = bounds.iter().map(|_| Default::default()).collect();
     let most = equilibria.iter().map(|e| e.regularizers.len()).max();
     for number in 0..most.unwrap_or(0) {
         let given = if number == 0 { z } else { &[] };
-        add_term(equilibria, number, bounds, given, seeds, &mut sums)?;
+        add_term(equilibria, number, bounds, given, probes, &mut sums)?;
     }
     let penalties = sums.into_iter().zip(bounds);
     let penalty = |((sum, terms), bound): (PenaltySum<E, D>, &mut Bound<E, D>)| {
@@ -114,14 +127,16 @@ fn add_term<E: Scalar, D: Backend<E>>(
     number: usize,
     bounds: &mut [Bound<E, D>],
     given: &[Matrix<E, D>],
-    seeds: &[u64],
+    probes: Probes<'_>,
     sums: &mut [PenaltySum<E, D>],
 ) -> Result<()> {
     let regularizers = equilibria.iter().map(|e| e.regularizers.get(number));
-    let block_jobs: Vec<_> = (regularizers.zip(seeds))
+    let first = probes.first;
+    let block_jobs: Vec<_> = (regularizers.zip(probes.seeds))
         .map(|(regularizer, &seed)| {
             let (regularizer, seed) = (regularizer?, mix(seed, number as u64));
             let block_job = move |space: &mut dyn DifferentiableMap, slots: &mut Vec<Slot>| {
+                space.vectors_mut().number_from(first);
                 regularizer.penalty(space, slots[0], seed)
             };
             Some((regularizer.weight(), block_job))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::*;
 
-use super::penalty::{penalize, Penalty};
+use super::penalty::{penalize, Penalty, Probes};
 use super::{method, prefix, Adjoint, Equilibrium, Solved};
 use crate::certificate::{certify, certify_adjoint};
 use crate::layer::AnyTape;
@@ -53,8 +53,28 @@ impl<L> Equilibrium<L> {
     where
         L: ImplicitLayer<E, D>,
     {
+        Self::forward_part(equilibria, starts, x, tape, seeds, 0)
+    }
+
+    /// [`forward_each`](Self::forward_each) of the rows of a batch that begin with number `first`, which the probes of penalties depend
+    /// on: all parts together get those of the whole batch. A penalty is the mean over the rows of the part.
+    ///
+    /// # Errors
+    /// Those of [`forward_each`](Self::forward_each).
+    pub fn forward_part<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
+        equilibria: &[Self],
+        starts: Vec<Matrix<E, D>>,
+        x: &[&[Matrix<E, D>]],
+        tape: T,
+        seeds: Option<&[u64]>,
+        first: usize,
+    ) -> Result<AllSolved<E, D, T>>
+    where
+        L: ImplicitLayer<E, D>,
+    {
         let equilibria: Vec<_> = equilibria.iter().map(Self::of_any_layer).collect();
-        Equilibrium::solve_and_wait(&equilibria, starts, x, tape, seeds)
+        let probes = seeds.map(|seeds| Probes { seeds, first });
+        Equilibrium::solve_and_wait(&equilibria, starts, x, tape, probes)
     }
 }
 
@@ -66,12 +86,12 @@ impl<E: Scalar, D: Backend<E>> Equilibrium<AnyLayer<E, D>> {
         starts: Vec<Matrix<E, D>>,
         x: &[&[Matrix<E, D>]],
         tape: T,
-        seeds: Option<&[u64]>,
+        probes: Option<Probes<'_>>,
     ) -> Result<AllSolved<E, D, T>> {
-        let (mut bounds, tape) = bind_each(equilibria, x, tape, seeds.is_some())?;
+        let (mut bounds, tape) = bind_each(equilibria, x, tape, probes.is_some())?;
         let solutions = Self::solve_each(equilibria, &mut bounds, starts, x, T::OWNS_TAPE)?;
-        let penalties = match seeds {
-            Some(seeds) => penalize(equilibria, &mut bounds, &[], seeds)?,
+        let penalties = match probes {
+            Some(probes) => penalize(equilibria, &mut bounds, &[], probes)?,
             None => Vec::new(),
         };
         let mut all = AllSolved {

@@ -15,6 +15,8 @@ pub struct RowStore<E> {
     batch: usize,
     /// The number of the first sample in the batch that was split: random numbers depend on it.
     first: usize,
+    /// The number of the first sample of that batch.
+    before: usize,
     samples: Vec<usize>,
     slots: Vec<Vec<E>>,
     /// What tells the contents of each slot from those before.
@@ -39,6 +41,7 @@ impl<E: Scalar> RowStore<E> {
             dim,
             batch: rows,
             first: samples.start,
+            before: 0,
             samples: (0..rows).collect(),
             slots: Vec::new(),
             versions: Vec::new(),
@@ -203,8 +206,9 @@ impl<E: Scalar> Vectors for RowStore<E> {
 
     fn fill_normal(&mut self, slot: Slot, seed: u64) -> Result<()> {
         self.fill(slot, false, |store, values| {
+            let first = store.before + store.first;
             let rows = values.chunks_exact_mut(store.dim).zip(&store.samples);
-            rows.for_each(|(row, &sample)| normal_row(seed, store.first + sample, row));
+            rows.for_each(|(row, &sample)| normal_row(seed, first + sample, row));
         });
         Ok(())
     }
@@ -213,6 +217,10 @@ impl<E: Scalar> Vectors for RowStore<E> {
 impl<E: Scalar> Store for RowStore<E> {
     fn samples(&self) -> &[usize] {
         &self.samples
+    }
+
+    fn number_from(&mut self, first: usize) {
+        self.before = first;
     }
 
     fn held(&self) -> usize {

@@ -10,6 +10,9 @@ pub trait Store: Vectors {
     /// The sample in each row, from 0, whether active or done.
     fn samples(&self) -> &[usize];
 
+    /// Counts the samples from `first` on where random numbers are drawn, for the rows of a batch that begin there; else from 0.
+    fn number_from(&mut self, first: usize);
+
     /// Slots that are held: taken, and not given back.
     fn held(&self) -> usize;
 

@@ -14,6 +14,8 @@ pub struct TensorStore<E: Scalar, D: Backend<E>> {
     device: D,
     dim: usize,
     batch: usize,
+    /// The number of the first sample.
+    first: usize,
     samples: Vec<usize>,
     slots: Vec<Option<Rows<E, D>>>,
     free: Vec<Slot>,
@@ -64,6 +66,7 @@ impl<E: Scalar, D: Backend<E>> TensorStore<E, D> {
             device,
             dim,
             batch,
+            first: 0,
             samples: (0..batch).collect(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -213,7 +216,7 @@ impl<E: Scalar, D: Backend<E>> Vectors for TensorStore<E, D> {
     fn fill_normal(&mut self, slot: Slot, seed: u64) -> Result<()> {
         let mut values = vec![E::zero(); self.batch * self.dim];
         for (row, values) in values.chunks_exact_mut(self.dim).enumerate() {
-            normal_row(seed, self.samples[row], values);
+            normal_row(seed, self.first + self.samples[row], values);
         }
         let normal = from_host(&self.device, values, (self.batch, self.dim))?;
         self.set(slot, normal);
@@ -224,6 +227,10 @@ impl<E: Scalar, D: Backend<E>> Vectors for TensorStore<E, D> {
 impl<E: Scalar, D: Backend<E>> Store for TensorStore<E, D> {
     fn samples(&self) -> &[usize] {
         &self.samples
+    }
+
+    fn number_from(&mut self, first: usize) {
+        self.first = first;
     }
 
     fn held(&self) -> usize {

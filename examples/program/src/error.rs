@@ -31,6 +31,24 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// Several processes were started, by a program that knows nothing of MPI: each would do all of the work.
+    #[cfg(not(feature = "mpi"))]
+    #[error(
+        "{variable} = {processes}: a launcher of MPI has started this program {processes} times, and it was built without MPI; build it with \
+         `--features mpi`, or start it once"
+    )]
+    WithoutMpi {
+        /// The environment variable of the launcher.
+        variable: &'static str,
+        /// Its value.
+        processes: String,
+    },
+    /// Several processes were started for what one does.
+    #[error("{processes} processes were started for a command that takes one; start one, or let them `train`, `evaluate`, `predict` or `study`")]
+    OneProcess {
+        /// How many were started.
+        processes: usize,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -140,7 +158,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A finished run that could not be moved to its place.
-    #[error("{}: {source}; the run is complete in {}", path.display(), partial.display())]
+    #[error("{}: {source}; the run is complete in {}, move it to its place or to another one", path.display(), partial.display())]
     Unmoved {
         /// Where it was to go.
         path: PathBuf,

@@ -16,12 +16,14 @@
 #[doc(hidden)]
 pub mod allocator;
 mod commands;
-mod config;
+#[doc(hidden)]
+pub mod config;
 mod device;
 mod error;
 mod gradient_check;
 mod interrupt;
 mod plot;
+mod ranks;
 pub mod report;
 mod run_folder;
 mod saved_run;
@@ -35,8 +37,13 @@ use std::process::ExitCode;
 use equilibria_digits as _;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use equilibria_fusion::ranks::{guarded, Ranks};
 
+use ranks::{tell, Launch};
 use terminal::Verbosity;
+
+/// The exit code for bad input or usage.
+const FAILED: u8 = 2;
 
 /// Deep equilibrium multimodal fusion: train, evaluate, check, verify, solve test problems, list plugins.
 #[derive(Parser)]
@@ -103,11 +110,7 @@ pub fn run() -> ExitCode {
     sigpipe::reset();
     let outcome = match arguments() {
         Ok((command, verbosity)) => {
-            terminal::init(verbosity);
-            // On one of the threads that share the work: from outside, each piece of it would put this one to sleep.
-            let outcome = rayon::scope(|_| execute(command, verbosity));
-            log::logger().flush();
-            outcome
+            return started(command, verbosity);
         }
         // Help that was asked for is a result.
         Err(message) if !message.use_stderr() => {
@@ -115,10 +118,33 @@ pub fn run() -> ExitCode {
         }
         Err(message) => message.exit(),
     };
-    outcome.map_err(device::hand_over).unwrap_or_else(|error| {
-        terminal::say(&format!("error: {error}"));
-        ExitCode::from(2)
-    })
+    outcome.unwrap_or_else(|error| failed(&error))
+}
+
+/// Runs a command, with the other processes that were started for it, if any were.
+fn started(command: Command, verbosity: Verbosity) -> ExitCode {
+    let launch = match Launch::begin() {
+        Ok(launch) => launch,
+        Err(error) => return failed(&error),
+    };
+    let ranks = launch.ranks();
+    // What all have to say is said once.
+    let verbosity = if ranks.leads() {
+        verbosity
+    } else {
+        Verbosity::quiet()
+    };
+    terminal::init(verbosity);
+    // On one of the threads that share the work: from outside, each piece of it would put this one to sleep.
+    let work = || rayon::scope(|_| execute(command, verbosity, ranks));
+    let outcome = guarded(ranks, work, |error| tell(ranks, error));
+    log::logger().flush();
+    (outcome.map_err(device::hand_over)).unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &error::Error) -> ExitCode {
+    terminal::say(&format!("error: {error}"));
+    ExitCode::from(FAILED)
 }
 
 fn arguments() -> Result<(Command, Verbosity), clap::Error> {
@@ -127,15 +153,18 @@ fn arguments() -> Result<(Command, Verbosity), clap::Error> {
     Ok((cli.command, verbosity))
 }
 
-fn execute(command: Command, verbosity: Verbosity) -> error::Result<ExitCode> {
+fn execute(command: Command, verbosity: Verbosity, ranks: &dyn Ranks) -> error::Result<ExitCode> {
     match command {
-        Command::Train(args) => commands::train::run(&args, verbosity),
-        Command::Evaluate(args) => commands::evaluate::run(&args),
-        Command::Predict(args) => commands::predict::run(&args),
+        Command::Train(args) => commands::train::run(&args, verbosity, ranks),
+        Command::Evaluate(args) => commands::evaluate::run(&args, ranks),
+        Command::Predict(args) => commands::predict::run(&args, ranks),
+        Command::Study(args) => commands::study::run(&args, verbosity, ranks),
+        _ if ranks.are_several() => Err(error::Error::OneProcess {
+            processes: ranks.size(),
+        }),
         Command::Check(args) => commands::check::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Solve(args) => commands::solve::run(&args),
-        Command::Study(args) => commands::study::run(&args, verbosity),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Plugins(args) => commands::plugins::run(&args),
         Command::Describe(args) => commands::describe::run(&args),

@@ -50,6 +50,11 @@ impl RunFolder {
             }
         }
         let folder = Self::open(target, force)?;
+        // Another process may have finished it since.
+        if folder.target.exists() && !force {
+            let path = folder.target.clone();
+            return Err(Error::OutputExists { path });
+        }
         let checkpoint = folder.partial.join(CHECKPOINT);
         if checkpoint.is_file() {
             if !force {
@@ -90,6 +95,7 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: partial }),
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         }
+        sweep(&partial);
         Ok(Self {
             target,
             partial,
@@ -159,6 +165,11 @@ impl RunFolder {
         self.keep = true;
     }
 
+    /// Whether it is left behind: there is something to go on from.
+    pub fn is_kept(&self) -> bool {
+        self.keep && self.has(CHECKPOINT)
+    }
+
     /// Moves the folder to its place, which it returns. If that fails, everything stays in the partial folder, which the
     /// error names.
     pub fn finish(mut self) -> Result<PathBuf> {
@@ -179,15 +190,21 @@ impl RunFolder {
             partial: self.partial.clone(),
             source,
         };
-        if !(self.force && self.target.exists()) {
-            return std::fs::rename(&self.partial, &self.target).map_err(saved);
-        }
         let mut old = self.partial.clone().into_os_string();
         old.push(".replaced");
         let old = PathBuf::from(old);
-        std::fs::rename(&self.target, &old).map_err(saved)?;
+        if self.force && self.target.exists() {
+            // What a process that was killed here has replaced stands where this run is to stand now, or is older still.
+            if old.exists() {
+                std::fs::remove_dir_all(&old).map_err(Error::io(&old))?;
+            }
+            std::fs::rename(&self.target, &old).map_err(saved)?;
+        }
         std::fs::rename(&self.partial, &self.target).map_err(saved)?;
-        std::fs::remove_dir_all(&old).map_err(Error::io(&old))
+        match self.force && old.exists() {
+            true => std::fs::remove_dir_all(&old).map_err(Error::io(&old)),
+            false => Ok(()),
+        }
     }
 }
 
@@ -198,6 +215,15 @@ impl Drop for RunFolder {
             // What cannot be removed is found and replaced by the next run.
             let _ = std::fs::remove_dir_all(&self.partial);
         }
+    }
+}
+
+/// Removes what processes that were killed have left of files in the folder, which no other process writes in. What cannot be removed
+/// does no harm.
+fn sweep(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| checkpoint::is_partial(&entry.path())) {
+        let _ = std::fs::remove_file(entry.path());
     }
 }
 

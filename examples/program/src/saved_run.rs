@@ -8,6 +8,7 @@ use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
 use equilibria_fusion::data::{
     check_names, DataError, Digest, Features, MinMax, Names, Samples, SplitName,
 };
+use equilibria_fusion::ranks::{Division, Ranks};
 use equilibria_fusion::train::explain;
 use equilibria_fusion::{Experiment, Head, Model, Standardization};
 use serde::de::DeserializeOwned;
@@ -44,7 +45,11 @@ pub struct SavedRun {
 impl SavedRun {
     /// Reads a file that has the metadata of [`RunMetadata`].
     pub fn read(path: &Path) -> Result<Self> {
-        let checkpoint = Checkpoint::read(path)?;
+        Self::of(Checkpoint::read(path)?, path)
+    }
+
+    /// What a file tells that was read.
+    pub fn of(checkpoint: Checkpoint, path: &Path) -> Result<Self> {
         let origin = path.display().to_string();
         let entries = Entries {
             metadata: &checkpoint.metadata,
@@ -75,6 +80,29 @@ impl SavedRun {
             names: entries.optional("names")?.unwrap_or_default(),
             checkpoint,
             origin,
+        })
+    }
+
+    /// How rows are divided among ranks, which must have read the same run, and rows with the same digest.
+    ///
+    /// # Errors
+    /// [`RanksDiffer`](CoreError::RanksDiffer) if they have not, and those of reading the rows.
+    pub fn division<'r>(
+        &self,
+        ranks: &'r dyn Ranks,
+        rows: impl FnOnce() -> Result<Digest, DataError>,
+    ) -> Result<Division<'r>> {
+        if ranks.are_several() {
+            let model = self.checkpoint.digest();
+            let remedy = "put the same run folder on every machine";
+            ranks.require_same(&model, "its model", remedy)?;
+            let rows = json!(rows()?).to_string();
+            let remedy = "put the same data on every machine";
+            ranks.require_same(rows.as_bytes(), "its data", remedy)?;
+        }
+        Ok(Division {
+            ranks,
+            reproducible: self.experiment.training.reproducible,
         })
     }
 

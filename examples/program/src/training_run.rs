@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
-use equilibria_fusion::data::Samples;
+use equilibria_fusion::data::{Digest, Samples};
 use equilibria_fusion::progress::Progress;
-use equilibria_fusion::train::{explain, inspect, Epoch, Evaluation, Trainer};
+use equilibria_fusion::ranks::{Division, Ranks};
+use equilibria_fusion::train::{explain, inspect_on, Epoch, Evaluation, Trainer};
 use equilibria_fusion::{Experiment, Model};
 
 use crate::device::Work;
@@ -85,8 +86,10 @@ impl Work for Training<'_, '_> {
 pub struct TrainingRun<'a> {
     /// What is trained, and how.
     pub experiment: &'a Experiment,
-    /// Where it is written.
-    pub folder: RunFolder,
+    /// The ranks that train it together.
+    pub ranks: &'a dyn Ranks,
+    /// Where it is written, by the first of them.
+    pub folder: Option<RunFolder>,
     /// Where it was left.
     pub saved: Option<Checkpoint>,
     /// Whether and how progress is shown.
@@ -94,8 +97,8 @@ pub struct TrainingRun<'a> {
 }
 
 impl TrainingRun<'_> {
-    /// Trains, evaluates, and moves the run folder to its place, which is returned.
-    pub fn complete(mut self, data: Samples) -> Result<(Summary, PathBuf)> {
+    /// Trains, evaluates, and moves the run folder, if there is one, to its place, which is returned.
+    pub fn complete(mut self, data: Samples) -> Result<(Summary, Option<PathBuf>)> {
         let experiment = self.experiment;
         let training = Training {
             run: &mut self,
@@ -104,19 +107,29 @@ impl TrainingRun<'_> {
         let summary = training.run(experiment);
         // Warnings are counted run by run.
         log::logger().flush();
-        if matches!(summary, Err(Error::Interrupted { .. })) || !self.folder.has(MODEL) {
-            return summary.map(|summary| (summary, self.folder.target().to_owned()));
+        let Some(folder) = self.folder else {
+            return summary.map(|summary| (summary, None));
+        };
+        if matches!(summary, Err(Error::Interrupted { .. })) || !folder.has(MODEL) {
+            if matches!(summary, Err(Error::Io { .. })) && folder.is_kept() {
+                let run = folder.target().display();
+                terminal::say(&format!(
+                    "the run is kept as of its last checkpoint: once files can be written again, `equilibria train --resume {run}` goes on"
+                ));
+            }
+            return summary.map(|summary| (summary, Some(folder.target().to_owned())));
         }
-        let place = self.folder.finish()?;
+        let place = folder.finish()?;
         let summary = summary.inspect_err(|_| {
             terminal::say(&format!("the trained model is in {}", place.display()));
         })?;
-        Ok((summary, place))
+        Ok((summary, Some(place)))
     }
 
     fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: Samples) -> Result<Summary> {
         let started = Instant::now();
         let (experiment, digest) = (self.experiment, data.digest()?);
+        require_same(self.ranks, experiment, &digest)?;
         let names = used_names(experiment)?;
         let rows = ScaledRows::new::<E>(experiment, &mut data)?;
         let columns = rows.columns();
@@ -145,14 +158,22 @@ impl TrainingRun<'_> {
             &clock,
         )?;
         let history = &progress.history;
-        let config = self.write_model(&model, history, &metadata)?;
+        let folder = self.folder.as_ref();
+        let config = folder.map(|folder| write_model(folder, &model, history, &metadata));
+        let config = config.transpose()?;
 
         // The model is safe by now: a test row that cannot be solved costs the metrics, not the training.
-        let test = inspect(&model, device, &*data.test)
+        let division = Division {
+            ranks: self.ranks,
+            reproducible: experiment.training.reproducible,
+        };
+        let test = inspect_on(&division, &model, device, &*data.test)
             .map_err(|error| explain(error, &model, "test rows", DIVERGED))?;
         let summary = Summary::new(test, history, best_epoch, experiment.seed, &clock);
-        let told = (&config[..], &data, std::any::type_name::<D>());
-        self.write_results(&summary, history, told)?;
+        if let (Some(folder), Some(config)) = (&self.folder, &config) {
+            let told = (&config[..], &data, std::any::type_name::<D>());
+            self.write_results(folder, &summary, history, told)?;
+        }
         Ok(summary)
     }
 
@@ -165,9 +186,9 @@ impl TrainingRun<'_> {
         metadata: &RunMetadata<'_>,
         clock: &Clock,
     ) -> Result<usize> {
-        if self.saved.is_none() {
+        if let (Some(folder), None) = (&self.folder, &self.saved) {
             let snapshot = progress.snapshot(model, metadata.with(&*model.head));
-            self.folder.write(CHECKPOINT, snapshot.into_bytes()?)?;
+            folder.write(CHECKPOINT, snapshot.into_bytes()?)?;
         }
         let training = &self.experiment.training;
         let mut trainer = Trainer {
@@ -178,12 +199,14 @@ impl TrainingRun<'_> {
         };
         let mut watch = Watch {
             shown: Epochs::new(training.epochs, progress.history.len(), self.verbosity),
-            folder: &mut self.folder,
+            ranks: self.ranks,
+            folder: self.folder.as_mut(),
             metadata,
             clock,
         };
         let validation = rows.validation.as_deref();
-        trainer.run(
+        trainer.run_on(
+            self.ranks,
             &*rows.fitted,
             validation,
             progress,
@@ -191,38 +214,20 @@ impl TrainingRun<'_> {
         )
     }
 
-    /// Writes the model, its history and its configuration, which is returned as it was written.
-    fn write_model<E: Scalar, D: Backend<E>>(
-        &self,
-        model: &Model<E, D>,
-        history: &[Epoch],
-        metadata: &RunMetadata<'_>,
-    ) -> Result<String> {
-        let config = toml::to_string(self.experiment).map_err(|error| Error::Config {
-            origin: "resolved configuration".to_owned(),
-            message: error.to_string(),
-        })?;
-        self.folder.write("config.toml", &config)?;
-        let csv = history_csv(&*self.experiment.head, history);
-        self.folder.write("history.csv", csv)?;
-        let bytes = checkpoint::to_bytes(model, metadata.with(&*model.head))?;
-        self.folder.write(MODEL, bytes)?;
-        Ok(config)
-    }
-
     /// Writes metrics and report. The latter tells of configuration, data and type of the device as well.
     fn write_results(
         &self,
+        folder: &RunFolder,
         summary: &Summary,
         history: &[Epoch],
         (config, data, device): (&str, &Samples, &'static str),
     ) -> Result<()> {
         let metrics = format!("{:#}\n", serde_json::json!(summary));
-        self.folder.write("metrics.json", metrics)?;
+        folder.write("metrics.json", metrics)?;
         let all: Vec<usize> = (0..data.test.len()).collect();
         let report = RunReport {
             targets: &data.test.targets(&all)?,
-            folder: self.folder.target(),
+            folder: folder.target(),
             experiment: self.experiment,
             config,
             data,
@@ -232,6 +237,39 @@ impl TrainingRun<'_> {
             seconds: summary.seconds,
             test: &summary.test,
         };
-        self.folder.write("report.html", report.page())
+        folder.write("report.html", report.page())
     }
+}
+
+/// Makes sure that all ranks train the same on the same.
+fn require_same(ranks: &dyn Ranks, experiment: &Experiment, digest: &Digest) -> Result<()> {
+    if !ranks.are_several() {
+        return Ok(());
+    }
+    let text = serde_json::json!(experiment).to_string();
+    let remedy = "give every rank the same file and the same options";
+    ranks.require_same(text.as_bytes(), "its configuration", remedy)?;
+    let text = serde_json::json!(digest).to_string();
+    let remedy = "put the same data on every machine";
+    ranks.require_same(text.as_bytes(), "its data", remedy)?;
+    Ok(())
+}
+
+/// Writes the model, its history and its configuration, which is returned as it was written.
+fn write_model<E: Scalar, D: Backend<E>>(
+    folder: &RunFolder,
+    model: &Model<E, D>,
+    history: &[Epoch],
+    metadata: &RunMetadata<'_>,
+) -> Result<String> {
+    let config = toml::to_string(metadata.experiment).map_err(|error| Error::Config {
+        origin: "resolved configuration".to_owned(),
+        message: error.to_string(),
+    })?;
+    folder.write("config.toml", &config)?;
+    let csv = history_csv(&*metadata.experiment.head, history);
+    folder.write("history.csv", csv)?;
+    let bytes = checkpoint::to_bytes(model, metadata.with(&*model.head))?;
+    folder.write(MODEL, bytes)?;
+    Ok(config)
 }

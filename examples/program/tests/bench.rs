@@ -5,6 +5,7 @@ mod workload;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use safetensors::SafeTensors;
 use serde_json::Value;
 use workload::write;
 
@@ -81,4 +82,36 @@ fn what_is_wrong_is_named() {
     let text = message(bench(folder.path(), &["--seconds", "0"]));
     assert!(text.contains("fusion_broken.safetensors"), "{text}");
     assert!(text.contains("param.fuse.alpha.bias"), "{text}");
+}
+
+/// Sizes that the metadata claims are looked for before memory is taken for them.
+#[test]
+fn sizes_that_no_array_has_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("fusion_small.safetensors");
+    for (key, size, expected) in [
+        ("batch", usize::MAX / 2, "memory has room for"),
+        ("batch", 0, "`target` must be 0 numbers"),
+        ("width", 1 << 20, "`target` must be"),
+        ("width", usize::MAX, "memory has room for"),
+        ("modalities", 1 << 40, "`param.fuse.w` must be"),
+        ("modalities", 0, "modalities of at least 1"),
+        ("groups", 0, "groups"),
+    ] {
+        write(&file, "");
+        let bytes = std::fs::read(&file).expect("a workload");
+        let (_, header) = SafeTensors::read_metadata(&bytes).expect("whole");
+        let mut metadata = header.metadata().clone().expect("metadata");
+        metadata.insert(key.to_owned(), size.to_string());
+        let whole = SafeTensors::deserialize(&bytes).expect("whole");
+        let views: Vec<_> = whole.iter().collect();
+        let changed = safetensors::serialize(views, Some(metadata)).expect("serializable");
+        std::fs::write(&file, changed).expect("written");
+        let output = bench(folder.path(), &["--seconds", "0"]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{key} = {size}: {message}");
+        for part in ["fusion_small.safetensors", expected] {
+            assert!(message.contains(part), "{key} = {size}: {message}");
+        }
+    }
 }

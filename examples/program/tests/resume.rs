@@ -1,106 +1,19 @@
-//! Runs that are killed or interrupted and go on: they end where an uninterrupted one does, to the last bit.
+//! Runs that are interrupted and go on: they end where an uninterrupted one does, to the last bit.
 #![cfg(unix)]
 
+#[path = "small/runs.rs"]
+mod runs;
 mod small;
 #[path = "small/rooms.rs"]
 mod small_rooms;
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use safetensors::tensor::TensorView;
 use safetensors::SafeTensors;
 
-struct Bench {
-    folder: tempfile::TempDir,
-    /// Where the data is, as the program is told.
-    data: &'static [&'static str],
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::of(small::CONFIG, small::write_data)
-    }
-
-    fn of(config: &str, write_data: fn(&Path)) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("config.toml"), config).expect("a file");
-        std::fs::create_dir(folder.path().join("data")).expect("a folder");
-        write_data(&folder.path().join("data"));
-        let data = &["--data", "data"];
-        Self { folder, data }
-    }
-
-    /// With data that is generated.
-    fn generated(config: &str) -> Self {
-        Self {
-            data: &[],
-            ..Self::of(config, |_| ())
-        }
-    }
-
-    fn train(&self, run: &str) -> Command {
-        let mut command = self.program();
-        command.args(["config.toml", "--out", run]).args(self.data);
-        command
-    }
-
-    fn resume(&self, run: &str) -> Output {
-        self.resume_with(run, &[])
-    }
-
-    fn resume_with(&self, run: &str, more: &[&str]) -> Output {
-        let mut command = self.program();
-        let command = command.args(["--resume", run]).args(more);
-        command.output().expect("it starts")
-    }
-
-    fn program(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-        command.current_dir(self.folder.path()).arg("train");
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    /// Names and bytes of all arrays of the model, and the history.
-    fn result(&self, run: &str) -> (Vec<(String, Vec<u8>)>, String) {
-        let run = self.folder.path().join(run);
-        let bytes = std::fs::read(run.join("model.safetensors")).expect("a model");
-        let file = SafeTensors::deserialize(&bytes).expect("safetensors");
-        let arrays = file
-            .iter()
-            .map(|(name, view)| (name.to_owned(), view.data().to_vec()));
-        let mut arrays: Vec<_> = arrays.collect();
-        arrays.sort();
-        let history = std::fs::read_to_string(run.join("history.csv")).expect("a history");
-        (arrays, history)
-    }
-
-    /// Starts a run, and waits for its first checkpoint.
-    fn train_until_checkpoint(&self, run: &str) -> Child {
-        let mut child = self.train(run).spawn().expect("it starts");
-        let checkpoint = self.partial(run).join("checkpoint.safetensors");
-        while !checkpoint.exists() {
-            assert!(
-                child.try_wait().expect("a child").is_none(),
-                "it ended early"
-            );
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        child
-    }
-
-    fn partial(&self, run: &str) -> std::path::PathBuf {
-        self.folder.path().join(format!("{run}.partial"))
-    }
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use runs::{interrupt, text, Bench};
 
 /// The small data with its class numbers as numbers to predict.
 fn write_numbers(folder: &Path) {
@@ -110,14 +23,6 @@ fn write_numbers(folder: &Path) {
             ["labels", "targets"].map(|name| folder.join(format!("{name}_{split}.csv")));
         std::fs::rename(from, to).expect("a file");
     }
-}
-
-/// Ctrl-C, and what comes of it.
-fn interrupt(child: Child) -> Output {
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-INT", &pid]).status();
-    assert!(sent.expect("kill").success());
-    child.wait_with_output().expect("a child")
 }
 
 #[test]
@@ -131,8 +36,7 @@ fn a_run_with_another_head_goes_on_as_well() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
     let resumed = bench.resume("run");
     assert!(resumed.status.success(), "{}", text(&resumed));
-    let whole = bench.train("whole").output().expect("it starts");
-    assert!(whole.status.success(), "{}", text(&whole));
+    bench.whole("whole");
     let (arrays, history) = bench.result("run");
     assert!((arrays, history.clone()) == bench.result("whole"));
     assert!(history.contains("validation_mae,validation_correlation,"));
@@ -148,43 +52,10 @@ fn a_detector_goes_on_as_well() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
     let resumed = bench.resume("run");
     assert!(resumed.status.success(), "{}", text(&resumed));
-    let whole = bench.train("whole").output().expect("it starts");
-    assert!(whole.status.success(), "{}", text(&whole));
+    bench.whole("whole");
     let (arrays, history) = bench.result("run");
     assert!((arrays, history.clone()) == bench.result("whole"));
     assert_eq!(history.lines().count(), 1 + 12);
-}
-
-#[test]
-fn killed_runs_end_like_uninterrupted_ones() {
-    let bench = Bench::new();
-    let started = Instant::now();
-    let whole = bench.train("whole").output().expect("it starts");
-    assert!(whole.status.success(), "{}", text(&whole));
-    let duration = started.elapsed().as_secs_f64();
-    let expected = bench.result("whole");
-
-    let (mut rng, mut unfinished) = (StdRng::seed_from_u64(1), 0);
-    for number in 0..12 {
-        let run = format!("run-{number}");
-        let mut child: Child = bench.train(&run).spawn().expect("it starts");
-        std::thread::sleep(Duration::from_secs_f64(rng.gen_range(0.0..duration)));
-        child.kill().expect("a child");
-        child.wait().expect("a child");
-        unfinished += usize::from(bench.partial(&run).exists());
-        let mut resumed = bench.resume(&run);
-        if text(&resumed).contains("neither a complete run nor an unfinished one") {
-            // Killed before there was anything to lose.
-            resumed = bench.train(&run).output().expect("it starts");
-        }
-        assert!(resumed.status.success(), "{run}: {}", text(&resumed));
-        assert!(bench.result(&run) == expected, "{run} differs");
-        assert!(!bench.partial(&run).exists(), "{run} left something behind");
-    }
-    assert!(
-        unfinished >= 3,
-        "only {unfinished} runs were killed in time"
-    );
 }
 
 #[test]
@@ -225,8 +96,7 @@ fn an_interrupted_run_leaves_a_checkpoint() {
     assert!(early.contains("run: the run is unfinished"), "{early}");
     let resumed = bench.resume("run.partial");
     assert!(resumed.status.success(), "{}", text(&resumed));
-    let whole = bench.train("whole").output().expect("it starts");
-    assert!(whole.status.success(), "{}", text(&whole));
+    bench.whole("whole");
     assert!(bench.result("run") == bench.result("whole"));
     let complete = bench.resume("run");
     let message = String::from_utf8_lossy(&complete.stdout).into_owned();
@@ -299,8 +169,7 @@ fn a_run_goes_on_with_its_own_rows_only() {
         warnings.all(|line| line.contains("samples unsolved")),
         "{message}"
     );
-    let whole = bench.train("whole").output().expect("it starts");
-    assert!(whole.status.success(), "{}", text(&whole));
+    bench.whole("whole");
     assert!(bench.result("run") == bench.result("whole"));
 }
 
@@ -327,7 +196,6 @@ fn a_run_without_a_digest_goes_on_with_a_warning() {
         message.contains("warning: ") && message.contains("no digest"),
         "{message}"
     );
-    let whole = bench.train("whole").output().expect("it starts");
-    assert!(whole.status.success(), "{}", text(&whole));
+    bench.whole("whole");
     assert!(bench.result("run") == bench.result("whole"));
 }

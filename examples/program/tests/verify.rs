@@ -244,3 +244,57 @@ fn a_wrong_number_of_a_layer_fails_whatever_the_folder_is_called() {
     assert_eq!(failed.len(), 1, "{report}");
     assert!(failed[0].contains("grad.param.A"), "{report}");
 }
+
+/// Sizes that files claim are looked for before memory is taken for them.
+#[test]
+fn sizes_that_no_array_has_are_refused() {
+    let arrays = part(|name| name == "fixed_point.z");
+    let refused = |arrays: &Arrays, sizes: &[(&str, usize)], expected: &str| {
+        let output = verify(folder(arrays, sizes).path());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{sizes:?}: {message}");
+        assert!(message.contains(expected), "{sizes:?}: {message}");
+    };
+    let huge = usize::MAX / 2;
+    for (key, size, expected) in [
+        ("modalities", huge, "`param.fuse.w` must have"),
+        ("modalities", 0, "modalities of at least 1"),
+        ("d", 1_000_000, "`input.x.1` must have"),
+        ("d", huge, "memory has room for"),
+        ("d", 0, "a width"),
+        ("batch", huge, "memory has room for"),
+        ("batch", 0, "a batch"),
+        ("groups", 0, "groups"),
+        ("groups", huge, "groups"),
+    ] {
+        refused(&arrays, &[(key, size)], expected);
+    }
+    for (name, shape) in [
+        ("anderson.X", vec![0, 4, 64]),
+        ("anderson.X", vec![1 << 40, 0]),
+        ("jac.probes", vec![3, 4]),
+        ("picard.abs_residual", vec![1, 4, 4]),
+    ] {
+        let mut arrays = part(|name| name == "fixed_point.z");
+        let values = vec![0.5; shape.iter().product()];
+        arrays.insert(name.to_owned(), (shape, values));
+        refused(&arrays, &[], &format!("array `{name}`"));
+    }
+}
+
+#[test]
+fn a_description_of_a_layer_that_is_no_table_is_refused() {
+    let zoo = golden().join("zoo/sinkhorn");
+    let folder = tempfile::tempdir().expect("a folder");
+    let arrays = folder.path().join("golden.safetensors");
+    std::fs::copy(zoo.join("golden.safetensors"), arrays).expect("a copy");
+    for description in ["[]", "7", "\"config\"", "{\"config\": []}", "{"] {
+        std::fs::write(folder.path().join("golden.json"), description).expect("written");
+        let output = verify(folder.path());
+        let message = text(&output.stderr);
+        assert!(!message.contains("panicked"), "{description}: {message}");
+        // This layer needs no number of its description.
+        let expected = if description == "{" { 2 } else { 0 };
+        assert_eq!(output.status.code(), Some(expected), "{description}");
+    }
+}

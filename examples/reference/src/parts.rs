@@ -11,7 +11,7 @@ use equilibria_fusion::layers::modules::{GroupNorm, Linear};
 use equilibria_fusion::layers::plugins::residual_block::ResidualBlock;
 use equilibria_fusion::layers::Initializer;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Sizes of a case.
 #[derive(Debug, Clone)]
@@ -51,13 +51,38 @@ pub struct Parts<E: Scalar, D: Backend<E> = Cpu> {
 
 impl<E: Scalar, D: Backend<E>> Parts<E, D> {
     /// Takes the arrays `param.*` and `input.x.*` from `get`, which is told name and number of entries.
+    ///
+    /// # Errors
+    /// That of `wrong`, which is told what is wrong with the sizes, those of `get`, and those of building the layers.
     pub fn new(
         device: &D,
         sizes: &Sizes,
         get: impl Fn(&str, usize) -> Result<Vec<E>>,
+        wrong: impl Fn(&str) -> Error,
     ) -> Result<Self> {
         let (n, groups, tokens) = (sizes.modalities, sizes.groups, sizes.tokens);
         let d = sizes.width / tokens.max(1);
+        if sizes.batch == 0 || d == 0 || n == 0 {
+            return Err(wrong("a batch, a width and modalities of at least 1"));
+        }
+        // Sizes stand in files: what they call for is there before memory is taken for it.
+        let entries = |a: usize, b: usize| {
+            let product = a.checked_mul(b);
+            product.ok_or_else(|| wrong("sizes of arrays that memory has room for"))
+        };
+        get("param.fuse.w", n)?;
+        let mut x = Vec::with_capacity(n);
+        for i in 1..=n {
+            let count = entries(sizes.batch, sizes.width)?;
+            let values = get(&format!("input.x.{i}"), count)?;
+            x.push(from_host(device, values, (sizes.batch, sizes.width))?);
+        }
+        get("param.fuse.fuse.weight", entries(d, d)?)?;
+        if groups == 0 || !d.is_multiple_of(groups) || d / groups < 2 {
+            return Err(wrong(
+                "groups of two features or more that divide the width",
+            ));
+        }
         let mut init = Initializer::new(device, 0);
         let init = &mut init;
         let mut theta = Vec::with_capacity(n);
@@ -71,11 +96,6 @@ impl<E: Scalar, D: Backend<E>> Parts<E, D> {
                 skip: false,
                 tokens,
             });
-        }
-        let mut x = Vec::with_capacity(n);
-        for i in 1..=n {
-            let values = get(&format!("input.x.{i}"), sizes.batch * sizes.width)?;
-            x.push(from_host(device, values, (sizes.batch, sizes.width))?);
         }
         let mut fuse = FuseBlock::new(d, n, groups, 1.0, init)?;
         fuse.tokens = tokens;

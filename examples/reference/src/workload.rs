@@ -99,7 +99,9 @@ impl<D: Backend<f32>> Workload<D> {
         };
         let get = |name: &str, count: usize| -> Result<Vec<f32>> {
             let view = file.tensor(name).map_err(|error| bad(error.to_string()))?;
-            if view.dtype() != safetensors::Dtype::F32 || view.data().len() != 4 * count {
+            if view.dtype() != safetensors::Dtype::F32
+                || Some(view.data().len()) != count.checked_mul(4)
+            {
                 let got = format!("{:?} {:?}", view.dtype(), view.shape());
                 return Err(bad(format!(
                     "`{name}` must be {count} numbers in F32, got {got}"
@@ -107,16 +109,20 @@ impl<D: Backend<f32>> Workload<D> {
             }
             Ok(decode(view.data()))
         };
-        let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
+        let get_wide = |name: &str, count: usize| -> Result<Vec<f64>> {
+            Ok(get(name, count)?.into_iter().map(f64::from).collect())
+        };
+        let wrong = |expected: &str| bad(format!("the metadata must give {expected}"));
         let shape = (sizes.batch, sizes.width);
-        let target = get("target", shape.0 * shape.1)?;
+        let Some(count) = shape.0.checked_mul(shape.1) else {
+            return Err(wrong("sizes of arrays that memory has room for"));
+        };
+        let target = get("target", count)?;
         let name = path.file_stem().unwrap_or_default();
         Ok(Self {
             name: name.to_string_lossy().into_owned(),
-            parts: Parts::new(device, &sizes, get)?,
-            wide: Parts::new(&Cpu::default(), &sizes, |name, count| {
-                get(name, count).map(widen)
-            })?,
+            parts: Parts::new(device, &sizes, get, wrong)?,
+            wide: Parts::new(&Cpu::default(), &sizes, get_wide, wrong)?,
             target: from_host(device, target, shape)?,
             tolerance,
             max_evaluations,

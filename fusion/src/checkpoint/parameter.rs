@@ -191,7 +191,9 @@ fn fits(stored: &[usize], needed: &[usize; 2]) -> bool {
         ([heads, width], [1, columns]) => *width > 1 && heads * width == *columns,
         ([rows, inputs, 1], needed) => [*rows, *inputs] == *needed,
         ([rows, inputs, height, width], needed) => {
-            height == width && [*rows, inputs * height * width] == *needed
+            // An array without rows may claim any number of the others.
+            let numbers = (inputs.checked_mul(*height)).and_then(|all| all.checked_mul(*width));
+            height == width && *rows == needed[0] && numbers == Some(needed[1])
         }
         (stored, needed) => stored == needed,
     }

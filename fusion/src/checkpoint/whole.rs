@@ -48,9 +48,19 @@ pub fn destination(path: &Path) -> PathBuf {
     place
 }
 
+/// Stands between the name of a file and the number of the process that writes it.
+const PARTIAL: &str = ".partial-";
+
+/// Whether a path is called as files are until [`write_whole`] has written them. One that stays belongs to a process that was killed.
+pub fn is_partial(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = name.rsplit_once(PARTIAL).map(|(_, number)| number);
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 fn replace(path: &Path, contents: &[u8]) -> Result<()> {
     let mut partial = path.to_owned().into_os_string();
-    partial.push(format!(".partial-{}", std::process::id()));
+    partial.push(format!("{PARTIAL}{}", std::process::id()));
     let partial = PathBuf::from(partial);
     let write = || {
         let mut file = File::create(&partial)?;

@@ -304,10 +304,17 @@ fn unpack(bytes: &[u8], name: Option<&str>) -> Result<Vec<u8>, String> {
         Some(name) => own(name)?,
         None => only(&names).map(|_| 0)?,
     };
-    let mut entry = archive.by_index(place).map_err(|e| damaged(e.into()))?;
-    let mut array = Vec::new();
-    entry.read_to_end(&mut array).map_err(damaged)?;
-    Ok(array)
+    let entry = archive.by_index(place).map_err(|e| damaged(e.into()))?;
+    // What unpacks to more than it says could go on for long.
+    let (size, mut array) = (entry.size(), Vec::new());
+    let mut bounded = entry.take(size.saturating_add(1));
+    bounded.read_to_end(&mut array).map_err(damaged)?;
+    match array.len() as u64 == size {
+        true => Ok(array),
+        false => Err(format!(
+            "not a whole NPZ file (its array is not of the {size} bytes that it says)"
+        )),
+    }
 }
 
 /// The one name of an array.
@@ -327,6 +334,40 @@ pub(super) fn only<Name: AsRef<str>>(names: &[Name]) -> Result<&str, String> {
             Err(format!(
                 "found {count} arrays ({names}), expected one{sparse}"
             ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use zip::write::SimpleFileOptions;
+    use zip::{CompressionMethod, ZipWriter};
+
+    /// An archive with 1000 zeros.
+    fn zeros() -> Vec<u8> {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        archive.start_file("x.npy", options).expect("an entry");
+        archive.write_all(&[0; 1000]).expect("written");
+        archive.finish().expect("an archive").into_inner()
+    }
+
+    #[test]
+    fn an_archive_that_unpacks_to_another_size_than_it_says_is_refused() {
+        let archive = zeros();
+        assert_eq!(unpack(&archive, None), Ok(vec![0; 1000]));
+        let entry = archive.windows(4).position(|bytes| bytes == b"PK\x01\x02");
+        let size = entry.expect("the list of entries") + 24;
+        for said in [0u32, 10, 999, 1001, u32::MAX - 1] {
+            let mut archive = archive.clone();
+            archive[size..size + 4].copy_from_slice(&said.to_le_bytes());
+            let problem = unpack(&archive, None).expect_err("another size");
+            assert!(
+                problem.contains("not a whole NPZ file"),
+                "{said}: {problem}"
+            );
         }
     }
 }

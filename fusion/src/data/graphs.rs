@@ -224,7 +224,7 @@ impl Numbers {
         let row = |(row, numbers): (usize, &Vec<f64>)| {
             let index = |&number: &f64| {
                 let proper = number >= 1.0 && number <= count as f64 && number.fract() == 0.0;
-                proper.then_some(number as usize - 1)
+                proper.then(|| number as usize - 1)
             };
             let indices: Option<Vec<usize>> = numbers.iter().map(index).collect();
             let expected = "whole numbers from 1 to the number of what they count";
@@ -363,6 +363,14 @@ mod tests {
                 .ends_with("T_A.txt, row 2: expected two nodes of one graph"),
             "{error}"
         );
+        for number in ["0", "-1", "6", "0.5", "1e300"] {
+            std::fs::write(folder.join("T_A.txt"), format!("1, {number}\n")).expect("a file");
+            let error = Graphs::read(&folder).expect_err(number).to_string();
+            assert!(
+                error.contains("T_A.txt, row 1: expected whole numbers"),
+                "{error}"
+            );
+        }
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 

@@ -34,6 +34,9 @@ const POINTS: &str = "_pc.npz";
 /// What is less sure to be in an image is left out.
 const LEAST_SCORE: f64 = 0.1;
 
+/// A block of 8 × 8 pixels takes a bit at least. Memory is taken for those that a header tells of.
+const MOST_PIXELS_PER_BYTE: usize = 8 * 64;
+
 /// The files of one scan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScanFiles {
@@ -296,11 +299,15 @@ impl Image {
             file: file.display().to_string(),
             source,
         })?;
+        let damaged = |error| invalid(file, &format!("not a whole JPEG image ({error:?})"));
         let mut decoder = JpegDecoder::new(ZCursor::new(&bytes));
-        let pixels = decoder.decode();
-        let pixels = pixels
-            .map_err(|error| invalid(file, &format!("not a whole JPEG image ({error:?})")))?;
+        decoder.decode_headers().map_err(damaged)?;
         let (width, height) = decoder.dimensions().unwrap_or((0, 0));
+        if width * height > MOST_PIXELS_PER_BYTE * bytes.len() {
+            let problem = format!("not a whole JPEG image: it is to have {width} × {height} pixels, for which the file is too short");
+            return Err(invalid(file, &problem));
+        }
+        let pixels = decoder.decode().map_err(damaged)?;
         match width * height > 0 && pixels.len() == 3 * width * height {
             true => Ok(Self {
                 width,

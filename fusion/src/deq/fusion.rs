@@ -282,7 +282,14 @@ impl<E: Scalar, D: Backend<E>> Fusion<E, D> for DeqFusion<E, D> {
 
     fn memory(&self) -> Vec<(String, Vec<E>)> {
         match &self.starts {
-            Starts::Warm(warm) => warm.memory(),
+            Starts::Warm(warm) => warm.memory(&|_| true),
+            _ => Vec::new(),
+        }
+    }
+
+    fn memory_of(&self, of: &dyn Fn(usize) -> bool) -> Vec<(String, Vec<E>)> {
+        match &self.starts {
+            Starts::Warm(warm) => warm.memory(of),
             _ => Vec::new(),
         }
     }

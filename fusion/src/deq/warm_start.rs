@@ -72,12 +72,14 @@ impl<E: Scalar> WarmStart<E> {
         Ok(())
     }
 
-    /// All states, by the names `PART.SAMPLE`, in order.
-    pub(super) fn memory(&self) -> Vec<(String, Vec<E>)> {
+    /// All states of some samples, by the names `PART.SAMPLE`, in order.
+    pub(super) fn memory(&self, of: &dyn Fn(usize) -> bool) -> Vec<(String, Vec<E>)> {
         let known = lock(&self.0);
-        let all = known.iter();
+        let all = known.iter().filter(|((_, sample), _)| of(*sample));
         let all = all.map(|(&key, state)| (key, state.clone()));
-        let mut all: Vec<_> = all.chain(lock(&self.1).states()).collect();
+        let on_device = lock(&self.1).states();
+        let on_device = on_device.into_iter().filter(|((_, sample), _)| of(*sample));
+        let mut all: Vec<_> = all.chain(on_device).collect();
         all.sort_by_key(|(key, _)| *key);
         all.into_iter()
             .map(|((part, sample), state)| (format!("{part}.{sample}"), state))

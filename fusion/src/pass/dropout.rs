@@ -5,7 +5,7 @@ use equilibria_core::seed::mix;
 use equilibria_core::{Backend, Matrix, Result, Scalar};
 
 use super::Pass;
-use crate::layers::modules::{dropout, dropout_mask};
+use crate::layers::modules::{dropout, dropout_mask, dropout_mask_rows, times_data};
 
 /// Use of a seed that keeps masks apart from probes.
 const MASKS: u64 = 0x6D61_736B;
@@ -15,6 +15,13 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// `site` tells the masks of one pass apart.
     pub fn dropout(&mut self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Matrix<E, D>> {
         match self.mask_seed(p, site) {
+            Some(_) if self.is_part() => {
+                let mask = self.mask(x, p, site)?;
+                self.try_run(x, |x| match mask {
+                    Some(mask) => times_data(x, &mask),
+                    None => Ok(x),
+                })
+            }
             Some(seed) => self.try_run(x, |x| dropout(x, p, seed)),
             None => Ok(x.clone()),
         }
@@ -33,9 +40,21 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         p: f64,
         site: u64,
     ) -> Result<Option<Matrix<E, D>>> {
-        let seed = self.mask_seed(p, site);
-        seed.map(|seed| dropout_mask(device, shape, p, seed))
-            .transpose()
+        let Some(seed) = self.mask_seed(p, site) else {
+            return Ok(None);
+        };
+        match &self.part {
+            Some(part) if !part.is_whole() => {
+                let rows = (part.first_of(shape.0)?, part.all_of(shape.0)?);
+                dropout_mask_rows(device, shape, rows, p, seed).map(Some)
+            }
+            _ => dropout_mask(device, shape, p, seed).map(Some),
+        }
+    }
+
+    /// Whether there are rows of the batch that are not in this pass.
+    fn is_part(&self) -> bool {
+        self.part.is_some_and(|part| !part.is_whole())
     }
 
     fn mask_seed(&self, p: f64, site: u64) -> Option<u64> {

@@ -10,7 +10,8 @@ use crate::head::{by_key, Comparison, Score};
 use crate::metrics::MetricsError;
 use crate::model::Model;
 use crate::pass::{Gate, Pass};
-use crate::predict::outputs;
+use crate::predict::{outputs, Outputs};
+use crate::ranks::Division;
 
 /// A model's performance on some rows.
 #[derive(Debug, Clone, Serialize)]
@@ -62,7 +63,20 @@ pub fn evaluate<E: Scalar, D: Backend<E>>(
     device: &D,
     rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    evaluate_in(Pass::evaluation, model, device, rows)
+    evaluate_on(&Division::none(), model, device, rows)
+}
+
+/// [`evaluate`] on ranks, each of which works on its rows; all of them get the evaluation of all rows.
+///
+/// # Errors
+/// Those of [`evaluate`], and [`Error::OtherRank`](equilibria_core::Error::OtherRank).
+pub fn evaluate_on<E: Scalar, D: Backend<E>>(
+    division: &Division<'_>,
+    model: &Model<E, D>,
+    device: &D,
+    rows: &dyn Rows,
+) -> Result<Evaluation> {
+    evaluate_in(division, Pass::evaluation, model, device, rows)
 }
 
 /// [`evaluate`] for a reader: solves have [traces](equilibria_core::SampleReport::trace), and gates are measured. The
@@ -72,33 +86,51 @@ pub fn inspect<E: Scalar, D: Backend<E>>(
     device: &D,
     rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    evaluate_in(Pass::inspection, model, device, rows)
+    inspect_on(&Division::none(), model, device, rows)
+}
+
+/// [`inspect`] on ranks, as [`evaluate_on`] evaluates.
+///
+/// # Errors
+/// Those of [`evaluate_on`].
+pub fn inspect_on<E: Scalar, D: Backend<E>>(
+    division: &Division<'_>,
+    model: &Model<E, D>,
+    device: &D,
+    rows: &dyn Rows,
+) -> Result<Evaluation> {
+    evaluate_in(division, Pass::inspection, model, device, rows)
 }
 
 fn evaluate_in<E: Scalar, D: Backend<E>>(
+    division: &Division<'_>,
     new_pass: fn() -> Pass<E, D>,
     model: &Model<E, D>,
     device: &D,
     rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    let (mut all, mut loss, mut gates) = (Vec::new(), 0.0, Vec::new());
-    let count = rows.len();
-    let solves = outputs(
+    let Outputs {
+        values: all,
+        solves,
+        pieces,
+    } = outputs(
+        division,
         new_pass,
         model,
         device,
         rows.features(),
         |some, outputs, pass| {
-            let share = (some.len(), count);
             let targets = rows.targets(&some.collect::<Vec<_>>())?;
             let targets = model.targets(device, &targets)?;
-            add_share(&mut gates, &pass.gates, share);
-            all.extend(outputs.as_vec().into_iter().map(E::wide));
             let value = model.loss(outputs, &targets, pass)?;
-            loss += value.as_vec()[0].wide() * share.0 as f64;
-            Ok(())
+            Ok(value.as_vec()[0].wide())
         },
     )?;
+    let (mut loss, mut gates, count) = (0.0, Vec::new(), rows.len());
+    for (some, mean, own) in pieces {
+        loss += mean * some as f64;
+        add_share(&mut gates, &own, (some, count));
+    }
     let targets = rows.targets(&(0..count).collect::<Vec<_>>())?;
     let mut tally = Tally::default();
     solves.iter().for_each(|(_, report)| tally.add(report));

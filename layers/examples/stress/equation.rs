@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use equilibria_core::dfdx::prelude::Cpu;
+use equilibria_core::dfdx::prelude::{Cpu, HasShape};
 use equilibria_core::prelude::*;
 use equilibria_layers::modules::{GroupNorm, LayerNorm, Linear};
-use equilibria_layers::{attention, concatenate, Initializer, Selection, Vocabulary};
+use equilibria_layers::{attention, concatenate, Initializer, Selection, Tokens, Vocabulary};
 use equilibria_testing::{perturb, random_matrix};
 use rand::rngs::StdRng;
 use rand::Rng;
 
 /// Operations that [`Random::result`] knows.
-const WORDS: usize = 46;
+const WORDS: usize = 51;
 
 /// An operation by number, the results that it works on, and groups or tokens that divide the width.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,9 @@ pub struct Random<E: Scalar, D: Backend<E>> {
     linear: Linear<E, D>,
     norm: Option<GroupNorm<E, D>>,
     layer_norm: LayerNorm<E, D>,
+    /// Maps of each of some tokens, and of tokens to one another.
+    token: Matrix<E, D>,
+    mixing: Matrix<E, D>,
     words: Arc<[Word]>,
     /// Exchanges columns.
     order: Selection,
@@ -41,7 +44,9 @@ parameters!(Random {
     row,
     linear,
     norm,
-    layer_norm
+    layer_norm,
+    token,
+    mixing
 });
 
 /// Some number that divides another.
@@ -68,6 +73,12 @@ where
             groups: divisor(width, random),
         });
         let words = words.collect();
+        let tokens = divisor(width, random);
+        let mut square = |size: usize| -> Result<Matrix<E, Cpu>> {
+            let matrix: Matrix<E, Cpu> = random_matrix(&device, (size, size), random.gen())?;
+            Ok(matrix * E::of((size as f64).sqrt().recip()))
+        };
+        let (token, mixing) = (square(width / tokens)?, square(tokens)?);
         let mut order: Vec<Option<usize>> = (0..width).map(Some).collect();
         for place in (1..width).rev() {
             order.swap(place, random.gen_range(0..=place));
@@ -80,6 +91,8 @@ where
                 .map(|groups| GroupNorm::new(width, groups, init))
                 .transpose()?,
             layer_norm: LayerNorm::new(width, init)?,
+            token,
+            mixing,
             words,
             order: Selection::new(width, order)?,
             scale: [0.2, 0.5, 0.9, 1.5][random.gen_range(0..4)],
@@ -157,8 +170,18 @@ impl<E: Scalar, D: Backend<E>> Random<E, D> {
             43 => x / (y.abs() + 1.0),
             44 => x.soft_threshold_by(&y.abs()),
             45 => x.tokens(groups).sum_tokens().repeat(groups) / groups as f64,
+            46 => x.tokens(groups).mean_tokens().repeat(groups),
+            47 => x.tokens(groups).max_tokens().repeat(groups),
+            48 => self.tokens(x).product(&self.token).into_value(),
+            49 => self.tokens(x).mix(&self.mixing).into_value(),
+            50 => x * 0.7 + y * 0.3,
             _ => -x,
         }
+    }
+
+    /// As many tokens as there are in the mixing.
+    fn tokens(&self, x: &Value<E, D>) -> Tokens<E, D> {
+        x.tokens(self.mixing.shape().0)
     }
 
     /// Numbers of order 1 that differ from column to column.

@@ -1,9 +1,11 @@
-//! Random layers in the vocabulary, with random solvers, sizes and dtypes: rows against tensors, and every "converged" checked afresh.
+//! Random layers in the vocabulary, with random solvers, sizes and dtypes: rows against tensors, every "converged" checked afresh, and
+//! gradients of small layers against a dense solution of the adjoint equation.
 //!
 //!     cargo run --release -p equilibria-layers --example stress -- [LAYERS] [FIRST SEED]
 //!
 //! Each layer follows from its seed, and so does what is tried with it. What is wrong is printed with the seed, and the status is 1.
 
+mod adjoint;
 mod equation;
 mod trial;
 

@@ -11,7 +11,11 @@ use equilibria_testing::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::adjoint::derivatives;
 use crate::equation::Random;
+
+/// Strategies whose gradients are exact up to the residual of the adjoint equation.
+const EXACT: [&str; 2] = ["implicit", "dense"];
 
 const BATCHES: [usize; 4] = [1, 2, 7, 64];
 const WIDTHS: [usize; 11] = [1, 2, 3, 7, 16, 33, 64, 125, 128, 257, 513];
@@ -33,6 +37,15 @@ impl Found {
             ..Self::default()
         }
     }
+}
+
+/// An equilibrium with what was said of it.
+struct Solved {
+    z: Vec<f64>,
+    report: Report,
+    /// Of `Σ z²` by x.
+    gradient: Vec<f64>,
+    adjoint: Option<Report>,
 }
 
 /// A layer and a point of it.
@@ -189,6 +202,7 @@ where
             tolerance,
             max_evaluations: 80,
             on_unconverged: OnUnconverged::Accept,
+            rounded: random.gen(),
             ..Stop::default()
         };
         let in_rows = self.solve(&self.layer, &found.solver, strategy, &stop);
@@ -199,7 +213,12 @@ where
             &stop,
         );
         for (place, solved) in [("rows", in_rows), ("tensors", in_tensors)] {
-            let (z, report) = match solved {
+            let Solved {
+                z,
+                report,
+                gradient,
+                adjoint,
+            } = match solved {
                 Ok(solved) => solved,
                 // What needs more of a layer than this one has says so, and so does who finds no gradient.
                 Err(error @ (Error::Config { .. } | Error::Unconverged { .. })) => {
@@ -211,6 +230,10 @@ where
                     continue;
                 }
             };
+            if let Some(adjoint) = adjoint.filter(|_| EXACT.contains(&strategy.as_str())) {
+                let wrong = self.gradients(&z, &gradient, [&report, &adjoint])?;
+                (found.faults).extend(wrong.map(|wrong| format!("{strategy} in {place}: {wrong}")));
+            }
             let value = self.tensors(&z)?;
             let rounding = self.rounding(&z, &value, random)?;
             let width = self.shape.1;
@@ -238,14 +261,53 @@ where
         Ok(())
     }
 
-    /// The equilibrium and its report; the gradients are taken too, and must be finite where all is solved.
+    /// What is wrong with the gradients by x of samples whose equilibrium and adjoint are said to be solved, of small layers.
+    fn gradients(
+        &self,
+        z: &[f64],
+        gradient: &[f64],
+        [forward, adjoint]: [&Report; 2],
+    ) -> Result<Option<String>> {
+        let (batch, width) = self.shape;
+        if batch > 7 || width > 16 {
+            return Ok(None);
+        }
+        let all = derivatives(&self.layer, z, &self.x[0])?;
+        let rows = z.chunks(width).zip(gradient.chunks(width));
+        let reports = forward.samples.iter().zip(&adjoint.samples);
+        for (sample, ((of, (z, ours)), (forward, adjoint))) in
+            all.iter().zip(rows).zip(reports).enumerate()
+        {
+            if [forward, adjoint]
+                .iter()
+                .any(|report| report.status != Status::Converged)
+            {
+                continue;
+            }
+            let v: Vec<f64> = z.iter().map(|z| 2.0 * z).collect();
+            let residual = 1.01 * adjoint.relative_residual + 1e3 * epsilon::<E>();
+            let Some((exact, allowed)) = of.gradient(&v, residual) else {
+                continue;
+            };
+            let differences = exact.iter().zip(ours).map(|(a, b)| (a - b) * (a - b));
+            let error = differences.sum::<f64>().sqrt();
+            if beyond(error, allowed) {
+                return Ok(Some(format!(
+                    "the gradient of sample {sample} is off by {error:e} of {allowed:e}"
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The equilibrium and its gradient by x, which must be finite where all is solved.
     fn solve<L: ImplicitLayer<E, Cpu> + Clone>(
         &self,
         layer: &L,
         by: &str,
         strategy: &str,
         stop: &Stop,
-    ) -> Result<(Vec<f64>, Report)> {
+    ) -> Result<Solved> {
         let mut equilibrium = Equilibrium::new(layer.clone(), solver(by)?, backward(strategy)?);
         equilibrium.stop = stop.clone();
         let solved = equilibrium.forward(&self.x, OwnedTape::default())?;
@@ -257,17 +319,21 @@ where
             .sum::<Rank0, Axes2<0, 1>>();
         let gradients = loss.try_backward().map_err(Error::device)?;
         let adjoint = solved.adjoint.take()?;
-        let done = adjoint.is_none_or(|report| report.unconverged() == 0);
-        if done && solved.report.unconverged() == 0 {
-            let gradient = wide(&to_host(&gradients.get(&self.x[0])));
-            if !gradient.iter().all(|number| number.is_finite()) {
-                return Err(Error::Parse {
-                    what: "gradient".to_owned(),
-                    message: json!("not finite though all is solved").to_string(),
-                });
-            }
+        let done = (adjoint.as_ref()).is_none_or(|report| report.unconverged() == 0);
+        let gradient = wide(&to_host(&gradients.get(&self.x[0])));
+        let finite = gradient.iter().all(|number| number.is_finite());
+        if done && solved.report.unconverged() == 0 && !finite {
+            return Err(Error::Parse {
+                what: "gradient".to_owned(),
+                message: json!("not finite though all is solved").to_string(),
+            });
         }
-        Ok((wide(&to_host(&z)), solved.report))
+        Ok(Solved {
+            z: wide(&to_host(&z)),
+            report: solved.report,
+            gradient,
+            adjoint,
+        })
     }
 }
 

@@ -22,7 +22,7 @@ pub fn dropout<E: Scalar, D: Backend<E>, T: AnyTape<E, D>>(
         let mask = dropout_mask(x.device(), shape, p, seed)?;
         return x.try_mul(mask).map_err(Error::device);
     }
-    times_values(x, mask_values(shape, p, seed)?)
+    times_values(x, mask_values(shape, (0, shape.0), p, seed)?)
 }
 
 /// A mask of inverted dropout: 0 with probability `p`, rounded to a multiple of 2⁻³² below 1, else 1 / (1 − `p`), so that its
@@ -38,14 +38,34 @@ pub fn dropout_mask<E: Scalar, D: Backend<E>>(
 ) -> Result<Matrix<E, D>> {
     match D::on_device() {
         Some(on_device) => on_device.mask(device, shape, seed, choices(p)?),
-        None => from_host(device, mask_values(shape, p, seed)?, shape),
+        None => from_host(device, mask_values(shape, (0, shape.0), p, seed)?, shape),
     }
 }
 
-fn mask_values<E: Scalar>(shape: (usize, usize), p: f64, seed: u64) -> Result<Vec<E>> {
+/// Some rows, as many as `shape` has, of the [`dropout_mask`] of a matrix of `all` rows: those from number `first` on.
+///
+/// # Errors
+/// Those of [`dropout_mask`].
+pub fn dropout_mask_rows<E: Scalar, D: Backend<E>>(
+    device: &D,
+    shape: (usize, usize),
+    (first, all): (usize, usize),
+    p: f64,
+    seed: u64,
+) -> Result<Matrix<E, D>> {
+    from_host(device, mask_values(shape, (first, all), p, seed)?, shape)
+}
+
+fn mask_values<E: Scalar>(
+    shape: (usize, usize),
+    (first, all): (usize, usize),
+    p: f64,
+    seed: u64,
+) -> Result<Vec<E>> {
     let mut mask = vec![E::zero(); shape.0 * shape.1];
     let (dropped, kept) = choices(p)?;
-    draw(&mut mask, seed, dropped, kept);
+    let half = (all * shape.1).div_ceil(2);
+    draw(&mut mask, (first * shape.1, half), seed, dropped, kept);
     Ok(mask)
 }
 
@@ -58,16 +78,18 @@ fn choices<E: Scalar>(p: f64) -> Result<(u64, E)> {
 
 vectorized! {
     /// Sets each number to 0 where 32 random bits are less than `dropped`, else to `kept`. Without a branch, which would be
-    /// predicted wrongly every other time.
-    fn draw<'a, E, S>(_simd: S, mask: &'a mut [E], stream: u64, dropped: u64, kept: E) {
+    /// predicted wrongly every other time. The numbers are those from `start` on of a mask whose first `half` take the upper
+    /// bits, and the others the lower ones.
+    fn draw<'a, E, S>(_simd: S, mask: &'a mut [E], place: (usize, usize), stream: u64, dropped: u64, kept: E) {
         let choose = |bits: u64| if bits < dropped { E::zero() } else { kept };
-        let half = mask.len().div_ceil(2);
-        let (first, second) = mask.split_at_mut(half);
+        let (start, half) = place;
+        let (first, second) = mask.split_at_mut(half.saturating_sub(start).min(mask.len()));
         for (index, mask) in first.iter_mut().enumerate() {
-            *mask = choose(random_bits(stream, index as u64) >> 32);
+            *mask = choose(random_bits(stream, (start + index) as u64) >> 32);
         }
+        let start = start.saturating_sub(half);
         for (index, mask) in second.iter_mut().enumerate() {
-            *mask = choose(random_bits(stream, index as u64) & u64::from(u32::MAX));
+            *mask = choose(random_bits(stream, (start + index) as u64) & u64::from(u32::MAX));
         }
     }
 }
@@ -98,6 +120,23 @@ mod tests {
         let refused = dropout_mask::<f64, _>(&Cpu::default(), (1, 1), 1.0, 1);
         let error = refused.expect_err("nothing would be left").to_string();
         assert_eq!(error, "`dropout`: `p` must be in [0, 1), got 1");
+    }
+
+    /// In the middle of a row as well the lower bits take over from the upper ones.
+    #[test]
+    fn rows_of_a_mask_are_those_of_the_whole() {
+        let device = Cpu::default();
+        for (rows, columns) in [(7, 5), (8, 4), (1, 3)] {
+            let whole = dropout_mask::<f64, _>(&device, (rows, columns), 0.5, 9).expect("a mask");
+            for first in 0..rows {
+                for end in first + 1..=rows {
+                    let shape = (end - first, columns);
+                    let part = dropout_mask_rows::<f64, _>(&device, shape, (first, rows), 0.5, 9);
+                    let expected = &to_host(&whole)[first * columns..end * columns];
+                    assert_eq!(to_host(&part.expect("a mask")), expected, "{first}..{end}");
+                }
+            }
+        }
     }
 
     /// Neighbors, both halves of the same bits, and neighboring seeds: centered products of kept-or-not of n pairs, each of

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use equilibria_core::{Backend, Report, Scalar};
 use equilibria_fusion::data::{Digest, Rows, SplitName};
-use equilibria_fusion::train::{evaluate, Evaluation};
+use equilibria_fusion::ranks::Ranks;
+use equilibria_fusion::train::{evaluate_on, Evaluation};
 
 use crate::config::DataArgs;
 use crate::device::{DeviceArgs, Work};
@@ -32,7 +33,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, ranks: &dyn Ranks) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     args.device.choose(&mut saved.experiment)?;
     let (experiment, classes) = (&mut saved.experiment, &saved.classes);
@@ -44,7 +45,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let digest = || Digest::of_rows(SplitName::Test, &*data);
         saved.warn_of_changes(SplitName::Test, true, digest)?;
     }
-    let result = Evaluating { saved, data }.run(&saved.experiment)?;
+    let result = Evaluating { saved, data, ranks }.run(&saved.experiment)?;
+    if !ranks.leads() {
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(path) = &args.report {
         write_whole(path, solves_csv(&result.solves))?;
     }
@@ -59,19 +63,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 struct Evaluating<'a> {
     saved: &'a SavedRun,
     data: Box<dyn Rows>,
+    ranks: &'a dyn Ranks,
 }
 
 impl Work for Evaluating<'_> {
     type Output = Evaluation;
 
     fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Evaluation> {
-        let Self { saved, mut data } = self;
+        let Self {
+            saved,
+            mut data,
+            ranks,
+        } = self;
         saved.check_features(data.features())?;
         let (scaling, features) = (&saved.scaling, data.features());
         (saved.experiment).check_range::<E>(scaling, SplitName::Test, features, Some(&*data))?;
         let model = saved.model::<E, D>(device)?;
         data.scale(scaling)?;
-        let result = evaluate(&model, device, &*data);
+        let division = saved.division(ranks, || Digest::of_rows(SplitName::Test, &*data))?;
+        let result = evaluate_on(&division, &model, device, &*data);
         Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }

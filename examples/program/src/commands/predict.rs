@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use equilibria_core::{Backend, Scalar, Status};
 use equilibria_fusion::data::{Digest, Features, SplitName};
-use equilibria_fusion::predict::{predict, Prediction};
+use equilibria_fusion::predict::{predict_on, Prediction};
+use equilibria_fusion::ranks::Ranks;
 use serde_json::Value;
 
 use crate::config::DataArgs;
@@ -43,7 +44,7 @@ enum Rows {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, ranks: &dyn Ranks) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     args.device.choose(&mut saved.experiment)?;
     let part = match args.split {
@@ -59,8 +60,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         saved: &saved,
         part,
         modalities,
+        ranks,
     };
     let prediction = predicting.run(&saved.experiment)?;
+    if !ranks.leads() {
+        return Ok(ExitCode::SUCCESS);
+    }
     let outcomes: Vec<RowSolve> = (0..prediction.outputs.len())
         .map(|row| RowSolve::of(&prediction, row))
         .collect();
@@ -91,6 +96,7 @@ struct Predicting<'a> {
     saved: &'a SavedRun,
     part: SplitName,
     modalities: Box<dyn Features>,
+    ranks: &'a dyn Ranks,
 }
 
 impl Work for Predicting<'_> {
@@ -101,12 +107,14 @@ impl Work for Predicting<'_> {
             saved,
             part,
             mut modalities,
+            ranks,
         } = self;
         saved.check_features(&*modalities)?;
         (saved.experiment).check_range::<E>(&saved.scaling, part, &*modalities, None)?;
         let model = saved.model::<E, D>(device)?;
         modalities.scale(&saved.scaling)?;
-        let result = predict(&model, device, &*modalities);
+        let division = saved.division(ranks, || Digest::of_features(part, &*modalities))?;
+        let result = predict_on(&division, &model, device, &*modalities);
         Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }

@@ -1,10 +1,13 @@
 //! `equilibria study`: trains every variant of a plan with every seed, and compares them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use equilibria_core::DeviceName;
 use equilibria_fusion::data::Samples;
+use equilibria_fusion::ranks::parcel::{Parcel, Unpacked};
+use equilibria_fusion::ranks::{Alone, Ranks};
 use equilibria_fusion::Experiment;
 
 use crate::config::{self, DataArgs};
@@ -42,7 +45,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
+pub fn run(args: &Args, verbosity: Verbosity, ranks: &dyn Ranks) -> Result<ExitCode> {
     let plan = Plan::read(&args.plan)?;
     require_distinct(args.seeds.as_deref().unwrap_or(&[])).map_err(|message| Error::Config {
         origin: "--seeds".to_owned(),
@@ -51,7 +54,7 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
     let name = args.plan.file_stem().unwrap_or_default();
     let out = (args.out.clone()).unwrap_or_else(|| Path::new("studies").join(name));
     interrupt::listen();
-    match study(args, &plan, &out, verbosity) {
+    match study(args, &plan, &out, verbosity, ranks) {
         Err(error @ Error::Interrupted { .. }) => {
             terminal::say(&format!("{error}; so does the same study"));
             Ok(ExitCode::from(130))
@@ -60,7 +63,13 @@ pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
     }
 }
 
-fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<ExitCode> {
+fn study(
+    args: &Args,
+    plan: &Plan,
+    out: &Path,
+    verbosity: Verbosity,
+    ranks: &dyn Ranks,
+) -> Result<ExitCode> {
     let seeds = args.seeds.as_ref().unwrap_or(&plan.seeds);
     // A mistake in the last variant is found before the first is trained.
     let variants = (plan.variant.iter())
@@ -69,21 +78,42 @@ fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<E
     let heads = variants
         .iter()
         .map(|(_, (experiment, _))| &*experiment.head);
+    let columns = Columns::new(heads);
+    let each = variants
+        .iter()
+        .flat_map(|(variant, setup)| seeds.iter().map(move |&seed| (*variant, setup, seed)));
+    let own = each.enumerate();
+    let own = own.filter(|(number, _)| number % ranks.size() == ranks.rank());
+    let own = own.map(|(number, (variant, (experiment, data), seed))| {
+        let experiment = &Experiment {
+            seed,
+            ..experiment.clone()
+        };
+        let folder = out.join(&variant.name).join(format!("seed-{seed}"));
+        train(experiment, data, &folder, verbosity)?;
+        let numbers = columns.read(&folder, &*experiment.head)?;
+        let run = (&*folder, experiment.device);
+        let curve = (plan.convergence).map(|steps| Convergence::measure(run, data, steps));
+        let curve = curve.transpose()?.flatten();
+        Ok((number, Outcome { numbers, curve }))
+    });
+    let mut outcomes = match of_all(own.collect(), ranks)? {
+        Some(outcomes) => outcomes.into_iter(),
+        None => return Ok(ExitCode::from(130)),
+    };
+    if !ranks.leads() {
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut table = Table {
-        columns: Columns::new(heads),
+        columns,
         rows: Vec::new(),
     };
     let mut convergence = Convergence::default();
-    for (variant, (mut experiment, data)) in variants {
+    for (variant, _) in &variants {
         let mut runs = Vec::with_capacity(seeds.len());
-        for &seed in seeds {
-            experiment.seed = seed;
-            let folder = out.join(&variant.name).join(format!("seed-{seed}"));
-            train(&experiment, &data, &folder, verbosity)?;
-            runs.push((seed, table.columns.read(&folder, &*experiment.head)?));
-            if let Some(steps) = plan.convergence {
-                convergence.add(&variant.name, (&folder, experiment.device), &data, steps)?;
-            }
+        for (&seed, outcome) in seeds.iter().zip(&mut outcomes) {
+            runs.push((seed, outcome.numbers));
+            convergence.add(&variant.name, outcome.curve);
         }
         table.rows.push(Row {
             variant: variant.name.clone(),
@@ -92,6 +122,48 @@ fn study(args: &Args, plan: &Plan, out: &Path, verbosity: Verbosity) -> Result<E
     }
     write_results(plan, out, &table, &convergence)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is compared of a run.
+struct Outcome {
+    /// Its numbers in the table.
+    numbers: Vec<f64>,
+    /// How it settles, if that is asked for and it iterates.
+    curve: Option<Vec<f64>>,
+}
+
+/// The outcomes of the runs of all ranks, in the order of runs; `None` where another rank was interrupted.
+fn of_all(own: Result<Vec<(usize, Outcome)>>, ranks: &dyn Ranks) -> Result<Option<Vec<Outcome>>> {
+    let interrupted = matches!(own, Err(Error::Interrupted { .. }));
+    if own.is_err() && !interrupted {
+        return own.map(|_| None);
+    }
+    // Who is interrupted does not leave the others waiting.
+    let stopped = ranks.any(interrupted)?;
+    let own = own?;
+    if stopped {
+        return Ok(None);
+    }
+    let mut parcel = Parcel::default();
+    parcel.count(own.len());
+    for (number, Outcome { numbers, curve }) in own {
+        parcel.count(number);
+        parcel.numbers(&numbers);
+        parcel.count(usize::from(curve.is_some()));
+        parcel.numbers(&curve.unwrap_or_default());
+    }
+    let mut all = BTreeMap::new();
+    for bytes in ranks.gather(&parcel.into_bytes())? {
+        let mut unpacked = Unpacked::new(&bytes);
+        for _ in 0..unpacked.count()? {
+            let number = unpacked.count()?;
+            let numbers = unpacked.numbers()?;
+            let has_curve = unpacked.count()? > 0;
+            let curve = Some(unpacked.numbers()?).filter(|_| has_curve);
+            all.insert(number, Outcome { numbers, curve });
+        }
+    }
+    Ok(Some(all.into_values().collect()))
 }
 
 /// Writes and prints what is compared.
@@ -171,7 +243,8 @@ fn train(
     };
     let run = TrainingRun {
         experiment,
-        folder,
+        ranks: &Alone,
+        folder: Some(folder),
         saved,
         verbosity,
     };

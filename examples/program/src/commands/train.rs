@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use equilibria_fusion::checkpoint::Checkpoint;
 use equilibria_fusion::data::Samples;
+use equilibria_fusion::ranks::Ranks;
 use equilibria_fusion::Experiment;
 
 use crate::config::{self, DataArgs};
@@ -47,34 +48,42 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, verbosity: Verbosity) -> Result<ExitCode> {
+pub fn run(args: &Args, verbosity: Verbosity, ranks: &dyn Ranks) -> Result<ExitCode> {
     let start = match (&args.resume, &args.config) {
-        (Some(run), _) => match Start::again(args, run)? {
+        (Some(run), _) => match Start::again(args, run, ranks)? {
             Some(start) => start,
             None => {
                 let run = run.display();
-                print_line(format_args!("{run}: complete, nothing to resume"))?;
+                if ranks.leads() {
+                    print_line(format_args!("{run}: complete, nothing to resume"))?;
+                }
                 return Ok(ExitCode::SUCCESS);
             }
         },
-        (None, Some(config)) => Start::anew(args, config)?,
+        (None, Some(config)) => Start::anew(args, config, ranks)?,
         (None, None) => unreachable!("clap asks for one of the two"),
     };
     interrupt::listen();
     let run = TrainingRun {
         experiment: &start.experiment,
+        ranks,
         folder: start.folder,
         saved: start.saved,
         verbosity,
     };
     let (summary, place) = match run.complete(start.data) {
         Err(error @ Error::Interrupted { .. }) => {
-            terminal::say(&error.to_string());
+            if ranks.leads() {
+                terminal::say(&error.to_string());
+            }
             return Ok(ExitCode::from(130));
         }
         outcome => {
             outcome.map_err(|error| config::refused(error, &start.experiment, &start.origin))?
         }
+    };
+    let Some(place) = place else {
+        return Ok(ExitCode::SUCCESS);
     };
     print_line(format_args!(
         "test: {}; {:.1} s; run folder {}",
@@ -94,22 +103,26 @@ struct Start {
     /// The file with the configuration.
     origin: String,
     data: Samples,
-    folder: RunFolder,
+    /// Where it is written, by the first rank.
+    folder: Option<RunFolder>,
     /// Where it was left, if it was.
     saved: Option<Checkpoint>,
 }
 
 impl Start {
     /// From a configuration.
-    fn anew(args: &Args, config: &Path) -> Result<Self> {
+    fn anew(args: &Args, config: &Path, ranks: &dyn Ranks) -> Result<Self> {
         let mut experiment = config::read(config, &args.overrides)?;
         experiment.seed = args.seed.unwrap_or(experiment.seed);
         args.device.choose(&mut experiment)?;
         let place = args.out.as_deref().unwrap_or(Path::new(RUNS));
         let data = args.data.load(&mut experiment, place)?;
         let name = config.file_stem().unwrap_or_default().to_string_lossy();
+        let folder = (ranks.leads())
+            .then(|| RunFolder::prepare(args.out.as_deref(), &name, args.force))
+            .transpose()?;
         Ok(Self {
-            folder: RunFolder::prepare(args.out.as_deref(), &name, args.force)?,
+            folder,
             experiment,
             origin: config.display().to_string(),
             data,
@@ -117,18 +130,27 @@ impl Start {
         })
     }
 
-    /// From the checkpoint of an unfinished run; `None` if the run is complete.
-    fn again(args: &Args, run: &Path) -> Result<Option<Self>> {
-        let Some(folder) = RunFolder::resume(run)? else {
+    /// From the checkpoint of an unfinished run, which the first rank reads for all; `None` if the run is complete.
+    fn again(args: &Args, run: &Path, ranks: &dyn Ranks) -> Result<Option<Self>> {
+        let found = ranks.leads().then(|| RunFolder::resume(run)).transpose()?;
+        let folder = found.flatten();
+        let (mut path, mut bytes) = (run.join(CHECKPOINT), Vec::new());
+        if let Some(folder) = &folder {
+            path = folder.path(CHECKPOINT);
+            bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+        }
+        let bytes = ranks.of_leader(bytes)?;
+        if bytes.is_empty() && folder.is_none() {
             return Ok(None);
-        };
-        let mut saved = SavedRun::read(&folder.path(CHECKPOINT))?;
+        }
+        let mut saved = SavedRun::of(Checkpoint::of_bytes(&path, bytes)?, &path)?;
         args.device.choose(&mut saved.experiment)?;
-        let data = args.data.load(&mut saved.experiment, folder.target())?;
+        let place = folder.as_ref().map_or(run, RunFolder::target);
+        let data = args.data.load(&mut saved.experiment, place)?;
         saved.check(&data)?;
         saved.check_same(&data)?;
         Ok(Some(Self {
-            origin: folder.path(CHECKPOINT).display().to_string(),
+            origin: path.display().to_string(),
             experiment: saved.experiment,
             data,
             folder,

@@ -28,24 +28,25 @@ pub struct Convergence {
 impl Convergence {
     /// Measures the model in a run folder on the test rows over `steps` steps, on some device; a fusion that does not iterate has no
     /// curve.
-    pub fn add(
-        &mut self,
-        variant: &str,
+    pub fn measure(
         (run, device): (&Path, DeviceName),
         data: &Samples,
         steps: usize,
-    ) -> Result<()> {
+    ) -> Result<Option<Vec<f64>>> {
         let mut saved = SavedRun::read(&run_folder::model(run)?)?;
         saved.experiment.device = device;
         let saved = &saved;
         let settling = Settles { saved, data, steps };
-        let curve = settling.run(&saved.experiment)?;
-        let Some(curve) = curve else { return Ok(()) };
+        settling.run(&saved.experiment)
+    }
+
+    /// Adds the curve of a run, if it has one.
+    pub fn add(&mut self, variant: &str, curve: Option<Vec<f64>>) {
+        let Some(curve) = curve else { return };
         match self.variants.iter_mut().find(|(name, _)| name == variant) {
             Some((_, curves)) => curves.push(curve),
             None => self.variants.push((variant.to_owned(), vec![curve])),
         }
-        Ok(())
     }
 
     /// Whether nothing was measured.

@@ -21,6 +21,14 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
+    /// What `--quiet` asks for.
+    pub fn quiet() -> Self {
+        Self {
+            verbose: 0,
+            quiet: true,
+        }
+    }
+
     /// Refuses contradictory options. Not left to clap, which does not see one before and one after the subcommand as a pair.
     pub fn check<C: CommandFactory>(self) -> Result<Self, clap::Error> {
         if self.quiet && self.verbose > 0 {

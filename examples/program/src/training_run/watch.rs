@@ -1,9 +1,11 @@
 //! What is done between two epochs.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use equilibria_core::{Backend, Scalar};
 use equilibria_fusion::progress::Progress;
+use equilibria_fusion::ranks::Ranks;
 use equilibria_fusion::Model;
 
 use super::history::message;
@@ -32,8 +34,10 @@ impl Clock {
 pub struct Watch<'a> {
     /// Where epochs are shown.
     pub shown: Epochs,
-    /// Where checkpoints are written.
-    pub folder: &'a mut RunFolder,
+    /// Those that train together: one that is interrupted interrupts all.
+    pub ranks: &'a dyn Ranks,
+    /// Where checkpoints are written, on the first of them.
+    pub folder: Option<&'a mut RunFolder>,
     /// What is written beside the parameters.
     pub metadata: &'a RunMetadata<'a>,
     /// The time spent.
@@ -58,20 +62,23 @@ impl Watch<'_> {
         let text = message(&*model.head, last, self.shown.is_detailed());
         self.shown.show(epoch, text);
         let due = training.checkpoint > 0 && epoch.is_multiple_of(training.checkpoint);
-        let stop = interrupt::asked();
+        let stop = self.ranks.any(interrupt::asked())?;
         if !(due || stop) || epoch >= training.epochs {
             return Ok(());
         }
-        let snapshot = progress.snapshot(model, self.metadata.with(&*model.head));
-        (self.folder).write_behind(CHECKPOINT, || Ok(snapshot.into_bytes()?))?;
-        self.folder.keep();
-        if !stop {
-            return Ok(());
+        let mut path = PathBuf::new();
+        if let Some(folder) = self.folder.as_mut() {
+            let snapshot = progress.snapshot(model, self.metadata.with(&*model.head));
+            folder.write_behind(CHECKPOINT, || Ok(snapshot.into_bytes()?))?;
+            folder.keep();
+            if stop {
+                folder.wait()?;
+            }
+            path = folder.target().to_owned();
         }
-        self.folder.wait()?;
-        Err(Error::Interrupted {
-            epoch,
-            path: self.folder.target().to_owned(),
-        })
+        match stop {
+            true => Err(Error::Interrupted { epoch, path }),
+            false => Ok(()),
+        }
     }
 }

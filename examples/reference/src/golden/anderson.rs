@@ -26,12 +26,14 @@ pub fn compare<D: Backend<f64>>(
     golden: &Golden,
     ledger: &mut Ledger,
 ) -> crate::Result<()> {
+    let batch = subject.sizes.batch;
+    let size = batch * subject.sizes.joint_dim();
     let forward = |solver: &dyn FixedPointSolver, calls: usize| {
         in_all(subject, |space| record(solver, space, calls))
     };
     if golden.has("anderson.X") {
         let solver = anderson(golden, golden.config.anderson.lam);
-        for outcome in forward(&solver, golden.count("anderson.X"))? {
+        for outcome in forward(&solver, golden.calls("anderson.X", size)?)? {
             let calls = outcome.result;
             compare_calls(golden, ledger, "anderson", &calls, ITERATE);
             compare_choice(golden, ledger, &calls);
@@ -41,14 +43,14 @@ pub fn compare<D: Backend<f64>>(
     for case in cases.filter_map(|name| name.strip_suffix(".X")) {
         let lambda = case.strip_prefix("anderson_lam");
         if let Some(lambda) = lambda.and_then(|text| text.parse().ok()) {
-            let count = golden.count(&format!("{case}.X"));
+            let count = golden.calls(&format!("{case}.X"), size)?;
             for outcome in forward(&anderson(golden, lambda), count)? {
                 compare_calls(golden, ledger, case, &outcome.result, UNREGULARIZED);
             }
         }
     }
     if golden.has("picard.abs_residual") {
-        let count = golden.count("picard.abs_residual");
+        let count = golden.calls("picard.abs_residual", batch)?;
         for outcome in forward(&Picard::default(), count)? {
             compare_calls(golden, ledger, "picard", &outcome.result, SOLVED);
         }
@@ -81,7 +83,7 @@ fn compare_adjoint<D: Backend<f64>>(
     let size = subject.sizes.batch * subject.sizes.joint_dim();
     let z = golden.need("fixed_point.z", size)?;
     let v = golden.need("ift.dl_dz", size)?;
-    let count = golden.count("anderson_backward.X");
+    let count = golden.calls("anderson_backward.X", size)?;
     let solver = anderson(golden, golden.config.anderson.lam);
     for outcome in in_all(subject, |space| {
         let [at, cotangent] = [space.alloc()?, space.alloc()?];

@@ -130,6 +130,11 @@ impl Arrays {
                 }
             };
             let shape = view.shape().to_vec();
+            // An array without numbers may claim any length for its other axes.
+            if shape.iter().any(|&axis| axis > bytes.len()) {
+                let message = format!("array `{name}` cannot have the shape {shape:?}");
+                return Err(Error::golden(path, message));
+            }
             arrays.insert(name, Array { shape, values });
         }
         let path = path.to_owned();
@@ -160,7 +165,25 @@ impl Arrays {
         Ok(&array.values)
     }
 
-    /// Length of the first axis: the number of calls or probes an array covers. 0 if there is no such array.
+    /// Of an array with so many numbers for each call or probe, how many it covers: one at least. 0 if there is no such array.
+    pub fn calls(&self, name: &str, size: usize) -> Result<usize> {
+        let (count, array) = (self.count(name), self.arrays.get(name));
+        let whole = |array: &Array| {
+            let numbers = count.checked_mul(size);
+            count > 0 && numbers == Some(array.values.len())
+        };
+        if array.is_some_and(|array| !whole(array)) {
+            let shape = array.map(|array| &array.shape);
+            let message = format!(
+                "array `{name}` must have {size} numbers for each entry of its first axis, got shape {:?}",
+                shape.unwrap_or(&Vec::new())
+            );
+            return Err(Error::golden(&self.path, message));
+        }
+        Ok(count)
+    }
+
+    /// Length of the first axis. 0 if there is no such array.
     pub fn count(&self, name: &str) -> usize {
         let array = self.arrays.get(name);
         array

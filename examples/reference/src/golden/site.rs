@@ -273,10 +273,8 @@ impl<'c> Site<'c> {
         ledger: &mut Ledger,
     ) -> Result<Vec<Vec<Vec<f64>>>> {
         let golden = &self.case.golden;
-        let (count, size) = (
-            golden.count("jac.probes"),
-            subject.sizes.batch * subject.sizes.joint_dim(),
-        );
+        let size = subject.sizes.batch * subject.sizes.joint_dim();
+        let count = golden.calls("jac.probes", size)?;
         let z = golden.need("deq.z", size)?;
         let probes = golden.need("jac.probes", count * size)?;
         for outcome in in_all(subject, |space| {
@@ -362,7 +360,7 @@ pub fn subject(
         groups,
         tokens,
     };
-    Parts::new(x[0].device(), &sizes, |name, count| {
+    let need = |name: &str, count: usize| {
         if let Some(own) = name.strip_prefix("param.") {
             let array = format!("param.{prefix}.{own}");
             return golden.need(&array, count).map(<[f64]>::to_vec);
@@ -373,7 +371,10 @@ pub fn subject(
             .and_then(|number| number.parse().ok());
         let x = number.and_then(|number: usize| x.get(number.checked_sub(1)?));
         Ok(x.map(to_host).unwrap_or_default())
-    })
+    };
+    let wrong =
+        |expected: &str| Error::golden(&golden.path, format!("the arrays must give {expected}"));
+    Parts::new(x[0].device(), &sizes, need, wrong)
 }
 
 /// Compares the states at the equilibrium of a slot, in both schedules, with and without kernels. Where they are made of tokens, the

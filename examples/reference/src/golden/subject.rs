@@ -24,9 +24,10 @@ pub fn read<D: Backend<f64>>(device: &D, golden: &Golden) -> Result<Subject<D>> 
         let message = format!("group normalization has eps {epsilon} here, not {eps}");
         return Err(Error::golden(&golden.path, message));
     }
-    Parts::new(device, &golden.config.sizes(), |name, count| {
-        golden.need(name, count).map(<[f64]>::to_vec)
-    })
+    let need = |name: &str, count| golden.need(name, count).map(<[f64]>::to_vec);
+    let wrong =
+        |expected: &str| Error::golden(&golden.path, format!("metadata.json must give {expected}"));
+    Parts::new(device, &golden.config.sizes(), need, wrong)
 }
 
 /// Solves to the last digit by Anderson acceleration; what is left unsolved shows in the comparison.

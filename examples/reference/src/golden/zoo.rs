@@ -123,12 +123,12 @@ pub fn verify<D: Place>(folder: &Path, device: &D) -> Result<Ledger> {
         let path = arrays.with_extension("json");
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let text = serde_json::from_str::<Value>(&text);
-        let mut metadata = text.map_err(|error| Error::golden(&path, error))?;
+        let metadata = text.map_err(|error| Error::golden(&path, error))?;
         let case = Case {
             device: device.clone(),
             golden: Arrays::read(&arrays)?,
-            config: metadata["config"].take(),
-            checks: metadata["checks"].take(),
+            config: metadata["config"].clone(),
+            checks: metadata["checks"].clone(),
         };
         ledger.open(&case.golden);
         let compare = D::compare(comparer(folder, &case)?);

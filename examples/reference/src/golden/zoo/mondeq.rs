@@ -80,7 +80,7 @@ fn compare_forward_backward<D: Backend<f64>>(
     let alpha = golden.need("fb.alpha", 1)?[0];
     let splitting = subject(case, alpha)?;
     let (mut z, mut iterates) = (vec![0.0; size], Vec::new());
-    for _ in 0..golden.count("fb.iterates") {
+    for _ in 0..golden.calls("fb.iterates", size)? {
         z = splitting.step(&z)?;
         iterates.extend_from_slice(&z);
     }
@@ -130,7 +130,7 @@ fn compare_peaceman_rachford<D: Backend<f64>>(
         map.layer = formed;
     }
     let (mut u, mut iterates) = (vec![0.0; size], Vec::new());
-    for _ in 0..golden.count("pr.iterates_u") {
+    for _ in 0..golden.calls("pr.iterates_u", size)? {
         u = map.step(&u)?;
         iterates.extend_from_slice(&u);
     }
@@ -157,7 +157,7 @@ fn compare_certificates<D: Backend<f64>>(
     let golden = &case.golden;
     let (d, batch) = (plain.layer.state_dim(), plain.batch());
     let solution = golden.need("fixed_point.z", batch * d)?;
-    let count = golden.count("certificate.points");
+    let count = golden.calls("certificate.points", batch * d)?;
     let points = golden.need("certificate.points", count * batch * d)?;
     let certificate = plain.layer.certificate();
     let x = equilibria_core::to_host(&plain.x[0]);
@@ -167,7 +167,7 @@ fn compare_certificates<D: Backend<f64>>(
         squares.sum::<f64>().sqrt()
     };
     let margin = case.number("m")?;
-    let alpha = golden.get("fb.alpha").map_or(1.0, |array| array.values[0]);
+    let alpha = golden.need("fb.alpha", 1).map_or(1.0, |alpha| alpha[0]);
     for (name, alpha) in [("plain", 1.0), ("fb", alpha)] {
         let map = subject(case, alpha)?;
         let (mut before, mut after, mut bounds) = (Vec::new(), Vec::new(), Vec::new());

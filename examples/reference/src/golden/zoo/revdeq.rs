@@ -12,7 +12,10 @@ use crate::golden::ledger::Ledger;
 use crate::golden::spaces::in_all_of;
 use crate::golden::tolerance::{SOLVED, STEP};
 use crate::golden::zoo::Case;
-use crate::Result;
+use crate::{Error, Result};
+
+/// Steps that an array may be of.
+const MOST_STEPS: usize = 10_000;
 
 comparer!(
     "revdeq",
@@ -36,6 +39,10 @@ fn compare<D: Backend<f64>>(case: &Case<D>, ledger: &mut Ledger) -> Result<()> {
             .strip_prefix("steps_")
             .and_then(|rest| rest.strip_suffix(".z"));
         if let Some(steps) = steps.and_then(|steps| steps.parse().ok()) {
+            if steps > MOST_STEPS {
+                let message = format!("array `{name}`: at most {MOST_STEPS} steps are compared");
+                return Err(Error::golden(&golden.path, message));
+            }
             compare_steps(case, &subject, steps, ledger)?;
         }
     }
