@@ -10,11 +10,13 @@ use equilibria_fusion::data::{
     held_out, stratified_holdout, DataSet, Digest, Features, MinMax, Samples, Split, SplitName,
     StreamedFolder,
 };
-use equilibria_fusion::predict::predict;
+use equilibria_fusion::predict::predict_on;
 use equilibria_fusion::progress::Progress;
+use equilibria_fusion::ranks::threads::run;
+use equilibria_fusion::ranks::{Alone, Division, Ranks};
 use equilibria_fusion::sources::blank::Blank;
 use equilibria_fusion::sources::folder::Folder;
-use equilibria_fusion::train::{evaluate, Trainer};
+use equilibria_fusion::train::{evaluate_on, Trainer};
 use equilibria_fusion::{DataSource, Experiment};
 use equilibria_testing::random_values;
 use tempfile::TempDir;
@@ -231,7 +233,16 @@ const CONFIG: &str = r#"{
 }"#;
 
 /// Parameters after training, and what the model says of the test rows.
-fn trained(mut samples: Samples, config: &str) -> (Vec<u8>, String, Vec<Vec<f64>>) {
+fn trained(samples: Samples, config: &str) -> (Vec<u8>, String, Vec<Vec<f64>>) {
+    trained_on(&Alone, samples, config).expect("it trains")
+}
+
+/// The same on ranks.
+fn trained_on(
+    ranks: &dyn Ranks,
+    mut samples: Samples,
+    config: &str,
+) -> Result<(Vec<u8>, String, Vec<Vec<f64>>), Error> {
     let experiment: Experiment = serde_json::from_str(config).expect("it parses");
     experiment.head.check(&samples).expect("it fits");
     let mut failed = Ok(());
@@ -255,18 +266,90 @@ fn trained(mut samples: Samples, config: &str) -> (Vec<u8>, String, Vec<Vec<f64>
         training: &experiment.training,
         seed: 5,
     }
-    .run::<Error>(&*fitted, Some(&*validation), &mut progress, &mut |_, _| {
-        Ok(())
-    })
-    .expect("it trains");
-    let evaluation = evaluate(&model, &device, &*samples.test).expect("finite");
-    let outputs = predict(&model, &device, &*samples.test).expect("finite");
+    .run_on::<Error>(
+        ranks,
+        &*fitted,
+        Some(&*validation),
+        &mut progress,
+        &mut |_, _| Ok(()),
+    )?;
+    let division = Division {
+        ranks,
+        reproducible: experiment.training.reproducible,
+    };
+    let evaluation = evaluate_on(&division, &model, &device, &*samples.test)?;
+    let outputs = predict_on(&division, &model, &device, &*samples.test)?;
     let head = &model.head;
     let told = format!("{:?} {evaluation:?}", head.standardization());
     let named = model.named().len();
     assert!(named > 10);
     let bytes = equilibria_fusion::checkpoint::to_bytes(&model, Metadata::new());
-    (bytes.expect("names differ"), told, outputs.outputs)
+    Ok((bytes.expect("names differ"), told, outputs.outputs))
+}
+
+/// Each rank reads its rows of a batch.
+#[test]
+fn ranks_train_the_same_to_the_last_bit() {
+    let folder = written();
+    let reproducible = CONFIG.replace(r#""epochs""#, r#""reproducible": true, "epochs""#);
+    for config in [CONFIG, &reproducible] {
+        for size in [1, 3] {
+            let each = |stream: bool| -> Vec<_> {
+                let ends = run::<_, Error>(size, |ranks| {
+                    let samples = match stream {
+                        true => streamed(&folder),
+                        false => DataSet::from_folder(folder.path()).expect("sound").into(),
+                    };
+                    trained_on(ranks, samples, config)
+                });
+                let ends = ends.into_iter();
+                ends.map(|end| end.expect("it trains")).collect()
+            };
+            assert_eq!(each(true), each(false), "{size} ranks, {config}");
+        }
+    }
+    let several = run::<_, Error>(3, |ranks| {
+        trained_on(ranks, streamed(&folder), &reproducible)
+    });
+    let one = trained(streamed(&folder), &reproducible);
+    for own in several {
+        assert_eq!(own.expect("it trains"), one);
+    }
+}
+
+#[test]
+fn broken_arrays_are_refused_alike() {
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/written/safetensors-float32/1_tr.safetensors");
+    let whole = fs::read(whole).expect("it is there");
+    let start = 8 + usize::from(whole[0]);
+    let huge = [&u64::MAX.to_le_bytes()[..], &whole[8..]].concat();
+    let long = [&(1_u64 << 20).to_le_bytes()[..], &whole[8..]].concat();
+    let binary = [&whole[..start - 1], &[0xFF], &whole[start..]].concat();
+    let broken = [
+        &[][..],
+        &whole[..7],
+        &whole[..8],
+        &whole[..start - 1],
+        &whole[..start],
+        &whole[..whole.len() - 1],
+        &[&whole[..], &[0]].concat(),
+        &huge,
+        &long,
+        &binary,
+    ];
+    for (number, bytes) in broken.into_iter().enumerate() {
+        let folder = written();
+        fs::remove_file(folder.path().join("1_tr.csv")).expect("removed");
+        fs::write(folder.path().join("1_tr.safetensors"), bytes).expect("written");
+        let stream = StreamedFolder {
+            path: folder.path(),
+            scratch: folder.path(),
+        };
+        let error = stream.samples().expect_err("broken").to_string();
+        let whole = DataSet::from_folder(folder.path()).expect_err("broken");
+        assert_eq!(error, whole.to_string(), "{number}");
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::files::{self, NUMBERS};
 use super::text::{empty, unreadable, SeeRow};
 use super::{npy, DataError};
 use crate::dtype;
-use safetensors::tensor::Dtype;
-use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata};
+use safetensors::SafeTensorError;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -16,6 +16,9 @@ const BUFFER: usize = 1 << 20;
 
 /// The longest header of an array in an NPZ file; those of NumPy have some hundred bytes.
 const LONGEST_HEADER: usize = 1 << 20;
+
+/// Bytes of the list of arrays in a safetensors file, at most, as of the crate that reads whole ones.
+const LONGEST_LIST: u64 = 100_000_000;
 
 /// The one array of a file, at its first row.
 pub(super) struct ArrayRows<'a> {
@@ -105,24 +108,32 @@ impl<'a> ArrayRows<'a> {
     }
 
     fn from_safetensors(path: &'a Path) -> Result<Self, Fault> {
-        let damaged =
-            |error: &dyn std::fmt::Display| format!("not a whole safetensors file ({error})");
+        let damaged = |error: SafeTensorError| format!("not a whole safetensors file ({error})");
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        let mut header = Vec::new();
-        (&mut file).take(8).read_to_end(&mut header)?;
-        if let Some(&bytes) = header.first_chunk() {
-            let missing = u64::from_le_bytes(bytes);
-            (&mut file)
-                .take(missing.min(length))
-                .read_to_end(&mut header)?;
+        let mut start = Vec::new();
+        (&mut file).take(8).read_to_end(&mut start)?;
+        let Some(&bytes) = start.first_chunk() else {
+            return Err(damaged(SafeTensorError::HeaderTooSmall).into());
+        };
+        let bytes = u64::from_le_bytes(bytes);
+        if bytes > LONGEST_LIST {
+            return Err(damaged(SafeTensorError::HeaderTooLarge).into());
         }
-        let read = SafeTensors::read_metadata(&header);
-        let (bytes, metadata) = read.map_err(|error| damaged(&error))?;
-        let (start, tensors) = (bytes as u64 + 8, metadata.tensors());
+        let (mut header, start) = (Vec::new(), bytes + 8);
+        (&mut file).take(bytes).read_to_end(&mut header)?;
+        if start > length {
+            return Err(damaged(SafeTensorError::InvalidHeaderLength).into());
+        }
+        let header = std::str::from_utf8(&header)
+            .map_err(|error| damaged(SafeTensorError::InvalidHeader(error)))?;
+        let metadata: Metadata = serde_json::from_str(header)
+            .map_err(|error| damaged(SafeTensorError::InvalidHeaderDeserialization(error)))?;
+        // Of the whole file the crate makes sure itself, and wants all of it for that.
+        let tensors = metadata.tensors();
         let end = tensors.values().map(|info| info.data_offsets.1).max();
-        if start + end.unwrap_or(0) as u64 != length {
-            return Err(damaged(&"its numbers are not all there, or too many").into());
+        if start.checked_add(end.unwrap_or(0) as u64) != Some(length) {
+            return Err(damaged(SafeTensorError::MetadataIncompleteBuffer).into());
         }
         let mut names: Vec<&String> = tensors.keys().collect();
         names.sort_unstable();
