@@ -52,10 +52,10 @@ impl ScaledRows {
 }
 
 /// The training rows to fit parameters to, and those for validation.
-fn hold_out(
-    experiment: &Experiment,
-    data: &Samples,
-) -> Result<(Box<dyn Rows>, Option<Box<dyn Rows>>)> {
+type Divided = (Box<dyn Rows>, Option<Box<dyn Rows>>);
+
+/// Divides the training rows.
+fn hold_out(experiment: &Experiment, data: &Samples) -> Result<Divided> {
     let (train, share) = (&data.train, experiment.training.validation);
     if let Some(set_aside) = experiment.data.validation().filter(|_| share > 0.0) {
         let rows: Vec<usize> = set_aside.filter(|&row| row < train.len()).collect();
