@@ -101,7 +101,7 @@ impl dyn Head + '_ {
         }
     }
 
-    /// [`fit`](Self::fit) to rows wherever they are.
+    /// `fit` to rows wherever they are.
     ///
     /// # Errors
     /// Those of reading them.
