@@ -3,7 +3,7 @@
 use equilibria_core::{Backend, DeviceName, Error, Parameters, Renamed, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, MinMax, SplitName, Table, Targets};
+use crate::data::{DataError, Features, MinMax, Rows, SplitName};
 use crate::head::Head;
 use crate::heads::multi_class::MultiClass;
 use crate::layers::modules::Linear;
@@ -187,15 +187,18 @@ impl Experiment {
         &self,
         scaling: &MinMax,
         part: SplitName,
-        modalities: &[Table],
-        targets: Option<&Targets>,
+        modalities: &dyn Features,
+        targets: Option<&dyn Rows>,
     ) -> Result<(), DataError> {
         let place = |part, modality: Option<usize>, cell| {
             let chosen = |k: usize| self.modalities.as_ref().map_or(k, |chosen| chosen[k - 1]);
             self.data.place(part, modality.map(chosen), cell)
         };
         scaling.check_range::<E>(part, modalities, &place)?;
-        targets.map_or(Ok(()), |targets| targets.check_range::<E>(part, &place))
+        let Some(rows) = targets else {
+            return Ok(());
+        };
+        rows.scan_targets(&mut |first, targets| targets.check_range_from::<E>(first, part, &place))
     }
 
     /// The parameters of a model under the names that the original system of the backbone gives them, see

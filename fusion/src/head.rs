@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use equilibria_core::{registry, Backend, BuildAny, Family, Matrix, Result, Scalar};
 use serde::ser::Serializer;
 
-use crate::data::{DataError, DataSet, TargetKind, Targets};
+use crate::data::{DataError, Rows, Samples, TargetKind, Targets};
 use crate::detection::{Judged, ProposalRows};
 use crate::metrics::{ConfusionMatrix, MetricsError, MultiLabel, Regression, VqaAccuracy};
 use crate::pass::Traced;
@@ -31,7 +31,7 @@ pub trait Head: BuildAny<Losses> + Debug + Send + Sync + dyn_clone::DynClone {
     ///
     /// # Errors
     /// [`DataError::Head`] for targets of another kind.
-    fn check(&self, data: &DataSet) -> Result<(), DataError> {
+    fn check(&self, data: &Samples) -> Result<(), DataError> {
         data.require(self.typetag_name(), self.targets())
     }
 
@@ -99,6 +99,26 @@ impl dyn Head + '_ {
         if let (None, Targets::Numbers(numbers)) = (self.standardization(), targets) {
             self.standardize(Standardization::fit(numbers));
         }
+    }
+
+    /// `fit` to rows wherever they are.
+    ///
+    /// # Errors
+    /// Those of reading them.
+    pub fn fit_rows(&mut self, rows: &dyn Rows) -> Result<(), DataError> {
+        if self.standardization().is_some() || rows.kind() != TargetKind::Number {
+            return Ok(());
+        }
+        let scale = Standardization::fit_passes(|see| {
+            rows.scan_targets(&mut |_, targets| {
+                if let Targets::Numbers(numbers) = targets {
+                    numbers.iter().copied().for_each(&mut *see);
+                }
+                Ok(())
+            })
+        })?;
+        self.standardize(scale);
+        Ok(())
     }
 
     /// The targets on the scale on which they are learned: what the [outputs](crate::Model::outputs) are to be.

@@ -2,12 +2,16 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::path::Path;
 
 use equilibria_core::{
     registry, Backend, BuildAny, Error, Family, Matrix, Parameters, Result, Scalar,
 };
 
-use crate::data::{DataError, DataSet, Names, Split, SplitName, Table, TargetKind, Targets};
+use crate::data::{
+    DataError, DataSet, Features, Names, Rows, Samples, Split, SplitName, Table, TargetKind,
+    Targets,
+};
 use crate::detection::ProposalRows;
 use crate::head::{Head, Losses};
 use crate::layers::modules::Linear;
@@ -135,9 +139,16 @@ pub trait Backbone<E: Scalar, D: Backend<E>>: Parameters<E, D> {
     /// Called before each epoch of training, with its number from 0. Default: nothing changes from one to the next.
     fn begin_epoch(&mut self, _epoch: usize) {}
 
-    /// Some rows as they are learned from in one step of training, changed at random. They must follow from the seed, which is another one in
-    /// each step, and from the numbers of the rows alone. Default: `None`, they are learned from as they are.
-    fn augmented(&self, _rows: &Split, _batch: &[usize], _seed: u64) -> Option<Split> {
+    /// Some rows, those at the places `batch` in `rows`, as they are learned from in one step of training, changed at random. They must
+    /// follow from the seed, which is another one in each step, and from the numbers of the rows among all training rows alone. Default:
+    /// `None`, they are learned from as they are.
+    fn augmented(
+        &self,
+        _rows: &Split,
+        _batch: &[usize],
+        _numbers: &[usize],
+        _seed: u64,
+    ) -> Option<Split> {
         None
     }
 }
@@ -319,6 +330,45 @@ pub trait DataSource: Debug + Send + Sync + dyn_clone::DynClone {
             return Err(DataError::other_classes(set.name, &set.classes, classes));
         }
         Ok(set.split(part).clone())
+    }
+
+    /// [`load`](Self::load) where rows need not be in memory: what is read from files batch by batch may keep files in the folder
+    /// `scratch`. Default: they are in memory.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    fn samples(&self, _scratch: &Path) -> Result<Samples, DataError> {
+        Ok(self.load()?.into())
+    }
+
+    /// [`features`](Self::features) likewise.
+    ///
+    /// # Errors
+    /// Those of [`features`](Self::features).
+    fn stored_features(
+        &self,
+        part: SplitName,
+        _scratch: &Path,
+    ) -> Result<Box<dyn Features>, DataError> {
+        Ok(Box::new(self.features(part)?))
+    }
+
+    /// [`split`](Self::split) likewise.
+    ///
+    /// # Errors
+    /// Those of [`split`](Self::split).
+    fn stored_split(
+        &self,
+        part: SplitName,
+        classes: &[String],
+        _scratch: &Path,
+    ) -> Result<Box<dyn Rows>, DataError> {
+        Ok(Box::new(self.split(part, classes)?))
+    }
+
+    /// Whether rows are read batch by batch. Default: they are in memory.
+    fn streams(&self) -> bool {
+        false
     }
 
     /// What modalities and their features are called, where the data says so, of each split that is there; by this a trained

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use equilibria_core::{from_host, parallel, Backend, Matrix, Report, Result, Scalar};
 
-use crate::data::Table;
+use crate::data::{Features, Table, Tables};
 use crate::metrics::require_finite;
 use crate::model::Model;
 use crate::pass::{Gate, Pass};
@@ -42,7 +42,7 @@ impl Prediction {
 pub fn predict<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     device: &D,
-    modalities: &[Table],
+    modalities: &dyn Features,
 ) -> Result<Prediction> {
     predict_on(&Division::none(), model, device, modalities)
 }
@@ -55,7 +55,7 @@ pub fn predict_on<E: Scalar, D: Backend<E>>(
     division: &Division<'_>,
     model: &Model<E, D>,
     device: &D,
-    modalities: &[Table],
+    modalities: &dyn Features,
 ) -> Result<Prediction> {
     let nothing = |_: Range<usize>, _: &Matrix<E, D>, _: &mut Pass<E, D>| Ok(0.0);
     let Outputs { values, solves, .. } = outputs(
@@ -91,17 +91,23 @@ pub(crate) fn outputs<E: Scalar, D: Backend<E>>(
     new_pass: fn() -> Pass<E, D>,
     model: &Model<E, D>,
     device: &D,
-    modalities: &[Table],
+    modalities: &dyn Features,
     mut observe: impl FnMut(Range<usize>, &Matrix<E, D>, &mut Pass<E, D>) -> Result<f64>,
 ) -> Result<Outputs> {
     let mut own = Outputs::default();
-    let rows = modalities.first().map_or(0, Table::rows);
-    let columns: usize = modalities.iter().map(|table| table.columns).sum();
+    let columns: usize = modalities.columns().iter().sum();
     let at_once = (NUMBERS / columns.max(1)).clamp(1, ROWS);
-    for range in division.pieces(rows, at_once) {
+    let mut pieces = division
+        .pieces(modalities.len(), at_once)
+        .into_iter()
+        .peekable();
+    while let Some(range) = pieces.next() {
         let mut pass = new_pass();
         pass.first = range.start;
-        let x = tensors(device, modalities, range.clone())?;
+        let x = batch(device, modalities, &range.clone().collect::<Vec<_>>())?;
+        if let Some(next) = pieces.peek() {
+            modalities.announce(&next.clone().collect::<Vec<_>>());
+        }
         let outputs = model.outputs(&x, None, &mut pass)?;
         for (index, solve) in std::mem::take(&mut pass.solves).into_iter().enumerate() {
             let mut report = solve.report;
@@ -172,6 +178,18 @@ impl Outputs {
             parcel.numbers(&gates.collect::<Vec<_>>());
         }
         parcel.into_bytes()
+    }
+}
+
+/// Some rows as tensors, `[rows, features]` per modality.
+pub(crate) fn batch<E: Scalar, D: Backend<E>>(
+    device: &D,
+    modalities: &dyn Features,
+    rows: &[usize],
+) -> Result<Vec<Matrix<E, D>>> {
+    match modalities.tables(rows)? {
+        Tables::Within(tables, rows) => tensors(device, tables, rows.iter().copied()),
+        Tables::Alone(tables) => tensors(device, &tables, 0..rows.len()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Standardization of numbers to predict: learned with mean 0 and deviation 1, said in their own units.
 
+use std::convert::Infallible;
+
 use equilibria_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -28,22 +30,48 @@ impl Standardization {
     /// Mean and standard deviation of some numbers. Numbers that are all the same have a deviation of 1, and where mean or
     /// deviation are beyond f64, as for no numbers at all, it is the default.
     pub fn fit(numbers: &[f64]) -> Self {
-        let (Some(&first), count) = (numbers.first(), numbers.len() as f64) else {
-            return Self::default();
+        let fitted = Self::fit_passes::<Infallible>(|see| {
+            numbers.iter().copied().for_each(see);
+            Ok(())
+        });
+        fitted.unwrap_or_default()
+    }
+
+    /// [`fit`](Self::fit) to numbers that are shown by `pass`, several times and in the same order.
+    ///
+    /// # Errors
+    /// Those of `pass`.
+    pub fn fit_passes<Failure>(
+        pass: impl Fn(&mut dyn FnMut(f64)) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
+        let (mut first, mut count) = (None, 0.0);
+        pass(&mut |number| {
+            first.get_or_insert(number);
+            count += 1.0;
+        })?;
+        let Some(first) = first else {
+            return Ok(Self::default());
         };
         // Around the first of them: the sum of numbers that are far from 0 would lose what they differ by.
-        let mean = first + numbers.iter().map(|y| (y - first) / count).sum::<f64>();
-        let largest = numbers.iter().map(|y| (y - mean).abs()).fold(0.0, f64::max);
-        let square = |y: &f64| ((y - mean) / largest).powi(2);
-        let deviation = match numbers.iter().any(|&y| (y - first).abs() > 0.0) {
-            true => largest * (numbers.iter().map(square).sum::<f64>() / count).sqrt(),
+        let (mut sum, mut differ) = (-0.0, false);
+        pass(&mut |y| {
+            sum += (y - first) / count;
+            differ |= (y - first).abs() > 0.0;
+        })?;
+        let mean = first + sum;
+        let mut largest = 0.0;
+        pass(&mut |y| largest = f64::max(largest, (y - mean).abs()))?;
+        let mut squares = -0.0;
+        pass(&mut |y| squares += ((y - mean) / largest).powi(2))?;
+        let deviation = match differ {
+            true => largest * (squares / count).sqrt(),
             false => 1.0,
         };
         let fitted = Self { mean, deviation };
-        match fitted.validate() {
+        Ok(match fitted.validate() {
             Ok(()) => fitted,
             Err(_) => Self::default(),
-        }
+        })
     }
 
     /// Checks the ranges.

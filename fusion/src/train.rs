@@ -18,7 +18,7 @@ use self::step::Step;
 use self::together::{
     all_together, require_independent_rows, require_same_parameters, share_memory,
 };
-use crate::data::{batches, Split, Table};
+use crate::data::{Batches, Rows, Split, Table};
 use crate::experiment::Training;
 use crate::head::Score;
 use crate::layers::optimizer::{clip_norm, gradient_norm, Kept, Moment};
@@ -71,8 +71,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     /// overflows, or where they are not finite in the end; and those of the model and of `observe`.
     pub fn run<Failure: From<Error>>(
         &mut self,
-        rows: &Split,
-        validation: Option<&Split>,
+        rows: &dyn Rows,
+        validation: Option<&dyn Rows>,
         progress: &mut Progress<E>,
         observe: &mut Observe<'_, E, D, Failure>,
     ) -> Result<usize, Failure> {
@@ -89,8 +89,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     pub fn run_on<Failure: From<Error>>(
         &mut self,
         ranks: &dyn Ranks,
-        rows: &Split,
-        validation: Option<&Split>,
+        rows: &dyn Rows,
+        validation: Option<&dyn Rows>,
         progress: &mut Progress<E>,
         observe: &mut Observe<'_, E, D, Failure>,
     ) -> Result<usize, Failure> {
@@ -101,7 +101,8 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         require_independent_rows(self.model, division)?;
         require_same_parameters(self.model, ranks, "before the first step")?;
         if progress.history.is_empty() {
-            self.model.head.fit(&rows.targets);
+            let fitted = self.model.head.fit_rows(rows);
+            fitted.map_err(Error::from)?;
         }
         for epoch in progress.history.len() + 1..=self.training.epochs {
             let mut record = self.epoch(division, epoch, rows, progress)?;
@@ -134,7 +135,7 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
     fn validate(
         &mut self,
         division: &Division<'_>,
-        rows: &Split,
+        rows: &dyn Rows,
         record: &mut Epoch,
         progress: &mut Progress<E>,
     ) -> Result<()> {
@@ -173,21 +174,22 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         &mut self,
         division: &Division<'_>,
         epoch: usize,
-        rows: &Split,
+        rows: &dyn Rows,
         progress: &mut Progress<E>,
     ) -> Result<Epoch> {
         let (mut forward, mut adjoint, mut total) = (Tally::default(), Tally::default(), 0.0);
-        let plan = batches(rows.len(), self.training.batch, self.seed, epoch as u64);
+        let plan = Batches::new(rows.len(), self.training.batch, self.seed, epoch as u64);
         let mut first_factor = None;
         self.model.backbone.begin_epoch(epoch - 1);
         for (step, batch) in plan.iter().enumerate() {
             let rate_factor = self.rate_factor(rows.len(), plan.len(), (epoch, step));
             first_factor.get_or_insert(rate_factor);
+            let next = plan.get(step + 1);
             let Step {
                 mut gradients,
                 loss,
                 reports,
-            } = (self.step(division, rows, batch, (epoch, step)))
+            } = (self.step(division, rows, (&batch, next), (epoch, step)))
                 .map_err(|error| self.diverged(error, (epoch, step + 1)))?;
             total += loss * batch.len() as f64;
             for (report, of_adjoint) in &reports {

@@ -119,7 +119,7 @@ fn rooms_are_moved_by_the_seed_of_a_step() {
     let scenes = generated_scenes(4, POINTS, 8);
     let (rows, model) = (rooms(&scenes), model::<f64>(json!({ "type": "sum" })));
     let moved = |batch: &[usize], seed: u64| {
-        let moved = model.backbone.augmented(&rows, batch, seed);
+        let moved = model.backbone.augmented(&rows, batch, batch, seed);
         moved.expect("they are moved")
     };
     assert_eq!(moved(&[2, 0], 5), moved(&[2, 0], 5));

@@ -248,7 +248,7 @@ fn losses_of_outputs_that_say_nothing_are_known() {
 fn what_a_head_announces_is_what_it_gives() {
     for (name, head) in heads() {
         let data = data(head.targets());
-        head.check(&data)
+        head.check(&data.clone().into())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let outputs = head.outputs(data.classes.len());
         let values = random_values(ROWS * outputs, 3);
@@ -318,7 +318,7 @@ fn the_first_metric_tells_right_from_wrong() {
 fn targets_of_other_kinds_are_refused() {
     for (name, head) in heads() {
         for kind in KINDS.into_iter().filter(|kind| *kind != head.targets()) {
-            let error = head.check(&data(kind)).expect_err("the wrong kind");
+            let error = head.check(&data(kind).into()).expect_err("the wrong kind");
             assert!(matches!(error, DataError::Head { .. }), "{name}: {error}");
             let message = error.to_string();
             assert!(message.contains("set `head = { type = "), "{message}");
@@ -489,7 +489,7 @@ fn sentiments_have_their_range() {
         sentiment: true,
         ..Regression::default()
     };
-    let error = head.check(&data).expect_err("no sentiment");
+    let error = head.check(&data.clone().into()).expect_err("no sentiment");
     let message = error.to_string();
     for part in ["[targets, test], row 3", "-3.5", "head.sentiment = false"] {
         assert!(message.contains(part), "{message}");
@@ -498,7 +498,7 @@ fn sentiments_have_their_range() {
         loss: Norm::L1,
         ..Regression::default()
     };
-    head.check(&data).expect("any number");
+    head.check(&data.clone().into()).expect("any number");
     let keys: Vec<&str> = head.metrics().iter().map(|metric| metric.key).collect();
     assert_eq!(keys, ["mae", "correlation"]);
 }

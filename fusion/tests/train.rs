@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use dfdx::prelude::*;
 use equilibria_core::{serde_json, Backend, Error, Matrix, Parameters, Result};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
-use equilibria_fusion::data::{Split, Table, Targets};
+use equilibria_fusion::data::{Rows, Split, Table, Targets};
 use equilibria_fusion::fusions::concat::ConcatConfig;
 use equilibria_fusion::heads::multi_class::MultiClass;
 use equilibria_fusion::layers::modules::Linear;
@@ -84,6 +84,7 @@ fn train(model: &mut Model<f64, Cpu>, rows: &Split, validation: Option<&Split>) 
         training: &training,
         seed: 5,
     };
+    let validation = validation.map(|rows| rows as &dyn Rows);
     trainer.run::<Error>(rows, validation, &mut progress, &mut |_, _| Ok(()))
 }
 

@@ -5,6 +5,7 @@ pub mod check;
 pub mod completions;
 pub mod describe;
 pub mod evaluate;
+pub mod man;
 mod number;
 pub mod plugins;
 pub mod predict;

@@ -7,7 +7,7 @@ mod plugins;
 use std::path::{Path, PathBuf};
 
 use equilibria_core::{registry, Error as CoreError};
-use equilibria_fusion::data::{select_modalities, DataSet, Split, SplitName, Table};
+use equilibria_fusion::data::{Features, Rows, Samples, SplitName};
 use equilibria_fusion::sources::folder::Folder;
 use equilibria_fusion::Experiment;
 use serde_json::{json, Value};
@@ -24,12 +24,19 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
-    /// Reads the data, which must be what the head learns from; a folder from the command line enters the configuration.
-    pub fn load(&self, experiment: &mut Experiment) -> Result<DataSet> {
+    /// Reads the data, which must be what the head learns from; a folder from the command line enters the configuration. Rows that are
+    /// read batch by batch are kept near `place`, which is to be written.
+    pub fn load(&self, experiment: &mut Experiment, place: &Path) -> Result<Samples> {
         self.choose(experiment);
-        let data = experiment.data.load()?;
-        // A source from outside may have forgotten to.
-        data.validate()?;
+        let data = match experiment.data.streams() {
+            true => experiment.data.samples(near(place))?,
+            false => {
+                let data = experiment.data.load()?;
+                // A source from outside may have forgotten to.
+                data.validate()?;
+                data.into()
+            }
+        };
         experiment.head.check(&data)?;
         Ok(match &experiment.modalities {
             Some(selection) => data.with_modalities(selection)?,
@@ -38,32 +45,37 @@ impl DataArgs {
     }
 
     /// [`load`](Self::load) of the modalities of one split, whose targets may be missing.
-    pub fn features(&self, experiment: &mut Experiment, part: SplitName) -> Result<Vec<Table>> {
+    pub fn features(
+        &self,
+        experiment: &mut Experiment,
+        part: SplitName,
+        place: &Path,
+    ) -> Result<Box<dyn Features>> {
         self.choose(experiment);
-        let tables = experiment.data.features(part)?;
-        Ok(match &experiment.modalities {
-            Some(selection) => select_modalities(tables, selection)?,
-            None => tables,
-        })
+        let mut features = experiment.data.stored_features(part, near(place))?;
+        if let Some(selection) = &experiment.modalities {
+            features.choose(selection)?;
+        }
+        Ok(features)
     }
 
     /// [`load`](Self::load) of one split, with the classes of a trained model, not all of which it must have.
     pub fn split(
         &self,
         experiment: &mut Experiment,
-        part: SplitName,
-        classes: &[String],
-    ) -> Result<Split> {
+        (part, classes): (SplitName, &[String]),
+        place: &Path,
+    ) -> Result<Box<dyn Rows>> {
         self.choose(experiment);
-        let mut split = experiment.data.split(part, classes)?;
+        let mut rows = experiment.data.stored_split(part, classes, near(place))?;
         if let Some(selection) = &experiment.modalities {
-            split.modalities = select_modalities(split.modalities, selection)?;
+            rows.choose(selection)?;
         }
-        let data = DataSet {
+        let data = Samples {
             name: "the data".to_owned(),
             classes: classes.to_vec(),
-            train: split.select(&[]),
-            test: split,
+            train: rows.select(&[]),
+            test: rows,
         };
         experiment.head.check(&data)?;
         Ok(data.test)
@@ -77,9 +89,16 @@ impl DataArgs {
     fn choose(&self, experiment: &mut Experiment) {
         if let Some(path) = &self.data {
             let path = path.into();
-            experiment.data = Box::new(Folder { path });
+            let stream = experiment.data.streams();
+            experiment.data = Box::new(Folder { path, stream });
         }
     }
+}
+
+/// The nearest folder above a path that is there.
+fn near(place: &Path) -> &Path {
+    let above = place.ancestors().find(|folder| folder.is_dir());
+    above.unwrap_or(Path::new("."))
 }
 
 /// Reads and checks a configuration; `overrides` are `key.path=value` with TOML values (bare words are strings).

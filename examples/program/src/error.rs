@@ -143,6 +143,14 @@ pub enum Error {
         /// The reason.
         message: String,
     },
+    /// The manual page of a command that is none.
+    #[error("there is no command `{name}`; known: {known}")]
+    UnknownCommand {
+        /// The name.
+        name: String,
+        /// All commands.
+        known: String,
+    },
     /// `--force` on something else than a run folder.
     #[error("{}: holds no config.toml, so it is no run folder; --force replaces nothing else", path.display())]
     NoRunFolder {

@@ -80,6 +80,8 @@ enum Command {
     Describe(commands::describe::Args),
     /// Print a script that completes commands and options in a shell
     Completions(commands::completions::Args),
+    /// Print a manual page
+    Man(commands::man::Args),
 }
 
 /// The `main` of the program: [`run`] with the allocator that suits training.
@@ -173,5 +175,6 @@ fn execute(command: Command, verbosity: Verbosity, ranks: &dyn Ranks) -> error::
         Command::Plugins(args) => commands::plugins::run(&args),
         Command::Describe(args) => commands::describe::run(&args),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
+        Command::Man(args) => commands::man::run(&args, Cli::command()),
     }
 }

@@ -22,7 +22,7 @@ mod training;
 use std::path::Path;
 
 use equilibria_core::Report;
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::{Samples, Targets};
 use equilibria_fusion::head::Comparison;
 use equilibria_fusion::train::{Epoch, Evaluation};
 use equilibria_fusion::Experiment;
@@ -41,7 +41,9 @@ pub(crate) struct RunReport<'a> {
     /// The same as TOML, with all defaults.
     pub config: &'a str,
     /// The data; the test rows are those of [`test`](Self::test).
-    pub data: &'a DataSet,
+    pub data: &'a Samples,
+    /// The targets of the test rows.
+    pub targets: &'a Targets,
     /// The type of the device.
     pub device: &'static str,
     /// Every epoch.
@@ -81,8 +83,9 @@ impl RunReport<'_> {
     fn solves(&self) -> Vec<(String, &Report)> {
         let name = |name: &str| {
             let number = name.strip_prefix("theta.")?.parse::<usize>().ok()?;
-            let modality = self.data.test.modalities.get(number.checked_sub(1)?)?;
-            Some(format!("{name} ({})", modality.name))
+            let modalities = self.data.test.modalities();
+            let (modality, _) = modalities.get(number.checked_sub(1)?)?;
+            Some(format!("{name} ({modality})"))
         };
         let named = self.test.solves.iter();
         named

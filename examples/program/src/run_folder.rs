@@ -8,6 +8,9 @@ use equilibria_fusion::checkpoint;
 
 use crate::error::{Error, Result};
 
+/// The folder of runs whose place nobody has chosen.
+pub const RUNS: &str = "runs";
+
 /// The file an unfinished run goes on from.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
@@ -264,9 +267,9 @@ pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
 
 fn fresh(name: &str) -> PathBuf {
     (1..)
-        .map(|k| PathBuf::from("runs").join(format!("{name}-{k}")))
+        .map(|k| Path::new(RUNS).join(format!("{name}-{k}")))
         .find(|path| !path.exists() && !partial(path).exists())
-        .unwrap_or_else(|| PathBuf::from("runs").join(name))
+        .unwrap_or_else(|| Path::new(RUNS).join(name))
 }
 
 #[cfg(test)]

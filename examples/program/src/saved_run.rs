@@ -6,7 +6,7 @@ use std::path::Path;
 use equilibria_core::{Backend, Error as CoreError, Scalar};
 use equilibria_fusion::checkpoint::{Checkpoint, Metadata};
 use equilibria_fusion::data::{
-    check_names, DataSet, Digest, MinMax, Names, SplitName, Table, Targets,
+    check_names, DataError, Digest, Features, MinMax, Names, Samples, SplitName,
 };
 use equilibria_fusion::ranks::{Division, Ranks};
 use equilibria_fusion::train::explain;
@@ -83,22 +83,20 @@ impl SavedRun {
         })
     }
 
-    /// How rows are divided among ranks, which must have read the same run and the same rows of a split.
+    /// How rows are divided among ranks, which must have read the same run, and rows with the same digest.
     ///
     /// # Errors
-    /// [`RanksDiffer`](CoreError::RanksDiffer) if they have not.
+    /// [`RanksDiffer`](CoreError::RanksDiffer) if they have not, and those of reading the rows.
     pub fn division<'r>(
         &self,
         ranks: &'r dyn Ranks,
-        part: SplitName,
-        modalities: &[Table],
-        targets: Option<&Targets>,
+        rows: impl FnOnce() -> Result<Digest, DataError>,
     ) -> Result<Division<'r>> {
         if ranks.are_several() {
             let model = self.checkpoint.digest();
             let remedy = "put the same run folder on every machine";
             ranks.require_same(&model, "its model", remedy)?;
-            let rows = json!(Digest::of_split(part, modalities, targets)).to_string();
+            let rows = json!(rows()?).to_string();
             let remedy = "put the same data on every machine";
             ranks.require_same(rows.as_bytes(), "its data", remedy)?;
         }
@@ -142,7 +140,7 @@ impl SavedRun {
     ///
     /// # Errors
     /// [`Error::OtherData`]. A run that kept no digest is believed, with a warning.
-    pub fn check_same(&self, data: &DataSet) -> Result<()> {
+    pub fn check_same(&self, data: &Samples) -> Result<()> {
         let Some(digest) = &self.digest else {
             let origin = &self.origin;
             log::warn!(
@@ -150,7 +148,7 @@ impl SavedRun {
             );
             return Ok(());
         };
-        let differences = digest.differences(&data.digest());
+        let differences = digest.differences(&data.digest()?);
         match differences.is_empty() {
             true => Ok(()),
             false => Err(Error::OtherData {
@@ -160,24 +158,24 @@ impl SavedRun {
         }
     }
 
-    /// Warns where rows are no longer those the run was made with, though they come from the same place. Without targets, features
+    /// Warns where rows are no longer those the run was made with, though they come from the same place, by the digest found. Without targets, features
     /// alone are compared.
     pub fn warn_of_changes(
         &self,
         part: SplitName,
-        modalities: &[Table],
-        targets: Option<&Targets>,
-    ) {
+        targets: bool,
+        found: impl FnOnce() -> Result<Digest, DataError>,
+    ) -> Result<()> {
         let Some(digest) = &self.digest else {
-            return;
+            return Ok(());
         };
         let (rows, end) = match part {
             SplitName::Train => ("training", "_tr"),
             SplitName::Test => ("test", "_te"),
         };
         let is_table = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
-        let mut differing = digest.differences(&Digest::of_split(part, modalities, targets));
-        differing.retain(|name| name.ends_with(end) && (targets.is_some() || is_table(name)));
+        let mut differing = digest.differences(&found()?);
+        differing.retain(|name| name.ends_with(end) && (targets || is_table(name)));
         if !differing.is_empty() {
             log::warn!(
                 "{}: the {rows} rows are not those of the run, they differ in {}; to use other rows on purpose, name their folder with \
@@ -186,6 +184,7 @@ impl SavedRun {
                 self.files(differing).join(", ")
             );
         }
+        Ok(())
     }
 
     /// Names of tables, as they are called before modalities are chosen.
@@ -206,8 +205,8 @@ impl SavedRun {
     }
 
     /// Checks that data has the features and classes the model was made for.
-    pub fn check(&self, data: &DataSet) -> Result<()> {
-        let columns = columns(&data.test.modalities);
+    pub fn check(&self, data: &Samples) -> Result<()> {
+        let columns = data.test.features().columns();
         if columns == self.columns && data.classes == self.classes {
             return self.check_names();
         }
@@ -224,8 +223,8 @@ impl SavedRun {
     }
 
     /// Checks that modalities, of the data of the configuration, have the features the model was made for.
-    pub fn check_features(&self, modalities: &[Table]) -> Result<()> {
-        let columns = columns(modalities);
+    pub fn check_features(&self, modalities: &dyn Features) -> Result<()> {
+        let columns = modalities.columns();
         if columns == self.columns {
             return self.check_names();
         }
@@ -245,11 +244,6 @@ impl SavedRun {
             got,
         }
     }
-}
-
-/// Number of features of each modality.
-fn columns(modalities: &[Table]) -> Vec<usize> {
-    modalities.iter().map(|table| table.columns).collect()
 }
 
 /// What the modalities that an experiment uses, and their features, are called.

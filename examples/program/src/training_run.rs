@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use equilibria_core::{Backend, DeviceName, Scalar};
 use equilibria_fusion::checkpoint::{self, Checkpoint};
-use equilibria_fusion::data::{DataSet, Digest};
+use equilibria_fusion::data::{Digest, Samples};
 use equilibria_fusion::progress::Progress;
 use equilibria_fusion::ranks::{Division, Ranks};
 use equilibria_fusion::train::{explain, inspect_on, Epoch, Evaluation, Trainer};
@@ -71,7 +71,7 @@ impl Summary {
 /// A run on its data.
 struct Training<'r, 'e> {
     run: &'r mut TrainingRun<'e>,
-    data: DataSet,
+    data: Samples,
 }
 
 impl Work for Training<'_, '_> {
@@ -98,7 +98,7 @@ pub struct TrainingRun<'a> {
 
 impl TrainingRun<'_> {
     /// Trains, evaluates, and moves the run folder, if there is one, to its place, which is returned.
-    pub fn complete(mut self, data: DataSet) -> Result<(Summary, Option<PathBuf>)> {
+    pub fn complete(mut self, data: Samples) -> Result<(Summary, Option<PathBuf>)> {
         let experiment = self.experiment;
         let training = Training {
             run: &mut self,
@@ -126,9 +126,9 @@ impl TrainingRun<'_> {
         Ok((summary, Some(place)))
     }
 
-    fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: DataSet) -> Result<Summary> {
+    fn on<E: Scalar, D: Backend<E>>(&mut self, device: &D, mut data: Samples) -> Result<Summary> {
         let started = Instant::now();
-        let (experiment, digest) = (self.experiment, data.digest());
+        let (experiment, digest) = (self.experiment, data.digest()?);
         require_same(self.ranks, experiment, &digest)?;
         let names = used_names(experiment)?;
         let rows = ScaledRows::new::<E>(experiment, &mut data)?;
@@ -167,7 +167,7 @@ impl TrainingRun<'_> {
             ranks: self.ranks,
             reproducible: experiment.training.reproducible,
         };
-        let test = inspect_on(&division, &model, device, &data.test)
+        let test = inspect_on(&division, &model, device, &*data.test)
             .map_err(|error| explain(error, &model, "test rows", DIVERGED))?;
         let summary = Summary::new(test, history, best_epoch, experiment.seed, &clock);
         if let (Some(folder), Some(config)) = (&self.folder, &config) {
@@ -204,10 +204,10 @@ impl TrainingRun<'_> {
             metadata,
             clock,
         };
-        let validation = rows.validation.as_ref();
+        let validation = rows.validation.as_deref();
         trainer.run_on(
             self.ranks,
-            &rows.fitted,
+            &*rows.fitted,
             validation,
             progress,
             &mut |model, progress| watch.see(model, progress),
@@ -220,11 +220,13 @@ impl TrainingRun<'_> {
         folder: &RunFolder,
         summary: &Summary,
         history: &[Epoch],
-        (config, data, device): (&str, &DataSet, &'static str),
+        (config, data, device): (&str, &Samples, &'static str),
     ) -> Result<()> {
         let metrics = format!("{:#}\n", serde_json::json!(summary));
         folder.write("metrics.json", metrics)?;
+        let all: Vec<usize> = (0..data.test.len()).collect();
         let report = RunReport {
+            targets: &data.test.targets(&all)?,
             folder: folder.target(),
             experiment: self.experiment,
             config,

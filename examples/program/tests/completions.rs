@@ -87,3 +87,43 @@ fn bash_accepts_its_script_and_completes() {
         "newton-gmres"
     );
 }
+
+fn page(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
+    let output = command.arg("man").args(arguments).output();
+    let output = output.expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn manual_pages_tell_of_the_program_and_of_every_command() {
+    let (status, program, _) = page(&[]);
+    assert_eq!(status, Some(0));
+    assert!(program.contains(".TH equilibria 1"), "{program}");
+    for name in subcommands() {
+        assert!(
+            program.contains(&format!("equilibria\\-{name}(1)")),
+            "{name}"
+        );
+        if name == "help" {
+            continue;
+        }
+        let (status, own, _) = page(&[&name]);
+        assert_eq!(status, Some(0), "{name}");
+        assert!(own.contains(&format!(".TH equilibria-{name} 1")), "{own}");
+        assert!(own.contains(".SH OPTIONS"), "{own}");
+    }
+    let (_, train, _) = page(&["train"]);
+    assert!(train.contains("\\-\\-resume"), "{train}");
+    let (status, _, errors) = page(&["trian"]);
+    assert_eq!(status, Some(2));
+    assert!(
+        errors.contains("`trian`") && errors.contains("train,"),
+        "{errors}"
+    );
+}

@@ -148,6 +148,11 @@ fn reproducible_runs_predict_the_same_bits_and_go_on_after_a_kill() {
     };
     let one = predict(1, "alone", "one.csv");
     assert!(predict(3, "alone", "three.csv") == one);
+    // Tables that are read batch by batch: each rank reads its rows.
+    let streamed = [&set[..], &["--set", "data.stream=true"]].concat();
+    done(ranks(folder, 2, &train("streamed", &streamed)));
+    assert!(all("streamed")[1] == all("alone")[1]);
+    assert!(predict(3, "streamed", "streamed.csv") == one);
     let evaluate = |size| {
         done(ranks(
             folder,

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use equilibria_core::registry;
+use equilibria_fusion::data::Samples;
 use equilibria_fusion::DataSource;
 use serde_json::{json, Value};
 
@@ -59,7 +60,7 @@ impl Folder {
                 set.train.modalities[0].rows(),
                 "a row for each target"
             );
-            set.digest();
+            Samples::from(set).digest().expect("in memory");
         }
         let _ = source.names();
     }

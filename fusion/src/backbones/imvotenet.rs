@@ -187,7 +187,13 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Detector<E, D> {
     }
 
     /// Rooms that are moved, each by its own random motion.
-    fn augmented(&self, rows: &Split, batch: &[usize], seed: u64) -> Option<Split> {
+    fn augmented(
+        &self,
+        rows: &Split,
+        batch: &[usize],
+        numbers: &[usize],
+        seed: u64,
+    ) -> Option<Split> {
         let Targets::Boxes(boxes) = &rows.targets else {
             return None;
         };
@@ -198,8 +204,9 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Detector<E, D> {
         let seed = mix(seed, u64::MAX);
         let layout = self.scenes();
         let scenes = layout.scenes(&rows.modalities, batch);
-        let moved = batch.iter().zip(scenes).map(|(&row, mut scene)| {
-            let rng = &mut StdRng::seed_from_u64(mix(seed, row as u64));
+        let rows = batch.iter().zip(numbers);
+        let moved = rows.zip(scenes).map(|((&row, &number), mut scene)| {
+            let rng = &mut StdRng::seed_from_u64(mix(seed, number as u64));
             scene.boxes = boxes.rows[row].to_vec();
             scene.moved(Motion::random(rng))
         });

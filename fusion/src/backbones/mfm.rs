@@ -145,7 +145,13 @@ impl<E: Scalar, D: Backend<E>> Backbone<E, D> for Mfm<E, D> {
         self.inner.begin_epoch(epoch);
     }
 
-    fn augmented(&self, rows: &Split, batch: &[usize], seed: u64) -> Option<Split> {
-        self.inner.augmented(rows, batch, seed)
+    fn augmented(
+        &self,
+        rows: &Split,
+        batch: &[usize],
+        numbers: &[usize],
+        seed: u64,
+    ) -> Option<Split> {
+        self.inner.augmented(rows, batch, numbers, seed)
     }
 }

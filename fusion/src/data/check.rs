@@ -82,7 +82,7 @@ pub(super) enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn table(self, part: SplitName, k: usize) -> String {
+    pub(super) fn table(self, part: SplitName, k: usize) -> String {
         match self {
             Self::Memory(name) => format!("{name} [modality {k}, {}]", part.name()),
             Self::Folder(path) => files::shown(path, &part.table_stem(k)),
@@ -149,7 +149,7 @@ pub(super) fn check_split(
 }
 
 /// The names must differ from each other and, where they head columns of predictions, from the other headings.
-fn check_class_names(
+pub(super) fn check_class_names(
     classes: &[String],
     kind: TargetKind,
     source: Source<'_>,
@@ -327,6 +327,13 @@ fn check_labels(labels: &[usize], classes: usize, file: String) -> Result<(), Da
     }
 }
 
+/// What is checked of a table.
+pub(super) struct Measured {
+    pub rows: usize,
+    /// Row and column, from 0, of the first number that is none, and what it is.
+    pub not_finite: Option<(usize, usize, f64)>,
+}
+
 /// `samples` is the number of rows called for, and the name of what calls for it.
 fn check_table(
     table: &Table,
@@ -335,47 +342,72 @@ fn check_table(
     part: SplitName,
     source: Source<'_>,
 ) -> Result<(), DataError> {
-    let file = || source.table(part, k);
     let (columns, values) = (table.columns, table.values.len());
     if columns == 0 || values % columns != 0 {
         return Err(DataError::TableShape {
-            file: file(),
+            file: source.table(part, k),
             columns,
             values,
         });
     }
-    let (expected, reference) = samples;
-    if table.rows() != expected {
+    let stray = table.values.iter().position(|value| !value.is_finite());
+    let measured = Measured {
+        rows: table.rows(),
+        not_finite: stray.map(|i| (i / columns, i % columns, table.values[i])),
+    };
+    check_measured(&measured, k, samples, part, source)
+}
+
+/// Checks the rows of a table, as many as `samples` calls for.
+pub(super) fn check_measured(
+    table: &Measured,
+    k: usize,
+    (expected, reference): (usize, impl FnOnce() -> String),
+    part: SplitName,
+    source: Source<'_>,
+) -> Result<(), DataError> {
+    let file = || source.table(part, k);
+    if table.rows != expected {
         return Err(DataError::RowCount {
             file: file(),
-            rows: table.rows(),
+            rows: table.rows,
             reference: reference(),
             expected,
         });
     }
-    match table.values.iter().position(|value| !value.is_finite()) {
+    match table.not_finite {
         None => Ok(()),
-        Some(i) => Err(DataError::NotFinite {
+        Some((row, column, value)) => Err(DataError::NotFinite {
             file: file(),
-            row: i / columns + 1,
-            column: i % columns + 1,
-            value: table.values[i],
+            row: row + 1,
+            column: column + 1,
+            value,
         }),
     }
 }
 
 fn check_columns(set: &DataSet, source: Source<'_>) -> Result<(), DataError> {
-    let pairs = set.train.modalities.iter().zip(&set.test.modalities);
-    match (1..)
-        .zip(pairs)
-        .find(|(_, (train, test))| train.columns != test.columns)
-    {
+    let columns = |split: &Split| -> Vec<usize> {
+        let tables = split.modalities.iter();
+        tables.map(|table| table.columns).collect()
+    };
+    check_same_columns(&columns(&set.train), &columns(&set.test), source)
+}
+
+/// Checks that the test tables have the columns of the training tables.
+pub(super) fn check_same_columns(
+    train: &[usize],
+    test: &[usize],
+    source: Source<'_>,
+) -> Result<(), DataError> {
+    let mut pairs = (1..).zip(train.iter().zip(test));
+    match pairs.find(|(_, (train, test))| train != test) {
         None => Ok(()),
-        Some((k, (train, test))) => Err(DataError::ColumnCount {
+        Some((k, (&expected, &columns))) => Err(DataError::ColumnCount {
             file: source.table(SplitName::Test, k),
-            columns: test.columns,
+            columns,
             reference: source.table(SplitName::Train, k),
-            expected: train.columns,
+            expected,
         }),
     }
 }

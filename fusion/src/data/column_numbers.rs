@@ -103,15 +103,32 @@ pub(super) struct FirstRows {
     second: Vec<f64>,
 }
 
-impl FirstRows {
-    /// Those of a table, if the first line may head it: at least three different numbers, which are no other row.
-    pub fn of(columns: usize, values: &[f64]) -> Option<Self> {
-        let mut rows = values.chunks(columns.max(1));
-        let (first, second) = (rows.next()?.to_vec(), rows.next()?.to_vec());
+/// The first rows of a table, and whether the first is there again.
+#[derive(Debug, Default)]
+pub(super) struct FirstRowsSeen {
+    first: Option<Vec<f64>>,
+    second: Option<Vec<f64>>,
+    again: bool,
+}
+
+impl FirstRowsSeen {
+    /// Takes the next row into account.
+    pub fn see(&mut self, row: &[f64]) {
+        let Some(first) = &self.first else {
+            self.first = Some(row.to_vec());
+            return;
+        };
+        self.again |= row == &first[..];
+        self.second.get_or_insert_with(|| row.to_vec());
+    }
+
+    /// Those of the table, if the first line may head it: at least three different numbers, which are no other row.
+    pub fn judge(self) -> Option<FirstRows> {
+        let (first, second) = (self.first?, self.second?);
         let different: HashSet<u64> = first.iter().map(|value| value.to_bits()).collect();
-        let single = first != second && rows.all(|row| row != first);
-        (single && different.len() == columns && columns >= TELLING)
-            .then_some(Self { first, second })
+        let columns = first.len();
+        (!self.again && different.len() == columns && columns >= TELLING)
+            .then_some(FirstRows { first, second })
     }
 }
 
@@ -208,7 +225,11 @@ mod tests {
 
     #[test]
     fn a_line_above_both_splits_is_no_sample() {
-        let rows = |values: &[f64]| FirstRows::of(3, values);
+        let rows = |values: &[f64]| {
+            let mut seen = FirstRowsSeen::default();
+            values.chunks(3).for_each(|row| seen.see(row));
+            seen.judge()
+        };
         let table = |values| (1, PathBuf::from("1.csv"), rows(values));
         let (head, a, b) = ([4.0, 7.0, 2.5], [1.0, 1.0, 2.0], [3.0, 1.0, 0.0]);
         let twice = b.repeat(2);

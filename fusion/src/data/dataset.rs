@@ -2,7 +2,7 @@
 
 use super::cell::shown;
 use super::check::{check, Source, SplitName};
-use super::{DataError, TargetKind, Targets};
+use super::{DataError, Targets};
 use std::collections::HashSet;
 
 /// One modality of one split: a matrix of samples by features.
@@ -124,63 +124,28 @@ impl DataSet {
         check(self, Source::Memory(&self.name))
     }
 
-    /// Makes sure that there is what `head` learns from.
-    ///
-    /// # Errors
-    ///
-    /// [`DataError::Head`] if the targets are of another kind.
-    pub fn require(&self, head: &'static str, needs: TargetKind) -> Result<(), DataError> {
-        let found = self.train.targets.kind();
-        if found == needs {
-            return Ok(());
-        }
-        Err(DataError::Head {
-            data: self.name.clone(),
-            head,
-            needs,
-            found,
-            fitting: found.head(),
-        })
-    }
-
-    /// The error for a number that is no sentiment from −3 to 3; rows are counted from 0.
-    pub(crate) fn not_a_sentiment(&self, part: SplitName, row: usize, value: f64) -> DataError {
-        DataError::NotASentiment {
-            file: Source::Memory(&self.name).targets(part, TargetKind::Number),
-            row: row + 1,
-            value,
-        }
-    }
-
-    /// Warns of classes that no training sample has, e.g. class 0 where labels run from 1, and of a single one.
-    pub(super) fn warn_of_unused_classes(&self) {
-        let Targets::Classes(labels) = &self.train.targets else {
-            return;
-        };
-        let used: HashSet<&usize> = labels.iter().collect();
-        let unused: Vec<&str> = (self.classes.iter().enumerate())
-            .filter(|(class, _)| !used.contains(class))
-            .map(|(_, name)| name.as_str())
-            .collect();
-        let data = &self.name;
-        if self.classes.len() - unused.len() == 1 {
-            log::warn!(
-                "{data}: all training samples are of one class, so there is nothing to learn"
-            );
-        } else if !unused.is_empty() {
-            let unused = shown(&unused.join(", "));
-            log::warn!(
-                "{data}: no training sample is of the classes {unused}, which can never be predicted; class numbers begin with 0"
-            );
-        }
-    }
-
     /// One of the two splits.
     pub fn split(&self, part: SplitName) -> &Split {
         match part {
             SplitName::Train => &self.train,
             SplitName::Test => &self.test,
         }
+    }
+}
+
+/// Warns of classes that no training sample has, e.g. class 0 where labels run from 1, and of a single one.
+pub(super) fn warn_of_unused_classes(data: &str, classes: &[String], used: &HashSet<usize>) {
+    let unused: Vec<&str> = (classes.iter().enumerate())
+        .filter(|(class, _)| !used.contains(class))
+        .map(|(_, name)| name.as_str())
+        .collect();
+    if classes.len() - unused.len() == 1 {
+        log::warn!("{data}: all training samples are of one class, so there is nothing to learn");
+    } else if !unused.is_empty() {
+        let unused = shown(&unused.join(", "));
+        log::warn!(
+            "{data}: no training sample is of the classes {unused}, which can never be predicted; class numbers begin with 0"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{DataSet, LabelSets, SplitName, Table, Targets};
+use super::{DataError, Features, LabelSets, Rows, Samples, SplitName, Targets};
 
 /// What tells whether two data sets hold the same rows in the same order: SHA-256 of each table, of the targets of each
 /// split, and of the names of classes. Where the rows come from, and what modalities are called, does not matter.
@@ -25,70 +25,99 @@ impl Digest {
         differing
     }
 
-    /// That of one split alone, without its targets where none are given.
-    pub fn of_split(part: SplitName, modalities: &[Table], targets: Option<&Targets>) -> Self {
-        let tables = (1..).zip(modalities);
-        let mut all: BTreeMap<_, _> = tables
-            .map(|(k, table)| (part.table_stem(k), of_table(table)))
-            .collect();
-        all.extend(targets.map(|targets| (part.targets_stem(targets.kind()), of_targets(targets))));
-        Self(all)
+    /// That of one split alone, without its targets.
+    ///
+    /// # Errors
+    /// Those of reading the rows.
+    pub fn of_features(part: SplitName, features: &dyn Features) -> Result<Self, DataError> {
+        let columns = features.columns().into_iter();
+        let start = |columns: usize| Sha256::new_with_prefix((columns as u64).to_le_bytes());
+        let mut hashes: Vec<Sha256> = columns.map(start).collect();
+        features.scan(&mut |_, tables| {
+            for (modality, hash) in hashes.iter_mut().enumerate() {
+                (tables.rows_of(modality)).for_each(|row| add_numbers(hash, row));
+            }
+            Ok(())
+        })?;
+        let tables = (1..).zip(hashes);
+        let named = tables.map(|(k, hash)| (part.table_stem(k), hex(hash)));
+        Ok(Self(named.collect()))
+    }
+
+    /// That of one split alone.
+    ///
+    /// # Errors
+    /// Those of reading the rows.
+    pub fn of_rows(part: SplitName, rows: &dyn Rows) -> Result<Self, DataError> {
+        let mut all = Self::of_features(part, rows.features())?;
+        let mut hash = Sha256::new();
+        rows.scan_targets(&mut |first, targets| {
+            add_targets(&mut hash, targets, first == 0);
+            Ok(())
+        })?;
+        all.0.insert(part.targets_stem(rows.kind()), hex(hash));
+        Ok(all)
     }
 }
 
-impl DataSet {
+impl Samples {
     /// By what this set is known again.
-    pub fn digest(&self) -> Digest {
+    ///
+    /// # Errors
+    /// Those of reading the rows.
+    pub fn digest(&self) -> Result<Digest, DataError> {
         let mut all = BTreeMap::from([("classes".to_owned(), of_classes(&self.classes))]);
         for part in SplitName::BOTH {
-            let split = self.split(part);
-            all.extend(Digest::of_split(part, &split.modalities, Some(&split.targets)).0);
+            all.extend(Digest::of_rows(part, self.split(part))?.0);
         }
-        Digest(all)
+        Ok(Digest(all))
     }
 }
 
-fn of_table(table: &Table) -> String {
-    let columns = (table.columns as u64).to_le_bytes();
-    hex([columns].into_iter().chain(numbers(&table.values)))
-}
-
-fn of_targets(targets: &Targets) -> String {
+/// Adds some rows, which may be the first.
+fn add_targets(hash: &mut Sha256, targets: &Targets, first: bool) {
     match targets {
-        Targets::Classes(classes) => hex(classes.iter().map(|&class| (class as u64).to_le_bytes())),
-        Targets::LabelSets(LabelSets { columns, values }) => {
-            let bits = values.iter().map(|&bit| u64::from(bit).to_le_bytes());
-            hex([(*columns as u64).to_le_bytes()].into_iter().chain(bits))
+        Targets::Classes(classes) => {
+            (classes.iter()).for_each(|&class| hash.update((class as u64).to_le_bytes()));
         }
-        Targets::Numbers(values) => hex(numbers(values)),
+        Targets::LabelSets(LabelSets { columns, values }) => {
+            if first {
+                hash.update((*columns as u64).to_le_bytes());
+            }
+            (values.iter()).for_each(|&bit| hash.update(u64::from(bit).to_le_bytes()));
+        }
+        Targets::Numbers(values) => add_numbers(hash, values),
         Targets::Answers(answers) => {
-            let end: &[u8] = &[0xFF];
-            hex(answers.rows.iter().flat_map(|answered| {
-                let texts = std::iter::once(&answered.kind).chain(&answered.people);
-                texts.flat_map(move |text| [text.as_bytes(), end])
-            }))
+            for answered in &answers.rows {
+                for text in std::iter::once(&answered.kind).chain(&answered.people) {
+                    hash.update(text.as_bytes());
+                    hash.update([0xFF]);
+                }
+            }
         }
         Targets::Boxes(boxes) => {
             let rows = 0..boxes.rows.len();
-            hex(rows.flat_map(|row| numbers(&boxes.numbers(row)).collect::<Vec<_>>()))
+            rows.for_each(|row| add_numbers(hash, &boxes.numbers(row)));
         }
     }
 }
 
 /// Each name ends in a byte that no text has.
 fn of_classes(classes: &[String]) -> String {
-    let end: &[u8] = &[0xFF];
-    hex(classes.iter().flat_map(|name| [name.as_bytes(), end]))
-}
-
-/// The bytes of numbers; −0 is 0.
-fn numbers(values: &[f64]) -> impl Iterator<Item = [u8; 8]> + '_ {
-    values.iter().map(|value| (value + 0.0).to_le_bytes())
-}
-
-fn hex(parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
     let mut hash = Sha256::new();
-    parts.for_each(|part| hash.update(part));
+    for name in classes {
+        hash.update(name.as_bytes());
+        hash.update([0xFF]);
+    }
+    hex(hash)
+}
+
+/// Adds the bytes of numbers; −0 is 0.
+fn add_numbers(hash: &mut Sha256, values: &[f64]) {
+    (values.iter()).for_each(|value| hash.update((value + 0.0).to_le_bytes()));
+}
+
+fn hex(hash: Sha256) -> String {
     let bytes = hash.finalize();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -96,7 +125,11 @@ fn hex(parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Split;
+    use crate::data::{DataSet, Split, Table};
+
+    fn digest(set: DataSet) -> Digest {
+        Samples::from(set).digest().expect("in memory")
+    }
 
     fn set() -> DataSet {
         let split = |from: f64| Split {
@@ -127,7 +160,7 @@ mod tests {
         let differences = |change: fn(&mut DataSet)| {
             let mut other = set();
             change(&mut other);
-            set().digest().differences(&other.digest())
+            digest(set()).differences(&digest(other))
         };
         assert_eq!(differences(|_| {}), [""; 0]);
         assert_eq!(
@@ -139,11 +172,10 @@ mod tests {
             [""; 0]
         );
         type Change = fn(&mut DataSet);
-        let changes: [(Change, &[&str]); 7] = [
+        let changes: [(Change, &[&str]); 6] = [
             (|set| set.train.modalities[0].values[7] += 1e-12, &["1_tr"]),
             (|set| set.test.modalities[1].values[0] = 0.25, &["2_te"]),
             (|set| set.train.modalities[0].values.swap(0, 1), &["1_tr"]),
-            (|set| set.train.modalities[0].columns = 4, &["1_tr"]),
             (
                 |set| set.test.targets = Targets::Classes(vec![0, 1, 1, 1]),
                 &["labels_te"],
@@ -157,14 +189,20 @@ mod tests {
         for (change, expected) in changes {
             assert_eq!(differences(change), expected);
         }
+        let [narrow, wide] = [2, 4].map(|columns| {
+            let mut table = set().train.modalities.swap_remove(0);
+            table.columns = columns;
+            Digest::of_features(SplitName::Train, &vec![table]).expect("in memory")
+        });
+        assert_eq!(narrow.differences(&wide), ["1_tr"]);
         let mut renamed = set();
         renamed.classes = vec!["xy".to_owned()];
-        assert_eq!(set().digest().differences(&renamed.digest()), ["classes"]);
+        assert_eq!(digest(set()).differences(&digest(renamed)), ["classes"]);
     }
 
     #[test]
     fn a_digest_survives_json() -> Result<(), serde_json::Error> {
-        let digest = set().digest();
+        let digest = digest(set());
         let text = serde_json::to_string(&digest)?;
         assert_eq!(serde_json::from_str::<Digest>(&text)?, digest);
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::cell::shown;
 use super::files::why_unreadable;
-use super::{BoxesError, QuestionsError, SizeError, TargetKind};
+use super::{BoxesError, QuestionsError, SizeError, StreamError, TargetKind};
 use std::io;
 
 /// A data set that cannot be used.
@@ -566,6 +566,10 @@ pub enum DataError {
     #[error(transparent)]
     Boxes(#[from] BoxesError),
 
+    /// Rows that cannot be read batch by batch.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+
     /// An NPY, NPZ or safetensors file that does not hold the array called for.
     #[error("{file}: {problem}; write the array again, e.g. with numpy.save")]
     InvalidArray {
@@ -594,6 +598,16 @@ impl DataError {
             file,
             found: shown(&found.join(", ")),
             expected: shown(&expected.join(", ")),
+        }
+    }
+}
+
+/// What goes wrong while a model is trained or asked.
+impl From<DataError> for equilibria_core::Error {
+    fn from(error: DataError) -> Self {
+        Self::Parse {
+            what: "rows".to_owned(),
+            message: error.to_string(),
         }
     }
 }

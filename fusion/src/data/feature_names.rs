@@ -3,7 +3,7 @@
 use super::check::SplitName;
 use super::header::{self, Header};
 use super::text::{read_list, read_optional_list};
-use super::{files, DataError, Table};
+use super::{files, DataError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -80,24 +80,24 @@ fn same_features(
     }
 }
 
-/// Checks that lists of feature names are as long as the tables are wide.
+/// Checks that lists of feature names are as long as the tables are wide, which have so many `columns`.
 pub(super) fn check_feature_names(
     path: &Path,
     part: SplitName,
-    modalities: &[Table],
+    columns: impl Iterator<Item = usize>,
 ) -> Result<(), DataError> {
-    for (k, table) in (1..).zip(modalities) {
+    for (k, columns) in (1..).zip(columns) {
         let file = path.join(format!("{k}_featname.csv"));
         if !files::there(&file) {
             continue;
         }
         let names = read_list(&file)?.len();
-        if names != table.columns {
+        if names != columns {
             return Err(DataError::FeatureNames {
                 file: file.display().to_string(),
                 names,
                 table: files::shown(path, &part.table_stem(k)),
-                columns: table.columns,
+                columns,
             });
         }
     }

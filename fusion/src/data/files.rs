@@ -1,7 +1,8 @@
 //! The files of a data folder that hold one table or one list of labels, in whichever format.
 
+use super::array_rows::ArrayRows;
 use super::header::Header;
-use super::text::{self, TextTable};
+use super::text::{self, empty, Scan, SeeRow};
 use super::{npy, DataError};
 use crate::dtype;
 use safetensors::tensor::Dtype;
@@ -13,6 +14,9 @@ use zip::ZipArchive;
 
 /// The endings such a file may have.
 pub(super) const FORMATS: [&str; 4] = ["csv", "npy", "npz", "safetensors"];
+
+/// What an array is to hold.
+pub(super) const NUMBERS: &str = "a type of numbers such as F32 or I64, so convert it";
 
 /// The file `stem.csv`, `stem.npy`, ... of a folder; the CSV file where there is none.
 ///
@@ -65,13 +69,52 @@ pub(super) fn stem(file: &str) -> Option<&str> {
     FORMATS.contains(&ending).then_some(stem)
 }
 
-/// The columns and the row-major values of a table.
+/// How a file of numbers is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// At once, where it is an array.
+    Whole,
+    /// Some rows at a time.
+    Streamed,
+}
+
+/// Shows the rows of a table, in order.
 ///
-/// NaN and infinities of an array are read as such; the common checks refuse them.
-pub(super) fn read_table(path: &Path) -> Result<TextTable, DataError> {
+/// NaN and infinities of an array are shown as such; the common checks refuse them.
+pub(super) fn scan_table(
+    path: &Path,
+    reading: Reading,
+    see: &mut SeeRow<'_>,
+) -> Result<Scan, DataError> {
     if is_text(path) {
-        return text::read_numbers(path);
+        return text::scan_numbers(path, see);
     }
+    let columns = match reading {
+        Reading::Streamed => ArrayRows::open(path)?.scan_matrix(see)?,
+        Reading::Whole => {
+            let (columns, values) = read_table(path)?;
+            values.chunks(columns).try_for_each(see)?;
+            columns
+        }
+    };
+    Ok(Scan {
+        header: Header::None,
+        first: None,
+        long_numbers: false,
+        columns,
+    })
+}
+
+/// Columns of a table; `None` where it cannot be read.
+pub(super) fn width(path: &Path) -> Option<usize> {
+    match is_text(path) {
+        true => text::width(path),
+        false => ArrayRows::open(path).ok()?.columns(),
+    }
+}
+
+/// The columns and the row-major values of an array of two dimensions, both at least 1.
+pub(super) fn read_table(path: &Path) -> Result<(usize, Vec<f64>), DataError> {
     let array = ArrayFile::read(path)?;
     let &[rows, columns] = &array.shape[..] else {
         return Err(array.invalid(path, "2 dimensions (samples by features)"));
@@ -83,13 +126,7 @@ pub(super) fn read_table(path: &Path) -> Result<TextTable, DataError> {
         return Err(array.invalid(path, "at least one column"));
     }
     let values = array.row_major(path, [rows, columns])?;
-    Ok(TextTable {
-        header: Header::None,
-        first: None,
-        long_numbers: false,
-        columns,
-        values,
-    })
+    Ok((columns, values))
 }
 
 /// The shape, of at least 1 by 1, and the row-major numbers of the matrix of a name in an NPZ file.
@@ -116,32 +153,43 @@ pub(super) fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>), DataErro
     }
 }
 
-/// The numbers of a list.
+/// Shows the numbers of a list, in order.
 ///
-/// NaN and infinities of an array are read as such; the common checks refuse them.
-pub(super) fn read_numbers(path: &Path) -> Result<Vec<f64>, DataError> {
+/// NaN and infinities of an array are shown as such; the common checks refuse them.
+pub(super) fn scan_list(
+    path: &Path,
+    reading: Reading,
+    see: &mut SeeRow<'_>,
+) -> Result<(), DataError> {
     if is_text(path) {
-        return text::read_column(path);
+        return text::scan_column(path, see);
+    }
+    if reading == Reading::Streamed {
+        return ArrayRows::open(path)?.scan_list(see);
     }
     let array = ArrayFile::read(path)?;
     match array.shape[..] {
         [0] | [0, 1] => Err(empty(path)),
-        [_] | [_, 1] => array.numbers(path),
+        [_] | [_, 1] => array.numbers(path)?.chunks(1).try_for_each(see),
         _ => Err(array.invalid(path, "1 dimension (samples)")),
     }
 }
 
-/// The cells of a list of labels.
-pub(super) fn read_cells(path: &Path) -> Result<Vec<String>, DataError> {
+/// Shows the cells of a list of labels, in order.
+pub(super) fn scan_cells(
+    path: &Path,
+    reading: Reading,
+    see: &mut dyn FnMut(&str) -> Result<(), DataError>,
+) -> Result<(), DataError> {
     if is_text(path) {
-        return text::read_cells(path);
+        return text::scan_cells(path, see);
     }
     // All digits of a number beyond those of classes would hide what it is.
-    let cell = |number: &f64| match number.abs() < 1e16 {
+    let cell = |number: f64| match number.abs() < 1e16 {
         true => number.to_string(),
         false => format!("{number:e}"),
     };
-    Ok(read_numbers(path)?.iter().map(cell).collect())
+    scan_list(path, reading, &mut |row| see(&cell(row[0])))
 }
 
 /// Whether it is a CSV file.
@@ -149,9 +197,11 @@ pub(super) fn is_text(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "csv")
 }
 
-fn empty(path: &Path) -> DataError {
-    DataError::EmptyFile {
+/// The error for an array of a shape and a type other than `expected`.
+pub(super) fn invalid(path: &Path, (shape, dtype): (&[usize], Dtype), expected: &str) -> DataError {
+    DataError::InvalidArray {
         file: path.display().to_string(),
+        problem: format!("found shape {shape:?} and type {dtype:?}, expected {expected}"),
     }
 }
 
@@ -224,18 +274,12 @@ impl ArrayFile {
     }
 
     fn numbers(&self, path: &Path) -> Result<Vec<f64>, DataError> {
-        dtype::numbers(self.dtype, &self.data).ok_or_else(|| {
-            self.invalid(path, "a type of numbers such as F32 or I64, so convert it")
-        })
+        dtype::numbers(self.dtype, &self.data).ok_or_else(|| self.invalid(path, NUMBERS))
     }
 
     /// The error for an array other than `expected`.
     fn invalid(&self, path: &Path, expected: &str) -> DataError {
-        let (shape, dtype) = (&self.shape, self.dtype);
-        DataError::InvalidArray {
-            file: path.display().to_string(),
-            problem: format!("found shape {shape:?} and type {dtype:?}, expected {expected}"),
-        }
+        invalid(path, (&self.shape, self.dtype), expected)
     }
 }
 
@@ -274,7 +318,7 @@ fn unpack(bytes: &[u8], name: Option<&str>) -> Result<Vec<u8>, String> {
 }
 
 /// The one name of an array.
-fn only<Name: AsRef<str>>(names: &[Name]) -> Result<&str, String> {
+pub(super) fn only<Name: AsRef<str>>(names: &[Name]) -> Result<&str, String> {
     match names {
         [name] => Ok(name.as_ref()),
         [] => Err("the file holds no array".to_owned()),

@@ -1,13 +1,15 @@
 //! A data set as a folder of files.
 
 use super::check::{check, check_features, check_split, Source, SplitName};
+use super::column_facts::ColumnFacts;
 use super::column_numbers::check_alike;
+use super::dataset::warn_of_unused_classes;
 use super::feature_names::{check_feature_names, check_headers, names_by_modality};
-use super::files::{self, read_table};
+use super::files::{self, Reading};
 use super::modality_files::modality_names;
 use super::row_index::{self, Tables};
 use super::target_files::{find_kind, read_targets};
-use super::text::header_of;
+use super::text::{header_of, read_optional_list};
 use super::{ids, DataError, DataSet, Split, Table, Targets};
 use std::path::Path;
 
@@ -68,7 +70,7 @@ impl DataSet {
             test: splits.next().unwrap_or_else(empty),
         };
         check(&set, Source::Folder(path))?;
-        check_feature_names(path, SplitName::Train, &set.train.modalities)?;
+        check_feature_names(path, SplitName::Train, columns(&set.train.modalities))?;
         for (part, split) in [
             (SplitName::Train, &mut set.train),
             (SplitName::Test, &mut set.test),
@@ -76,7 +78,10 @@ impl DataSet {
             align(path, part, split)?;
         }
         ids::warn_of_shared(path)?;
-        set.warn_of_unused_classes();
+        if let Targets::Classes(labels) = &set.train.targets {
+            let used = labels.iter().copied().collect();
+            warn_of_unused_classes(&set.name, &set.classes, &used);
+        }
         Ok(set)
     }
 }
@@ -93,7 +98,7 @@ pub fn features_from_folder(path: &Path, part: SplitName) -> Result<Vec<Table>, 
     let tables = read_tables(path, &modalities, &[part])?;
     let mut tables = tables.into_iter().next().unwrap_or_default();
     check_features(&tables, part, Source::Folder(path))?;
-    check_feature_names(path, part, &tables)?;
+    check_feature_names(path, part, columns(&tables))?;
     ids::align(path, part, None, &mut tables)?;
     Ok(tables)
 }
@@ -122,7 +127,7 @@ pub fn split_from_folder(
     };
     let expected = (split.targets.kind(), names.len());
     check_split(&split, expected, part, Source::Folder(path))?;
-    check_feature_names(path, part, &split.modalities)?;
+    check_feature_names(path, part, columns(&split.modalities))?;
     align(path, part, &mut split)?;
     Ok(split)
 }
@@ -150,7 +155,12 @@ fn align(path: &Path, part: SplitName, split: &mut Split) -> Result<(), DataErro
     ids::align(path, part, Some(targets), &mut split.modalities)
 }
 
-fn folder_name(path: &Path) -> String {
+/// Numbers of features.
+fn columns(tables: &[Table]) -> impl Iterator<Item = usize> + '_ {
+    tables.iter().map(|table| table.columns)
+}
+
+pub(super) fn folder_name(path: &Path) -> String {
     // A path such as `.` has a last component only once it is resolved.
     let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     full.file_name()
@@ -158,49 +168,104 @@ fn folder_name(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// The tables of the given splits, as they are in the files.
-///
-/// # Errors
-/// Besides those of single files, [`DataError::Header`] if all begin with column numbers, [`DataError::RowIndex`], and
-/// [`DataError::FeatureName`] if headers disagree.
+/// The tables of the given splits, as they are in the files; errors are those of [`scan_tables`].
 fn read_tables(
     path: &Path,
     modalities: &[String],
     parts: &[SplitName],
 ) -> Result<Vec<Vec<Table>>, DataError> {
+    let table = |name: &String| Table {
+        name: name.clone(),
+        columns: 0,
+        values: Vec::new(),
+    };
+    let tables = || modalities.iter().map(table).collect();
+    let mut all: Vec<Vec<Table>> = parts.iter().map(|_| tables()).collect();
+    scan_tables(
+        path,
+        (modalities.len(), parts),
+        Reading::Whole,
+        &mut |place, row| {
+            let table = &mut all[place.part][place.modality];
+            table.columns = row.len();
+            table.values.extend_from_slice(row);
+            Ok(())
+        },
+    )?;
+    Ok(all)
+}
+
+/// Where a row of a table is from; all numbers count from 0.
+pub(super) struct RowPlace {
+    /// The split among those that are read.
+    pub part: usize,
+    pub modality: usize,
+    pub row: usize,
+}
+
+/// What is done with each row.
+pub(super) type SeePlacedRow<'a> = dyn FnMut(RowPlace, &[f64]) -> Result<(), DataError> + 'a;
+
+/// Shows the rows of so many tables of the given splits, as they are in the files and table by table; returns what is known of their
+/// columns.
+///
+/// # Errors
+/// Besides those of single files, [`DataError::Header`] if all begin with column numbers, [`DataError::RowIndex`], and
+/// [`DataError::FeatureName`] if headers disagree.
+pub(super) fn scan_tables(
+    path: &Path,
+    (modalities, parts): (usize, &[SplitName]),
+    reading: Reading,
+    see: &mut SeePlacedRow<'_>,
+) -> Result<Vec<Vec<ColumnFacts>>, DataError> {
     let mut splits = Vec::with_capacity(parts.len());
     let (mut headers, mut firsts) = (Vec::new(), Vec::new());
-    for &part in parts {
-        let mut tables = Vec::with_capacity(modalities.len());
-        for (k, name) in (1..).zip(modalities) {
+    let named: Vec<_> = (1..=modalities).map(|k| named(path, parts, k)).collect();
+    for (index, &part) in parts.iter().enumerate() {
+        let mut tables = Vec::with_capacity(modalities);
+        for k in 1..=modalities {
             let file = files::locate(path, &part.table_stem(k))?;
-            let table = read_table(&file)?;
+            let mut facts = None;
+            let table = files::scan_table(&file, reading, &mut |row| {
+                let facts = facts.get_or_insert_with(|| ColumnFacts::new(row.len(), &named[k - 1]));
+                let place = RowPlace {
+                    part: index,
+                    modality: k - 1,
+                    row: facts.rows,
+                };
+                facts.see(row);
+                see(place, row)
+            })?;
             if table.long_numbers && !files::there(&path.join(format!("{k}_featname.csv"))) {
                 let problem = "it identifies the samples by whole numbers, which are too long to be told apart as numbers";
                 return Err(row_index::refused(path, part, k, 0, problem.to_owned()));
             }
             firsts.push((k, file.clone(), table.first));
             headers.push((k, file, table.header));
-            tables.push(Table {
-                name: name.clone(),
-                columns: table.columns,
-                values: table.values,
-            });
+            tables.push(facts.unwrap_or_else(|| ColumnFacts::new(table.columns, &[])));
         }
         splits.push((part, tables));
     }
     check_headers(path, &headers)?;
     check_alike(&firsts)?;
     let names = names_by_modality(path, &headers)?;
-    let views: Vec<_> = splits
-        .iter()
-        .map(|(part, tables)| (*part, &tables[..]))
-        .collect();
     Tables {
         folder: path,
-        splits: &views,
+        splits: &splits,
         names: &names,
     }
     .check()?;
     Ok(splits.into_iter().map(|(_, tables)| tables).collect())
+}
+
+/// The columns of modality `k` that may be an index by their names, in any of the files.
+fn named(path: &Path, parts: &[SplitName], k: usize) -> Vec<usize> {
+    let header = |part: &SplitName| {
+        let file = files::locate(path, &part.table_stem(k)).ok()?;
+        // A header that is faulty is refused when its table is read.
+        header_of(&file).ok().filter(|_| files::is_text(&file))?
+    };
+    let listed = read_optional_list(&path.join(format!("{k}_featname.csv")));
+    let lists = parts.iter().filter_map(header).chain(listed.ok().flatten());
+    lists.flat_map(|names| row_index::named(&names)).collect()
 }

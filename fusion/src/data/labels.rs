@@ -2,7 +2,7 @@
 
 use super::cell::{shown, whole, Oddity};
 use super::DataError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// Without a list of classes, a label at or above this is taken for a mistake (a sample number, say) rather than for a
@@ -19,8 +19,58 @@ const MANY_ROWS: usize = 10;
 /// The labels of a file.
 pub(super) struct LabelFile<'a> {
     pub path: &'a Path,
+    pub cells: Cells,
+}
+
+/// Cells of one column: each text once, and which of them stands in each row.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    texts: Vec<String>,
+    /// By text, its place among these.
+    places: HashMap<String, u32>,
+    rows: Vec<u32>,
+}
+
+impl Cells {
+    /// Adds a row. There cannot be as many texts as would not have a place: they would have filled all memory before.
+    pub fn push(&mut self, cell: &str) {
+        let place = self.places.get(cell).copied().unwrap_or_else(|| {
+            let place = self.texts.len() as u32;
+            self.texts.push(cell.to_owned());
+            self.places.insert(cell.to_owned(), place);
+            place
+        });
+        self.rows.push(place);
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The cells of all rows from one on, counted from 0.
+    fn from(&self, row: usize) -> impl Iterator<Item = &String> + Clone {
+        let rows = self.rows.get(row..).unwrap_or_default();
+        rows.iter().map(|&place| &self.texts[place as usize])
+    }
+
+    fn first(&self) -> Option<&String> {
+        self.from(0).next()
+    }
+}
+
+/// The class numbers of a file.
+#[derive(Debug)]
+pub(super) struct Labels<'a> {
+    /// By the place of the text.
+    numbers: Vec<usize>,
+    rows: &'a [u32],
+}
+
+impl Labels<'_> {
     /// One per row.
-    pub cells: Vec<String>,
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.rows.iter().map(|&place| self.numbers[place as usize])
+    }
 }
 
 /// The classes there are.
@@ -35,10 +85,10 @@ pub(super) struct Known {
 ///
 /// # Errors
 /// [`DataError::NotALabel`], [`DataError::LabelOutOfRange`] or [`DataError::UnknownClass`].
-pub(super) fn resolve(
-    files: &[LabelFile<'_>],
+pub(super) fn resolve<'a>(
+    files: &'a [LabelFile<'_>],
     known: Option<Known>,
-) -> Result<(Vec<Vec<usize>>, Vec<String>), DataError> {
+) -> Result<(Vec<Labels<'a>>, Vec<String>), DataError> {
     let headers = headers(files, known.as_ref());
     let listed = |cell: &String| {
         known
@@ -61,7 +111,7 @@ pub(super) fn resolve(
     if let (None, Some(first)) = (&known, rows().next()) {
         first.shared()?;
     }
-    let all_numbers = rows().all(|rows| rows.cells().iter().all(|cell| whole(cell).is_some()));
+    let all_numbers = rows().all(|rows| rows.cells().all(|cell| whole(cell).is_some()));
     if all_numbers {
         let names = match known {
             Some(known) => known.names,
@@ -74,7 +124,7 @@ pub(super) fn resolve(
     }
     let named = known.as_ref().is_some_and(|known| {
         let listed = |cell: &String| known.names.contains(cell);
-        rows().all(|rows| rows.cells().iter().all(listed))
+        rows().all(|rows| rows.cells().all(listed))
     });
     if !named {
         rows().try_for_each(|rows| rows.without_numbers())?;
@@ -97,16 +147,18 @@ fn headers(files: &[LabelFile<'_>], known: Option<&Known>) -> Vec<bool> {
     let first_of_all = |first: &String| {
         files.len() > 1
             && files.iter().all(|file| {
-                file.cells.len() > 1 && file.cells[0] == *first && !file.cells[1..].contains(first)
+                let (cells, same) = (&file.cells, |cell: &String| cell == first);
+                cells.len() > 1 && cells.first().is_some_and(same) && !cells.from(1).any(same)
             })
     };
-    let is_header = |file: &LabelFile<'_>| match file.cells.split_first() {
-        Some((first, rest)) if !rest.is_empty() && !is_number(first) => {
-            rest.iter().all(is_number)
+    let is_header = |file: &LabelFile<'_>| match file.cells.first() {
+        Some(first) if file.cells.len() > 1 && !is_number(first) => {
+            let mut rest = file.cells.from(1);
+            rest.clone().all(is_number)
                 || match known {
                     Some(known) => {
                         let listed = |cell: &String| known.names.contains(cell);
-                        !listed(first) && rest.iter().all(listed)
+                        !listed(first) && rest.all(listed)
                     }
                     None => first_of_all(first),
                 }
@@ -123,9 +175,13 @@ struct Rows<'a> {
     header: usize,
 }
 
-impl Rows<'_> {
-    fn cells(&self) -> &[String] {
-        &self.file.cells[self.header..]
+impl<'a> Rows<'a> {
+    fn cells(&self) -> impl Iterator<Item = &String> + Clone {
+        self.file.cells.from(self.header)
+    }
+
+    fn count(&self) -> usize {
+        self.file.cells.len() - self.header
     }
 
     /// The cells with their lines.
@@ -137,9 +193,28 @@ impl Rows<'_> {
         self.file.path.display().to_string()
     }
 
+    /// The class numbers, of each text that of its first line.
+    fn labels(
+        &self,
+        number: impl Fn(usize, &String) -> Result<usize, DataError>,
+    ) -> Result<Labels<'a>, DataError> {
+        let cells = &self.file.cells;
+        let mut numbers = vec![None; cells.texts.len()];
+        for (index, &place) in cells.rows.iter().enumerate().skip(self.header) {
+            let own = &mut numbers[place as usize];
+            if own.is_none() {
+                *own = Some(number(index + 1, &cells.texts[place as usize])?);
+            }
+        }
+        Ok(Labels {
+            numbers: numbers.into_iter().map(Option::unwrap_or_default).collect(),
+            rows: cells.rows.get(self.header..).unwrap_or_default(),
+        })
+    }
+
     /// The class numbers, all of them below `classes`.
-    fn numbers(&self, classes: usize) -> Result<Vec<usize>, DataError> {
-        let number = |(row, cell): (usize, &String)| {
+    fn numbers(&self, classes: usize) -> Result<Labels<'a>, DataError> {
+        self.labels(|row, cell| {
             let label = whole(cell).ok_or_else(|| self.not_a_label(row, cell))?;
             match label < classes {
                 true => Ok(label),
@@ -150,19 +225,18 @@ impl Rows<'_> {
                     classes,
                 }),
             }
-        };
-        self.lines().map(number).collect()
+        })
     }
 
     /// The names of classes that have none, up to the largest number.
     fn numbered(&self) -> Result<Vec<String>, DataError> {
         let numbers = self.numbers(MOST_UNNAMED_CLASSES)?;
         let count = numbers.iter().max().map_or(0, |largest| largest + 1);
-        if count > FEW_CLASSES.max(MOST_CLASSES_A_ROW * numbers.len()) {
+        if count > FEW_CLASSES.max(MOST_CLASSES_A_ROW * self.count()) {
             let largest = self
                 .lines()
                 .find(|(_, cell)| whole(cell) == Some(count - 1));
-            let (row, cell) = largest.unwrap_or((1, &self.file.cells[0]));
+            let (row, cell) = largest.map_or((1, ""), |(row, cell)| (row, cell));
             return Err(DataError::NotALabel {
                 file: self.shown(),
                 row,
@@ -170,7 +244,7 @@ impl Rows<'_> {
                 remedy: format!(
                     "{count} classes for {} rows are hardly meant: is this the number of the sample? Give the class of every row, \
                      numbered from 0 without gaps, or list all classes in classes.csv",
-                    numbers.len()
+                    self.count()
                 ),
             });
         }
@@ -179,7 +253,7 @@ impl Rows<'_> {
 
     /// All names, sorted, each once.
     fn names(&self) -> Vec<String> {
-        let names: BTreeSet<&String> = self.cells().iter().collect();
+        let names: BTreeSet<&String> = self.cells().collect();
         names.into_iter().cloned().collect()
     }
 
@@ -192,7 +266,7 @@ impl Rows<'_> {
                 let mut pieces = cell.split(separator).map(str::trim);
                 pieces.any(|piece| piece.is_empty() || piece.parse::<f64>().is_ok())
             };
-            cells.iter().all(|cell| cell.contains(separator)) && self.cells().iter().any(parted)
+            cells.from(0).all(|cell| cell.contains(separator)) && self.cells().any(parted)
         };
         let fault = |cell: &String| match oddity(cell) {
             _ if listed(cell) => false,
@@ -201,7 +275,7 @@ impl Rows<'_> {
             Oddity::Separator(_) | Oddity::Brackets => true,
             _ => false,
         };
-        match (1..).zip(cells).find(|(_, cell)| fault(cell)) {
+        match (1..).zip(cells.from(0)).find(|(_, cell)| fault(cell)) {
             None => Ok(()),
             Some((row, cell)) => Err(DataError::NotALabel {
                 file: self.shown(),
@@ -222,15 +296,15 @@ impl Rows<'_> {
     /// Refuses names of which each stands in one row only: these name the samples.
     fn shared(&self) -> Result<(), DataError> {
         let cells = &self.file.cells;
-        let different: BTreeSet<&String> = cells.iter().collect();
-        let names = !cells.iter().any(|cell| whole(cell).is_some());
-        if different.len() < cells.len() || cells.len() < MANY_ROWS || !names {
+        let (different, rows) = (cells.texts.len(), cells.len());
+        let names = !cells.texts.iter().any(|cell| whole(cell).is_some());
+        if different < rows || rows < MANY_ROWS || !names {
             return Ok(());
         }
         Err(DataError::NotALabel {
             file: self.shown(),
             row: 1,
-            cell: shown(&cells[0]),
+            cell: shown(&cells.texts[0]),
             remedy: "no two rows have the same class, as if these were the samples: their names belong into K_tr_ids.csv or \
                      samples_tr.csv (if these are classes, list them in classes.csv)"
                 .to_owned(),
@@ -240,14 +314,15 @@ impl Rows<'_> {
     /// Refuses numbers among names, since a class number with a typing error is no class of its own, and missing values.
     fn without_numbers(&self) -> Result<(), DataError> {
         let is_number = |cell: &String| cell.parse::<f64>().is_ok();
-        let numbers = self.cells().iter().filter(|cell| is_number(cell)).count();
+        let numbers = self.cells().filter(|cell| is_number(cell)).count();
         let special = |cell: &String| cell.parse::<f64>().is_ok_and(|number| !number.is_finite());
+        let some_special = self.cells().any(special);
         let odd = |cell: &String| match numbers {
             // What reads as nan or inf is a name, or a missing value, among names.
-            _ if self.cells().iter().any(special) => special(cell),
+            _ if some_special => special(cell),
             0 => Oddity::of(cell, true) == Oddity::Missing,
             // What there is less of is at fault.
-            few if 2 * few < self.cells().len() => is_number(cell),
+            few if 2 * few < self.count() => is_number(cell),
             _ => whole(cell).is_none(),
         };
         match self.lines().find(|(_, cell)| odd(cell)) {
@@ -260,8 +335,8 @@ impl Rows<'_> {
         &self,
         numbers: &BTreeMap<&str, usize>,
         known: &Known,
-    ) -> Result<Vec<usize>, DataError> {
-        let number = |(row, cell): (usize, &String)| {
+    ) -> Result<Labels<'a>, DataError> {
+        self.labels(|row, cell| {
             let number = numbers.get(cell.as_str()).copied();
             number.ok_or_else(|| DataError::UnknownClass {
                 file: self.shown(),
@@ -270,13 +345,12 @@ impl Rows<'_> {
                 classes: shown(&known.names.join(", ")),
                 reference: known.reference.clone(),
             })
-        };
-        self.lines().map(number).collect()
+        })
     }
 
     fn not_a_label(&self, row: usize, cell: &str) -> DataError {
         let number = cell.parse::<f64>();
-        let others = || self.file.cells.iter().skip(1);
+        let mut others = self.file.cells.from(1);
         let remedy = match Oddity::of(cell, true) {
             _ if number.as_ref().is_ok_and(|number| !number.is_finite()) => {
                 "it reads as no finite number or a missing value; give the sample a class or drop it, and if it is the name of a \
@@ -286,7 +360,7 @@ impl Rows<'_> {
                 "it counts as a missing value, as NA, null and None do; give the sample a class or drop it, and if it is the \
                  name of a class, call the class otherwise"
             }
-            _ if row == 1 && number.is_ok() && others().all(|cell| cell.parse::<f64>().is_err()) => {
+            _ if row == 1 && number.is_ok() && others.all(|cell| cell.parse::<f64>().is_err()) => {
                 "it stands above names, as the number of an unnamed column that pandas writes; write the classes alone: \
                  `y.to_csv(index=False, header=False)`"
             }
@@ -313,18 +387,27 @@ mod tests {
         known: Option<&[&str]>,
     ) -> Result<(Vec<Vec<usize>>, Vec<String>), DataError> {
         let owned = |cells: &[&str]| cells.iter().map(|cell| cell.to_string()).collect();
+        let column = |cells: &[&str]| {
+            let mut column = Cells::default();
+            cells.iter().for_each(|cell| column.push(cell));
+            column
+        };
         let files = files.iter().zip(["labels_tr.csv", "labels_te.csv"]);
         let files: Vec<_> = files
             .map(|(cells, path)| LabelFile {
                 path: Path::new(path),
-                cells: owned(cells),
+                cells: column(cells),
             })
             .collect();
         let known = known.map(|names| Known {
             names: owned(names),
             reference: "classes.csv".to_owned(),
         });
-        resolve(&files, known)
+        let (labels, names) = resolve(&files, known)?;
+        Ok((
+            labels.iter().map(|own| own.iter().collect()).collect(),
+            names,
+        ))
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! read from a folder of files ([`DataSet::from_folder`]) or from a single
 //! `.safetensors` file ([`DataSet::from_bundle`]); both go through the same
 //! checks, so a loaded set has matching shapes, finite values and known labels.
+//! Of a folder larger than memory, [`StreamedFolder`] reads [`Rows`] batch by
+//! batch.
 //!
 //! ```no_run
 //! # use equilibria_fusion as equilibria;
@@ -25,10 +27,13 @@
 
 mod answers;
 mod array;
+mod array_rows;
+mod blocks;
 mod boxes;
 mod bundle;
 mod cell;
 mod check;
+mod column_facts;
 mod column_numbers;
 mod dataset;
 mod digest;
@@ -50,11 +55,17 @@ mod names;
 mod npy;
 mod os_path;
 mod range;
+mod row_file;
 mod row_index;
+mod rows;
+mod samples;
 mod sampling;
 mod scale;
 mod scans;
 mod sizes;
+mod stream_error;
+mod streamed;
+mod streamed_folder;
 mod target_files;
 mod targets;
 mod text;
@@ -74,10 +85,14 @@ pub use movies::Movies;
 pub use names::{check_names, names_in_folder, Names};
 pub use os_path::OsPath;
 pub use range::Place;
-pub use sampling::{batches, stratified_holdout};
+pub use rows::{Features, Rows, Tables};
+pub use samples::Samples;
+pub use sampling::{batches, held_out, stratified_holdout, Batches};
 pub use scale::{FeatureRange, MinMax};
 pub use scans::{scans_in, ScanFiles, SUN_RGBD_CLASSES};
 pub use sizes::{require_sizes, SizeError};
+pub use stream_error::StreamError;
+pub use streamed_folder::StreamedFolder;
 pub use targets::{LabelSets, TargetKind, Targets};
 pub use vqa::{QuestionsError, Rules, Vqa};
 pub use word_piece::WordPiece;

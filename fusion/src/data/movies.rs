@@ -31,11 +31,11 @@ impl Movies {
             });
         }
         let table = |stem: &str, name: &str| -> Result<Table, DataError> {
-            let table = files::read_table(&folder.join(format!("{stem}.npy")))?;
+            let (columns, values) = files::read_table(&folder.join(format!("{stem}.npy")))?;
             Ok(Table {
                 name: name.to_owned(),
-                columns: table.columns,
-                values: table.values,
+                columns,
+                values,
             })
         };
         let genres = table("genres", "genres")?;

@@ -19,8 +19,43 @@ pub(super) struct Npy {
     pub data: Vec<u8>,
 }
 
-/// Reads a whole file; the error says what is wrong with it.
-pub(super) fn parse(bytes: &[u8]) -> Result<Npy, String> {
+/// What the header of a file tells of its array.
+#[derive(Debug, PartialEq)]
+pub(super) struct Described {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// Whether the first index runs fastest.
+    pub fortran: bool,
+    /// Bytes of a number.
+    pub size: usize,
+    /// Whether the first of these counts most.
+    pub big_endian: bool,
+    /// Bytes before the numbers.
+    pub start: usize,
+    /// As it is written.
+    element: String,
+}
+
+impl Described {
+    /// Makes sure that so many bytes of numbers are what the shape calls for.
+    pub fn check_bytes(&self, found: u64) -> Result<(), String> {
+        let bytes = self
+            .shape
+            .iter()
+            .try_fold(self.size, |a, &b| a.checked_mul(b));
+        if bytes.is_some_and(|bytes| bytes as u64 == found) {
+            return Ok(());
+        }
+        let expected = bytes.map_or("more".to_owned(), |bytes| bytes.to_string());
+        let (shape, element) = (&self.shape, &self.element);
+        Err(format!(
+            "found {found} bytes of data, expected {expected} for shape {shape:?} and type {element}"
+        ))
+    }
+}
+
+/// Reads the header of a file, of which `bytes` are the beginning; the error says what is wrong with it.
+pub(super) fn describe(bytes: &[u8]) -> Result<Described, String> {
     check_header(bytes)?;
     let mut data = bytes;
     let header = NpyHeader::from_reader(&mut data)
@@ -32,31 +67,40 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Npy, String> {
             "found records, {found}; expected plain numbers: save one field, `a['field']`"
         ));
     };
-    let dtype = number_type(element)?;
-    let size = element.num_bytes().unwrap_or(1);
-    let shape: Vec<usize> = header
-        .shape()
-        .iter()
-        .map(|&length| length as usize)
-        .collect();
-    let expected = shape.iter().try_fold(size, |a, &b| a.checked_mul(b));
-    if expected != Some(data.len()) {
-        let expected = expected.map_or("more".to_owned(), |bytes| bytes.to_string());
-        let found = data.len();
-        return Err(format!(
-            "found {found} bytes of data, expected {expected} for shape {shape:?} and type {element}"
-        ));
-    }
-    let mut data = data.to_vec();
-    if element.endianness() == Endianness::Big {
-        data.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    let shape = header.shape().iter();
+    Ok(Described {
+        dtype: number_type(element)?,
+        shape: shape.map(|&length| length as usize).collect(),
+        fortran: header.order() == Order::Fortran,
+        size: element.num_bytes().unwrap_or(1),
+        big_endian: element.endianness() == Endianness::Big,
+        start: bytes.len() - data.len(),
+        element: element.to_string(),
+    })
+}
+
+/// Reads a whole file; the error says what is wrong with it.
+pub(super) fn parse(bytes: &[u8]) -> Result<Npy, String> {
+    let array = describe(bytes)?;
+    let mut data = bytes[array.start..].to_vec();
+    array.check_bytes(data.len() as u64)?;
+    if array.big_endian {
+        data.chunks_exact_mut(array.size).for_each(<[u8]>::reverse);
     }
     Ok(Npy {
-        dtype,
-        shape,
-        fortran: header.order() == Order::Fortran,
+        dtype: array.dtype,
+        shape: array.shape,
+        fortran: array.fortran,
         data,
     })
+}
+
+/// Bytes of the header, with what stands before it, where the file begins with these 12 bytes.
+pub(super) fn header_bytes(bytes: [u8; 12]) -> usize {
+    match bytes[6] {
+        1 => 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]])),
+        _ => 12 + u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]) as usize,
+    }
 }
 
 /// `npyz` multiplies the lengths of a shape without looking for overflow, and descends into brackets without a limit, so

@@ -1,7 +1,7 @@
 //! Numbers beyond those of the dtype a model computes in.
 
 use super::scale::FeatureRange;
-use super::{DataError, MinMax, SplitName, Table, Targets};
+use super::{DataError, Features, MinMax, SplitName, Targets};
 use equilibria_core::Scalar;
 
 /// What errors call a row, from 0, and a column, from 1, of a modality, from 1, or of the targets where there is none: the file and the row
@@ -16,18 +16,20 @@ impl MinMax {
     pub fn check_range<E: Scalar>(
         &self,
         part: SplitName,
-        modalities: &[Table],
+        modalities: &dyn Features,
         place: &Place<'_>,
     ) -> Result<(), DataError> {
-        for (k, (table, ranges)) in (1..).zip(modalities.iter().zip(&self.modalities)) {
-            for (row, values) in table.values.chunks_exact(table.columns.max(1)).enumerate() {
-                let features = ranges.iter().map(Some);
-                check_row::<E>(values, features, |column| {
-                    place(part, Some(k), (row, column))
-                })?;
+        modalities.scan(&mut |first, tables| {
+            for (modality, ranges) in self.modalities.iter().enumerate() {
+                for (row, values) in (first..).zip(tables.rows_of(modality)) {
+                    let features = ranges.iter().map(Some);
+                    check_row::<E>(values, features, |column| {
+                        place(part, Some(modality + 1), (row, column))
+                    })?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -41,9 +43,20 @@ impl Targets {
         part: SplitName,
         place: &Place<'_>,
     ) -> Result<(), DataError> {
+        self.check_range_from::<E>(0, part, place)
+    }
+
+    /// [`check_range`](Self::check_range) of rows from one on.
+    pub(crate) fn check_range_from<E: Scalar>(
+        &self,
+        first: usize,
+        part: SplitName,
+        place: &Place<'_>,
+    ) -> Result<(), DataError> {
         let check = |row: usize, values: &[f64]| {
             let unscaled = std::iter::repeat(None);
-            check_row::<E>(values, unscaled, |column| place(part, None, (row, column)))
+            let place = |column| place(part, None, (first + row, column));
+            check_row::<E>(values, unscaled, place)
         };
         match self {
             Self::Numbers(numbers) => {
@@ -98,7 +111,7 @@ fn problem<E: Scalar>(value: f64, feature: Option<&FeatureRange>) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Boxes;
+    use crate::data::{Boxes, Table};
     use crate::detection::OrientedBox;
     use std::sync::Arc;
 
@@ -114,7 +127,7 @@ mod tests {
         };
         let scaling = MinMax::fit(&split);
         let place = |_, _, (row, _)| ("1_te.csv".to_owned(), row + 10);
-        let tables = [table(&[0.0, value])];
+        let tables = vec![table(&[0.0, value])];
         let checked = scaling.check_range::<E>(SplitName::Test, &tables, &place);
         checked.err().map(|error| error.to_string())
     }

@@ -4,7 +4,8 @@
 //! paired that do not belong together. A column that `K_featname.csv` names is a feature, unless its name is that of an index.
 
 use super::check::SplitName;
-use super::{files, index_names, DataError, Table};
+use super::column_facts::ColumnFacts;
+use super::{files, index_names, DataError};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
@@ -17,10 +18,19 @@ const TELLING_ALONE: usize = 10;
 /// The tables of a folder, each split with its rows as they are in the files.
 pub(super) struct Tables<'a> {
     pub folder: &'a Path,
-    /// By split, those of modality 1, 2, ….
-    pub splits: &'a [(SplitName, &'a [Table])],
+    /// By split, what is known of modality 1, 2, ….
+    pub splits: &'a [(SplitName, Vec<ColumnFacts>)],
     /// The names of columns, by modality, where they are known.
     pub names: &'a BTreeMap<usize, Vec<String>>,
+}
+
+/// The columns, from 0, that may be an index by their names.
+pub(super) fn named(names: &[String]) -> Vec<usize> {
+    let columns = names.iter().enumerate();
+    columns
+        .filter(|(_, name)| index_names::kind(name).is_some())
+        .map(|(column, _)| column)
+        .collect()
 }
 
 impl Tables<'_> {
@@ -32,7 +42,8 @@ impl Tables<'_> {
         let modalities = self.splits.first().map_or(0, |(_, tables)| tables.len());
         (1..=modalities).try_for_each(|k| self.check_names(k))?;
         let all = (1..=modalities).all(|k| self.counts_rows(k, 0, TELLING));
-        for &(part, tables) in self.splits {
+        for (part, tables) in self.splits {
+            let part = *part;
             for (k, table) in (1..).zip(tables) {
                 let counting = [0, 1, table.columns.saturating_sub(1)];
                 let mut counting = counting
@@ -78,9 +89,9 @@ impl Tables<'_> {
     }
 
     /// The tables of modality `k`.
-    fn tables(&self, k: usize) -> impl Iterator<Item = (SplitName, &Table)> + Clone + '_ {
+    fn tables(&self, k: usize) -> impl Iterator<Item = (SplitName, &ColumnFacts)> + Clone + '_ {
         let splits = self.splits.iter();
-        splits.filter_map(move |&(part, tables)| Some((part, tables.get(k - 1)?)))
+        splits.filter_map(move |(part, tables)| Some((*part, tables.get(k - 1)?)))
     }
 
     /// Refuses columns that are called as an index is.
@@ -89,15 +100,12 @@ impl Tables<'_> {
             let Some(kind) = index_names::kind(name) else {
                 continue;
             };
-            let has = |test: fn(&[f64]) -> bool| {
-                (self.tables(k))
-                    .all(|(_, table)| column < table.columns && test(&values(table, column)))
-            };
+            let mut tables = self.tables(k).map(|(_, table)| table);
             let index = match kind {
                 index_names::Kind::Unnamed => true,
-                index_names::Kind::Index => has(whole),
+                index_names::Kind::Index => tables.all(|table| table.whole(column)),
                 index_names::Kind::Identifier => {
-                    has(|values| whole(values) && all_different(values))
+                    tables.all(|table| table.distinct(column).is_some())
                 }
             };
             let Some((part, _)) = self.tables(k).next().filter(|_| index) else {
@@ -116,39 +124,33 @@ impl Tables<'_> {
     /// Whether the first column of modality `k`, or the first two as they stand, hold whole numbers that go up, or down, in
     /// all rows of each split, beside columns of decimals.
     fn ascends(&self, k: usize) -> bool {
-        if self.names.contains_key(&k)
-            || self
-                .tables(k)
-                .all(|(_, table)| table.rows() < TELLING_ALONE)
-        {
+        let few = |(_, table): (_, &ColumnFacts)| table.rows < TELLING_ALONE;
+        if self.names.contains_key(&k) || self.tables(k).all(few) {
             return false;
         }
-        (1..=2).any(|width| {
-            self.tables(k).all(|(_, table)| {
-                let rows = || (0..table.rows()).map(|row| table.row(row));
-                table.columns > width
-                    && rows().all(|row| whole(&row[..width]))
-                    && rows().filter(|row| !whole(&row[width..])).count() * 2 > table.rows()
-            }) && [f64::lt, f64::gt].iter().any(|before| {
+        (0..2).any(|width| {
+            let leading = |direction: Option<usize>| {
                 self.tables(k).all(|(_, table)| {
-                    (1..table.rows()).all(|row| {
-                        let (row, next) = (&table.row(row - 1)[..width], &table.row(row)[..width]);
-                        let differing = row
-                            .iter()
-                            .zip(next)
-                            .find(|(a, b)| a.to_bits() != b.to_bits());
-                        differing.is_some_and(|(a, b)| before(a, b))
-                    })
+                    let own = &table.leading[width];
+                    match direction {
+                        Some(direction) => own.ascends[direction],
+                        None => {
+                            table.columns > width + 1
+                                && own.whole
+                                && own.decimal_rows * 2 > table.rows
+                        }
+                    }
                 })
-            })
+            };
+            leading(None) && (leading(Some(0)) || leading(Some(1)))
         })
     }
 
     /// Whether two columns, each of a modality, identify the same samples, in tables that differ.
     fn identify(
         &self,
-        (k, column, table): (usize, usize, &Table),
-        (other, theirs, same): (usize, usize, &Table),
+        (k, column, table): (usize, usize, &ColumnFacts),
+        (other, theirs, same): (usize, usize, &ColumnFacts),
     ) -> bool {
         let (Some(own), Some(numbers)) = (distinct(table, column), distinct(same, theirs)) else {
             return false;
@@ -157,8 +159,8 @@ impl Tables<'_> {
         let front = column == 0 && theirs == 0;
         let least = if front { TELLING } else { TELLING_ALONE };
         own.len().min(numbers.len()) >= least
-            && shared(&own, &numbers)
-            && same.values != table.values
+            && shared(own, numbers)
+            && !same.same(table)
             && self.identifies(k, column)
             && self.identifies(other, theirs)
     }
@@ -168,7 +170,7 @@ impl Tables<'_> {
     fn identifies(&self, k: usize, column: usize) -> bool {
         let mut tables = self.tables(k).map(|(_, table)| table);
         let enough =
-            self.splits.len() > 1 || tables.clone().all(|table| table.rows() >= TELLING_ALONE);
+            self.splits.len() > 1 || tables.clone().all(|table| table.rows >= TELLING_ALONE);
         let named = self.listed(k) || column > 0 && self.names.contains_key(&k);
         enough && !named && tables.all(|table| distinct(table, column).is_some())
     }
@@ -176,25 +178,22 @@ impl Tables<'_> {
     /// Whether a column of modality `k` counts the rows of each split from 0 or 1, or those of both together in any order, and
     /// there are at least so many rows in a split.
     fn counts_rows(&self, k: usize, column: usize, least: usize) -> bool {
-        let columns = self
-            .tables(k)
-            .filter_map(|(_, table)| column_of(table, column));
-        let columns: Vec<Vec<f64>> = columns.collect();
+        let tables = || self.tables(k).map(|(_, table)| table);
+        let columns: Vec<&HashSet<u64>> = tables()
+            .filter_map(|table| distinct(table, column))
+            .collect();
         let complete = columns.len() == self.splits.len() && !self.listed(k);
-        if !complete || columns.iter().map(Vec::len).max().unwrap_or(0) < least {
+        if !complete || columns.iter().map(|own| own.len()).max().unwrap_or(0) < least {
             return false;
         }
-        let counts = |column: &Vec<f64>, start: usize| {
-            (start..)
-                .zip(column)
-                .all(|(row, &value)| value.to_bits() == (row as f64).to_bits())
+        let each = |start| tables().all(|table| table.counts(column, start));
+        let total: usize = columns.iter().map(|own| own.len()).sum();
+        let together: HashSet<u64> = columns.iter().flat_map(|own| own.iter().copied()).collect();
+        let all = |start: usize| {
+            let mut numbers = (start..start + total).map(|number| (number as f64).to_bits());
+            together.len() == total && numbers.all(|number| together.contains(&number))
         };
-        let each = |start| columns.iter().all(|column| counts(column, start));
-        let mut together = columns.concat();
-        together.sort_by(f64::total_cmp);
-        [0, 1]
-            .into_iter()
-            .any(|start| each(start) || counts(&together, start))
+        [0, 1].into_iter().any(|start| each(start) || all(start))
     }
 
     /// Whether `K_featname.csv` names the columns.
@@ -223,38 +222,8 @@ pub(super) fn refused(
     }
 }
 
-/// A column of a table that has more. Ranks could identify samples, too, but the next column has the same ones: they give
-/// `None`.
-fn column_of(table: &Table, column: usize) -> Option<Vec<f64>> {
-    if table.columns < 2 || column >= table.columns {
-        return None;
-    }
-    let beside = if column == 0 { 1 } else { column - 1 };
-    let numbers = |column| bits(&values(table, column));
-    let ranks = table.rows() >= TELLING && numbers(column) == numbers(beside);
-    (!ranks).then(|| values(table, column))
-}
-
-fn values(table: &Table, column: usize) -> Vec<f64> {
-    (0..table.rows())
-        .map(|row| table.row(row)[column])
-        .collect()
-}
-
-fn bits(values: &[f64]) -> HashSet<u64> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
-fn whole(values: &[f64]) -> bool {
-    values.iter().all(|value| value.fract() == 0.0)
-}
-
-fn all_different(values: &[f64]) -> bool {
-    bits(values).len() == values.len()
-}
-
 /// The columns in which an index stands: the first, the second, and the last.
-fn columns(table: &Table) -> impl Iterator<Item = usize> {
+fn columns(table: &ColumnFacts) -> impl Iterator<Item = usize> {
     let last = table.columns.saturating_sub(1);
     let columns = if last > 1 {
         vec![0, 1, last]
@@ -264,10 +233,16 @@ fn columns(table: &Table) -> impl Iterator<Item = usize> {
     columns.into_iter().filter(move |&column| column <= last)
 }
 
-/// The numbers of a column if they are whole and each stands there once.
-fn distinct(table: &Table, column: usize) -> Option<HashSet<u64>> {
-    let column = column_of(table, column)?;
-    (whole(&column) && all_different(&column)).then(|| bits(&column))
+/// The numbers of a column of a table that has more, if they are whole and each stands there once. Ranks could identify samples, too,
+/// but the next column has the same ones: they give `None`.
+fn distinct(table: &ColumnFacts, column: usize) -> Option<&HashSet<u64>> {
+    if table.columns < 2 || column >= table.columns {
+        return None;
+    }
+    let beside = if column == 0 { 1 } else { column - 1 };
+    let own = table.distinct(column)?;
+    let ranks = table.rows >= TELLING && table.distinct(beside) == Some(own);
+    (!ranks).then_some(own)
 }
 
 /// Whether two columns identify the same samples, or most of them where there are many.

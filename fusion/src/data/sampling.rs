@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::SeedableRng;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Divides rows into `(kept, held_out)`, class by class; both are sorted.
 ///
@@ -13,21 +14,86 @@ use std::collections::BTreeMap;
 /// `fraction > 0`. A fraction above 1 counts as 1; one that is negative or
 /// NaN counts as 0. The result depends on `labels`, `fraction` and `seed` only.
 pub fn stratified_holdout(labels: &[usize], fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let mut by_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (row, &label) in labels.iter().enumerate() {
+    let held_out = held_out(labels.iter().copied(), fraction, seed);
+    let mut others = held_out.iter().copied().peekable();
+    let kept = (0..labels.len()).filter(|row| others.next_if_eq(row).is_none());
+    (kept.collect(), held_out)
+}
+
+/// The rows that [`stratified_holdout`] holds out, for labels that need not be in memory. While it is at work it takes 4 bytes for each
+/// row, 8 beyond 2³².
+pub fn held_out(labels: impl Iterator<Item = usize>, fraction: f64, seed: u64) -> Vec<usize> {
+    if fraction.is_nan() || fraction <= 0.0 {
+        return Vec::new();
+    }
+    let mut by_class: BTreeMap<usize, RowNumbers> = BTreeMap::new();
+    for (row, label) in labels.enumerate() {
         by_class.entry(label).or_default().push(row);
     }
     let mut rng = StdRng::seed_from_u64(seed);
-    let (mut kept, mut held_out) = (Vec::new(), Vec::new());
+    let mut held_out = Vec::new();
     for mut rows in by_class.into_values() {
         rows.shuffle(&mut rng);
-        let (out, stay) = rows.split_at(holdout_size(rows.len(), fraction));
-        held_out.extend_from_slice(out);
-        kept.extend_from_slice(stay);
+        held_out.extend(rows.range(0..holdout_size(rows.len(), fraction)));
     }
-    kept.sort_unstable();
     held_out.sort_unstable();
-    (kept, held_out)
+    held_out
+}
+
+/// Numbers of rows, in half the memory where they allow it.
+#[derive(Debug, Clone)]
+enum RowNumbers {
+    Narrow(Vec<u32>),
+    Wide(Vec<usize>),
+}
+
+impl Default for RowNumbers {
+    fn default() -> Self {
+        Self::Narrow(Vec::new())
+    }
+}
+
+impl RowNumbers {
+    /// Those below `rows`.
+    fn below(rows: usize) -> Self {
+        match u32::try_from(rows) {
+            Ok(rows) => Self::Narrow((0..rows).collect()),
+            Err(_) => Self::Wide((0..rows).collect()),
+        }
+    }
+
+    fn push(&mut self, row: usize) {
+        match (&mut *self, u32::try_from(row)) {
+            (Self::Narrow(rows), Ok(row)) => rows.push(row),
+            (Self::Narrow(rows), Err(_)) => {
+                let earlier = rows.iter().map(|&row| row as usize);
+                *self = Self::Wide(earlier.chain([row]).collect());
+            }
+            (Self::Wide(rows), _) => rows.push(row),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Narrow(rows) => rows.len(),
+            Self::Wide(rows) => rows.len(),
+        }
+    }
+
+    /// The order does not depend on how the numbers are kept.
+    fn shuffle(&mut self, rng: &mut StdRng) {
+        match self {
+            Self::Narrow(rows) => rows.shuffle(rng),
+            Self::Wide(rows) => rows.shuffle(rng),
+        }
+    }
+
+    fn range(&self, places: Range<usize>) -> Vec<usize> {
+        match self {
+            Self::Narrow(rows) => rows[places].iter().map(|&row| row as usize).collect(),
+            Self::Wide(rows) => rows[places].to_vec(),
+        }
+    }
 }
 
 fn holdout_size(rows: usize, fraction: f64) -> usize {
@@ -44,16 +110,57 @@ fn holdout_size(rows: usize, fraction: f64) -> usize {
 /// single rows and gets them. A `batch` of 0 counts as 1. The result depends on
 /// the arguments only, and each `epoch` has its own order.
 pub fn batches(rows: usize, batch: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..rows).collect();
-    order.shuffle(&mut epoch_rng(seed, epoch));
-    let mut batches: Vec<Vec<usize>> = order.chunks(batch.max(1)).map(<[_]>::to_vec).collect();
-    if batch > 1 && batches.len() > 1 && rows % batch == 1 {
-        let single = batches.pop().unwrap_or_default();
-        if let Some(last) = batches.last_mut() {
-            last.extend(single);
+    Batches::new(rows, batch, seed, epoch).iter().collect()
+}
+
+/// The batches of an epoch as of [`batches`], each made when it is asked for: 4 bytes of memory for each row, 8 beyond 2³².
+#[derive(Debug, Clone)]
+pub struct Batches {
+    order: RowNumbers,
+    batch: usize,
+    len: usize,
+}
+
+impl Batches {
+    /// Those of an epoch.
+    pub fn new(rows: usize, batch: usize, seed: u64, epoch: u64) -> Self {
+        let mut order = RowNumbers::below(rows);
+        order.shuffle(&mut epoch_rng(seed, epoch));
+        let batch = batch.max(1);
+        let len = rows.div_ceil(batch);
+        // A single row joins the batch before it.
+        let joined = batch > 1 && len > 1 && rows % batch == 1;
+        Self {
+            order,
+            batch,
+            len: len - usize::from(joined),
         }
     }
-    batches
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The rows of one, counted from 0; `None` where there is none.
+    pub fn get(&self, index: usize) -> Option<Vec<usize>> {
+        let start = index * self.batch;
+        let end = match index + 1 == self.len {
+            true => self.order.len(),
+            false => start + self.batch,
+        };
+        (index < self.len).then(|| self.order.range(start..end))
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Vec<usize>> + '_ {
+        (0..self.len).filter_map(|index| self.get(index))
+    }
 }
 
 /// Both numbers go into the key unmixed, so that no two pairs can collide.
@@ -94,6 +201,20 @@ mod tests {
             (kept, held_out.clone())
         );
         assert_ne!(stratified_holdout(&labels, 0.25, 4).1, held_out);
+    }
+
+    #[test]
+    fn numbers_of_rows_are_the_same_in_half_the_memory() {
+        let mut narrow = RowNumbers::below(1000);
+        let mut wide = RowNumbers::Wide((0..1000).collect());
+        assert!(matches!(narrow, RowNumbers::Narrow(_)));
+        narrow.shuffle(&mut epoch_rng(3, 1));
+        wide.shuffle(&mut epoch_rng(3, 1));
+        assert_eq!(narrow.range(0..1000), wide.range(0..1000));
+        let mut grown = RowNumbers::Narrow(vec![7]);
+        grown.push(1 << 40);
+        assert!(matches!(grown, RowNumbers::Wide(_)));
+        assert_eq!(grown.range(0..2), [7, 1 << 40]);
     }
 
     #[test]

@@ -14,6 +14,15 @@ pub struct FeatureRange {
 }
 
 impl FeatureRange {
+    /// That of a feature between two extremes.
+    pub(super) fn of((minimum, maximum): (f64, f64)) -> Self {
+        let range = maximum - minimum;
+        Self {
+            minimum,
+            range: if range > 0.0 { range } else { 1.0 },
+        }
+    }
+
     /// A value of the feature, made dimensionless.
     pub fn scale(&self, value: f64) -> f64 {
         (value - self.minimum) / self.range
@@ -104,6 +113,15 @@ impl MinMax {
     }
 
     fn check(&self, modalities: &[Table]) -> Result<(), DataError> {
+        let tables = modalities.iter();
+        let columns: Vec<_> = tables
+            .map(|table| (&table.name[..], table.columns))
+            .collect();
+        self.check_columns(&columns)
+    }
+
+    /// Makes sure that modalities, of these names and numbers of features, are those the scaling was learned on.
+    pub(super) fn check_columns(&self, modalities: &[(&str, usize)]) -> Result<(), DataError> {
         let (found, expected) = (modalities.len(), self.modalities.len());
         if found != expected {
             return Err(DataError::ModalityCount {
@@ -113,11 +131,11 @@ impl MinMax {
             });
         }
         let pairs = (1..).zip(self.modalities.iter().zip(modalities));
-        for (k, (ranges, table)) in pairs {
-            if ranges.len() != table.columns {
+        for (k, (ranges, &(name, columns))) in pairs {
+            if ranges.len() != columns {
                 return Err(DataError::ColumnCount {
-                    file: format!("modality {k} ({}) of the split to scale", table.name),
-                    columns: table.columns,
+                    file: format!("modality {k} ({name}) of the split to scale"),
+                    columns,
                     reference: "the rows the scaling was fitted on".into(),
                     expected: ranges.len(),
                 });
@@ -139,12 +157,7 @@ fn feature_range(values: impl Iterator<Item = f64>) -> FeatureRange {
         let (low, high) = extremes.unwrap_or((value, value));
         Some((low.min(value), high.max(value)))
     });
-    let (minimum, maximum) = extremes.unwrap_or((0.0, 1.0));
-    let range = maximum - minimum;
-    FeatureRange {
-        minimum,
-        range: if range > 0.0 { range } else { 1.0 },
-    }
+    FeatureRange::of(extremes.unwrap_or((0.0, 1.0)))
 }
 
 #[cfg(test)]

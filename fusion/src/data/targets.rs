@@ -112,6 +112,20 @@ impl Targets {
         }
     }
 
+    /// Those of a kind that a folder may have, from rows of so many numbers: the class, a 1 for each label there is, the number. `None` for
+    /// other kinds.
+    pub(super) fn of_rows(kind: TargetKind, columns: usize, rows: &[f64]) -> Option<Self> {
+        Some(match kind {
+            TargetKind::Class => Self::Classes(rows.iter().map(|&class| class as usize).collect()),
+            TargetKind::LabelSet => Self::LabelSets(LabelSets {
+                columns,
+                values: rows.iter().map(|&bit| bit > 0.0).collect(),
+            }),
+            TargetKind::Number => Self::Numbers(rows.to_vec()),
+            TargetKind::Answers | TargetKind::Boxes => return None,
+        })
+    }
+
     /// Those of the given samples, in the given order.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         match self {

@@ -2,8 +2,9 @@
 //!
 //! Rows are counted by the lines of the file, a header among them, as an editor shows them.
 
+use super::blocks::Blocks;
 use super::cell::{self, Oddity};
-use super::column_numbers::{FirstLines, FirstRows};
+use super::column_numbers::{FirstLines, FirstRows, FirstRowsSeen};
 use super::header::{self, Header};
 use super::{files, header_faults, DataError};
 use csv::{ReaderBuilder, StringRecord, Trim};
@@ -12,9 +13,9 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-/// A table of numbers, or a list with one per line.
+/// What is known of a table of numbers, or a list with one per line, when all rows have been seen.
 #[derive(Debug)]
-pub(super) struct TextTable {
+pub(super) struct Scan {
     /// What its first line tells.
     pub header: Header,
     /// Its first lines, if they tell something.
@@ -22,9 +23,10 @@ pub(super) struct TextTable {
     /// Whether each row begins with a whole number of its own, and some are longer than a number can hold.
     pub long_numbers: bool,
     pub columns: usize,
-    /// Row after row.
-    pub values: Vec<f64>,
 }
+
+/// What is done with each row of a table, in order.
+pub(super) type SeeRow<'a> = dyn FnMut(&[f64]) -> Result<(), DataError> + 'a;
 
 /// The trimmed lines of a file, without the blank ones at its end; a line that is quoted as a whole loses its quotes.
 pub(super) fn read_lines(path: &Path) -> Result<Vec<String>, DataError> {
@@ -79,17 +81,22 @@ pub(super) fn read_optional_list(path: &Path) -> Result<Option<Vec<String>>, Dat
     files::there(path).then(|| read_list(path)).transpose()
 }
 
-/// The finite numbers of a table, whose first line may name the columns.
-pub(super) fn read_numbers(path: &Path) -> Result<TextTable, DataError> {
-    read_rows(path, Oddity::remedy)
+/// Shows the finite numbers of a table, row by row; its first line may name the columns.
+pub(super) fn scan_numbers(path: &Path, see: &mut SeeRow<'_>) -> Result<Scan, DataError> {
+    scan_rows(path, Oddity::remedy, see)
 }
 
-/// [`read_numbers`], with what is said of cells that are none.
-fn read_rows(path: &Path, remedy: fn(Oddity) -> String) -> Result<TextTable, DataError> {
+/// [`scan_numbers`], with what is said of cells that are none.
+fn scan_rows(
+    path: &Path,
+    remedy: fn(Oddity) -> String,
+    see: &mut SeeRow<'_>,
+) -> Result<Scan, DataError> {
     let (mut names, mut columns) = (None, 0);
     let mut first = StringRecord::new();
     let mut first_lines = FirstLines::default();
     let mut numbers = LongNumbers::default();
+    let (mut rows, mut first_rows) = (0, FirstRowsSeen::default());
     let mut values = Vec::new();
     read_records(path, |row, record| {
         if row == 1 {
@@ -99,13 +106,14 @@ fn read_rows(path: &Path, remedy: fn(Oddity) -> String) -> Result<TextTable, Dat
                 return Ok(());
             }
         }
-        if values.is_empty() && row > 1 && record.len() != columns {
+        if rows == 0 && row > 1 && record.len() != columns {
             let fault = header_faults::of_width(path, &first, record.len());
             fault.map_or(Ok(()), Err)?;
         }
         check_width(path, row, record.len(), columns)?;
         first_lines.see(record);
         numbers.see(&record[0]);
+        values.clear();
         for (column, cell) in (1..).zip(record) {
             let number = parse_number(path, (row, column), cell, || {
                 remedy(Oddity::of(cell, record.len() == 1))
@@ -116,22 +124,33 @@ fn read_rows(path: &Path, remedy: fn(Oddity) -> String) -> Result<TextTable, Dat
                 Err(fault) => return Err(fault_of_first_line(path, record, fault)),
             }
         }
-        Ok(())
+        rows += 1;
+        first_rows.see(&values);
+        see(&values)
     })?;
-    if values.is_empty() {
+    if rows == 0 {
         return Err(empty(path));
     }
     let (header, first) = match names {
         Some(names) => (Header::Names(names), None),
-        None => (first_lines.judge(path)?, FirstRows::of(columns, &values)),
+        None => (first_lines.judge(path)?, first_rows.judge()),
     };
-    Ok(TextTable {
+    Ok(Scan {
         header,
         first,
         long_numbers: numbers.identify(),
         columns,
-        values,
     })
+}
+
+/// Cells of the first line of a table; `None` if the file cannot be read.
+pub(super) fn width(path: &Path) -> Option<usize> {
+    let mut width = None;
+    let first = read_records(path, |_, record| {
+        width = Some(record.len());
+        Err(empty(path))
+    });
+    first.err().and(width)
 }
 
 /// The fault of a first line with a cell that is no number, in the light of the second.
@@ -225,8 +244,8 @@ pub(super) fn header_of(path: &Path) -> Result<Option<Vec<String>>, DataError> {
     }
 }
 
-/// The finite numbers of a file with one per line, which a name may precede.
-pub(super) fn read_column(path: &Path) -> Result<Vec<f64>, DataError> {
+/// Shows the finite numbers of a file with one per line, which a name may precede.
+pub(super) fn scan_column(path: &Path, see: &mut SeeRow<'_>) -> Result<(), DataError> {
     read_records(path, |row, record| match record.len() {
         1 => Ok(()),
         found => Err(DataError::NotOneNumber {
@@ -235,44 +254,39 @@ pub(super) fn read_column(path: &Path) -> Result<Vec<f64>, DataError> {
             found,
         }),
     })?;
-    Ok(read_rows(path, Oddity::remedy_for_targets)?.values)
+    scan_rows(path, Oddity::remedy_for_targets, see).map(drop)
 }
 
-/// The cells of a file with one per line.
-pub(super) fn read_cells(path: &Path) -> Result<Vec<String>, DataError> {
-    let mut cells = Vec::new();
-    read_records(path, |row, record| {
-        cells.push(match record.len() {
-            1 => record[0].to_owned(),
-            _ => {
-                return Err(DataError::NotALabel {
-                    file: path.display().to_string(),
-                    row,
-                    cell: cell::shown(&record.iter().collect::<Vec<_>>().join(",")),
-                    remedy:
-                        "there are several columns; write one class per line, without a row index: \
-                         `y.to_csv(index=False, header=False)`"
-                            .to_owned(),
-                })
-            }
-        });
-        Ok(())
-    })?;
-    Ok(cells)
+/// Shows the cells of a file with one per line.
+pub(super) fn scan_cells(
+    path: &Path,
+    see: &mut dyn FnMut(&str) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    read_records(path, |row, record| match record.len() {
+        1 => see(&record[0]),
+        _ => Err(DataError::NotALabel {
+            file: path.display().to_string(),
+            row,
+            cell: cell::shown(&record.iter().collect::<Vec<_>>().join(",")),
+            remedy: "there are several columns; write one class per line, without a row index: \
+                     `y.to_csv(index=False, header=False)`"
+                .to_owned(),
+        }),
+    })
 }
 
-/// The names in the first line of a file, all different, and the cells of the others.
-pub(super) fn read_header(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>), DataError> {
+/// The names in the first line of a file, all different. Shows the others, each with its number.
+pub(super) fn scan_below_header(
+    path: &Path,
+    see: &mut dyn FnMut(usize, &StringRecord) -> Result<(), DataError>,
+) -> Result<Vec<String>, DataError> {
     let mut names: Vec<String> = Vec::new();
-    let mut rows = Vec::new();
     read_records(path, |row, record| {
-        let cells: Vec<String> = record.iter().map(str::to_owned).collect();
         if row > 1 {
-            check_width(path, row, cells.len(), names.len())?;
-            rows.push(cells);
-            return Ok(());
+            check_width(path, row, record.len(), names.len())?;
+            return see(row, record);
         }
-        names = cells;
+        names = record.iter().map(str::to_owned).collect();
         let refused = |column, problem: String| DataError::LabelHeader {
             file: path.display().to_string(),
             column,
@@ -288,7 +302,7 @@ pub(super) fn read_header(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)
             None => Ok(()),
         }
     })?;
-    Ok((names, rows))
+    Ok(names)
 }
 
 /// The text of a file, without the blank lines at its end.
@@ -307,25 +321,28 @@ fn read_records(
     path: &Path,
     mut each: impl FnMut(usize, &StringRecord) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    let text = read(path)?;
-    let mut reader = ReaderBuilder::new();
-    reader.has_headers(false).flexible(true).trim(Trim::All);
-    let mut reader = reader.from_reader(text.as_bytes());
+    let mut blocks = Blocks::open(path)?;
     let mut record = StringRecord::new();
-    loop {
-        let (start, row) = (reader.position().byte(), reader.position().line());
-        let more = reader.read_record(&mut record);
-        if !more.map_err(|error| unreadable(path, error.into()))? {
-            return Ok(());
+    while let Some((before, text)) = blocks.next()? {
+        let mut reader = ReaderBuilder::new();
+        reader.has_headers(false).flexible(true).trim(Trim::All);
+        let mut reader = reader.from_reader(text.as_bytes());
+        loop {
+            let (start, line) = (reader.position().byte(), reader.position().line());
+            let more = reader.read_record(&mut record);
+            if !more.map_err(|error| unreadable(path, error.into()))? {
+                break;
+            }
+            let row = before + line as usize;
+            // The reader passes over empty lines.
+            let skipped = text.as_bytes().get(start as usize) == Some(&b'\n');
+            if skipped || record.len() == 1 && record[0].is_empty() {
+                return Err(blank_line(path, row));
+            }
+            each(row, &record)?;
         }
-        let row = row as usize;
-        // The reader passes over empty lines.
-        let skipped = text.as_bytes().get(start as usize) == Some(&b'\n');
-        if skipped || record.len() == 1 && record[0].is_empty() {
-            return Err(blank_line(path, row));
-        }
-        each(row, &record)?;
     }
+    Ok(())
 }
 
 /// A line without the quotes around it, if there are some.
@@ -376,7 +393,7 @@ fn parse_number(
     }
 }
 
-fn unreadable(path: &Path, source: std::io::Error) -> DataError {
+pub(super) fn unreadable(path: &Path, source: std::io::Error) -> DataError {
     DataError::Unreadable {
         file: path.display().to_string(),
         source,
@@ -390,7 +407,7 @@ fn blank_line(path: &Path, row: usize) -> DataError {
     }
 }
 
-fn empty(path: &Path) -> DataError {
+pub(super) fn empty(path: &Path) -> DataError {
     DataError::EmptyFile {
         file: path.display().to_string(),
     }

@@ -3,7 +3,7 @@
 use dfdx::prelude::HasShape;
 use equilibria_core::prelude::*;
 
-use crate::data::{BoxesError, DataError, DataSet, TargetKind, Targets};
+use crate::data::{BoxesError, DataError, Samples, TargetKind, Targets};
 use crate::detection::{BoxCoding, Judged, OrientedBox, Proposal, ProposalRows};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::metrics::{require_finite, MetricsError};
@@ -94,7 +94,7 @@ impl Head for BoxesHead {
         TargetKind::Boxes
     }
 
-    fn check(&self, data: &DataSet) -> Result<(), DataError> {
+    fn check(&self, data: &Samples) -> Result<(), DataError> {
         data.require("boxes", self.targets())?;
         let (sizes, classes) = (self.sizes.len(), data.classes.len());
         if classes == 0 {

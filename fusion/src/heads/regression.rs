@@ -2,7 +2,7 @@
 
 use equilibria_core::prelude::*;
 
-use crate::data::{DataError, DataSet, SplitName, TargetKind, Targets};
+use crate::data::{DataError, Samples, SplitName, TargetKind, Targets};
 use crate::head::{Comparison, Head, Loss, Losses, Metric};
 use crate::loss::{absolute_error, squared_error};
 use crate::metrics::{MetricsError, Regression as Pairs, Zero};
@@ -65,16 +65,21 @@ impl Head for Regression {
         TargetKind::Number
     }
 
-    fn check(&self, data: &DataSet) -> Result<(), DataError> {
+    fn check(&self, data: &Samples) -> Result<(), DataError> {
         data.require(self.typetag_name(), self.targets())?;
+        if !self.sentiment {
+            return Ok(());
+        }
         for part in [SplitName::Train, SplitName::Test] {
-            let Targets::Numbers(numbers) = &data.split(part).targets else {
-                continue;
-            };
-            let stray = numbers.iter().position(|y| !(-3.0..=3.0).contains(y));
-            if let Some(row) = stray.filter(|_| self.sentiment) {
-                return Err(data.not_a_sentiment(part, row, numbers[row]));
-            }
+            data.split(part).scan_targets(&mut |first, targets| {
+                let Targets::Numbers(numbers) = targets else {
+                    return Ok(());
+                };
+                let stray = numbers.iter().position(|y| !(-3.0..=3.0).contains(y));
+                stray.map_or(Ok(()), |row| {
+                    Err(data.not_a_sentiment(part, first + row, numbers[row]))
+                })
+            })?;
         }
         Ok(())
     }

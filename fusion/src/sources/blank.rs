@@ -5,7 +5,7 @@ use std::ops::Range;
 use equilibria_core::prelude::*;
 
 use super::folder::Folder;
-use crate::data::{DataError, DataSet, Names, Split, SplitName, Table};
+use crate::data::{DataError, DataSet, Names, Split, SplitName, StreamError, Table};
 use crate::model::DataSource;
 
 plugin! {
@@ -22,6 +22,16 @@ plugin! {
 }
 
 impl Blank {
+    /// Refuses data whose rows are read batch by batch: all of them would be read here.
+    fn check(&self) -> Result<(), DataError> {
+        match self.data.streams() {
+            true => Err(DataError::from(StreamError::NotStreamed {
+                source_type: "blank",
+            })),
+            false => Ok(()),
+        }
+    }
+
     fn erase(&self, tables: &mut [Table]) -> Result<(), DataError> {
         let count = tables.len();
         for &number in &self.modalities {
@@ -41,6 +51,7 @@ impl Blank {
 #[typetag::serde(name = "blank")]
 impl DataSource for Blank {
     fn load(&self) -> Result<DataSet, DataError> {
+        self.check()?;
         let mut set = self.data.load()?;
         self.erase(&mut set.train.modalities)?;
         self.erase(&mut set.test.modalities)?;
@@ -48,12 +59,14 @@ impl DataSource for Blank {
     }
 
     fn features(&self, part: SplitName) -> Result<Vec<Table>, DataError> {
+        self.check()?;
         let mut tables = self.data.features(part)?;
         self.erase(&mut tables)?;
         Ok(tables)
     }
 
     fn split(&self, part: SplitName, classes: &[String]) -> Result<Split, DataError> {
+        self.check()?;
         let mut split = self.data.split(part, classes)?;
         self.erase(&mut split.modalities)?;
         Ok(split)

@@ -1,10 +1,12 @@
 //! Data from a folder.
 
+use std::path::Path;
+
 use equilibria_core::prelude::*;
 
 use crate::data::{
     features_from_folder, names_in_folder, place_in_folder, split_from_folder, DataError, DataSet,
-    Names, OsPath, Split, SplitName, Table,
+    Features, Names, OsPath, Rows, Samples, Split, SplitName, StreamedFolder, Table,
 };
 use crate::model::DataSource;
 
@@ -19,6 +21,17 @@ plugin! {
     pub struct Folder: DataSource {
         /// The folder; `--data DIR` overrides it.
         pub path: OsPath = OsPath::from("."),
+        /// Whether tables are read batch by batch, for those that are larger than memory. The numbers stay the same. Each file is read
+        /// once, with all checks, into a file that takes 8 bytes for each number, is beside the run folder, has no name, and is gone
+        /// when the program ends.
+        pub stream: bool = false,
+    }
+}
+
+impl Folder {
+    fn streamed<'a>(&'a self, scratch: &'a Path) -> StreamedFolder<'a> {
+        let path = self.path.as_ref();
+        StreamedFolder { path, scratch }
     }
 }
 
@@ -34,6 +47,40 @@ impl DataSource for Folder {
 
     fn split(&self, part: SplitName, classes: &[String]) -> Result<Split, DataError> {
         split_from_folder(self.path.as_ref(), part, classes)
+    }
+
+    fn samples(&self, scratch: &Path) -> Result<Samples, DataError> {
+        match self.stream {
+            true => self.streamed(scratch).samples(),
+            false => Ok(self.load()?.into()),
+        }
+    }
+
+    fn stored_features(
+        &self,
+        part: SplitName,
+        scratch: &Path,
+    ) -> Result<Box<dyn Features>, DataError> {
+        match self.stream {
+            true => self.streamed(scratch).features(part),
+            false => Ok(Box::new(self.features(part)?)),
+        }
+    }
+
+    fn stored_split(
+        &self,
+        part: SplitName,
+        classes: &[String],
+        scratch: &Path,
+    ) -> Result<Box<dyn Rows>, DataError> {
+        match self.stream {
+            true => self.streamed(scratch).rows(part, classes),
+            false => Ok(Box::new(self.split(part, classes)?)),
+        }
+    }
+
+    fn streams(&self) -> bool {
+        self.stream
     }
 
     fn names(&self) -> Result<Vec<Names>, DataError> {

@@ -5,7 +5,7 @@ use std::fmt;
 use equilibria_core::{from_host, Backend, Report, Result, Scalar, Tally};
 use serde::Serialize;
 
-use crate::data::{Split, Targets};
+use crate::data::{Rows, Targets};
 use crate::head::{by_key, Comparison, Score};
 use crate::metrics::MetricsError;
 use crate::model::Model;
@@ -53,7 +53,7 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// Evaluates a model on all rows of a split.
+/// Evaluates a model on all rows of a split. Predictions, and how each row was solved, stay in memory.
 ///
 /// # Errors
 /// Those of the model and of its head: [`Error::Parse`](equilibria_core::Error::Parse), with the message of a [`MetricsError`], for
@@ -61,9 +61,9 @@ impl fmt::Display for Evaluation {
 pub fn evaluate<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     device: &D,
-    split: &Split,
+    rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    evaluate_on(&Division::none(), model, device, split)
+    evaluate_on(&Division::none(), model, device, rows)
 }
 
 /// [`evaluate`] on ranks, each of which works on its rows; all of them get the evaluation of all rows.
@@ -74,9 +74,9 @@ pub fn evaluate_on<E: Scalar, D: Backend<E>>(
     division: &Division<'_>,
     model: &Model<E, D>,
     device: &D,
-    split: &Split,
+    rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    evaluate_in(division, Pass::evaluation, model, device, split)
+    evaluate_in(division, Pass::evaluation, model, device, rows)
 }
 
 /// [`evaluate`] for a reader: solves have [traces](equilibria_core::SampleReport::trace), and gates are measured. The
@@ -84,9 +84,9 @@ pub fn evaluate_on<E: Scalar, D: Backend<E>>(
 pub fn inspect<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     device: &D,
-    split: &Split,
+    rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    inspect_on(&Division::none(), model, device, split)
+    inspect_on(&Division::none(), model, device, rows)
 }
 
 /// [`inspect`] on ranks, as [`evaluate_on`] evaluates.
@@ -97,9 +97,9 @@ pub fn inspect_on<E: Scalar, D: Backend<E>>(
     division: &Division<'_>,
     model: &Model<E, D>,
     device: &D,
-    split: &Split,
+    rows: &dyn Rows,
 ) -> Result<Evaluation> {
-    evaluate_in(division, Pass::inspection, model, device, split)
+    evaluate_in(division, Pass::inspection, model, device, rows)
 }
 
 fn evaluate_in<E: Scalar, D: Backend<E>>(
@@ -107,7 +107,7 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
     new_pass: fn() -> Pass<E, D>,
     model: &Model<E, D>,
     device: &D,
-    split: &Split,
+    rows: &dyn Rows,
 ) -> Result<Evaluation> {
     let Outputs {
         values: all,
@@ -118,31 +118,32 @@ fn evaluate_in<E: Scalar, D: Backend<E>>(
         new_pass,
         model,
         device,
-        &split.modalities,
-        |rows, outputs, pass| {
-            let some: Vec<usize> = rows.collect();
-            let targets = model.targets(device, &split.targets.select(&some))?;
+        rows.features(),
+        |some, outputs, pass| {
+            let targets = rows.targets(&some.collect::<Vec<_>>())?;
+            let targets = model.targets(device, &targets)?;
             let value = model.loss(outputs, &targets, pass)?;
             Ok(value.as_vec()[0].wide())
         },
     )?;
-    let (mut loss, mut gates) = (0.0, Vec::new());
-    for (rows, mean, own) in pieces {
-        loss += mean * rows as f64;
-        add_share(&mut gates, &own, (rows, split.len()));
+    let (mut loss, mut gates, count) = (0.0, Vec::new(), rows.len());
+    for (some, mean, own) in pieces {
+        loss += mean * some as f64;
+        add_share(&mut gates, &own, (some, count));
     }
+    let targets = rows.targets(&(0..count).collect::<Vec<_>>())?;
     let mut tally = Tally::default();
     solves.iter().for_each(|(_, report)| tally.add(report));
-    let (values, comparison) = model.head.score(&all, &split.targets)?;
+    let (values, comparison) = model.head.score(&all, &targets)?;
     if !loss.is_finite() {
-        loss = sum_of_losses(model, device, &all, &split.targets)?;
+        loss = sum_of_losses(model, device, &all, &targets)?;
     }
     let scores = model.head.metrics().iter().zip(values);
     let scores = scores.map(|(&metric, value)| Score { metric, value });
     Ok(Evaluation {
         scores: scores.collect(),
         comparison,
-        loss: model.head.loss_unit() * loss / split.len().max(1) as f64,
+        loss: model.head.loss_unit() * loss / count.max(1) as f64,
         mean_solver_steps: tally.mean_evaluations(),
         unconverged_fraction: tally.unconverged_fraction(),
         solves,

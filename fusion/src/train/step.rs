@@ -2,11 +2,11 @@
 
 use dfdx::prelude::Gradients;
 use equilibria_core::seed::mix;
-use equilibria_core::{Backend, Parameters, Report, Result, Scalar};
+use equilibria_core::{Backend, Matrix, Parameters, Report, Result, Scalar};
 
 use super::ordered_sum::OrderedSum;
 use super::{tensors, Trainer};
-use crate::data::Split;
+use crate::data::{Rows, Targets};
 use crate::model::Model;
 use crate::pass::{Differentiated, Pass};
 use crate::predict;
@@ -23,17 +23,22 @@ pub(super) struct Step<E: Scalar, D: Backend<E>> {
 }
 
 impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
-    /// The gradients of the loss on some rows, in a step of an epoch, which is counted from 0.
+    /// The gradients of the loss on a batch, in a step of an epoch, which is counted from 0; the batch of the next step is read meanwhile.
     pub(super) fn step(
         &self,
         division: &Division<'_>,
-        rows: &Split,
-        batch: &[usize],
+        rows: &dyn Rows,
+        (batch, next): (&[usize], Option<Vec<usize>>),
         place: (usize, usize),
     ) -> Result<Step<E, D>> {
         let (chunks, parts) = division.chunks(batch.len(), self.training.batch);
+        let next = next.and_then(|next| {
+            let (chunks, _) = division.chunks(next.len(), self.training.batch);
+            Some(next[chunks.first()?.rows.clone()].to_vec())
+        });
         if !division.divides() {
-            let whole = self.differentiate(rows, batch, &chunks[0], place)?;
+            let own = (batch, next.as_deref());
+            let whole = self.differentiate(rows, own, &chunks[0], place)?;
             return Ok(Step {
                 gradients: whole.gradients,
                 loss: whole.loss,
@@ -42,9 +47,12 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         }
         let (mut reports, mut ordered) = (Vec::new(), OrderedSum::new(parts));
         let (mut sum, mut loss) = (Vec::new(), 0.0);
-        for chunk in chunks {
+        for (index, chunk) in chunks.iter().enumerate() {
             let own = &batch[chunk.rows.clone()];
-            let mut done = self.differentiate(rows, own, &chunk, place)?;
+            let following = chunks.get(index + 1);
+            let following = following.map(|chunk| &batch[chunk.rows.clone()]);
+            let own = (own, following.or(next.as_deref()));
+            let mut done = self.differentiate(rows, own, chunk, place)?;
             reports.extend(without_names(done.reports));
             let gradient = flat(self.model, &mut done.gradients)?;
             match division.reproducible {
@@ -66,27 +74,19 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         })
     }
 
-    /// The gradients of the loss on the rows of a chunk.
+    /// The gradients of the loss on the rows of a chunk, with those that will be asked for next.
     fn differentiate(
         &self,
-        rows: &Split,
-        own: &[usize],
+        rows: &dyn Rows,
+        (own, next): (&[usize], Option<&[usize]>),
         chunk: &Chunk,
         (epoch, step): (usize, usize),
     ) -> Result<Differentiated<E, D>> {
         let seed = mix(mix(self.seed, epoch as u64), step as u64);
-        let changed = self.model.backbone.augmented(rows, own, seed);
-        let (targets, x) = match changed {
-            Some(changed) => {
-                let x = tensors(self.device, &changed)?;
-                (changed.targets, x)
-            }
-            None => {
-                let batched = own.iter().copied();
-                let x = predict::tensors(self.device, &rows.modalities, batched)?;
-                (rows.targets.select(own), x)
-            }
-        };
+        let (targets, x) = self.learned_from(rows, own, seed)?;
+        if let Some(next) = next {
+            rows.announce(next);
+        }
         let targets = self.model.targets(self.device, &targets)?;
         let mut pass = Pass::training(seed);
         pass.part = chunk.part;
@@ -94,6 +94,30 @@ impl<E: Scalar, D: Backend<E>> Trainer<'_, E, D> {
         let outputs = self.model.outputs(&x, Some(&targets), &mut pass)?;
         let loss = self.model.loss(&outputs, &targets, &mut pass)?;
         pass.backward(&loss)
+    }
+
+    /// Targets and tensors of some rows, changed as the backbone changes them.
+    fn learned_from(
+        &self,
+        rows: &dyn Rows,
+        own: &[usize],
+        seed: u64,
+    ) -> Result<(Targets, Vec<Matrix<E, D>>)> {
+        let places: Vec<usize> = (0..own.len()).collect();
+        let read;
+        let (rows, places) = match rows.in_memory() {
+            Some(rows) => (rows, own),
+            None => {
+                read = rows.read(own)?;
+                (&read, &places[..])
+            }
+        };
+        if let Some(changed) = (self.model.backbone).augmented(rows, places, own, seed) {
+            let x = tensors(self.device, &changed)?;
+            return Ok((changed.targets, x));
+        }
+        let x = predict::tensors(self.device, &rows.modalities, places.iter().copied())?;
+        Ok((rows.targets.select(places), x))
     }
 }
 

@@ -1,11 +1,13 @@
 //! What ranks tell each other between two epochs.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use dfdx::prelude::HasShape;
 use equilibria_core::{to_host, Backend, Error, Parameters, Result, Scalar, Tally};
 use sha2::{Digest, Sha256};
 
+use crate::data::Batches;
 use crate::experiment::Training;
 use crate::model::Model;
 use crate::ranks::parcel::{Parcel, Unpacked};
@@ -113,18 +115,24 @@ pub(super) fn share_memory<E: Scalar, D: Backend<E>>(
     model: &Model<E, D>,
     division: &Division<'_>,
     training: &Training,
-    batches: &[Vec<usize>],
+    batches: &Batches,
 ) -> Result<()> {
     if !division.ranks.are_several() {
         return Ok(());
     }
-    let mut own: HashSet<usize> = HashSet::new();
-    for batch in batches {
-        for chunk in division.chunks(batch.len(), training.batch).0 {
-            own.extend(&batch[chunk.rows]);
+    let samples = || {
+        let mut own: HashSet<usize> = HashSet::new();
+        for batch in batches.iter() {
+            for chunk in division.chunks(batch.len(), training.batch).0 {
+                own.extend(&batch[chunk.rows]);
+            }
         }
-    }
-    let memory = model.fusion.memory_of(&|sample| own.contains(&sample));
+        own
+    };
+    // Most fusions remember nothing and never ask.
+    let own = OnceCell::new();
+    let is_own = |sample: usize| own.get_or_init(samples).contains(&sample);
+    let memory = model.fusion.memory_of(&is_own);
     let mut parcel = Parcel::default();
     parcel.count(memory.len());
     for (name, values) in memory {

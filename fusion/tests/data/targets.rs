@@ -3,7 +3,7 @@
 use crate::arrays::npy;
 use crate::bundle::made_up;
 use crate::{folder, refused_dir};
-use equilibria_fusion::data::{DataError, DataSet, LabelSets, TargetKind, Targets};
+use equilibria_fusion::data::{DataError, DataSet, LabelSets, Samples, TargetKind, Targets};
 use std::fs;
 use tempfile::TempDir;
 
@@ -250,7 +250,7 @@ fn one_kind_of_target_is_expected() {
 
 #[test]
 fn a_head_gets_what_it_learns_from() {
-    let set = DataSet::from_folder(with(&NUMBERS, &[]).path()).unwrap();
+    let set = Samples::from(DataSet::from_folder(with(&NUMBERS, &[]).path()).unwrap());
     assert!(set.require("regression", TargetKind::Number).is_ok());
     let error = set
         .require("multi-label", TargetKind::LabelSet)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equilibria_core::{Backend, Report, Scalar};
-use equilibria_fusion::data::{Split, SplitName};
+use equilibria_fusion::data::{Digest, Rows, SplitName};
 use equilibria_fusion::ranks::Ranks;
 use equilibria_fusion::train::{evaluate_on, Evaluation};
 
@@ -37,10 +37,13 @@ pub fn run(args: &Args, ranks: &dyn Ranks) -> Result<ExitCode> {
     let mut saved = SavedRun::read(&run_folder::model(&args.run)?)?;
     args.device.choose(&mut saved.experiment)?;
     let (experiment, classes) = (&mut saved.experiment, &saved.classes);
-    let data = args.data.split(experiment, SplitName::Test, classes)?;
+    let data = args
+        .data
+        .split(experiment, (SplitName::Test, classes), &args.run)?;
     let saved = &saved;
     if !args.data.is_given() {
-        saved.warn_of_changes(SplitName::Test, &data.modalities, Some(&data.targets));
+        let digest = || Digest::of_rows(SplitName::Test, &*data);
+        saved.warn_of_changes(SplitName::Test, true, digest)?;
     }
     let result = Evaluating { saved, data, ranks }.run(&saved.experiment)?;
     if !ranks.leads() {
@@ -59,7 +62,7 @@ pub fn run(args: &Args, ranks: &dyn Ranks) -> Result<ExitCode> {
 /// A saved model, to be evaluated.
 struct Evaluating<'a> {
     saved: &'a SavedRun,
-    data: Split,
+    data: Box<dyn Rows>,
     ranks: &'a dyn Ranks,
 }
 
@@ -72,14 +75,13 @@ impl Work for Evaluating<'_> {
             mut data,
             ranks,
         } = self;
-        saved.check_features(&data.modalities)?;
-        let (scaling, targets) = (&saved.scaling, Some(&data.targets));
-        (saved.experiment).check_range::<E>(scaling, SplitName::Test, &data.modalities, targets)?;
+        saved.check_features(data.features())?;
+        let (scaling, features) = (&saved.scaling, data.features());
+        (saved.experiment).check_range::<E>(scaling, SplitName::Test, features, Some(&*data))?;
         let model = saved.model::<E, D>(device)?;
-        scaling.apply(&mut data)?;
-        let (modalities, targets) = (&data.modalities, Some(&data.targets));
-        let division = saved.division(ranks, SplitName::Test, modalities, targets)?;
-        let result = evaluate_on(&division, &model, device, &data);
+        data.scale(scaling)?;
+        let division = saved.division(ranks, || Digest::of_rows(SplitName::Test, &*data))?;
+        let result = evaluate_on(&division, &model, device, &*data);
         Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }

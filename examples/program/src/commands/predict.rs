@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use equilibria_core::{Backend, Scalar, Status};
-use equilibria_fusion::data::{SplitName, Table};
+use equilibria_fusion::data::{Digest, Features, SplitName};
 use equilibria_fusion::predict::{predict_on, Prediction};
 use equilibria_fusion::ranks::Ranks;
 use serde_json::Value;
@@ -51,9 +51,10 @@ pub fn run(args: &Args, ranks: &dyn Ranks) -> Result<ExitCode> {
         Rows::Test => SplitName::Test,
         Rows::Train => SplitName::Train,
     };
-    let modalities = args.data.features(&mut saved.experiment, part)?;
+    let modalities = args.data.features(&mut saved.experiment, part, &args.out)?;
     if !args.data.is_given() {
-        saved.warn_of_changes(part, &modalities, None);
+        let digest = || Digest::of_features(part, &*modalities);
+        saved.warn_of_changes(part, false, digest)?;
     }
     let predicting = Predicting {
         saved: &saved,
@@ -94,7 +95,7 @@ pub fn run(args: &Args, ranks: &dyn Ranks) -> Result<ExitCode> {
 struct Predicting<'a> {
     saved: &'a SavedRun,
     part: SplitName,
-    modalities: Vec<Table>,
+    modalities: Box<dyn Features>,
     ranks: &'a dyn Ranks,
 }
 
@@ -108,12 +109,12 @@ impl Work for Predicting<'_> {
             mut modalities,
             ranks,
         } = self;
-        saved.check_features(&modalities)?;
-        (saved.experiment).check_range::<E>(&saved.scaling, part, &modalities, None)?;
+        saved.check_features(&*modalities)?;
+        (saved.experiment).check_range::<E>(&saved.scaling, part, &*modalities, None)?;
         let model = saved.model::<E, D>(device)?;
-        saved.scaling.scale(&mut modalities)?;
-        let division = saved.division(ranks, part, &modalities, None)?;
-        let result = predict_on(&division, &model, device, &modalities);
+        modalities.scale(&saved.scaling)?;
+        let division = saved.division(ranks, || Digest::of_features(part, &*modalities))?;
+        let result = predict_on(&division, &model, device, &*modalities);
         Ok(result.map_err(|error| saved.explain(error, &model))?)
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use equilibria_core::DeviceName;
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::Samples;
 use equilibria_fusion::ranks::parcel::{Parcel, Unpacked};
 use equilibria_fusion::ranks::{Alone, Ranks};
 use equilibria_fusion::Experiment;
@@ -73,7 +73,7 @@ fn study(
     let seeds = args.seeds.as_ref().unwrap_or(&plan.seeds);
     // A mistake in the last variant is found before the first is trained.
     let variants = (plan.variant.iter())
-        .map(|variant| Ok((variant, configure(args, plan, variant)?)))
+        .map(|variant| Ok((variant, configure(args, (plan, variant), out)?)))
         .collect::<Result<Vec<_>>>()?;
     let names: Vec<&str> = plan.variant.iter().map(|own| &own.name[..]).collect();
     let told = serde_json::json!([names, seeds, plan.convergence]).to_string();
@@ -195,7 +195,11 @@ fn write_results(plan: &Plan, out: &Path, table: &Table, convergence: &Convergen
 }
 
 /// The configuration of a variant, and its data.
-fn configure(args: &Args, plan: &Plan, variant: &Variant) -> Result<(Experiment, DataSet)> {
+fn configure(
+    args: &Args,
+    (plan, variant): (&Plan, &Variant),
+    out: &Path,
+) -> Result<(Experiment, Samples)> {
     let changes = [&variant.set[..], &args.overrides].concat();
     let base = args.config.as_ref().unwrap_or(&plan.config);
     let mut experiment = config::read(base, &changes).map_err(|error| match error {
@@ -206,14 +210,14 @@ fn configure(args: &Args, plan: &Plan, variant: &Variant) -> Result<(Experiment,
         other => other,
     })?;
     args.device.choose(&mut experiment)?;
-    let data = args.data.load(&mut experiment)?;
+    let data = args.data.load(&mut experiment, out)?;
     Ok((experiment, data))
 }
 
 /// Makes a run unless it is there; goes on with one that was left.
 fn train(
     experiment: &Experiment,
-    data: &DataSet,
+    data: &Samples,
     folder: &Path,
     verbosity: Verbosity,
 ) -> Result<()> {

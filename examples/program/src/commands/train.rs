@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use equilibria_fusion::checkpoint::Checkpoint;
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::Samples;
 use equilibria_fusion::ranks::Ranks;
 use equilibria_fusion::Experiment;
 
@@ -12,7 +12,7 @@ use crate::config::{self, DataArgs};
 use crate::device::DeviceArgs;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::run_folder::{RunFolder, CHECKPOINT};
+use crate::run_folder::{RunFolder, CHECKPOINT, RUNS};
 use crate::saved_run::SavedRun;
 use crate::terminal::{self, print_line, Verbosity};
 use crate::training_run::TrainingRun;
@@ -102,7 +102,7 @@ struct Start {
     experiment: Experiment,
     /// The file with the configuration.
     origin: String,
-    data: DataSet,
+    data: Samples,
     /// Where it is written, by the first rank.
     folder: Option<RunFolder>,
     /// Where it was left, if it was.
@@ -115,7 +115,8 @@ impl Start {
         let mut experiment = config::read(config, &args.overrides)?;
         experiment.seed = args.seed.unwrap_or(experiment.seed);
         args.device.choose(&mut experiment)?;
-        let data = args.data.load(&mut experiment)?;
+        let place = args.out.as_deref().unwrap_or(Path::new(RUNS));
+        let data = args.data.load(&mut experiment, place)?;
         let name = config.file_stem().unwrap_or_default().to_string_lossy();
         let folder = (ranks.leads())
             .then(|| RunFolder::prepare(args.out.as_deref(), &name, args.force))
@@ -144,7 +145,8 @@ impl Start {
         }
         let mut saved = SavedRun::of(Checkpoint::of_bytes(&path, bytes)?, &path)?;
         args.device.choose(&mut saved.experiment)?;
-        let data = args.data.load(&mut saved.experiment)?;
+        let place = folder.as_ref().map_or(run, RunFolder::target);
+        let data = args.data.load(&mut saved.experiment, place)?;
         saved.check(&data)?;
         saved.check_same(&data)?;
         Ok(Some(Self {

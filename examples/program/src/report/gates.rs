@@ -15,12 +15,12 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
          at the equilibrium (eq. 9), and the learned factor w_i of its feature in x_fuse (eq. 12).",
     );
     let largest = gates.iter().map(|gate| gate.magnitude).fold(0.0, f64::max);
-    let rows: Vec<_> = (gates.iter().zip(&run.data.test.modalities))
-        .map(|(gate, modality)| {
+    let rows: Vec<_> = (gates.iter().zip(run.data.test.modalities()))
+        .map(|(gate, (modality, _))| {
             let share = gate.magnitude / largest;
             let magnitude = Cell::bar(number(gate.magnitude), share);
             let cells = vec![magnitude, Cell::new(number(gate.weight))];
-            (modality.name.clone(), cells)
+            (modality.to_owned(), cells)
         })
         .collect();
     let head = ["modality", "mean |α_i|", "w_i"];

@@ -1,6 +1,6 @@
 //! What the run was, and what it achieved.
 
-use equilibria_fusion::data::Targets;
+use equilibria_fusion::data::TargetKind;
 
 use super::page::{number, Cell, Page};
 use super::RunReport;
@@ -23,12 +23,12 @@ fn fact(name: &str, value: String) -> (String, Vec<Cell>) {
 
 fn facts(run: &RunReport<'_>) -> [(String, Vec<Cell>); 8] {
     let (data, epochs) = (run.data, run.history.len());
-    let (what, of_each) = match &data.train.targets {
-        Targets::Classes(_) => ("classes", data.classes.len().to_string()),
-        Targets::LabelSets(_) => ("labels", data.classes.len().to_string()),
-        Targets::Numbers(_) => ("to predict", "a number".to_owned()),
-        Targets::Answers(_) => ("answers", data.classes.len().to_string()),
-        Targets::Boxes(_) => ("classes of boxes", data.classes.len().to_string()),
+    let (what, of_each) = match data.train.kind() {
+        TargetKind::Class => ("classes", data.classes.len().to_string()),
+        TargetKind::LabelSet => ("labels", data.classes.len().to_string()),
+        TargetKind::Number => ("to predict", "a number".to_owned()),
+        TargetKind::Answers => ("answers", data.classes.len().to_string()),
+        TargetKind::Boxes => ("classes of boxes", data.classes.len().to_string()),
     };
     [
         fact("data", data.name.clone()),

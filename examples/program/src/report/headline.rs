@@ -32,8 +32,8 @@ pub fn write(run: &RunReport<'_>, page: &mut Page) {
     let predictions = match &run.test.comparison {
         Comparison::Classes(confusion) => classes(confusion),
         Comparison::LabelSets(counts) => labels(counts, run.data.test.len()),
-        Comparison::Numbers(pairs) => numbers(pairs, &run.data.test.targets),
-        Comparison::Answers(accuracy) => answers(accuracy, &run.data.test.targets),
+        Comparison::Numbers(pairs) => numbers(pairs, run.targets),
+        Comparison::Answers(accuracy) => answers(accuracy, run.targets),
         Comparison::Boxes(judged) => boxes(judged),
     };
     let judgments: Vec<Judgment> = [Some(predictions), test_solves(run), training_solves(run)]

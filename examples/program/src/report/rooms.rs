@@ -1,6 +1,6 @@
 //! Boxes that were found in rooms, and those that are there.
 
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::{Samples, Tables};
 use equilibria_fusion::detection::{Judged, OrientedBox, Proposal, SceneRows};
 use plotters::prelude::*;
 
@@ -21,7 +21,7 @@ const SIZE: (u32, u32) = (440, 440);
 const SURE: f64 = 0.5;
 
 /// Writes the average precision of every class, and draws some rooms from above.
-pub fn write(judged: &Judged, data: &DataSet, page: &mut Page) {
+pub fn write(judged: &Judged, data: &Samples, page: &mut Page) {
     let classes = &judged.truth.classes;
     page.heading("Boxes in the test rows");
     page.paragraph("One row per class; the longer the bar, the larger the average precision. A predicted box is right if it shares more than a quarter, or half, of the volume of both with a true box that no surer one has found.");
@@ -67,14 +67,14 @@ pub fn write(judged: &Judged, data: &DataSet, page: &mut Page) {
 }
 
 /// Some points of a test room, x and y, evenly spaced.
-fn points(data: &DataSet, room: usize) -> Vec<(f64, f64)> {
-    let columns: Vec<usize> = (data.test.modalities.iter())
-        .map(|table| table.columns)
-        .collect();
-    let Some(rows) = SceneRows::of(&columns) else {
+fn points(data: &Samples, room: usize) -> Vec<(f64, f64)> {
+    let rows = SceneRows::of(&data.test.features().columns());
+    let tables = data.test.tables(&[room]).map(Tables::into_owned);
+    // A room that can no longer be read is drawn without its points.
+    let (Some(rows), Ok(tables)) = (rows, tables) else {
         return Vec::new();
     };
-    let scenes = rows.scenes(&data.test.modalities, &[room]).next();
+    let scenes = rows.scenes(&tables, &[0]).next();
     let points = scenes.map_or(Vec::new(), |scene| scene.points);
     let step = points.len().div_ceil(POINTS).max(1);
     let points = points.iter().step_by(step);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use equilibria_core::{Backend, DeviceName, Scalar};
-use equilibria_fusion::data::DataSet;
+use equilibria_fusion::data::Samples;
 use equilibria_fusion::train::tensors;
 use equilibria_fusion::Pass;
 
@@ -30,7 +30,7 @@ impl Convergence {
     /// curve.
     pub fn measure(
         (run, device): (&Path, DeviceName),
-        data: &DataSet,
+        data: &Samples,
         steps: usize,
     ) -> Result<Option<Vec<f64>>> {
         let mut saved = SavedRun::read(&run_folder::model(run)?)?;
@@ -106,7 +106,7 @@ impl Convergence {
 /// A saved model, of which it is to be seen how it settles.
 struct Settles<'a> {
     saved: &'a SavedRun,
-    data: &'a DataSet,
+    data: &'a Samples,
     steps: usize,
 }
 
@@ -116,7 +116,7 @@ impl Work for Settles<'_> {
     fn on<E: Scalar, D: Backend<E>>(self, device: &D) -> Result<Option<Vec<f64>>> {
         let Self { saved, data, steps } = self;
         saved.check(data)?;
-        let mut test = data.test.clone();
+        let mut test = data.test.read_all()?;
         saved.scaling.apply(&mut test)?;
         let model = saved.model::<E, D>(device)?;
         let x = tensors(device, &test)?;

@@ -1,7 +1,7 @@
 //! The rows of a training run.
 
 use equilibria_core::Scalar;
-use equilibria_fusion::data::{stratified_holdout, DataSet, MinMax, Split, SplitName};
+use equilibria_fusion::data::{held_out, MinMax, Rows, Samples, SplitName};
 use equilibria_fusion::Experiment;
 
 use crate::error::{Error, Result};
@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 /// Rows, scaled, and how they were scaled.
 pub struct ScaledRows {
     /// Those the parameters are fitted to.
-    pub fitted: Split,
+    pub fitted: Box<dyn Rows>,
     /// Those held out, if some are.
-    pub validation: Option<Split>,
+    pub validation: Option<Box<dyn Rows>>,
     /// The scale of all.
     pub scaling: MinMax,
 }
@@ -21,25 +21,22 @@ impl ScaledRows {
     ///
     /// # Errors
     /// [`Error::NoValidation`] where there are too few rows to hold some out, and those of numbers too large for `E`.
-    pub fn new<E: Scalar>(experiment: &Experiment, data: &mut DataSet) -> Result<Self> {
+    pub fn new<E: Scalar>(experiment: &Experiment, data: &mut Samples) -> Result<Self> {
         let (mut fitted, mut validation) = hold_out(experiment, data)?;
         // Scaled by the rows the parameters are fitted to, and no others.
         let scaling = match experiment.data.scaled() {
-            true => MinMax::fit(&fitted),
-            false => MinMax::identity(&fitted),
+            true => MinMax::fit_rows(fitted.features())?,
+            false => MinMax::identity_of(&fitted.features().columns()),
         };
         for name in SplitName::BOTH {
-            let Split {
-                modalities,
-                targets,
-            } = data.split(name);
-            experiment.check_range::<E>(&scaling, name, modalities, Some(targets))?;
+            let rows = data.split(name);
+            experiment.check_range::<E>(&scaling, name, rows.features(), Some(rows))?;
         }
-        for split in [&mut fitted, &mut data.test]
+        for rows in [&mut fitted, &mut data.test]
             .into_iter()
             .chain(&mut validation)
         {
-            scaling.apply(split)?;
+            rows.scale(&scaling)?;
         }
         Ok(Self {
             fitted,
@@ -50,25 +47,29 @@ impl ScaledRows {
 
     /// Number of features of each modality.
     pub fn columns(&self) -> Vec<usize> {
-        let tables = self.fitted.modalities.iter();
-        tables.map(|table| table.columns).collect()
+        self.fitted.features().columns()
     }
 }
 
 /// The training rows to fit parameters to, and those for validation.
-fn hold_out(experiment: &Experiment, data: &DataSet) -> Result<(Split, Option<Split>)> {
-    let share = experiment.training.validation;
+type Divided = (Box<dyn Rows>, Option<Box<dyn Rows>>);
+
+/// Divides the training rows.
+fn hold_out(experiment: &Experiment, data: &Samples) -> Result<Divided> {
+    let (train, share) = (&data.train, experiment.training.validation);
     if let Some(set_aside) = experiment.data.validation().filter(|_| share > 0.0) {
-        let (held_out, kept) =
-            (0..data.train.len()).partition::<Vec<_>, _>(|row| set_aside.contains(row));
-        return Ok((data.train.select(&kept), Some(data.train.select(&held_out))));
+        let rows: Vec<usize> = set_aside.filter(|&row| row < train.len()).collect();
+        return Ok((train.without(&rows), Some(train.select(&rows))));
     }
-    let strata = data.train.targets.strata();
-    let (kept, held_out) = stratified_holdout(&strata, share, experiment.seed);
-    if share > 0.0 && held_out.is_empty() {
-        let rows = kept.len();
+    if share <= 0.0 {
+        return Ok((train.without(&[]), None));
+    }
+    let mut read = Ok(());
+    let rows = held_out(train.strata(&mut read), share, experiment.seed);
+    read?;
+    if rows.is_empty() {
+        let rows = train.len();
         return Err(Error::NoValidation { share, rows });
     }
-    let validation = (!held_out.is_empty()).then(|| data.train.select(&held_out));
-    Ok((data.train.select(&kept), validation))
+    Ok((train.without(&rows), Some(train.select(&rows))))
 }

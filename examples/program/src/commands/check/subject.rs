@@ -2,7 +2,7 @@
 
 use dfdx::prelude::HasShape;
 use equilibria_core::Backend;
-use equilibria_fusion::data::{MinMax, Split};
+use equilibria_fusion::data::{MinMax, Rows};
 use equilibria_fusion::train::tensors;
 use equilibria_fusion::{Experiment, Model};
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub struct Subject {
     /// Where it was read.
     origin: String,
     /// Training rows, scaled.
-    rows: Split,
+    rows: Box<dyn Rows>,
     /// Number of classes or labels.
     classes: usize,
 }
@@ -34,12 +34,13 @@ impl Subject {
     pub fn read(args: &Args) -> Result<Self> {
         let mut experiment = config::read(&args.config, &args.overrides)?;
         args.device.choose(&mut experiment)?;
-        let data = args.data.load(&mut experiment)?;
+        let data = args.data.load(&mut experiment, &args.config)?;
         let mut rows = data.train;
         if experiment.data.scaled() {
-            MinMax::fit(&rows).apply(&mut rows)?;
+            let scaling = MinMax::fit_rows(rows.features())?;
+            rows.scale(&scaling)?;
         }
-        experiment.head.fit(&rows.targets);
+        experiment.head.fit_rows(&*rows)?;
         Ok(Self {
             experiment,
             origin: args.config.display().to_string(),
@@ -51,14 +52,13 @@ impl Subject {
     /// The model of a variant of the configuration. Every one has the same parameters: they depend on the seed alone.
     pub fn model<D: Backend<f64>>(&self, device: &D, config: &Value) -> Result<Model<f64, D>> {
         let experiment = config::parse(config, &self.origin)?;
-        let tables = self.rows.modalities.iter();
-        let columns: Vec<usize> = tables.map(|table| table.columns).collect();
+        let columns = self.rows.features().columns();
         let model = experiment.model::<f64, D>(device, &columns, self.classes);
         model.map_err(|error| config::refused(error.into(), &experiment, &self.origin))
     }
 
     fn batch<D: Backend<f64>>(&self, device: &D, rows: &[usize]) -> Result<Batch<D>> {
-        let (head, part) = (&self.experiment.head, self.rows.select(rows));
+        let (head, part) = (&self.experiment.head, self.rows.read(rows)?);
         Ok(Batch {
             x: tensors(device, &part)?,
             targets: (head.scaled(&part.targets)).matrix(device, head.outputs(self.classes))?,

@@ -1,0 +1,113 @@
+//! `stream = true`: runs, evaluations and predictions are those of tables in memory.
+
+#[allow(dead_code)]
+mod small;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+fn equilibria(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
+    command
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn succeed(arguments: &[&str]) -> String {
+    let output = equilibria(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a file")
+}
+
+/// The names, types and bytes of all parameters.
+fn parameters(run: &Path) -> Vec<(String, String, Vec<u8>)> {
+    let bytes = std::fs::read(run.join("model.safetensors")).expect("a model");
+    let arrays = SafeTensors::deserialize(&bytes).expect("whole");
+    let arrays = arrays.tensors().into_iter();
+    let mut all: Vec<_> = arrays
+        .map(|(name, view)| (name, format!("{:?}", view.dtype()), view.data().to_vec()))
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_streamed_run_is_the_same_to_the_last_bit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("a folder");
+    small::write_data(&data);
+    std::fs::write(folder.path().join("config.toml"), small::CONFIG).expect("written");
+    let (config, data) = (at("config.toml"), at("data"));
+    let [whole, streamed] = ["whole", "streamed"].map(|name| {
+        let stream = format!("data.stream={}", name == "streamed");
+        let run = at(name);
+        succeed(&[
+            "train",
+            &config,
+            "--data",
+            &data,
+            "--out",
+            &run,
+            "--quiet",
+            "--set",
+            &stream,
+            "--set",
+            "training.epochs=12",
+        ]);
+        let told = succeed(&["evaluate", &run, "--json"]);
+        let out = at(&format!("{name}.csv"));
+        succeed(&["predict", &run, "--out", &out]);
+        let run = folder.path().join(name);
+        let mut metrics: Value =
+            serde_json::from_str(&text(&run.join("metrics.json"))).expect("JSON");
+        metrics["seconds"].take();
+        assert!(text(&run.join("config.toml")).contains(&stream[5..].replace('=', " = ")));
+        (
+            parameters(&run),
+            text(&run.join("history.csv")),
+            metrics,
+            told,
+            text(Path::new(&out)),
+        )
+    });
+    assert_eq!(whole, streamed);
+    // Nothing is left beside the runs.
+    let mut left: Vec<String> = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").file_name().to_string_lossy().into())
+        .collect();
+    left.sort();
+    let expected = [
+        "config.toml",
+        "data",
+        "streamed",
+        "streamed.csv",
+        "whole",
+        "whole.csv",
+    ];
+    assert_eq!(left, expected);
+}
+
+#[test]
+fn other_data_refuses_the_key_by_name() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/digits.toml");
+    let config = config.display().to_string();
+    let output = equilibria(&["train", &config, "--set", "data.stream=true"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        message.contains("`digits`") && message.contains("unknown key `stream`"),
+        "{message}"
+    );
+}
