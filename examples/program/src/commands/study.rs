@@ -79,8 +79,11 @@ fn study(
     let told = serde_json::json!([names, seeds, plan.convergence]).to_string();
     let remedy = "give every rank the same file and the same options";
     ranks.require_same(told.as_bytes(), "its plan", remedy)?;
-    for (_, (experiment, data)) in &variants {
-        require_same(ranks, experiment, &data.digest())?;
+    // The digest of tables takes a whole reading of them.
+    if ranks.are_several() {
+        for (_, (experiment, data)) in &variants {
+            require_same(ranks, experiment, &data.digest()?)?;
+        }
     }
     let heads = variants
         .iter()
