@@ -29,10 +29,10 @@ fn written() -> TempDir {
             let values = random_values(columns * rows, k + rows as u64);
             let line = |row: &[f64]| row.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
             let lines: Vec<String> = values.chunks(columns).map(line).collect();
-            write(&folder, &format!("{k}_{split}.csv"), &lines.join("\n"));
+            write(&folder, &format!("{k}_{split}.csv"), lines.join("\n"));
         }
         let labels: Vec<String> = (0..rows).map(|row| (row * row % 3).to_string()).collect();
-        write(&folder, &format!("labels_{split}.csv"), &labels.join("\n"));
+        write(&folder, &format!("labels_{split}.csv"), labels.join("\n"));
     }
     folder
 }
@@ -232,17 +232,15 @@ const CONFIG: &str = r#"{
     "training": { "epochs": 3, "batch": 32, "optimizer": { "type": "adam" }, "average": 0.9 }
 }"#;
 
-/// Parameters after training, and what the model says of the test rows.
-fn trained(samples: Samples, config: &str) -> (Vec<u8>, String, Vec<Vec<f64>>) {
+/// Parameters after training, and what the model says of the test rows: in words, and its outputs.
+type Outcome = (Vec<u8>, String, Vec<Vec<f64>>);
+
+fn trained(samples: Samples, config: &str) -> Outcome {
     trained_on(&Alone, samples, config).expect("it trains")
 }
 
 /// The same on ranks.
-fn trained_on(
-    ranks: &dyn Ranks,
-    mut samples: Samples,
-    config: &str,
-) -> Result<(Vec<u8>, String, Vec<Vec<f64>>), Error> {
+fn trained_on(ranks: &dyn Ranks, mut samples: Samples, config: &str) -> Result<Outcome, Error> {
     let experiment: Experiment = serde_json::from_str(config).expect("it parses");
     experiment.head.check(&samples).expect("it fits");
     let mut failed = Ok(());
