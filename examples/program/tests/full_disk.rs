@@ -67,6 +67,7 @@ const CALLS: [&[&str]; 18] = [
     &["plugins", "--json"],
     &["describe", "solver", "anderson"],
     &["completions", "bash"],
+    &["man"],
 ];
 
 fn folder() -> tempfile::TempDir {
