@@ -19,7 +19,7 @@ set = ['fusion={type="weighted-sum"}']
 "#;
 
 /// One way or more to call every subcommand; paths are relative to the folder of [`folder`].
-const CALLS: [&[&str]; 18] = [
+const CALLS: [&[&str]; 19] = [
     &["--help"],
     &["--version"],
     &["solve", "--help"],
