@@ -44,7 +44,6 @@ fn end_like_an_uninterrupted_one(bench: &Bench, kills: usize, seed: u64) {
     let started = Instant::now();
     bench.whole("whole");
     let duration = started.elapsed().as_secs_f64();
-    let (expected, files) = (bench.result("whole"), bench.files("whole"));
     let (mut rng, mut killed, mut unfinished) = (StdRng::seed_from_u64(seed), 0, 0);
     for number in 1.. {
         let run = format!("run-{number}");
@@ -73,12 +72,7 @@ fn end_like_an_uninterrupted_one(bench: &Bench, kills: usize, seed: u64) {
             let output = next.output().expect("it starts");
             assert!(output.status.success(), "{run}: {}", text(&output));
         }
-        assert!(bench.result(&run) == expected, "{run} differs");
-        assert!(!bench.partial(&run).exists(), "{run} left something behind");
-        // A process that is killed as it ends may leave these two, which do no harm.
-        let mut left = bench.files(&run);
-        left.retain(|file| !["checkpoint.safetensors", "lock"].contains(&file.as_str()));
-        assert_eq!(left, files, "{run}");
+        bench.require_alike(&run, "whole");
         if killed >= kills {
             println!("{number} runs, {killed} kills, {unfinished} of them left a checkpoint");
             break;

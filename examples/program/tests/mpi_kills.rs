@@ -74,7 +74,6 @@ fn end_like_an_uninterrupted_one(kills: usize, seed: u64) {
     let bench = Bench::of(&config(), small::write_data);
     let folder = &bench.folder.path().canonicalize().expect("a folder");
     bench.whole("whole");
-    let (expected, files) = (bench.result("whole"), bench.files("whole"));
     let start = |size, run: &str| {
         let new = ["train", "config.toml", "--data", "data", "--out", run];
         let arguments: &[&str] = match bench.partial(run).join("checkpoint.safetensors").exists() {
@@ -86,7 +85,10 @@ fn end_like_an_uninterrupted_one(kills: usize, seed: u64) {
     let started = Instant::now();
     let output = start(2, "timed").output().expect("mpirun is installed");
     assert!(output.status.success(), "{}", runs::text(&output));
-    assert!(bench.result("timed") == expected, "two ranks differ");
+    assert!(
+        bench.result("timed") == bench.result("whole"),
+        "two ranks differ"
+    );
     let duration = started.elapsed().as_secs_f64();
     let (mut rng, mut killed, mut unfinished) = (StdRng::seed_from_u64(seed), 0, 0);
     for number in 1.. {
@@ -124,12 +126,7 @@ fn end_like_an_uninterrupted_one(kills: usize, seed: u64) {
             let told = runs::text(&output);
             assert!(output.status.success(), "{run}: {told}");
         }
-        assert!(bench.result(&run) == expected, "{run} differs");
-        assert!(!bench.partial(&run).exists(), "{run} left something behind");
-        // A process that is killed as it ends may leave these two, which do no harm.
-        let mut left = bench.files(&run);
-        left.retain(|file| !["checkpoint.safetensors", "lock"].contains(&file.as_str()));
-        assert_eq!(left, files, "{run}");
+        bench.require_alike(&run, "whole");
         if killed >= kills {
             println!("{number} runs, {killed} kills, {unfinished} of them left a checkpoint");
             break;

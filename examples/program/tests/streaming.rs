@@ -1,24 +1,18 @@
 //! `stream = true`: runs, evaluations and predictions are those of tables in memory.
 
-#[allow(dead_code)]
+#[path = "small/called.rs"]
+mod called;
 mod small;
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-fn equilibria(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
+use called::{folder, program, refusal};
 
-fn succeed(arguments: &[&str]) -> String {
-    let output = equilibria(arguments);
+fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let output = program(folder, arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -42,32 +36,15 @@ fn parameters(run: &Path) -> Vec<(String, String, Vec<u8>)> {
 
 #[test]
 fn a_streamed_run_is_the_same_to_the_last_bit() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data).expect("a folder");
-    small::write_data(&data);
-    std::fs::write(folder.path().join("config.toml"), small::CONFIG).expect("written");
-    let (config, data) = (at("config.toml"), at("data"));
+    let folder = folder();
     let [whole, streamed] = ["whole", "streamed"].map(|name| {
         let stream = format!("data.stream={}", name == "streamed");
-        let run = at(name);
-        succeed(&[
-            "train",
-            &config,
-            "--data",
-            &data,
-            "--out",
-            &run,
-            "--quiet",
-            "--set",
-            &stream,
-            "--set",
-            "training.epochs=12",
-        ]);
-        let told = succeed(&["evaluate", &run, "--json"]);
-        let out = at(&format!("{name}.csv"));
-        succeed(&["predict", &run, "--out", &out]);
+        let train = ["train", "config.toml", "--data", "data", "--out", name];
+        let how = ["--quiet", "--set", &stream, "--set", "training.epochs=12"];
+        succeed(folder.path(), &[&train[..], &how].concat());
+        let told = succeed(folder.path(), &["evaluate", name, "--json"]);
+        let out = format!("{name}.csv");
+        succeed(folder.path(), &["predict", name, "--out", &out]);
         let run = folder.path().join(name);
         let mut metrics: Value =
             serde_json::from_str(&text(&run.join("metrics.json"))).expect("JSON");
@@ -78,7 +55,7 @@ fn a_streamed_run_is_the_same_to_the_last_bit() {
             text(&run.join("history.csv")),
             metrics,
             told,
-            text(Path::new(&out)),
+            text(&folder.path().join(out)),
         )
     });
     assert_eq!(whole, streamed);
@@ -103,9 +80,10 @@ fn a_streamed_run_is_the_same_to_the_last_bit() {
 fn other_data_refuses_the_key_by_name() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/digits.toml");
     let config = config.display().to_string();
-    let output = equilibria(&["train", &config, "--set", "data.stream=true"]);
-    assert_eq!(output.status.code(), Some(2));
-    let message = String::from_utf8_lossy(&output.stderr);
+    let message = refusal(
+        Path::new("."),
+        &["train", &config, "--set", "data.stream=true"],
+    );
     assert!(
         message.contains("`digits`") && message.contains("unknown key `stream`"),
         "{message}"

@@ -104,8 +104,7 @@ impl DataSet {
     /// [`DataError::Selection`] for a number that is not there or is given twice, or if there is none.
     pub fn with_modalities(mut self, selection: &[usize]) -> Result<Self, DataError> {
         for split in [&mut self.train, &mut self.test] {
-            let all = std::mem::take(&mut split.modalities);
-            split.modalities = select_modalities(all, selection)?;
+            split.modalities = select_modalities(&split.modalities, selection)?;
         }
         Ok(self)
     }
@@ -149,15 +148,15 @@ pub(super) fn warn_of_unused_classes(data: &str, classes: &[String], used: &Hash
     }
 }
 
-/// Some of the tables, numbered from 1, in the given order.
+/// Some of the modalities, numbered from 1, in the given order.
 ///
 /// # Errors
 ///
 /// [`DataError::Selection`] for a number that is not there or is given twice, or if there is none.
-pub fn select_modalities(tables: Vec<Table>, selection: &[usize]) -> Result<Vec<Table>, DataError> {
+pub fn select_modalities<M: Clone>(all: &[M], selection: &[usize]) -> Result<Vec<M>, DataError> {
     let refused = || DataError::Selection {
         selection: selection.to_vec(),
-        count: tables.len(),
+        count: all.len(),
     };
     let mut distinct = selection.to_vec();
     distinct.sort_unstable();
@@ -165,12 +164,8 @@ pub fn select_modalities(tables: Vec<Table>, selection: &[usize]) -> Result<Vec<
     if selection.is_empty() || distinct.len() < selection.len() {
         return Err(refused());
     }
-    let table = |&k: &usize| {
-        k.checked_sub(1)
-            .and_then(|index| tables.get(index))
-            .cloned()
-    };
-    let chosen: Option<Vec<Table>> = selection.iter().map(table).collect();
+    let modality = |&k: &usize| all.get(k.checked_sub(1)?).cloned();
+    let chosen: Option<Vec<M>> = selection.iter().map(modality).collect();
     chosen.ok_or_else(refused)
 }
 

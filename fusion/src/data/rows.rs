@@ -1,6 +1,6 @@
 //! Rows of samples, wherever they are: in memory, or in files that are larger.
 
-use super::scale::FeatureRange;
+use super::sampling::all_but;
 use super::{select_modalities, DataError, MinMax, Split, Table, TargetKind, Targets};
 use std::fmt::Debug;
 
@@ -197,7 +197,7 @@ impl Features for Vec<Table> {
     }
 
     fn choose(&mut self, selection: &[usize]) -> Result<(), DataError> {
-        *self = select_modalities(std::mem::take(self), selection)?;
+        *self = select_modalities(self, selection)?;
         Ok(())
     }
 
@@ -242,9 +242,8 @@ impl Rows for Split {
     }
 
     fn without(&self, rows: &[usize]) -> Box<dyn Rows> {
-        let mut without = rows.iter().copied().peekable();
-        let kept = (0..self.len()).filter(|row| without.next_if_eq(row).is_none());
-        Box::new(Self::select(self, &kept.collect::<Vec<_>>()))
+        let kept: Vec<usize> = all_but(self.len(), rows).collect();
+        Box::new(Self::select(self, &kept))
     }
 
     fn features(&self) -> &dyn Features {
@@ -253,46 +252,6 @@ impl Rows for Split {
 
     fn in_memory(&self) -> Option<&Split> {
         Some(self)
-    }
-}
-
-impl MinMax {
-    /// [`fit`](Self::fit) to rows wherever they are.
-    ///
-    /// # Errors
-    /// [`StreamError::RowFile`](super::StreamError::RowFile).
-    pub fn fit_rows(train: &dyn Features) -> Result<Self, DataError> {
-        let mut extremes: Vec<Vec<Option<(f64, f64)>>> = (train.columns().into_iter())
-            .map(|columns| vec![None; columns])
-            .collect();
-        train.scan(&mut |_, tables| {
-            for (modality, extremes) in extremes.iter_mut().enumerate() {
-                for row in tables.rows_of(modality) {
-                    for (extremes, &value) in extremes.iter_mut().zip(row) {
-                        let (low, high) = extremes.unwrap_or((value, value));
-                        *extremes = Some((low.min(value), high.max(value)));
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        let range = |extremes: Option<(f64, f64)>| FeatureRange::of(extremes.unwrap_or((0.0, 1.0)));
-        let modality = |extremes: Vec<_>| extremes.into_iter().map(range).collect();
-        Ok(Self {
-            modalities: extremes.into_iter().map(modality).collect(),
-        })
-    }
-
-    /// The scaling that changes nothing, of modalities with so many features.
-    pub fn identity_of(columns: &[usize]) -> Self {
-        let same = FeatureRange {
-            minimum: 0.0,
-            range: 1.0,
-        };
-        let columns = columns.iter();
-        Self {
-            modalities: columns.map(|&columns| vec![same; columns]).collect(),
-        }
     }
 }
 

@@ -15,9 +15,13 @@ use std::ops::Range;
 /// NaN counts as 0. The result depends on `labels`, `fraction` and `seed` only.
 pub fn stratified_holdout(labels: &[usize], fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let held_out = held_out(labels.iter().copied(), fraction, seed);
-    let mut others = held_out.iter().copied().peekable();
-    let kept = (0..labels.len()).filter(|row| others.next_if_eq(row).is_none());
-    (kept.collect(), held_out)
+    (all_but(labels.len(), &held_out).collect(), held_out)
+}
+
+/// The first so many rows but some, which ascend.
+pub(super) fn all_but(rows: usize, without: &[usize]) -> impl Iterator<Item = usize> + '_ {
+    let mut without = without.iter().copied().peekable();
+    (0..rows).filter(move |row| without.next_if_eq(row).is_none())
 }
 
 /// The rows that [`stratified_holdout`] holds out, for labels that need not be in memory. While it is at work it takes 4 bytes for each

@@ -1,6 +1,6 @@
 //! Min-max scaling learned on the training rows.
 
-use super::{DataError, Split, Table};
+use super::{DataError, Features, Split, Table};
 use serde::{Deserialize, Serialize};
 
 /// How one feature is scaled: `(value - minimum) / range`, in the units of the
@@ -15,7 +15,7 @@ pub struct FeatureRange {
 
 impl FeatureRange {
     /// That of a feature between two extremes.
-    pub(super) fn of((minimum, maximum): (f64, f64)) -> Self {
+    fn of((minimum, maximum): (f64, f64)) -> Self {
         let range = maximum - minimum;
         Self {
             minimum,
@@ -71,20 +71,50 @@ impl MinMax {
     ///
     /// A split without rows gives the identity.
     pub fn fit(train: &Split) -> Self {
+        let tables = train.modalities.iter();
+        let ranges = tables.map(|table| {
+            let mut extremes = Extremes::new(table.columns);
+            (0..table.rows()).for_each(|row| extremes.see(table.row(row)));
+            extremes.ranges()
+        });
         Self {
-            modalities: train.modalities.iter().map(feature_ranges).collect(),
+            modalities: ranges.collect(),
         }
+    }
+
+    /// [`fit`](Self::fit) to rows wherever they are.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError::RowFile`](super::StreamError::RowFile).
+    pub fn fit_rows(train: &dyn Features) -> Result<Self, DataError> {
+        let mut extremes: Vec<Extremes> = train.columns().into_iter().map(Extremes::new).collect();
+        train.scan(&mut |_, tables| {
+            for (modality, extremes) in extremes.iter_mut().enumerate() {
+                tables.rows_of(modality).for_each(|row| extremes.see(row));
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            modalities: extremes.into_iter().map(Extremes::ranges).collect(),
+        })
     }
 
     /// The scaling that changes nothing.
     pub fn identity(train: &Split) -> Self {
+        let tables = train.modalities.iter();
+        Self::identity_of(&tables.map(|table| table.columns).collect::<Vec<_>>())
+    }
+
+    /// The scaling that changes nothing, of modalities with so many features.
+    pub fn identity_of(columns: &[usize]) -> Self {
         let same = FeatureRange {
             minimum: 0.0,
             range: 1.0,
         };
-        let tables = train.modalities.iter();
+        let columns = columns.iter();
         Self {
-            modalities: tables.map(|table| vec![same; table.columns]).collect(),
+            modalities: columns.map(|&columns| vec![same; columns]).collect(),
         }
     }
 
@@ -145,19 +175,27 @@ impl MinMax {
     }
 }
 
-fn feature_ranges(table: &Table) -> Vec<FeatureRange> {
-    let rows = || (0..table.rows()).map(|i| table.row(i));
-    (0..table.columns)
-        .map(|column| feature_range(rows().map(|row| row[column])))
-        .collect()
-}
+/// The smallest and the largest number of each feature of a modality, gathered row by row; none without rows.
+struct Extremes(Vec<Option<(f64, f64)>>);
 
-fn feature_range(values: impl Iterator<Item = f64>) -> FeatureRange {
-    let extremes = values.fold(None, |extremes: Option<(f64, f64)>, value| {
-        let (low, high) = extremes.unwrap_or((value, value));
-        Some((low.min(value), high.max(value)))
-    });
-    FeatureRange::of(extremes.unwrap_or((0.0, 1.0)))
+impl Extremes {
+    fn new(columns: usize) -> Self {
+        Self(vec![None; columns])
+    }
+
+    fn see(&mut self, row: &[f64]) {
+        for (extremes, &value) in self.0.iter_mut().zip(row) {
+            let (low, high) = extremes.unwrap_or((value, value));
+            *extremes = Some((low.min(value), high.max(value)));
+        }
+    }
+
+    fn ranges(self) -> Vec<FeatureRange> {
+        let extremes = self.0.into_iter();
+        extremes
+            .map(|extremes| FeatureRange::of(extremes.unwrap_or((0.0, 1.0))))
+            .collect()
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Rows that are read from a file batch by batch.
 
 use super::row_file::RowFile;
+use super::sampling::all_but;
 use super::scale::FeatureRange;
-use super::{DataError, Features, MinMax, Rows, Table, Tables, TargetKind, Targets};
+use super::{
+    select_modalities, DataError, Features, MinMax, Rows, Table, Tables, TargetKind, Targets,
+};
 use equilibria_core::parallel::lock;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -79,9 +82,8 @@ impl Chosen {
         match self {
             Self::All(rows) => Self::Without(*rows, narrow(indices.iter().copied())),
             _ => {
-                let mut without = indices.iter().copied().peekable();
-                let kept = (0..self.len()).filter(|index| without.next_if_eq(index).is_none());
-                Self::Only(narrow(kept.map(|index| self.row(index))))
+                let kept = all_but(self.len(), indices).map(|index| self.row(index));
+                Self::Only(narrow(kept))
             }
         }
     }
@@ -163,19 +165,7 @@ impl Features for StreamedFeatures {
     }
 
     fn choose(&mut self, selection: &[usize]) -> Result<(), DataError> {
-        let count = self.modalities.len();
-        let own = |&k: &usize| self.modalities.get(k.checked_sub(1)?).cloned();
-        let chosen: Option<Vec<Modality>> = selection.iter().map(own).collect();
-        let mut distinct = selection.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let proper = !selection.is_empty() && distinct.len() == selection.len();
-        self.modalities = chosen
-            .filter(|_| proper)
-            .ok_or_else(|| DataError::Selection {
-                selection: selection.to_vec(),
-                count,
-            })?;
+        self.modalities = select_modalities(&self.modalities, selection)?;
         Ok(())
     }
 

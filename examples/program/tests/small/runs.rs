@@ -105,6 +105,16 @@ impl Bench {
         names
     }
 
+    /// A run that was killed and went on has the result and the files of an uninterrupted one.
+    pub fn require_alike(&self, run: &str, whole: &str) {
+        assert!(self.result(run) == self.result(whole), "{run} differs");
+        assert!(!self.partial(run).exists(), "{run} left something behind");
+        // A process that is killed as it ends may leave these two, which do no harm.
+        let mut left = self.files(run);
+        left.retain(|file| !["checkpoint.safetensors", "lock"].contains(&file.as_str()));
+        assert_eq!(left, self.files(whole), "{run}");
+    }
+
     /// Starts a run, and waits for its first checkpoint.
     pub fn train_until_checkpoint(&self, run: &str) -> Child {
         let mut child = self.train(run).spawn().expect("it starts");
