@@ -45,6 +45,20 @@ impl Folder {
         }
     }
 
+    /// Takes sound files away for the time of a job.
+    pub fn lacking(&self, names: &[&str], job: impl FnOnce()) {
+        let files: Vec<_> = (names.iter())
+            .map(|name| (name, fs::read(self.0.join(name)).expect("a sound file")))
+            .collect();
+        for (name, _) in &files {
+            fs::remove_file(self.0.join(name)).expect("removed");
+        }
+        job();
+        for (name, bytes) in files {
+            self.write(name, &bytes);
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
