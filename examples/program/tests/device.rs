@@ -1,27 +1,22 @@
 //! The program on a GPU, or on the stand-in of `core/testing/cuda`, and saved runs that move between devices.
 
+mod called;
+
 mod workload;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use called::program;
 use equilibria_core::registry;
 use equilibria_core::serde_json::{self, json};
 use equilibria_digits as _;
 use equilibria_fusion::data::Targets;
 use equilibria_fusion::DataSource;
 
-fn equilibria(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
-
 /// What the program prints last, as JSON.
 fn json_of(arguments: &[&str]) -> serde_json::Value {
-    let output = equilibria(arguments);
+    let output = program(".", arguments);
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {message}");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -145,7 +140,7 @@ fn the_digits_are_learned_alike_and_runs_move() {
         vec!["predict", &run, "--out", &out(&first)],
         vec!["predict", &run, "--out", &out(&second), "--device", "cpu"],
     ] {
-        let output = equilibria(&arguments);
+        let output = program(".", &arguments);
         assert!(output.status.success(), "{output:?}");
     }
     let classes = |path: &Path| {
@@ -184,15 +179,18 @@ fn workloads_are_timed_on_the_device() {
     let folder = tempfile::tempdir().expect("a folder");
     workload::write(&folder.path().join("fusion_small.safetensors"), "");
     let path = folder.path().display().to_string();
-    let output = equilibria(&[
-        "bench",
-        &path,
-        "--device",
-        "cuda",
-        "--json",
-        "--seconds",
-        "0",
-    ]);
+    let output = program(
+        ".",
+        &[
+            "bench",
+            &path,
+            "--device",
+            "cuda",
+            "--json",
+            "--seconds",
+            "0",
+        ],
+    );
     let text = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<serde_json::Value> = text
         .lines()

@@ -1,10 +1,9 @@
 //! A run whose parameters diverge ends with the step and the parameter, wherever the numbers overflow.
 
-#[path = "small/called.rs"]
 mod called;
 mod small;
 
-use called::{folder, program, refusal};
+use called::{program, refusal};
 use safetensors::tensor::TensorView;
 use safetensors::SafeTensors;
 
@@ -12,7 +11,7 @@ const TRAIN: [&str; 6] = ["train", "config.toml", "--data", "data", "--out", "ru
 
 #[test]
 fn a_step_that_makes_parameters_overflow_is_named_with_the_parameter() {
-    let folder = folder();
+    let folder = small::folder();
     for (changes, expected) in [
         (
             &["training.optimizer.rate=1e20"][..],
@@ -56,7 +55,7 @@ fn a_step_that_makes_parameters_overflow_is_named_with_the_parameter() {
 /// With a single step there is no next one to fail.
 #[test]
 fn the_last_step_is_looked_at_too() {
-    let folder = folder();
+    let folder = small::folder();
     let mut train = TRAIN.to_vec();
     for change in [
         "training.epochs=1",
@@ -75,7 +74,7 @@ fn the_last_step_is_looked_at_too() {
 /// A weight of 1e30 is a number, and what it makes of the features is none.
 #[test]
 fn a_saved_model_that_overflows_is_named_with_file_and_parameter() {
-    let folder = folder();
+    let folder = small::folder();
     let train = [&TRAIN[..], &["--set", "training.epochs=1"]].concat();
     assert!(program(folder.path(), &train).status.success());
     let path = folder.path().join("run/model.safetensors");

@@ -1,10 +1,10 @@
 //! Numbers of a configuration that are not finite: refused by their key, wherever they come from.
 
+mod called;
+
 mod small;
 
-use std::path::Path;
-use std::process::{Command, Output};
-
+use called::refusal;
 use equilibria_core::registry::{self, Kind};
 use equilibria_core::{BackwardStrategy, FixedPointSolver, Regularizer, Stop, Tolerance};
 use equilibria_fusion::layers::{LayerConfig, StabilizerConfig};
@@ -13,18 +13,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 const NUMBERS: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
-
-fn equilibria(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command.current_dir(folder).args(arguments);
-    command.output().expect("the program starts")
-}
-
-fn refusal(folder: &Path, arguments: &[&str]) -> String {
-    let output = equilibria(folder, arguments);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 /// A folder with the small data set and a configuration.
 fn folder(config: &str) -> tempfile::TempDir {

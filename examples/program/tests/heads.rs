@@ -1,12 +1,14 @@
 //! Heads through the program: targets that can be learned are learned, every command works, and what does not fit is refused.
 
+mod called;
+
 #[path = "small/rooms.rs"]
 mod small_rooms;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
 
+use called::{refusal, succeed};
 use equilibria_core::registry;
 use equilibria_fusion::data::TargetKind;
 use equilibria_fusion::Head;
@@ -113,25 +115,6 @@ fn place(kind: TargetKind) -> &'static [&'static str] {
         TargetKind::Answers | TargetKind::Boxes => &[],
         _ => &["--data", "."],
     }
-}
-
-fn equilibria(folder: &TempDir, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command.current_dir(folder.path()).args(arguments);
-    command.output().expect("the program starts")
-}
-
-fn succeed(folder: &TempDir, arguments: &[&str]) -> String {
-    let output = equilibria(folder, arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refusal(folder: &TempDir, arguments: &[&str]) -> String {
-    let output = equilibria(folder, arguments);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Trains, and gives the metrics that are printed, which are those of `metrics.json` and of `evaluate`.

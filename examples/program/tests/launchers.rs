@@ -1,8 +1,6 @@
 //! A program that knows nothing of MPI, started by a launcher of MPI.
 #![cfg(not(feature = "mpi"))]
 
-#[path = "small/called.rs"]
-#[allow(dead_code)]
 mod called;
 mod small;
 
@@ -10,7 +8,7 @@ use std::process::Command;
 
 #[test]
 fn several_processes_do_not_train_into_one_folder() {
-    let folder = called::folder();
+    let folder = small::folder();
     let train = |variable: &str, value: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
         command.current_dir(folder.path()).env(variable, value);

@@ -1,8 +1,6 @@
 //! The program as the ranks of an MPI job, on this machine; `mpirun` is that of Open MPI or MPICH.
 #![cfg(unix)]
 
-#[path = "small/called.rs"]
-#[allow(dead_code)]
 mod called;
 #[path = "small/job.rs"]
 mod job;
@@ -63,7 +61,7 @@ const DOUBLE: [&str; 6] = [
 
 #[test]
 fn several_ranks_train_what_one_does_into_one_folder() {
-    let folder = called::folder();
+    let folder = small::folder();
     let folder = folder.path();
     done(ranks(folder, 1, &train("one", &DOUBLE)));
     let alone = called::program(folder, &train("alone", &DOUBLE));
@@ -89,7 +87,7 @@ fn several_ranks_train_what_one_does_into_one_folder() {
 
 #[test]
 fn reproducible_runs_predict_the_same_bits_and_go_on_after_a_kill() {
-    let folder = called::folder();
+    let folder = small::folder();
     let folder = folder.path();
     let set = [
         "--set",
@@ -181,7 +179,7 @@ set = ['fusion={type="weighted-sum"}']
 
 #[test]
 fn a_study_spreads_its_runs_over_ranks() {
-    let folder = called::folder();
+    let folder = small::folder();
     let folder = folder.path();
     std::fs::write(folder.join("plan.toml"), PLAN).expect("a file");
     let study = |out| {
@@ -220,7 +218,7 @@ fn unlike(folder: &Path, first: &[&str], second: &[&str]) -> Output {
 
 #[test]
 fn a_rank_that_fails_ends_all_with_its_message_and_code() {
-    let folder = called::folder();
+    let folder = small::folder();
     let folder = folder.path();
     std::fs::create_dir(folder.join("empty")).expect("a folder");
     let other = ["train", "config.toml", "--data", "empty", "--out", "run"];
@@ -257,7 +255,7 @@ fn a_rank_that_fails_ends_all_with_its_message_and_code() {
 
 #[test]
 fn what_cannot_be_shared_is_refused() {
-    let folder = called::folder();
+    let folder = small::folder();
     let folder = folder.path();
     let refusal = |arguments: &[&str]| {
         let output = ranks(folder, 2, arguments).output();

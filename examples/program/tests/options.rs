@@ -1,14 +1,13 @@
 //! Options and changes of the configuration that cannot be meant are refused by name.
 
-#[path = "small/called.rs"]
 mod called;
 mod small;
 
-use called::{folder, program, refusal};
+use called::{program, refusal};
 
 #[test]
 fn numbers_of_options_that_would_let_everything_pass_are_refused() {
-    let folder = folder();
+    let folder = small::folder();
     let check = ["check", "config.toml", "--data", "data"];
     for number in ["inf", "nan", "-1", "0", "1", "1e308", "-inf", "x"] {
         let with = format!("--tolerance={number}");
@@ -56,7 +55,7 @@ fn numbers_of_options_that_would_let_everything_pass_are_refused() {
 
 #[test]
 fn a_change_of_several_lines_is_refused_not_cut_off() {
-    let folder = folder();
+    let folder = small::folder();
     let train = [
         "train",
         "config.toml",
@@ -96,7 +95,7 @@ fn a_change_of_several_lines_is_refused_not_cut_off() {
 
 #[test]
 fn a_wrong_value_is_refused_by_its_whole_key() {
-    let folder = folder();
+    let folder = small::folder();
     for (change, expected) in [
         (
             "training.optimizer.rate=\"x\"",
@@ -136,7 +135,7 @@ fn a_wrong_value_is_refused_by_its_whole_key() {
 
 #[test]
 fn a_seed_that_is_given_twice_is_refused() {
-    let folder = folder();
+    let folder = small::folder();
     let plan = |seeds: &str| {
         let text = format!(
             "title = \"t\"\nconfig = \"config.toml\"\nseeds = {seeds}\n[[variant]]\nname = \"a\"\n"

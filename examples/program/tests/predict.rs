@@ -1,27 +1,14 @@
 //! `equilibria predict`: a table of all rows, with or without labels, and what bad data gets.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod called;
 
+use std::path::Path;
+
+use called::{program, succeed};
 use tempfile::TempDir;
 
 /// The classes, with a name that must be quoted.
 const CLASSES: [&str; 2] = ["large, gray", "small"];
-
-fn equilibria(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
-
-fn succeed(arguments: &[&str]) -> String {
-    let output = equilibria(arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 /// Writes a file of the given rows.
 fn write<T: ToString>(folder: &Path, name: &str, rows: impl Iterator<Item = Vec<T>>) {
@@ -59,9 +46,12 @@ fn trained(fusion: &str) -> TempDir {
     );
     std::fs::write(data.path().join("config.toml"), config).expect("written");
     let [config, run, folder] = ["config.toml", "run", ""].map(|name| at(&data, name));
-    succeed(&[
-        "train", &config, "--data", &folder, "--out", &run, "--quiet",
-    ]);
+    succeed(
+        ".",
+        &[
+            "train", &config, "--data", &folder, "--out", &run, "--quiet",
+        ],
+    );
     data
 }
 
@@ -80,7 +70,7 @@ struct Row {
 fn predict(model: &TempDir, data: &TempDir, more: &[&str]) -> Vec<Row> {
     let [run, folder, out] = [at(model, "run"), at(data, ""), at(data, "table.csv")];
     let arguments = ["predict", &run, "--data", &folder, "--out", &out];
-    succeed(&[&arguments[..], more].concat());
+    succeed(".", &[&arguments[..], more].concat());
     let table = std::fs::read_to_string(&out).expect("the table");
     let (header, lines) = table.split_once('\n').expect("a header");
     let expected = "row,predicted,\"large, gray\",small,status,evaluations,relative_residual";
@@ -124,7 +114,7 @@ fn the_table_agrees_with_evaluate() {
     let evaluated = [
         "evaluate", &run, "--data", &folder, "--json", "--report", &report,
     ];
-    let evaluated = succeed(&evaluated);
+    let evaluated = succeed(".", &evaluated);
     let last = evaluated.lines().last().expect("a last line");
     let evaluated: serde_json::Value = serde_json::from_str(last).expect("JSON");
     let right = |(row, prediction): &(usize, &Row)| {
@@ -204,7 +194,7 @@ fn a_model_without_equilibria_has_no_status() {
 fn refusal(model: &TempDir, data: &TempDir, out: &str, more: &[&str]) -> String {
     let [run, folder] = [at(model, "run"), at(data, "")];
     let arguments = ["predict", &run, "--data", &folder, "--out", out];
-    let output = equilibria(&[&arguments[..], more].concat());
+    let output = program(".", &[&arguments[..], more].concat());
     assert_eq!(output.status.code(), Some(2));
     assert!(!Path::new(out).exists());
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -1,15 +1,11 @@
 //! The program from outside: the README's table, a short run, and what bad input gets.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod called;
 
-fn equilibria(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
+use std::path::Path;
+use std::process::Output;
+
+use called::program;
 
 fn config(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
@@ -24,7 +20,7 @@ fn last_line(output: &Output) -> serde_json::Value {
 
 /// Runs the program, which must refuse with status 2, and returns its message.
 fn refusal(arguments: &[&str]) -> String {
-    let output = equilibria(arguments);
+    let output = program(".", arguments);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -41,7 +37,7 @@ fn generated(page: &str) -> &str {
 
 #[test]
 fn the_plugin_tables_are_current() {
-    let plugins = last_line(&equilibria(&["plugins", "--json"]));
+    let plugins = last_line(&program(".", &["plugins", "--json"]));
     let plugins = plugins.as_array().expect("a list");
     let cell = |plugin: &serde_json::Value, key: &str| {
         plugin[key].as_str().expect("text").replace('|', "\\|")
@@ -83,9 +79,9 @@ fn a_saved_model_has_the_metrics_of_its_training_run() {
     let run = folder.path().join("run").display().to_string();
     let shorter = ["--set", "training.epochs=1", "--json"];
     let train = ["train", &config("digits.toml"), "--out", &run];
-    let trained = last_line(&equilibria(&[&train[..], &shorter[..]].concat()));
+    let trained = last_line(&program(".", &[&train[..], &shorter[..]].concat()));
     let table = folder.path().join("solves.csv").display().to_string();
-    let evaluated = equilibria(&["evaluate", &run, "--json", "--report", &table]);
+    let evaluated = program(".", &["evaluate", &run, "--json", "--report", &table]);
     let evaluated = last_line(&evaluated);
     let solves = std::fs::read_to_string(&table).expect("the table of solves");
     // A header, and one line for each of 600 rows in each of 7 equilibria.
@@ -112,7 +108,7 @@ fn a_saved_model_has_the_metrics_of_its_training_run() {
         "--out",
         &slashed,
     ];
-    let forced = equilibria(&[&forced[..], &shorter[..]].concat());
+    let forced = program(".", &[&forced[..], &shorter[..]].concat());
     assert!(
         forced.status.success(),
         "{}",
@@ -232,7 +228,7 @@ fn a_folder_that_cannot_be_written_is_refused() {
 #[test]
 fn a_model_is_refused_data_of_another_shape() {
     let (data, other) = (small_data([3, 2]), small_data([3, 4]));
-    let trained = equilibria(&borrowed(&train_on(&data, &[])));
+    let trained = program(".", &borrowed(&train_on(&data, &[])));
     assert!(
         trained.status.success(),
         "{}",
@@ -257,7 +253,7 @@ fn a_model_is_refused_classes_of_another_order() {
         std::fs::write(data.path().join("classes.csv"), text).expect("written");
     };
     write("a\nb\n");
-    let trained = equilibria(&borrowed(&train_on(&data, &[])));
+    let trained = program(".", &borrowed(&train_on(&data, &[])));
     assert!(
         trained.status.success(),
         "{}",
@@ -281,7 +277,7 @@ fn a_model_is_refused_classes_of_another_order() {
 fn unsolved_rows_are_counted() {
     let data = small_data([3, 2]);
     let arguments = train_on(&data, &["--set", "fusion.stop.max_evaluations=1"]);
-    let accepted = equilibria(&borrowed(&arguments));
+    let accepted = program(".", &borrowed(&arguments));
     assert!(accepted.status.success());
     let metrics = data.path().join("run/metrics.json");
     let metrics = std::fs::read_to_string(metrics).expect("metrics");
@@ -291,10 +287,10 @@ fn unsolved_rows_are_counted() {
 
 #[test]
 fn every_plugin_can_be_described() {
-    let plugins = last_line(&equilibria(&["plugins", "--json"]));
+    let plugins = last_line(&program(".", &["plugins", "--json"]));
     for plugin in plugins.as_array().expect("a list") {
         let [kind, name] = ["kind", "name"].map(|key| plugin[key].as_str().expect("text"));
-        let output = equilibria(&["describe", kind, name]);
+        let output = program(".", &["describe", kind, name]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{kind} {name}");
         let (_, config) = text
@@ -308,10 +304,10 @@ fn every_plugin_can_be_described() {
 /// What a state dict of the original code takes to be loaded.
 #[test]
 fn the_description_of_a_layer_has_the_names_of_the_original() {
-    let output = equilibria(&["describe", "layer", "mondeq"]);
+    let output = program(".", &["describe", "layer", "mondeq"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("\n  a = A.weight\n"), "{text}");
-    let output = equilibria(&["describe", "layer", "identity"]);
+    let output = program(".", &["describe", "layer", "identity"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("original code"), "{text}");
 }
@@ -474,10 +470,10 @@ fn settings_that_solve_nothing_or_see_nothing_are_refused() {
 /// Trains for an epoch with some changes; returns the complete configuration.
 fn resolved(data: &tempfile::TempDir, changes: &[&str]) -> serde_json::Value {
     let sets: Vec<&str> = changes.iter().flat_map(|set| ["--set", set]).collect();
-    let trained = equilibria(&borrowed(&train_on(
-        data,
-        &[&["--force"], &sets[..]].concat(),
-    )));
+    let trained = program(
+        ".",
+        &borrowed(&train_on(data, &[&["--force"], &sets[..]].concat())),
+    );
     let message = String::from_utf8_lossy(&trained.stderr).into_owned();
     assert!(trained.status.success(), "{changes:?}: {message}");
     let config = std::fs::read_to_string(data.path().join("run/config.toml"));
@@ -495,7 +491,7 @@ fn a_plugin_is_chosen_by_its_bare_name() {
     std::fs::write(&file, &text).expect("written");
 
     let default = |kind: &str, name: &str| {
-        let output = equilibria(&["describe", kind, name]);
+        let output = program(".", &["describe", kind, name]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (_, config) = text.split_once("Default configuration:\n\n").expect("it");
         let config: serde_json::Value = toml::from_str(config).expect("TOML");

@@ -1,9 +1,10 @@
 //! Questions about images from the files of VQA v2, through the program: trained, evaluated, predicted.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod called;
 
-use tempfile::TempDir;
+use std::path::Path;
+
+use called::{program, succeed};
 
 const MUTAN: &str = r#"
 [backbone]
@@ -57,19 +58,6 @@ optimizer = {{ type = "adam", rate = 1e-2 }}
     )
 }
 
-fn equilibria(folder: &TempDir, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command.current_dir(folder.path()).args(arguments);
-    command.output().expect("the program starts")
-}
-
-fn succeed(folder: &TempDir, arguments: &[&str]) -> String {
-    let output = equilibria(folder, arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// Three questions are learned by heart; the best answers are worth 1 each.
 #[test]
 fn both_systems_learn_questions_from_files() {
@@ -115,7 +103,7 @@ fn too_few_words_in_the_model_are_refused() {
         "--set",
         "backbone.words=12",
     ];
-    let output = equilibria(&folder, &train);
+    let output = program(&folder, &train);
     assert!(!output.status.success());
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("the rows of the embedding"), "{message}");

@@ -1,11 +1,13 @@
 //! Boxes in rooms through the program: trained, evaluated, predicted, reported, from generated rooms and from files.
 
+mod called;
+
 #[path = "small/rooms.rs"]
 mod small_rooms;
 
 use std::path::Path;
-use std::process::{Command, Output};
 
+use called::{program, refusal, succeed};
 use serde_json::Value;
 use small_rooms::ROOMS;
 use tempfile::TempDir;
@@ -14,25 +16,6 @@ fn folder(config: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("config.toml"), config).expect("written");
     folder
-}
-
-fn equilibria(folder: &TempDir, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    command.current_dir(folder.path()).args(arguments);
-    command.output().expect("the program starts")
-}
-
-fn succeed(folder: &TempDir, arguments: &[&str]) -> String {
-    let output = equilibria(folder, arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refusal(folder: &TempDir, arguments: &[&str]) -> String {
-    let output = equilibria(folder, arguments);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn read(folder: &TempDir, name: &str) -> String {
@@ -220,7 +203,7 @@ fn scans() -> TempDir {
 fn scans_are_learned_from_and_need_no_boxes_to_be_predicted() {
     let folder = scans();
     let train = ["train", "config.toml", "--out", "run", "--json", "-v"];
-    let output = equilibria(&folder, &train);
+    let output = program(&folder, &train);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     assert!(

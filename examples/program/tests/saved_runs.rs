@@ -1,6 +1,5 @@
 //! What a saved run tells of itself is checked against the rows it is given, and has to make sense.
 
-#[path = "small/called.rs"]
 mod called;
 mod small;
 
@@ -15,7 +14,7 @@ struct Bench(tempfile::TempDir);
 
 impl Bench {
     fn new(more: &[&str]) -> Self {
-        let bench = Self(called::folder());
+        let bench = Self(small::folder());
         let train = ["train", "config.toml", "--data", "data", "--out", "run"];
         let short = ["--set", "training.epochs=1"];
         bench.succeed(&[&train[..], &short, more].concat());

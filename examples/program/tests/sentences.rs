@@ -1,8 +1,10 @@
 //! Sentences with sound from the files of CM-BERT, through the program: trained, evaluated, predicted.
 
-use std::path::Path;
-use std::process::Command;
+mod called;
 
+use std::path::Path;
+
+use called::succeed;
 use tempfile::TempDir;
 
 fn config() -> String {
@@ -33,15 +35,6 @@ batch = 4
 optimizer = {{ type = "adam", rate = 1e-2 }}
 "#
     )
-}
-
-fn succeed(folder: &TempDir, arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
-    let output = command.current_dir(folder.path()).args(arguments).output();
-    let output = output.expect("the program starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The losses over the epochs of a run.

@@ -1,6 +1,5 @@
 //! `stream = true`: runs, evaluations and predictions are those of tables in memory.
 
-#[path = "small/called.rs"]
 mod called;
 mod small;
 
@@ -9,14 +8,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use called::{folder, program, refusal};
-
-fn succeed(folder: &Path, arguments: &[&str]) -> String {
-    let output = program(folder, arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use called::{refusal, succeed};
 
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file")
@@ -36,7 +28,7 @@ fn parameters(run: &Path) -> Vec<(String, String, Vec<u8>)> {
 
 #[test]
 fn a_streamed_run_is_the_same_to_the_last_bit() {
-    let folder = folder();
+    let folder = small::folder();
     let [whole, streamed] = ["whole", "streamed"].map(|name| {
         let stream = format!("data.stream={}", name == "streamed");
         let train = ["train", "config.toml", "--data", "data", "--out", name];

@@ -29,6 +29,16 @@ average = 0.9
 checkpoint = 5
 "#;
 
+/// A folder with `config.toml`, and the data in `data`.
+#[allow(dead_code)] // some tests have other configurations
+pub fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("config.toml"), CONFIG).expect("a file");
+    std::fs::create_dir(folder.path().join("data")).expect("a folder");
+    write_data(&folder.path().join("data"));
+    folder
+}
+
 /// Two modalities of three features, 40 rows, two classes.
 pub fn write_data(folder: &Path) {
     for (split, rows) in [("tr", 40), ("te", 10)] {
