@@ -221,7 +221,7 @@ fn a_number_is_looked_for_in_the_file_it_comes_from() {
     ] {
         let error = source.features(SplitName::Train).expect_err("too many");
         assert!(
-            matches!(error, DataError::Size(SizeError { field: found, .. }) if found == field),
+            matches!(error, DataError::Size(SizeError::Range { field: found, .. }) if found == field),
             "{error}"
         );
     }

@@ -90,7 +90,7 @@ pub use samples::Samples;
 pub use sampling::{batches, held_out, stratified_holdout, Batches};
 pub use scale::{FeatureRange, MinMax};
 pub use scans::{scans_in, ScanFiles, SUN_RGBD_CLASSES};
-pub use sizes::{require_sizes, SizeError};
+pub use sizes::{require_sizes, require_total, SizeError};
 pub use stream_error::StreamError;
 pub use streamed_folder::StreamedFolder;
 pub use targets::{LabelSets, TargetKind, Targets};

@@ -61,6 +61,18 @@ impl SceneRows {
         }
     }
 
+    /// Numbers of the points, and of the image.
+    fn columns(&self) -> (usize, Option<usize>) {
+        let image = |found| CAMERA + COLOR * self.points + FOUND * found;
+        (POINT * self.points, self.found.map(image))
+    }
+
+    /// Numbers of all modalities.
+    pub fn numbers(&self) -> usize {
+        let (points, image) = self.columns();
+        points + image.unwrap_or(0)
+    }
+
     /// What a column, from 1, of the second modality tells of.
     pub fn of_column(&self, column: usize) -> ImageColumn {
         match column {
@@ -77,10 +89,10 @@ impl SceneRows {
             columns,
             values,
         };
+        let (columns, image_columns) = self.columns();
         let points = scenes.iter().flat_map(points).collect();
-        let mut tables = vec![table("points", POINT * self.points, points)];
-        if let Some(found) = self.found {
-            let columns = CAMERA + COLOR * self.points + FOUND * found;
+        let mut tables = vec![table("points", columns, points)];
+        if let (Some(found), Some(columns)) = (self.found, image_columns) {
             let images = scenes.iter().flat_map(|scene| image(scene, found));
             tables.push(table("image", columns, images.collect()));
         }

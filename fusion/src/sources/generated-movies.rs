@@ -5,7 +5,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 
-use crate::data::{require_sizes, DataError, DataSet, LabelSets, Split, Table, Targets};
+use crate::data::{
+    require_sizes, require_total, DataError, DataSet, LabelSets, Split, Table, Targets,
+};
 use crate::model::DataSource;
 
 plugin! {
@@ -60,6 +62,8 @@ impl DataSource for GeneratedMovies {
             ("poster", 1, self.poster),
         ];
         require_sizes("generated-movies", &sizes)?;
+        let columns = self.text + self.poster + GENRES;
+        require_total("generated-movies", self.train + self.test, columns)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let mut centers = |width: usize| -> Vec<Vec<f64>> {
             let center = |_| (0..width).map(|_| rng.sample(StandardNormal)).collect();

@@ -3,7 +3,7 @@
 use equilibria_core::prelude::*;
 use equilibria_core::seed::mix;
 
-use crate::data::{require_sizes, Boxes, DataError, DataSet, Split, Targets};
+use crate::data::{require_sizes, require_total, Boxes, DataError, DataSet, Split, Targets};
 use crate::detection::generated_scenes::CLASSES;
 use crate::detection::{generated_scenes, Scene, SceneRows};
 use crate::model::DataSource;
@@ -46,6 +46,8 @@ impl DataSource for GeneratedRooms {
             points: self.points,
             found: Some(FOUND),
         };
+        let columns = rows.numbers() + Boxes::NUMBERS * self.boxes;
+        require_total("generated-rooms", self.train + self.test, columns)?;
         let split = |count: usize, part: u64| {
             let scenes = generated_scenes(count, self.points, mix(self.seed, part));
             rooms(rows, &scenes, &CLASSES, self.boxes)

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 
-use crate::data::{require_sizes, DataError, DataSet, Split, Table, Targets};
+use crate::data::{require_sizes, require_total, DataError, DataSet, Split, Table, Targets};
 use crate::model::DataSource;
 
 plugin! {
@@ -50,6 +50,8 @@ impl DataSource for GeneratedSentiments {
             ("sound", 1, self.sound),
         ];
         require_sizes("generated-sentiments", &sizes)?;
+        let columns = self.places * (1 + self.sound);
+        require_total("generated-sentiments", self.train + self.test, columns)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
         let values: Vec<f64> = (0..WORDS).map(|_| rng.gen_range(-1.0..1.0)).collect();
         let set = DataSet {

@@ -9,8 +9,8 @@ use rand::SeedableRng;
 
 use super::generated_rooms::rooms;
 use crate::data::{
-    require_sizes, scans_in, BoxesError, DataError, DataSet, OsPath, ScanFiles, Split, SplitName,
-    Table, SUN_RGBD_CLASSES,
+    require_sizes, require_total, scans_in, Boxes, BoxesError, DataError, DataSet, OsPath,
+    ScanFiles, Split, SplitName, Table, SUN_RGBD_CLASSES,
 };
 use crate::detection::{ImageColumn, Scene, SceneRows};
 use crate::model::DataSource;
@@ -82,6 +82,9 @@ impl Scans {
             ("boxes", 1, self.boxes),
         ];
         require_sizes("scans", &sizes)?;
+        let files = self.files(part)?;
+        let columns = self.rows().numbers() + Boxes::NUMBERS * self.boxes;
+        require_total("scans", files.len(), columns)?;
         let seed = mix(self.seed, u64::from(part == SplitName::Test));
         let scan = |(number, files): (usize, ScanFiles)| {
             let rng = &mut StdRng::seed_from_u64(mix(seed, number as u64));
@@ -99,8 +102,7 @@ impl Scans {
                 _ => Ok(scene),
             }
         };
-        let files = self.files(part)?.into_iter();
-        files.enumerate().map(scan).collect()
+        files.into_iter().enumerate().map(scan).collect()
     }
 
     fn rows(&self) -> SceneRows {

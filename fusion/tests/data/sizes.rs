@@ -22,12 +22,32 @@ fn generated_data_of_no_size_or_of_a_huge_one_is_refused_by_its_field() {
                 let source: Box<dyn DataSource> = registry::parse(source).expect("it parses");
                 assert_error!(
                     source.load().expect_err("refused"),
-                    DataError::Size(SizeError { .. }),
+                    DataError::Size(SizeError::Range { .. }),
                     &format!("`{name}`"),
                     &format!("`{field}` must be from"),
                     &format!("got {size}")
                 );
             }
         }
+    }
+}
+
+#[test]
+fn generated_data_that_no_memory_holds_is_refused() {
+    let most = 1 << 20;
+    for source in [
+        json!({ "type": "generated-movies", "train": most, "text": most, "poster": most }),
+        json!({ "type": "generated-rooms", "train": most, "points": most }),
+        json!({ "type": "generated-rooms", "train": most, "boxes": most }),
+        json!({ "type": "generated-sentiments", "test": most, "places": most, "sound": most }),
+        json!({ "type": "generated-sentiments", "places": most, "sound": most }),
+    ] {
+        let source: Box<dyn DataSource> = registry::parse(source).expect("it parses");
+        assert_error!(
+            source.load().expect_err("refused"),
+            DataError::Size(SizeError::Total { .. }),
+            "rows of",
+            "ask for fewer rows"
+        );
     }
 }
