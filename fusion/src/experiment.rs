@@ -3,7 +3,7 @@
 use equilibria_core::{Backend, DeviceName, Error, Parameters, Renamed, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, Features, MinMax, Rows, SplitName};
+use crate::data::{DataError, Features, MinMax, Rows, Samples, SplitName};
 use crate::head::Head;
 use crate::heads::multi_class::MultiClass;
 use crate::layers::modules::Linear;
@@ -199,6 +199,31 @@ impl Experiment {
             return Ok(());
         };
         rows.scan_targets(&mut |first, targets| targets.check_range_from::<E>(first, part, &place))
+    }
+
+    /// Makes sure that the head learns from targets such as those of `data`, which are all of one split where there is a `part`.
+    ///
+    /// # Errors
+    /// Those of [`Head::check`](crate::Head::check); rows are named as in the files.
+    pub fn check_targets(&self, data: &Samples, part: Option<SplitName>) -> Result<(), DataError> {
+        self.head.check(data).map_err(|error| match error {
+            DataError::NotASentiment {
+                part: found,
+                row,
+                value,
+                ..
+            } => {
+                let part = part.unwrap_or(found);
+                let (file, row) = self.data.place(part, None, (row - 1, 1));
+                DataError::NotASentiment {
+                    part,
+                    file,
+                    row,
+                    value,
+                }
+            }
+            other => other,
+        })
     }
 
     /// The parameters of a model under the names that the original system of the backbone gives them, see

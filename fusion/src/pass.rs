@@ -316,17 +316,23 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         })
     }
 
+    /// The rows of this pass, if there are others in the batch.
+    fn proper_part(&self) -> Option<Part> {
+        self.part.filter(|part| !part.is_whole())
+    }
+
     /// Adds all loss terms to `loss` and runs the tape. Of a [part](Self::part) of a batch, the sum is multiplied by its share of the rows:
     /// losses are means over rows, and the sums of all parts add up to that of the batch.
     ///
     /// # Errors
     /// Those of the adjoint solves, see [`Adjoint::take`].
     pub fn backward(self, loss: &Matrix<E, D>) -> Result<Differentiated<E, D>> {
+        let part = self.proper_part();
         let mut total = loss.clone().put_tape(self.tape);
         for term in self.losses {
             total = total + term;
         }
-        if let Some(part) = self.part.filter(|part| !part.is_whole()) {
+        if let Some(part) = part {
             total = total * E::of(part.share());
         }
         let value = total.as_vec()[0].wide();

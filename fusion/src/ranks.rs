@@ -37,12 +37,12 @@ pub trait Ranks: Sync {
     /// Replaces numbers by their sums over ranks, which have the same bits on every rank. Default: in the order of ranks.
     ///
     /// # Errors
-    /// Those of [`gather`](Self::gather).
+    /// [`Error::RanksDiffer`] where ranks give other counts of numbers, and those of [`gather`](Self::gather).
     fn sum_singles(&self, numbers: &mut [f32]) -> Result<()> {
         let own: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         let all = self.gather(&own)?;
         numbers.fill(0.0);
-        for given in all {
+        for given in of_one_length(all)? {
             let given = given.as_chunks().0.iter().copied().map(f32::from_le_bytes);
             numbers.iter_mut().zip(given).for_each(|(sum, x)| *sum += x);
         }
@@ -57,7 +57,7 @@ pub trait Ranks: Sync {
         let own: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         let all = self.gather(&own)?;
         numbers.fill(0.0);
-        for given in all {
+        for given in of_one_length(all)? {
             let given = given.as_chunks().0.iter().copied().map(f64::from_le_bytes);
             numbers.iter_mut().zip(given).for_each(|(sum, x)| *sum += x);
         }
@@ -168,6 +168,19 @@ impl dyn Ranks + '_ {
                 remedy,
             })
         })
+    }
+}
+
+/// What all ranks give, if it has as many bytes for each.
+fn of_one_length(all: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    let other = (all.iter()).position(|given| given.len() != all[0].len());
+    match other {
+        None => Ok(all),
+        Some(rank) => Err(Error::RanksDiffer {
+            rank,
+            what: "how many numbers are to be added up".to_owned(),
+            remedy: "run the same version of the program, with the same configuration and data, on every machine",
+        }),
     }
 }
 

@@ -21,7 +21,9 @@ use equilibria_fusion::layers::Initializer;
 use equilibria_fusion::metrics::MetricsError;
 use equilibria_fusion::predict::predict;
 use equilibria_fusion::train::evaluate;
-use equilibria_fusion::{BackboneRequest, Backbones, FusionRequest, Fusions, Head, Model, Pass};
+use equilibria_fusion::{
+    BackboneRequest, Backbones, Experiment, FusionRequest, Fusions, Head, Model, Pass,
+};
 use equilibria_testing::{misplaced, random_values, worse};
 
 const ROWS: usize = 5;
@@ -501,6 +503,33 @@ fn sentiments_have_their_range() {
     head.check(&data.clone().into()).expect("any number");
     let keys: Vec<&str> = head.metrics().iter().map(|metric| metric.key).collect();
     assert_eq!(keys, ["mae", "correlation"]);
+}
+
+#[test]
+fn what_is_no_sentiment_is_named_by_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in [
+        ("1_tr.csv", "1\n2\n3\n"),
+        ("1_te.csv", "1\n2\n"),
+        ("targets_tr.csv", "y\n0\n1\n-2\n"),
+        ("targets_te.csv", "y\n3\n7\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    let experiment: Experiment = serde_json::from_value(json!({
+        "data": { "type": "folder", "path": folder.path() },
+        "backbone": { "type": "encoder" },
+        "fusion": { "type": "deq" },
+        "head": { "type": "regression", "sentiment": true },
+    }))
+    .expect("it parses");
+    let set = experiment.data.load().expect("it is sound");
+    let error = experiment.check_targets(&set.into(), None);
+    let message = error.expect_err("7 is none").to_string();
+    assert!(
+        message.contains("targets_te.csv, row 3, column 1: found 7"),
+        "{message}"
+    );
 }
 
 #[test]

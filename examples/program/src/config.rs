@@ -37,7 +37,7 @@ impl DataArgs {
                 data.into()
             }
         };
-        experiment.head.check(&data)?;
+        experiment.check_targets(&data, None)?;
         Ok(match &experiment.modalities {
             Some(selection) => data.with_modalities(selection)?,
             None => data,
@@ -77,7 +77,7 @@ impl DataArgs {
             train: rows.select(&[]),
             test: rows,
         };
-        experiment.head.check(&data)?;
+        experiment.check_targets(&data, Some(part))?;
         Ok(data.test)
     }
 

@@ -1,5 +1,6 @@
 //! Errors of the program: each names the file or key at fault and says what was expected.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use equilibria_fusion::checkpoint::CheckpointError;
@@ -50,7 +51,7 @@ pub enum Error {
         processes: usize,
     },
     /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(path, .source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -66,7 +67,7 @@ pub enum Error {
         message: String,
     },
     /// A key no one knows.
-    #[error("{origin}: unknown key `{key}`{}; known: {}", hint(.nearest), .known.join(", "))]
+    #[error("{origin}: unknown key `{key}`{}; {}", hint(.nearest), all_known(.known))]
     UnknownKey {
         /// The file and the table.
         origin: String,
@@ -109,9 +110,9 @@ pub enum Error {
         /// The run folder.
         path: PathBuf,
     },
-    /// `--resume` finds no run.
+    /// A folder in which there is no run.
     #[error("{}: neither a complete run nor an unfinished one; name the folder given as --out, or shown when training began", path.display())]
-    NothingToResume {
+    NoRun {
         /// The folder.
         path: PathBuf,
     },
@@ -244,6 +245,32 @@ impl Error {
             },
             message: message.to_string(),
         }
+    }
+}
+
+/// What helps where the system refuses a path.
+fn advice(path: &Path, refusal: &std::io::Error) -> String {
+    let above = || path.ancestors().skip(1);
+    let absent = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    match (refusal.kind(), above().take_while(absent).last()) {
+        (ErrorKind::NotFound, None) => "; check the name, and the folder it is in".to_owned(),
+        (ErrorKind::NotFound, Some(folder)) => {
+            format!(
+                "; there is no folder {}: make it, or give another one",
+                folder.display()
+            )
+        }
+        (ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem, _) => {
+            "; allow it to the user who runs this, or give another place".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+fn all_known(keys: &[String]) -> String {
+    match keys {
+        [] => "there are none".to_owned(),
+        keys => format!("known: {}", keys.join(", ")),
     }
 }
 

@@ -70,13 +70,13 @@ impl RunFolder {
     /// The unfinished run of the folder `run`; `None` if it is complete.
     ///
     /// # Errors
-    /// [`Error::NothingToResume`] if there is neither; [`Error::Busy`], [`Error::Io`].
+    /// [`Error::NoRun`] if there is neither; [`Error::Busy`], [`Error::Io`].
     pub fn resume(run: &Path) -> Result<Option<Self>> {
         let target = meant(run);
         if !partial(&target).join(CHECKPOINT).is_file() {
             return match target.join(MODEL).is_file() {
                 true => Ok(None),
-                false => Err(Error::NothingToResume { path: target }),
+                false => Err(Error::NoRun { path: target }),
             };
         }
         // What is in its place by now was to be replaced when the run began.
@@ -244,13 +244,14 @@ fn meant(run: &Path) -> PathBuf {
 /// The model of a complete run.
 ///
 /// # Errors
-/// [`Error::NotTrained`] if the run is unfinished.
+/// [`Error::NotTrained`] if the run is unfinished, [`Error::NoRun`] if there is none.
 pub fn model(run: &Path) -> Result<PathBuf> {
     let target = meant(run);
     let model = target.join(MODEL);
-    match !model.is_file() && partial(&target).join(CHECKPOINT).is_file() {
+    match partial(&target).join(CHECKPOINT).is_file() {
+        _ if model.exists() => Ok(model),
         true => Err(Error::NotTrained { path: target }),
-        false => Ok(model),
+        false => Err(Error::NoRun { path: target }),
     }
 }
 

@@ -10,7 +10,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use runs::{interrupt, text, Bench};
 
@@ -46,7 +46,11 @@ fn spawn_as_some_user(command: &mut Command) -> Option<Child> {
         0 => command.uid(65534).gid(65534),
         _ => command,
     };
-    command.spawn().ok()
+    let child = command.spawn();
+    if let Err(error) = &child {
+        eprintln!("no other user may run the program here: {error}");
+    }
+    child.ok()
 }
 
 fn permit(folder: &Path, mode: u32) {
@@ -105,9 +109,33 @@ fn a_folder_that_cannot_be_written_in_is_refused_before_training() {
     let output = train.map(|child| child.wait_with_output().expect("a child"));
     permit(bench.folder.path(), 0o755);
     if let Some(output) = output {
-        refused(&output, &["error: run: Permission denied"]);
+        let parts = ["error: run: Permission denied", "give another place"];
+        refused(&output, &parts);
     }
     assert!(!bench.partial("run").exists() && !bench.at("run").exists());
+}
+
+/// What streams rows finds another place for them than a run folder that is for reading only.
+#[test]
+fn a_streamed_run_is_evaluated_where_nothing_can_be_written() {
+    let bench = Bench::new();
+    let mut train = bench.train("run");
+    let trained = train.args(["--set", "data.stream=true"]).output();
+    assert!(trained.expect("it starts").status.success());
+    for folder in [bench.folder.path(), &bench.at("run")] {
+        permit(folder, 0o555);
+    }
+    let mut evaluate = Command::new(env!("CARGO_BIN_EXE_equilibria-program"));
+    evaluate.current_dir(bench.folder.path());
+    evaluate.args(["evaluate", "run"]).stderr(Stdio::piped());
+    let evaluated = spawn_as_some_user(&mut evaluate);
+    let evaluated = evaluated.map(|child| child.wait_with_output().expect("a child"));
+    for folder in [bench.folder.path(), &bench.at("run")] {
+        permit(folder, 0o755);
+    }
+    if let Some(output) = evaluated {
+        assert!(output.status.success(), "{}", text(&output));
+    }
 }
 
 /// A run that takes some seconds.
@@ -160,7 +188,10 @@ fn a_disk_that_fills_up_costs_what_came_after_the_last_checkpoint() {
     shell.args(["--map-root-user", "--mount", "sh", "-c", FULL_DISK]);
     shell.arg(env!("CARGO_BIN_EXE_equilibria-program"));
     let output = shell.current_dir(bench.folder.path()).output();
-    let Ok(output) = output else { return };
+    let Ok(output) = output else {
+        eprintln!("no `unshare` here");
+        return;
+    };
     if !bench.at("status").exists() {
         eprintln!("no disk of one's own here: {}", text(&output));
         return;

@@ -121,13 +121,27 @@ fn a_killed_study_ends_like_an_uninterrupted_one() {
     assert!(study("whole").output().expect("it starts").status.success());
     let duration = started.elapsed().as_secs_f64();
     let mut rng = StdRng::seed_from_u64(4);
+    let mut killed = 0;
     for _ in 0..3 {
         let child = study("killed").spawn().expect("it starts");
-        kill(child, 0.5 * duration, &mut rng);
+        let (was_there, _) = kill(child, 0.5 * duration, &mut rng);
+        killed += usize::from(was_there);
     }
+    assert!(killed > 0, "it was always at its end");
+    // Runs that were complete by then are not made again.
+    let runs = ["deq/seed-1", "deq/seed-2", "sum/seed-1", "sum/seed-2"];
+    let made = |run: &&str| {
+        let model = bench.at(&format!("killed/{run}/model.safetensors"));
+        std::fs::metadata(model).ok()?.modified().ok()
+    };
+    let before: Vec<_> = runs.iter().map(made).collect();
     let output = study("killed").output().expect("it starts");
     assert!(output.status.success(), "{}", text(&output));
-    for run in ["deq/seed-1", "deq/seed-2", "sum/seed-1", "sum/seed-2"] {
+    for (run, before) in runs.iter().zip(before) {
+        assert!(
+            before.is_none() || made(run) == before,
+            "{run} is made again"
+        );
         let [whole, killed] = ["whole", "killed"].map(|out| bench.result(&format!("{out}/{run}")));
         assert!(whole == killed, "{run} differs");
     }

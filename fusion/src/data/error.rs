@@ -2,7 +2,7 @@
 
 use super::cell::shown;
 use super::files::why_unreadable;
-use super::{BoxesError, QuestionsError, SizeError, StreamError, TargetKind};
+use super::{BoxesError, QuestionsError, SizeError, SplitName, StreamError, TargetKind};
 use std::io;
 
 /// A data set that cannot be used.
@@ -436,6 +436,8 @@ pub enum DataError {
     /// A sentiment that is none.
     #[error("{file}, row {row}, column 1: found {value}, expected a sentiment from -3 to 3; correct it or, for numbers of another meaning, set `head.sentiment = false`")]
     NotASentiment {
+        /// The split.
+        part: SplitName,
         /// The file or array with the value.
         file: String,
         /// Row of the value, from 1.

@@ -10,7 +10,7 @@ use super::modality_files::modality_names;
 use super::row_index::{self, Tables};
 use super::target_files::{find_kind, read_targets};
 use super::text::{header_of, read_optional_list};
-use super::{ids, DataError, DataSet, Split, Table, Targets};
+use super::{ids, DataError, DataSet, Split, Table, TargetKind, Targets};
 use std::path::Path;
 
 impl DataSet {
@@ -88,7 +88,7 @@ impl DataSet {
 
 /// Reads the modalities of one split of a folder as of [`DataSet::from_folder`].
 /// Labels, and the files of the other split, are not looked at and need not be
-/// there. With names of samples, rows are put in the order of the first modality.
+/// there. With names of samples, rows are put in the order of the labels or, without these, of the first modality.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ pub fn features_from_folder(path: &Path, part: SplitName) -> Result<Vec<Table>, 
     let mut tables = tables.into_iter().next().unwrap_or_default();
     check_features(&tables, part, Source::Folder(path))?;
     check_feature_names(path, part, columns(&tables))?;
-    ids::align(path, part, None, &mut tables)?;
+    ids::align(path, part, ids::named_targets(path, part)?, &mut tables)?;
     Ok(tables)
 }
 
@@ -140,9 +140,10 @@ pub fn place_in_folder(
     modality: Option<usize>,
     row: usize,
 ) -> (String, usize) {
-    let targets = find_kind(path, &[part]).map(|kind| part.targets_stem(kind));
-    let reference = targets.unwrap_or_else(|_| part.table_stem(1));
-    let stem = modality.map_or(reference.clone(), |k| part.table_stem(k));
+    let kind = find_kind(path, &[part]).unwrap_or(TargetKind::Class);
+    let named = ids::named_targets(path, part).ok().flatten();
+    let reference = named.map_or_else(|| part.table_stem(1), |(stem, _)| stem);
+    let stem = modality.map_or_else(|| part.targets_stem(kind), |k| part.table_stem(k));
     let row = ids::row_in_file(path, part, &reference, &stem, row).unwrap_or(row);
     let file = files::locate(path, &stem).unwrap_or_else(|_| path.join(&stem));
     let named = files::is_text(&file) && matches!(header_of(&file), Ok(Some(_)));
@@ -151,7 +152,7 @@ pub fn place_in_folder(
 
 /// Puts the rows of the modalities in the order of the targets, by the names of the samples.
 fn align(path: &Path, part: SplitName, split: &mut Split) -> Result<(), DataError> {
-    let targets = (part.targets_stem(split.targets.kind()), split.len());
+    let targets = (part.targets_stem(split.targets.kind()), Some(split.len()));
     ids::align(path, part, Some(targets), &mut split.modalities)
 }
 

@@ -1,9 +1,10 @@
 //! Names of samples, by which the rows of a folder's files are aligned.
 //!
 //! `K_tr_ids.csv` names the rows of `K_tr.csv`, `labels_tr_ids.csv` those of `labels_tr.csv`; `samples_tr.csv` names the
-//! rows of all files that have no list of their own. The rows of a split take the order of its targets.
+//! rows of all files that have no list of their own. The rows of a split take the order of its targets, if these are there.
 
 use super::check::SplitName;
+use super::target_files::find_kind;
 use super::text::read_list;
 use super::{files, DataError, Table};
 use std::collections::HashMap;
@@ -78,6 +79,20 @@ impl Ids {
     }
 }
 
+/// A file, and its rows where they have been counted.
+pub(super) type Counted = (String, Option<usize>);
+
+/// The targets of a split, if there is a file of them whose rows have names.
+pub(super) fn named_targets(folder: &Path, part: SplitName) -> Result<Option<Counted>, DataError> {
+    // Faults of targets are of no concern to those who need none.
+    let Ok(kind) = find_kind(folder, &[part]) else {
+        return Ok(None);
+    };
+    let stem = part.targets_stem(kind);
+    let ids = Ids::read(folder, &stem, part)?;
+    Ok(ids.map(|_| (stem, None)))
+}
+
 /// The order in which each file's rows come after alignment: for each of the `stems`, beside the first, the rows that
 /// describe the samples of the first; `None` without any names.
 ///
@@ -87,13 +102,13 @@ impl Ids {
 pub(super) fn orders(
     folder: &Path,
     part: SplitName,
-    stems: &[(String, usize)],
+    stems: &[Counted],
 ) -> Result<Option<Vec<Vec<usize>>>, DataError> {
     let mut lists = Vec::with_capacity(stems.len());
     for (stem, rows) in stems {
         let ids = Ids::read(folder, stem, part)?;
-        if let Some(ids) = &ids {
-            ids.check_count(folder, stem, *rows)?;
+        if let (Some(ids), &Some(rows)) = (&ids, rows) {
+            ids.check_count(folder, stem, rows)?;
         }
         lists.push(ids);
     }
@@ -117,17 +132,17 @@ pub(super) fn orders(
     orders.collect::<Result<_, _>>().map(Some)
 }
 
-/// Puts the rows of the tables of a split in the order of its targets, `(stem, rows)`, or of the first table.
+/// Puts the rows of the tables of a split in the order of its targets, or of the first table.
 pub(super) fn align(
     folder: &Path,
     part: SplitName,
-    targets: Option<(String, usize)>,
+    targets: Option<Counted>,
     tables: &mut [Table],
 ) -> Result<(), DataError> {
     let aligned = usize::from(targets.is_some());
     let stems = (1..)
         .zip(tables.iter())
-        .map(|(k, table)| (part.table_stem(k), table.rows()));
+        .map(|(k, table)| (part.table_stem(k), Some(table.rows())));
     let stems: Vec<_> = targets.into_iter().chain(stems).collect();
     let Some(orders) = orders(folder, part, &stems)? else {
         return Ok(());

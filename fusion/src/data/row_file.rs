@@ -21,17 +21,29 @@ pub(super) struct RowFile {
 }
 
 impl RowFile {
-    /// A file in a folder for rows of so many numbers.
+    /// A file in a folder for rows of so many numbers; among temporary files of the system where the folder is for reading only.
     ///
     /// # Errors
     /// [`StreamError::RowFile`].
     pub fn create(folder: &Path, width: usize) -> Result<Self, DataError> {
-        let file = tempfile::tempfile_in(folder).map_err(|source| refused(folder, source))?;
-        Ok(Self {
-            file,
-            folder: folder.to_owned(),
-            width,
-        })
+        let mut folder = folder.to_owned();
+        let mut file = tempfile::tempfile_in(&folder);
+        let readable = [
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::ReadOnlyFilesystem,
+        ];
+        if file.as_ref().is_err_and(|e| readable.contains(&e.kind())) {
+            folder = std::env::temp_dir();
+            file = tempfile::tempfile_in(&folder);
+        }
+        match file {
+            Ok(file) => Ok(Self {
+                file,
+                folder,
+                width,
+            }),
+            Err(source) => Err(refused(&folder, source)),
+        }
     }
 
     /// Numbers of a row.

@@ -67,6 +67,7 @@ impl Samples {
     /// The error for a number that is no sentiment from −3 to 3; rows are counted from 0.
     pub(crate) fn not_a_sentiment(&self, part: SplitName, row: usize, value: f64) -> DataError {
         DataError::NotASentiment {
+            part,
             file: Source::Memory(&self.name).targets(part, TargetKind::Number),
             row: row + 1,
             value,

@@ -26,7 +26,7 @@ pub struct StreamedFolder<'a> {
     /// The data, as of [`DataSet::from_folder`](super::DataSet::from_folder).
     pub path: &'a Path,
     /// Where there is room for 8 bytes for each number of the tables, and as much again where names of samples put rows into another
-    /// order. Nothing is left there.
+    /// order. Nothing is left there. A folder for reading only is left alone, and that of temporary files is taken.
     pub scratch: &'a Path,
 }
 
@@ -85,7 +85,8 @@ impl StreamedFolder<'_> {
         self.check_tables(&facts, part, (rows, reference))?;
         let columns = facts.iter().map(|table| table.columns);
         check_feature_names(self.path, part, columns)?;
-        let features = self.aligned((file, &facts), &names, (part, None))?;
+        let targets = ids::named_targets(self.path, part)?;
+        let features = self.aligned((file, &facts), &names, (part, targets))?;
         Ok(Box::new(features))
     }
 
@@ -113,7 +114,7 @@ impl StreamedFolder<'_> {
             }
             let reference = || source.targets(part, kind);
             self.check_tables(&facts, part, (count, reference))?;
-            let stem = (part.targets_stem(kind), count);
+            let stem = (part.targets_stem(kind), Some(count));
             rows.push(Streamed {
                 features: self.aligned((file, &facts), &names, (part, Some(stem)))?,
                 targets: StreamedTargets {
@@ -238,12 +239,12 @@ impl StreamedFolder<'_> {
         Ok(())
     }
 
-    /// The features of a file, in the order of the targets, a file and its rows, or else of the first table.
+    /// The features of a file, in the order of the targets, or else of the first table.
     fn aligned(
         self,
         (file, facts): (RowFile, &[ColumnFacts]),
         names: &[String],
-        (part, targets): (SplitName, Option<(String, usize)>),
+        (part, targets): (SplitName, Option<ids::Counted>),
     ) -> Result<StreamedFeatures, DataError> {
         let mut modalities: Vec<Modality> = Vec::new();
         for (name, table) in names.iter().zip(facts) {
@@ -258,7 +259,7 @@ impl StreamedFolder<'_> {
         }
         let before = usize::from(targets.is_some());
         let tables = (1..).zip(facts);
-        let tables = tables.map(|(k, table)| (part.table_stem(k), table.rows));
+        let tables = tables.map(|(k, table)| (part.table_stem(k), Some(table.rows)));
         let stems: Vec<_> = targets.into_iter().chain(tables).collect();
         let rows = facts.first().map_or(0, |table| table.rows);
         let orders = ids::orders(self.path, part, &stems)?;

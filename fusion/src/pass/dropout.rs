@@ -15,7 +15,7 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
     /// `site` tells the masks of one pass apart.
     pub fn dropout(&mut self, x: &Matrix<E, D>, p: f64, site: u64) -> Result<Matrix<E, D>> {
         match self.mask_seed(p, site) {
-            Some(_) if self.is_part() => {
+            Some(_) if self.proper_part().is_some() => {
                 let mask = self.mask(x, p, site)?;
                 self.try_run(x, |x| match mask {
                     Some(mask) => times_data(x, &mask),
@@ -43,18 +43,13 @@ impl<E: Scalar, D: Backend<E>> Pass<E, D> {
         let Some(seed) = self.mask_seed(p, site) else {
             return Ok(None);
         };
-        match &self.part {
-            Some(part) if !part.is_whole() => {
+        match self.proper_part() {
+            Some(part) => {
                 let rows = (part.first_of(shape.0)?, part.all_of(shape.0)?);
                 dropout_mask_rows(device, shape, rows, p, seed).map(Some)
             }
-            _ => dropout_mask(device, shape, p, seed).map(Some),
+            None => dropout_mask(device, shape, p, seed).map(Some),
         }
-    }
-
-    /// Whether there are rows of the batch that are not in this pass.
-    fn is_part(&self) -> bool {
-        self.part.is_some_and(|part| !part.is_whole())
     }
 
     fn mask_seed(&self, p: f64, site: u64) -> Option<u64> {

@@ -43,8 +43,7 @@ impl Parcel {
     pub fn report(&mut self, report: &Report) {
         self.count(report.samples.len());
         for sample in &report.samples {
-            let status = STATUSES.iter().position(|status| *status == sample.status);
-            self.count(status.unwrap_or_default());
+            self.count(sample.status as usize);
             let counts = [
                 sample.steps,
                 sample.evaluations,
@@ -65,7 +64,7 @@ impl Parcel {
     }
 }
 
-/// All of them.
+/// All of them, each at its number. One that is not here would be refused where it is read.
 const STATUSES: [Status; 6] = [
     Status::Converged,
     Status::MaxEvaluations,
@@ -87,7 +86,7 @@ impl<'b> Unpacked<'b> {
 
     fn take(&mut self, length: usize) -> Result<&'b [u8]> {
         let taken = self.0.split_at_checked(length);
-        let (taken, rest) = taken.ok_or_else(cut)?;
+        let (taken, rest) = taken.ok_or_else(unreadable)?;
         self.0 = rest;
         Ok(taken)
     }
@@ -95,15 +94,15 @@ impl<'b> Unpacked<'b> {
     /// The next count.
     ///
     /// # Errors
-    /// Here and below [`Error::Parse`] where bytes are missing, because ranks run different versions of the program.
+    /// Here and below [`Error::Parse`] where bytes are missing or others, because ranks run different versions of the program.
     pub fn count(&mut self) -> Result<usize> {
-        let bytes = self.take(8)?.first_chunk().ok_or_else(cut)?;
-        usize::try_from(u64::from_le_bytes(*bytes)).map_err(|_| cut())
+        let bytes = self.take(8)?.first_chunk().ok_or_else(unreadable)?;
+        usize::try_from(u64::from_le_bytes(*bytes)).map_err(|_| unreadable())
     }
 
     /// The next number.
     pub fn number(&mut self) -> Result<f64> {
-        let bytes = self.take(8)?.first_chunk().ok_or_else(cut)?;
+        let bytes = self.take(8)?.first_chunk().ok_or_else(unreadable)?;
         Ok(f64::from_le_bytes(*bytes))
     }
 
@@ -120,7 +119,7 @@ impl<'b> Unpacked<'b> {
 
     /// The next text.
     pub fn text(&mut self) -> Result<String> {
-        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| cut())
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| unreadable())
     }
 
     /// The next report.
@@ -133,7 +132,7 @@ impl<'b> Unpacked<'b> {
 
     fn sample(&mut self) -> Result<SampleReport> {
         let status = STATUSES.get(self.count()?);
-        let status = *status.ok_or_else(cut)?;
+        let status = *status.ok_or_else(unreadable)?;
         let counts = [self.count()?, self.count()?, self.count()?, self.count()?];
         let [steps, evaluations, rounded, stage] = counts;
         let (residual, relative_residual) = (self.number()?, self.number()?);
@@ -159,16 +158,28 @@ impl<'b> Unpacked<'b> {
     }
 }
 
-fn cut() -> Error {
+fn unreadable() -> Error {
     Error::Parse {
         what: "what another rank has sent".to_owned(),
-        message: "it is cut off; run the same version of the program on every machine".to_owned(),
+        message: "it cannot be read; run the same version of the program on every machine"
+            .to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_stand_at_their_numbers() {
+        for (number, status) in STATUSES.into_iter().enumerate() {
+            assert_eq!(status as usize, number, "{status}");
+        }
+        let mut parcel = Parcel::default();
+        parcel.count(1);
+        parcel.count(STATUSES.len());
+        assert!(Unpacked::new(&parcel.into_bytes()).report().is_err());
+    }
 
     #[test]
     fn what_is_packed_is_unpacked_to_the_last_bit() {

@@ -200,4 +200,17 @@ mod tests {
             assert_eq!(error, expected);
         }
     }
+
+    #[test]
+    fn sums_of_other_lengths_are_refused_on_every_rank() {
+        let outcomes = run::<(), Error>(3, |ranks| {
+            let mut numbers = vec![1.0; 2 + usize::from(ranks.rank() == 1)];
+            ranks.sum_doubles(&mut numbers)
+        });
+        for outcome in outcomes {
+            let error = outcome.expect_err("one has more").to_string();
+            let expected = "rank 1 differs from rank 0 in how many numbers are to be added up";
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
 }

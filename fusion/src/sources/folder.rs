@@ -22,8 +22,8 @@ plugin! {
         /// The folder; `--data DIR` overrides it.
         pub path: OsPath = OsPath::from("."),
         /// Whether tables are read batch by batch, for those that are larger than memory. The numbers stay the same. Each file is read
-        /// once, with all checks, into a file that takes 8 bytes for each number, is beside the run folder, has no name, and is gone
-        /// when the program ends.
+        /// once, with all checks, into a file that takes 8 bytes for each number, is on the disk of the run folder, has no name, and is
+        /// gone when the program ends.
         pub stream: bool = false,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{folder, refused};
 use equilibria_fusion::data::{
-    features_from_folder, place_in_folder, DataError, DataSet, SplitName,
+    features_from_folder, place_in_folder, DataError, DataSet, SplitName, StreamedFolder,
 };
 
 /// The training rows of the second modality in another order, with names for all rows.
@@ -32,6 +32,37 @@ fn rows_take_the_order_of_the_labels() {
     assert!(file.ends_with("2_tr.csv"), "{file}");
     assert_eq!(row, 2);
     assert_eq!(place_in_folder(dir.path(), SplitName::Train, None, 0).1, 1);
+}
+
+/// Those who need no labels see rows in the same order as those who do, as long as the labels are there.
+#[test]
+fn features_alone_take_the_order_of_the_labels_too() {
+    let turned = [
+        ALIGNED[0],
+        ALIGNED[1],
+        ALIGNED[2],
+        ("labels_tr_ids.csv", "s3\ns2\ns1\n"),
+    ];
+    let dir = folder(&turned);
+    let set = DataSet::from_folder(dir.path()).unwrap();
+    let features = features_from_folder(dir.path(), SplitName::Train).unwrap();
+    assert_eq!(features, set.train.modalities);
+    let scratch = tempfile::tempdir().unwrap();
+    let (path, scratch) = (dir.path(), scratch.path());
+    let streamed = StreamedFolder { path, scratch };
+    let streamed = streamed.features(SplitName::Train).unwrap();
+    let tables = streamed.tables(&[0, 1, 2]).unwrap().into_owned();
+    assert_eq!(tables, set.train.modalities);
+    // Sample s3 is the last of the first file.
+    let row = |modality| place_in_folder(path, SplitName::Train, modality, 0).1;
+    assert_eq!([row(Some(1)), row(Some(2)), row(None)], [3, 1, 1]);
+    // Without them it is that of the first modality.
+    std::fs::remove_file(path.join("labels_tr.csv")).unwrap();
+    let features = features_from_folder(path, SplitName::Train).unwrap();
+    let in_order = DataSet::from_folder(folder(&[]).path()).unwrap();
+    assert_eq!(features, in_order.train.modalities);
+    let row = |modality| place_in_folder(path, SplitName::Train, modality, 0).1;
+    assert_eq!([row(Some(1)), row(Some(2))], [1, 2]);
 }
 
 #[test]

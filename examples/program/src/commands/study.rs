@@ -248,7 +248,7 @@ fn train(
             same(&saved)?;
             (unfinished, Some(saved.checkpoint))
         }
-        Err(Error::NothingToResume { .. }) => (RunFolder::prepare(Some(folder), "", false)?, None),
+        Err(Error::NoRun { .. }) => (RunFolder::prepare(Some(folder), "", false)?, None),
         Err(error) => return Err(error),
     };
     let run = TrainingRun {
