@@ -6,7 +6,7 @@
 use super::check::SplitName;
 use super::target_files::find_kind;
 use super::text::read_list;
-use super::{files, DataError, Table};
+use super::{files, DataError, IdsError, Table};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -35,12 +35,12 @@ impl Ids {
         let mut rows = HashMap::with_capacity(ids.len());
         for (row, id) in ids.iter().enumerate() {
             if let Some(first) = rows.insert(id.clone(), row) {
-                return Err(DataError::RepeatedId {
+                return Err(DataError::from(IdsError::RepeatedId {
                     file: file.display().to_string(),
                     row: row + 1,
                     first: first + 1,
                     id: id.clone(),
-                });
+                }));
             }
         }
         Ok(Self { file, ids, rows })
@@ -50,17 +50,17 @@ impl Ids {
         if self.ids.len() == rows {
             return Ok(());
         }
-        Err(DataError::IdCount {
+        Err(DataError::from(IdsError::IdCount {
             file: self.file.display().to_string(),
             ids: self.ids.len(),
             table: files::shown(folder, stem),
             rows,
-        })
+        }))
     }
 
     /// For every name of `reference` its row here.
-    fn order(&self, reference: &Self) -> Result<Vec<usize>, DataError> {
-        let missing = |without: &Self, with: &Self, row: usize| DataError::MissingId {
+    fn order(&self, reference: &Self) -> Result<Vec<usize>, IdsError> {
+        let missing = |without: &Self, with: &Self, row: usize| IdsError::MissingId {
             file: without.file.display().to_string(),
             id: with.ids[row].clone(),
             reference: with.file.display().to_string(),
@@ -129,7 +129,7 @@ pub(super) fn orders(
     }
     let lists: Vec<Ids> = lists.into_iter().flatten().collect();
     let orders = lists.iter().map(|ids| ids.order(&lists[0]));
-    orders.collect::<Result<_, _>>().map(Some)
+    Ok(Some(orders.collect::<Result<_, IdsError>>()?))
 }
 
 /// Puts the rows of the tables of a split in the order of its targets, or of the first table.

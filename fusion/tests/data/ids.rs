@@ -2,7 +2,7 @@
 
 use crate::{folder, refused};
 use equilibria_fusion::data::{
-    features_from_folder, place_in_folder, DataError, DataSet, SplitName, StreamedFolder,
+    features_from_folder, place_in_folder, DataError, DataSet, IdsError, SplitName, StreamedFolder,
 };
 
 /// The training rows of the second modality in another order, with names for all rows.
@@ -74,12 +74,17 @@ fn missing_and_repeated_samples_are_named() {
         "labels_tr_ids.csv lacks the sample \"s4\"",
         "2_tr_ids.csv, row 3",
     ];
-    assert_error!(error, DataError::MissingId { .. }, parts[0], parts[1]);
+    assert_error!(
+        error,
+        DataError::Ids(IdsError::MissingId { .. }),
+        parts[0],
+        parts[1]
+    );
     let error = changed(("2_tr_ids.csv", "s3\ns1\ns3\n"));
     let parts = ["2_tr_ids.csv, row 3", "\"s3\" again", "row 1"];
     assert_error!(
         error,
-        DataError::RepeatedId { .. },
+        DataError::Ids(IdsError::RepeatedId { .. }),
         parts[0],
         parts[1],
         parts[2]
@@ -92,7 +97,7 @@ fn missing_and_repeated_samples_are_named() {
     ];
     assert_error!(
         error,
-        DataError::IdCount { .. },
+        DataError::Ids(IdsError::IdCount { .. }),
         parts[0],
         parts[1],
         parts[2]
@@ -107,7 +112,7 @@ fn a_common_list_fits_every_file() {
     let error = refused(&[("samples_tr.csv", "s1\ns2\n")]);
     assert_error!(
         error,
-        DataError::IdCount { .. },
+        DataError::Ids(IdsError::IdCount { .. }),
         "samples_tr.csv names 2 samples",
         "labels_tr.csv"
     );
