@@ -204,7 +204,7 @@ impl Experiment {
     /// Makes sure that the head learns from targets such as those of `data`, which are all of one split where there is a `part`.
     ///
     /// # Errors
-    /// Those of [`Head::check`](crate::Head::check); rows are named as in the files.
+    /// Those of [`Head::check`]; rows are named as in the files.
     pub fn check_targets(&self, data: &Samples, part: Option<SplitName>) -> Result<(), DataError> {
         self.head.check(data).map_err(|error| match error {
             DataError::NotASentiment {
